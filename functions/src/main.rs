@@ -1,0 +1,67 @@
+//! The Lambda functions of Frontload: one `bootstrap` for all of them, since
+//! linking the SDK once instead of seven times is what a build mostly costs.
+//! `_HANDLER`, the function's `Handler` in the template, says which one this is.
+
+mod claim;
+mod clean_up;
+mod launch;
+mod plan;
+mod publish;
+mod pull;
+mod settings;
+mod snapshot;
+
+use frontload_shared::aws::sdk_config;
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+
+use settings::Settings;
+
+/// Serves one function: parses the payload, calls the step, logs its outcome.
+macro_rules! serve {
+    ($name:literal, $step:expr) => {
+        run(service_fn(async |event: LambdaEvent<serde_json::Value>| {
+            settings::answer($name, event.payload, $step).await
+        }))
+        .await
+    };
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    settings::init_log();
+    let settings = &Settings::from_env()?;
+    let sdk = &sdk_config().await;
+    let ec2 = || aws_sdk_ec2::Client::new(sdk);
+    let ssm = &aws_sdk_ssm::Client::new(sdk);
+    match settings.handler.as_str() {
+        "plan" => {
+            let ecr = &aws_sdk_ecr::Client::new(sdk);
+            serve!("plan", |input| plan::handle(ssm, ecr, settings, input))
+        }
+        "claim" => {
+            let (ec2, sfn) = (&ec2(), &aws_sdk_sfn::Client::new(sdk));
+            serve!("claim", |input| claim::handle(ec2, ssm, sfn, settings, input))
+        }
+        "launch" => {
+            let ec2 = &ec2();
+            serve!("launch", |input| launch::handle(ec2, ssm, settings, input))
+        }
+        "pull" => {
+            let ec2 = &ec2();
+            serve!("pull", |input| pull::handle(ec2, ssm, settings, input))
+        }
+        "snapshot" => {
+            let ec2 = &ec2();
+            serve!("snapshot", |input| snapshot::handle(ec2, settings, input))
+        }
+        "publish" => {
+            let (ec2, events) = (&ec2(), &aws_sdk_eventbridge::Client::new(sdk));
+            serve!("publish", |input| publish::handle(ec2, ssm, events, settings, input))
+        }
+        "clean_up" => {
+            let ec2 = &ec2();
+            serve!("clean_up", |input| clean_up::handle(ec2, ssm, settings, input))
+        }
+        other => Err(format!("_HANDLER is {other:?}, which is no function of Frontload").into()),
+    }
+}

@@ -1,0 +1,111 @@
+//! `pull`: ensures that every image lies on the builder's data volume, checked
+//! and flushed. It leaves nothing but the volume, which goes with the builder.
+
+use frontload_shared::aws::commands::{self, Command, Output, Purpose, Status};
+use frontload_shared::aws::instances::{self, InstanceId, State, find_builders};
+use frontload_shared::aws::tags::Owner;
+use frontload_shared::builder::report::{PulledImages, read_report};
+use frontload_shared::builder::script;
+use frontload_shared::domain::Build;
+use frontload_shared::step::{Report, Waited};
+use frontload_shared::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::settings::Settings;
+
+/// Payload of the function.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Input {
+    build: Build,
+    waited_seconds: Waited,
+}
+
+/// Facts for later steps.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Pulled {
+    pulled: PulledImages,
+}
+
+/// Seconds between SSM's own limit and ours: time to be told of the former.
+const GRACE_SECONDS: u32 = 60;
+
+/// Sends the script once, then reads what came of it.
+pub async fn handle(
+    ec2: &aws_sdk_ec2::Client,
+    ssm: &aws_sdk_ssm::Client,
+    settings: &Settings,
+    input: Input,
+) -> Result<Report<Pulled>> {
+    let build = &input.build;
+    let limit = build.time_limits.pull_seconds;
+    let owner = Owner { stack: &settings.stack, build: &build.id };
+    let builders = find_builders(ec2, owner).await?;
+    let running = builders.iter().find(|builder| builder.state == State::Running);
+    let Some(builder) = running else { return Err(instances::lost(build, &builders)) };
+    let sent = commands::find(ssm, &builder.id, &build.id, Purpose::Pull).await?;
+    let Some(command) = sent.first() else {
+        let line = script::ssm_command(build);
+        commands::send(ssm, &builder.id, &build.id, Purpose::Pull, &line, limit).await?;
+        return Ok(Report::wait(5, progress(build)));
+    };
+    if command.status != Status::Running {
+        return read_outcome(ssm, build, &builder.id, command).await;
+    }
+    if input.waited_seconds.is_past(limit + GRACE_SECONDS) {
+        let reason = format!("SSM command {} still runs", command.id);
+        return Err(Error::PullTimedOut { build: build.id.clone(), reason });
+    }
+    Ok(Report::wait(10, progress(build)))
+}
+
+fn progress(build: &Build) -> String {
+    let bytes: u64 = build.images.iter().filter_map(|image| image.compressed_bytes).sum();
+    format!("pulling {} images, {} MB compressed", build.images.len(), bytes / 1_000_000)
+}
+
+async fn read_outcome(
+    ssm: &aws_sdk_ssm::Client,
+    build: &Build,
+    instance: &InstanceId,
+    command: &Command,
+) -> Result<Report<Pulled>> {
+    match commands::output(ssm, instance, &command.id).await? {
+        None => Ok(Report::wait(3, "reading what the builder printed")),
+        Some(output) => judge(build, &command.status, &output).map(Report::Ready),
+    }
+}
+
+/// What an ended command means.
+fn judge(build: &Build, status: &Status, output: &Output) -> Result<Pulled> {
+    match status {
+        Status::Succeeded => Ok(Pulled { pulled: read_report(build, &output.stdout)? }),
+        // The script reports a named failure and exits with 1. Output of a
+        // failed command is never taken for success.
+        Status::Failed => match read_report(build, &output.stdout) {
+            Err(error) if error.name() != "BuilderFailed" => Err(error),
+            _ => Err(failed(build, output)),
+        },
+        Status::TimedOut => Err(Error::PullTimedOut {
+            build: build.id.clone(),
+            reason: format!("SSM ended the command: {}", output.details),
+        }),
+        Status::Dropped | Status::Running => Err(failed(build, output)),
+    }
+}
+
+fn failed(build: &Build, output: &Output) -> Error {
+    let says = |text: &str| {
+        let lines: Vec<&str> = text.lines().rev().take(3).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+    };
+    Error::BuilderFailed {
+        build: build.id.clone(),
+        reason: format!(
+            "SSM says {}; output: {}; errors: {}",
+            output.details,
+            says(&output.stdout),
+            says(&output.stderr)
+        ),
+    }
+}

@@ -1,0 +1,90 @@
+//! What every function shares: its settings from the environment, its log, and
+//! the way from payload to answer.
+
+use std::env;
+
+use frontload_shared::Error;
+use frontload_shared::domain::ParameterPrefix;
+use lambda_runtime::Diagnostic;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tracing_subscriber::EnvFilter;
+
+/// What the template gives to a function.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which function this is.
+    pub handler: String,
+    /// The stack: scope of our tags.
+    pub stack: String,
+    /// Root of our parameters.
+    pub prefix: ParameterPrefix,
+    /// Bus of our events.
+    pub event_bus: String,
+    /// Instance profile of builders; empty but for `launch`.
+    pub builder_profile: String,
+    /// Where the function runs.
+    pub region: String,
+}
+
+impl Settings {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// A sentence that names the variable which is missing or wrong.
+    pub fn from_env() -> Result<Self, String> {
+        let required = |name: &str| env::var(name).map_err(|_| format!("{name} is not set"));
+        Ok(Self {
+            handler: required("_HANDLER")?,
+            stack: required("FRONTLOAD_STACK")?,
+            prefix: required("FRONTLOAD_PREFIX")?
+                .parse()
+                .map_err(|problem| format!("FRONTLOAD_PREFIX: {problem}"))?,
+            event_bus: required("FRONTLOAD_EVENT_BUS")?,
+            builder_profile: env::var("FRONTLOAD_BUILDER_PROFILE").unwrap_or_default(),
+            region: required("AWS_REGION")?,
+        })
+    }
+}
+
+/// One JSON object a line, for the log group.
+pub fn init_log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_ansi(false)
+        .with_target(false)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_env_filter(filter)
+        .init();
+}
+
+/// Parses the payload, calls the step, and logs what came of it: the one place
+/// where an error is logged and gets the name that the state machine sees.
+pub async fn answer<I, O>(
+    step: &str,
+    payload: Value,
+    handle: impl AsyncFnOnce(I) -> Result<O, Error>,
+) -> Result<O, Diagnostic>
+where
+    I: DeserializeOwned,
+    O: Serialize,
+{
+    let input = serde_path_to_error::deserialize(payload)
+        .map_err(|error| Error::InvalidRequest(format!("the payload of {step}: {error}")));
+    let result = match input {
+        Ok(input) => handle(input).await,
+        Err(error) => Err(error),
+    };
+    match &result {
+        Ok(output) => {
+            let report = serde_json::to_string(output).unwrap_or_default();
+            tracing::info!(step, report, "step reports");
+        }
+        Err(error) => tracing::error!(step, error = error.name(), message = %error, "step failed"),
+    }
+    result.map_err(Diagnostic::from)
+}

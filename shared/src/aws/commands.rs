@@ -1,0 +1,197 @@
+//! SSM commands on the builder, found again by their comment.
+
+use aws_sdk_ssm::Client;
+use aws_sdk_ssm::error::ProvideErrorMetadata;
+use aws_sdk_ssm::types::{CommandInvocationStatus, InstanceInformationStringFilter, PingStatus};
+
+use super::call_error;
+use super::instances::InstanceId;
+use crate::domain::BuildId;
+use crate::error::Result;
+
+/// What a command is for. With the build's id it is the command's comment (at
+/// most 100 characters, SSM `SendCommand`), by which it is found again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Asks whether the admin container answers.
+    Probe,
+    /// Pulls the images.
+    Pull,
+}
+
+impl Purpose {
+    fn comment(self, build: &BuildId) -> String {
+        match self {
+            Self::Probe => format!("frontload probe {build}"),
+            Self::Pull => format!("frontload pull {build}"),
+        }
+    }
+}
+
+/// A command that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// SSM's id of it.
+    pub id: String,
+    /// How it goes.
+    pub status: Status,
+}
+
+/// How a command goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Not ended yet.
+    Running,
+    /// Ended with exit code 0.
+    Succeeded,
+    /// Ended with another exit code.
+    Failed,
+    /// Ended by SSM's time limit.
+    TimedOut,
+    /// Cancelled, or never delivered.
+    Dropped,
+}
+
+impl From<Option<&CommandInvocationStatus>> for Status {
+    fn from(status: Option<&CommandInvocationStatus>) -> Self {
+        match status {
+            Some(CommandInvocationStatus::Success) => Self::Succeeded,
+            Some(CommandInvocationStatus::Failed) => Self::Failed,
+            Some(CommandInvocationStatus::TimedOut) => Self::TimedOut,
+            Some(CommandInvocationStatus::Cancelled) => Self::Dropped,
+            // Pending, InProgress, Delayed, Cancelling, and what SSM adds later:
+            // the step's own limit ends the wait.
+            _ => Self::Running,
+        }
+    }
+}
+
+/// What a command printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// At most 24,000 characters (SSM `GetCommandInvocation`).
+    pub stdout: String,
+    /// At most 8,000 characters.
+    pub stderr: String,
+    /// SSM's status with its cause, such as `ExecutionTimedOut`.
+    pub details: String,
+}
+
+/// Whether the SSM agent of an instance answers.
+///
+/// # Errors
+/// Those of [`super::call_error`].
+pub async fn is_online(ssm: &Client, instance: &InstanceId) -> Result<bool> {
+    let filter = InstanceInformationStringFilter::builder()
+        .key("InstanceIds")
+        .values(instance.as_str())
+        .build();
+    let Ok(filter) = filter else { return Ok(false) };
+    let output =
+        ssm.describe_instance_information().filters(filter).send().await.map_err(|error| {
+            call_error(
+                "ssm:DescribeInstanceInformation",
+                format!("instance {instance}"),
+                ssm.config().region(),
+                &error,
+            )
+        })?;
+    let status = output.instance_information_list().first().and_then(|i| i.ping_status());
+    Ok(status == Some(&PingStatus::Online))
+}
+
+/// The commands of one purpose of one build, newest first.
+///
+/// # Errors
+/// Those of [`super::call_error`].
+pub async fn find(
+    ssm: &Client,
+    instance: &InstanceId,
+    build: &BuildId,
+    purpose: Purpose,
+) -> Result<Vec<Command>> {
+    let comment = purpose.comment(build);
+    let mut pages =
+        ssm.list_command_invocations().instance_id(instance.as_str()).into_paginator().send();
+    let mut commands = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| {
+            call_error(
+                "ssm:ListCommandInvocations",
+                format!("instance {instance}"),
+                ssm.config().region(),
+                &error,
+            )
+        })?;
+        for invocation in page.command_invocations() {
+            let Some(id) = invocation.command_id() else { continue };
+            if invocation.comment() == Some(&comment) {
+                let requested =
+                    invocation.requested_date_time().map_or(0, aws_smithy_types::DateTime::secs);
+                let status = Status::from(invocation.status());
+                commands.push((requested, Command { id: id.to_owned(), status }));
+            }
+        }
+    }
+    commands.sort_by_key(|(requested, _)| std::cmp::Reverse(*requested));
+    Ok(commands.into_iter().map(|(_, command)| command).collect())
+}
+
+/// Sends one line to the control container's shell.
+///
+/// # Errors
+/// Those of [`super::call_error`].
+pub async fn send(
+    ssm: &Client,
+    instance: &InstanceId,
+    build: &BuildId,
+    purpose: Purpose,
+    line: &str,
+    timeout_seconds: u32,
+) -> Result<()> {
+    ssm.send_command()
+        .document_name("AWS-RunShellScript")
+        .instance_ids(instance.as_str())
+        .comment(purpose.comment(build))
+        .parameters("commands", vec![line.to_owned()])
+        .parameters("executionTimeout", vec![timeout_seconds.to_string()])
+        .send()
+        .await
+        .map(drop)
+        .map_err(|error| {
+            call_error(
+                "ssm:SendCommand",
+                format!("instance {instance}"),
+                ssm.config().region(),
+                &error,
+            )
+        })
+}
+
+/// What a command printed; `None` while SSM does not know the invocation yet,
+/// which is normal right after `SendCommand`.
+///
+/// # Errors
+/// Those of [`super::call_error`].
+pub async fn output(ssm: &Client, instance: &InstanceId, command: &str) -> Result<Option<Output>> {
+    let answer = ssm
+        .get_command_invocation()
+        .instance_id(instance.as_str())
+        .command_id(command)
+        .send()
+        .await;
+    match answer {
+        Ok(output) => Ok(Some(Output {
+            stdout: output.standard_output_content().unwrap_or_default().to_owned(),
+            stderr: output.standard_error_content().unwrap_or_default().to_owned(),
+            details: output.status_details().unwrap_or_default().to_owned(),
+        })),
+        Err(error) if error.code() == Some("InvocationDoesNotExist") => Ok(None),
+        Err(error) => Err(call_error(
+            "ssm:GetCommandInvocation",
+            format!("command {command} on instance {instance}"),
+            ssm.config().region(),
+            &error,
+        )),
+    }
+}

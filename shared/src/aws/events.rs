@@ -1,0 +1,66 @@
+//! The event that tells the world of a publication.
+
+use aws_sdk_eventbridge::Client;
+use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use serde::Serialize;
+
+use super::{call_error, incomplete_answer};
+use crate::domain::{Manifest, ParameterNames};
+use crate::error::Result;
+
+/// `source` of our events.
+const SOURCE: &str = "frontload";
+/// `detail-type` of our event.
+const PUBLISHED: &str = "Frontload Snapshot Published";
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Published<'a> {
+    region: &'a str,
+    parameter: &'a str,
+    manifest_parameter: &'a str,
+    #[serde(flatten)]
+    manifest: &'a Manifest,
+}
+
+/// Puts `Frontload Snapshot Published` on the bus: the manifest, the region and
+/// the names of both parameters. A consumer may see it more than once.
+///
+/// # Errors
+/// Those of [`super::call_error`].
+pub async fn put_published(
+    events: &Client,
+    bus: &str,
+    region: &str,
+    names: &ParameterNames,
+    manifest: &Manifest,
+) -> Result<()> {
+    let operation = "events:PutEvents";
+    let resource = || format!("bus {bus}");
+    let detail = Published {
+        region,
+        parameter: &names.snapshot_id,
+        manifest_parameter: &names.manifest,
+        manifest,
+    };
+    let detail = serde_json::to_string(&detail).map_err(|error| {
+        incomplete_answer(operation, resource(), events.config().region(), error.to_string())
+    })?;
+    let entry = PutEventsRequestEntry::builder()
+        .event_bus_name(bus)
+        .source(SOURCE)
+        .detail_type(PUBLISHED)
+        .detail(detail)
+        .build();
+    let output = events
+        .put_events()
+        .entries(entry)
+        .send()
+        .await
+        .map_err(|error| call_error(operation, resource(), events.config().region(), &error))?;
+    // PutEvents answers 200 even when it took none of the entries.
+    match output.entries().iter().find_map(|entry| entry.error_code()) {
+        None => Ok(()),
+        Some(code) => Err(incomplete_answer(operation, resource(), events.config().region(), code)),
+    }
+}

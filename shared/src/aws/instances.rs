@@ -1,0 +1,260 @@
+//! Builders: EC2 instances with the tags of a build.
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::operation::run_instances::RunInstancesError;
+use aws_sdk_ec2::types::{
+    BlockDeviceMapping, EbsBlockDevice, HttpTokensState, IamInstanceProfileSpecification,
+    InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceStateName,
+    InstanceType, ResourceType, ShutdownBehavior, VolumeType,
+};
+
+use super::tags::{self, Owner};
+use super::{call_error, incomplete_answer};
+use crate::domain::Build;
+use crate::domain::names::{checked_string, quoted};
+use crate::error::{Error, Result};
+
+/// Bottlerocket keeps images here (its data volume).
+pub const DATA_DEVICE: &str = "/dev/xvdb";
+
+checked_string!(
+    /// An EC2 instance id.
+    InstanceId,
+    |text| match text.strip_prefix("i-") {
+        Some(rest) if (1..=32).contains(&rest.len())
+            && rest.bytes().all(|b| b.is_ascii_alphanumeric()) => Ok(()),
+        _ => Err(format!("{} is not an instance id", quoted(text))),
+    }
+);
+
+/// A builder as EC2 describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Builder {
+    /// Its id.
+    pub id: InstanceId,
+    /// Where it is between launch and end.
+    pub state: State,
+    /// The EBS volume at [`DATA_DEVICE`], once attached.
+    pub data_volume: Option<String>,
+    /// Why it is in its state, as EC2 says, or empty.
+    pub reason: String,
+}
+
+/// The states of an instance as far as they matter here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Starting.
+    Pending,
+    /// Started; whether it answers is another question.
+    Running,
+    /// Stopping, stopped or shutting down: of no more use.
+    Ending,
+    /// Gone.
+    Terminated,
+}
+
+impl From<Option<&InstanceStateName>> for State {
+    fn from(name: Option<&InstanceStateName>) -> Self {
+        match name {
+            Some(InstanceStateName::Pending) => Self::Pending,
+            Some(InstanceStateName::Running) => Self::Running,
+            Some(InstanceStateName::Terminated) => Self::Terminated,
+            // A state that EC2 adds later is none that a builder can work in.
+            _ => Self::Ending,
+        }
+    }
+}
+
+/// The builders of one build, terminated ones included while EC2 shows them.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn find_builders(ec2: &Client, owner: Owner<'_>) -> Result<Vec<Builder>> {
+    let region = ec2.config().region();
+    let resource = || format!("builders of build {}", owner.build);
+    let mut pages =
+        ec2.describe_instances().set_filters(Some(owner.filters())).into_paginator().send();
+    let mut builders = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page =
+            page.map_err(|error| call_error("ec2:DescribeInstances", resource(), region, &error))?;
+        for instance in
+            page.reservations().iter().flat_map(aws_sdk_ec2::types::Reservation::instances)
+        {
+            builders.push(Builder::try_from(instance).map_err(|reason| {
+                incomplete_answer("ec2:DescribeInstances", resource(), region, reason)
+            })?);
+        }
+    }
+    Ok(builders)
+}
+
+impl TryFrom<&aws_sdk_ec2::types::Instance> for Builder {
+    type Error = String;
+
+    fn try_from(instance: &aws_sdk_ec2::types::Instance) -> std::result::Result<Self, String> {
+        let data_volume = instance
+            .block_device_mappings()
+            .iter()
+            .find(|mapping| mapping.device_name() == Some(DATA_DEVICE))
+            .and_then(|mapping| mapping.ebs()?.volume_id());
+        Ok(Self {
+            id: instance.instance_id().unwrap_or_default().parse()?,
+            state: State::from(instance.state().and_then(|state| state.name())),
+            data_volume: data_volume.map(ToOwned::to_owned),
+            reason: instance
+                .state_reason()
+                .and_then(|reason| reason.message())
+                .unwrap_or_default()
+                .to_owned(),
+        })
+    }
+}
+
+/// What one attempt to launch came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Launch {
+    /// The instance exists.
+    Launched(InstanceId),
+    /// EC2 refuses this type in this place; another may do.
+    Refused(String),
+}
+
+/// EC2's answers to which another type or subnet is the cure (EC2 "Error codes").
+const CAPACITY: [&str; 5] = [
+    "InsufficientInstanceCapacity",
+    "InsufficientHostCapacity",
+    "Unsupported",
+    "InstanceLimitExceeded",
+    "VcpuLimitExceeded",
+];
+
+/// Where and as what a builder is launched.
+#[derive(Clone, Copy, Debug)]
+pub struct Placement<'a> {
+    /// The instance type.
+    pub instance_type: &'a str,
+    /// The subnet, or `None` for the default VPC.
+    pub subnet: Option<&'a str>,
+    /// The instance profile of builders.
+    pub profile: &'a str,
+    /// Position among the placements tried: part of the client token, since EC2
+    /// refuses a token that comes with other parameters.
+    pub attempt: usize,
+}
+
+/// Launches the builder of `build`, or finds the one that an earlier call with
+/// the same placement launched (client token).
+///
+/// # Errors
+/// Those of [`call_error`]; lack of capacity is no error but [`Launch::Refused`].
+pub async fn launch_builder(
+    ec2: &Client,
+    stack: &str,
+    build: &Build,
+    placement: Placement<'_>,
+    user_data: String,
+) -> Result<Launch> {
+    let operation = "ec2:RunInstances";
+    let resource = format!("{} for build {}", placement.instance_type, build.id);
+    let answer = ec2
+        .run_instances()
+        .client_token(format!("{}-{}", build.id, placement.attempt))
+        .image_id(build.os.image_id.as_str())
+        .instance_type(InstanceType::from(placement.instance_type))
+        .min_count(1)
+        .max_count(1)
+        .iam_instance_profile(
+            IamInstanceProfileSpecification::builder().name(placement.profile).build(),
+        )
+        .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate)
+        .metadata_options(metadata_options())
+        .network_interfaces(network_interface(build, placement.subnet))
+        .block_device_mappings(data_volume(build))
+        .user_data(user_data)
+        .tag_specifications(tags::specification(stack, build, ResourceType::Instance))
+        .tag_specifications(tags::specification(stack, build, ResourceType::Volume))
+        .send()
+        .await;
+    let region = ec2.config().region();
+    match answer {
+        Ok(output) => {
+            let id = output.instances().first().and_then(|i| i.instance_id()).unwrap_or_default();
+            id.parse()
+                .map(Launch::Launched)
+                .map_err(|reason: String| incomplete_answer(operation, resource, region, reason))
+        }
+        Err(error) => match capacity_problem(&error) {
+            Some(reason) => Ok(Launch::Refused(reason)),
+            None => Err(call_error(operation, resource, region, &error)),
+        },
+    }
+}
+
+fn capacity_problem(error: &SdkError<RunInstancesError>) -> Option<String> {
+    let code = error.code().filter(|code| CAPACITY.contains(code))?;
+    Some(format!("{code}: {}", error.message().unwrap_or("no reason given")))
+}
+
+/// Version 2 of the metadata service only. Host containers share the host's network namespace, so that one
+/// hop is enough.
+fn metadata_options() -> InstanceMetadataOptionsRequest {
+    InstanceMetadataOptionsRequest::builder()
+        .http_tokens(HttpTokensState::Required)
+        .http_put_response_hop_limit(1)
+        .build()
+}
+
+fn network_interface(build: &Build, subnet: Option<&str>) -> InstanceNetworkInterfaceSpecification {
+    let groups: Vec<String> =
+        build.builder.security_group_ids.iter().map(ToString::to_string).collect();
+    InstanceNetworkInterfaceSpecification::builder()
+        .device_index(0)
+        .associate_public_ip_address(build.builder.public_ip)
+        .set_subnet_id(subnet.map(ToOwned::to_owned))
+        .set_groups((!groups.is_empty()).then_some(groups))
+        .build()
+}
+
+fn data_volume(build: &Build) -> BlockDeviceMapping {
+    let volume = EbsBlockDevice::builder()
+        .volume_type(VolumeType::Gp3)
+        .volume_size(build.builder.volume_gib.into())
+        .delete_on_termination(true)
+        .build();
+    BlockDeviceMapping::builder().device_name(DATA_DEVICE).ebs(volume).build()
+}
+
+/// Asks EC2 to terminate a builder. Asking twice is harmless, and so is asking
+/// for one that EC2 has already forgotten.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn terminate_builder(ec2: &Client, id: &InstanceId) -> Result<()> {
+    let answer = ec2.terminate_instances().instance_ids(id.as_str()).send().await;
+    match answer {
+        Ok(_) => Ok(()),
+        Err(error) if error.code() == Some("InvalidInstanceID.NotFound") => Ok(()),
+        Err(error) => {
+            let region = ec2.config().region();
+            Err(call_error("ec2:TerminateInstances", format!("instance {id}"), region, &error))
+        }
+    }
+}
+
+/// The error of a build whose builder is not there to work.
+#[must_use]
+pub fn lost(build: &Build, builders: &[Builder]) -> Error {
+    let builder = builders.first();
+    let reason = match builder {
+        Some(builder) if builder.reason.is_empty() => "it is no longer running",
+        Some(builder) => &builder.reason,
+        None => "there is no instance with the build's tags",
+    };
+    Error::BuilderLost {
+        build: build.id.clone(),
+        instance: builder.map_or_else(|| "none".to_owned(), |builder| builder.id.to_string()),
+        reason: reason.to_owned(),
+    }
+}

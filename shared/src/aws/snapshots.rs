@@ -1,0 +1,203 @@
+//! EBS snapshots and leftover volumes of a build.
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::error::ProvideErrorMetadata;
+use aws_sdk_ec2::types::{Filter, ResourceType, SnapshotState};
+
+use super::tags::{self, Owner};
+use super::{call_error, incomplete_answer};
+use crate::domain::Build;
+use crate::domain::names::{checked_string, quoted};
+use crate::error::Result;
+
+checked_string!(
+    /// An EBS snapshot id.
+    SnapshotId,
+    |text| match text.strip_prefix("snap-") {
+        Some(rest) if (1..=32).contains(&rest.len())
+            && rest.bytes().all(|b| b.is_ascii_alphanumeric()) => Ok(()),
+        _ => Err(format!("{} is not a snapshot id", quoted(text))),
+    }
+);
+
+/// A snapshot as EC2 describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: SnapshotId,
+    /// How far it is.
+    pub state: State,
+    /// Seconds since the epoch; 0 if EC2 does not say.
+    pub started: i64,
+    /// The build in its tags, if it is ours.
+    pub build: Option<String>,
+}
+
+/// How far a snapshot is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Being made, with EC2's progress such as `37%`.
+    Pending(String),
+    /// Usable.
+    Completed,
+    /// Unusable for good, with EC2's message.
+    Error(String),
+}
+
+impl From<&aws_sdk_ec2::types::Snapshot> for State {
+    fn from(snapshot: &aws_sdk_ec2::types::Snapshot) -> Self {
+        match snapshot.state() {
+            Some(SnapshotState::Completed) => Self::Completed,
+            Some(SnapshotState::Error) => {
+                Self::Error(snapshot.state_message().unwrap_or("EC2 gives no reason").to_owned())
+            }
+            _ => Self::Pending(snapshot.progress().unwrap_or("0%").to_owned()),
+        }
+    }
+}
+
+impl TryFrom<&aws_sdk_ec2::types::Snapshot> for Snapshot {
+    type Error = String;
+
+    fn try_from(snapshot: &aws_sdk_ec2::types::Snapshot) -> std::result::Result<Self, String> {
+        let tag = snapshot.tags().iter().find(|tag| tag.key() == Some(tags::BUILD));
+        Ok(Self {
+            id: snapshot.snapshot_id().unwrap_or_default().parse()?,
+            state: State::from(snapshot),
+            started: snapshot.start_time().map_or(0, aws_smithy_types::DateTime::secs),
+            build: tag.and_then(|tag| tag.value()).map(ToOwned::to_owned),
+        })
+    }
+}
+
+/// The snapshots of one build, oldest first. `CreateSnapshot` knows no client
+/// token: a lost answer can leave two, of which the oldest counts.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn find_snapshots(ec2: &Client, owner: Owner<'_>) -> Result<Vec<Snapshot>> {
+    let operation = "ec2:DescribeSnapshots";
+    let resource = || format!("snapshots of build {}", owner.build);
+    let region = ec2.config().region();
+    let mut pages = ec2
+        .describe_snapshots()
+        .owner_ids("self")
+        .set_filters(Some(owner.filters()))
+        .into_paginator()
+        .send();
+    let mut snapshots = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| call_error(operation, resource(), region, &error))?;
+        for snapshot in page.snapshots() {
+            snapshots.push(
+                Snapshot::try_from(snapshot)
+                    .map_err(|reason| incomplete_answer(operation, resource(), region, reason))?,
+            );
+        }
+    }
+    snapshots.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
+    Ok(snapshots)
+}
+
+/// One snapshot, or `None` when there is none of that id.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn find_snapshot(ec2: &Client, id: &SnapshotId) -> Result<Option<Snapshot>> {
+    let operation = "ec2:DescribeSnapshots";
+    let resource = format!("snapshot {id}");
+    let region = ec2.config().region();
+    let answer = ec2.describe_snapshots().snapshot_ids(id.as_str()).send().await;
+    match answer {
+        Ok(output) => match output.snapshots().first() {
+            Some(snapshot) => Snapshot::try_from(snapshot)
+                .map(Some)
+                .map_err(|reason| incomplete_answer(operation, resource, region, reason)),
+            None => Ok(None),
+        },
+        Err(error) if error.code() == Some("InvalidSnapshot.NotFound") => Ok(None),
+        Err(error) => Err(call_error(operation, resource, region, &error)),
+    }
+}
+
+/// Starts the snapshot of `volume`. What the volume holds at this moment counts,
+/// so that it must have been flushed before.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn create_snapshot(
+    ec2: &Client,
+    stack: &str,
+    build: &Build,
+    volume: &str,
+) -> Result<SnapshotId> {
+    let operation = "ec2:CreateSnapshot";
+    let resource = || format!("volume {volume} of build {}", build.id);
+    let region = ec2.config().region();
+    let output = ec2
+        .create_snapshot()
+        .volume_id(volume)
+        .description(format!(
+            "Frontload: images of cache {} for {}",
+            build.cache, build.architecture
+        ))
+        .tag_specifications(tags::specification(stack, build, ResourceType::Snapshot))
+        .send()
+        .await
+        .map_err(|error| call_error(operation, resource(), region, &error))?;
+    let id = output.snapshot_id().unwrap_or_default();
+    id.parse().map_err(|reason: String| incomplete_answer(operation, resource(), region, reason))
+}
+
+/// Deletes a snapshot; one that is gone already is no error.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn delete_snapshot(ec2: &Client, id: &SnapshotId) -> Result<()> {
+    let answer = ec2.delete_snapshot().snapshot_id(id.as_str()).send().await;
+    match answer {
+        Ok(_) => Ok(()),
+        Err(error) if error.code() == Some("InvalidSnapshot.NotFound") => Ok(()),
+        Err(error) => {
+            let region = ec2.config().region();
+            Err(call_error("ec2:DeleteSnapshot", format!("snapshot {id}"), region, &error))
+        }
+    }
+}
+
+/// Volumes of one build that no instance holds. Builders' volumes go with their
+/// instance; one is left only when EC2 lost the instance before it attached it.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn find_leftover_volumes(ec2: &Client, owner: Owner<'_>) -> Result<Vec<String>> {
+    let region = ec2.config().region();
+    let mut filters = owner.filters();
+    filters.push(Filter::builder().name("status").values("available").build());
+    let mut pages = ec2.describe_volumes().set_filters(Some(filters)).into_paginator().send();
+    let mut ids = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| {
+            let resource = format!("volumes of build {}", owner.build);
+            call_error("ec2:DescribeVolumes", resource, region, &error)
+        })?;
+        ids.extend(page.volumes().iter().filter_map(|v| v.volume_id()).map(ToOwned::to_owned));
+    }
+    Ok(ids)
+}
+
+/// Deletes a volume; one that is gone already is no error.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn delete_volume(ec2: &Client, id: &str) -> Result<()> {
+    let answer = ec2.delete_volume().volume_id(id).send().await;
+    match answer {
+        Ok(_) => Ok(()),
+        Err(error) if error.code() == Some("InvalidVolume.NotFound") => Ok(()),
+        Err(error) => {
+            let region = ec2.config().region();
+            Err(call_error("ec2:DeleteVolume", format!("volume {id}"), region, &error))
+        }
+    }
+}

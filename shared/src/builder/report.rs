@@ -1,0 +1,261 @@
+//! The one line of JSON that the builder's script prints, checked against the
+//! build. It comes from a machine that ran foreign images: it is parsed as
+//! hostile input.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::names::{checked_string, quoted};
+use crate::domain::{Build, CachedImage};
+use crate::error::Error;
+
+/// What the builder has on its volume, all of it checked and flushed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PulledImages {
+    /// containerd's version, as it names itself.
+    pub containerd: ContainerdVersion,
+    /// The images in the cache's order with the digests that were pulled.
+    pub images: Vec<CachedImage>,
+    /// Bytes used on the data volume.
+    pub used_bytes: u64,
+    /// Whether the file system was flushed after the last write.
+    pub flushed: bool,
+}
+
+checked_string!(
+    /// A version such as `2.1.9+bottlerocket`: at most 64 of letters, digits and
+    /// `.+~-_`.
+    ContainerdVersion,
+    |text| {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || ".+~-_".contains(c);
+        if (1..=64).contains(&text.len()) && text.chars().all(is_part) {
+            return Ok(());
+        }
+        Err(format!("{} is not a version", quoted(text)))
+    }
+);
+
+#[derive(Deserialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+enum Report {
+    Pulled(PulledImages),
+    Failed(Failure),
+}
+
+/// Where and why the script stopped.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Failure {
+    step: String,
+    image: String,
+    reason: String,
+}
+
+/// Longest reason passed on, in characters.
+const MAX_REASON: usize = 600;
+
+/// Reads what the script printed and holds it against `build`.
+///
+/// # Errors
+/// The failure that the script reports, by name; [`Error::BuilderFailed`] when
+/// the output is no report; [`Error::DigestMismatch`], [`Error::ImageIncomplete`]
+/// or [`Error::FlushFailed`] when a report of success is not what was planned.
+pub fn read_report(build: &Build, stdout: &str) -> Result<PulledImages, Error> {
+    let line = stdout.trim();
+    let report: Report = serde_json::from_str(line).map_err(|error| Error::BuilderFailed {
+        build: build.id.clone(),
+        reason: format!("its output {} is no report: {error}", quoted(line)),
+    })?;
+    match report {
+        Report::Pulled(pulled) => check_pulled(build, pulled),
+        Report::Failed(failure) => Err(name_failure(build, &failure)),
+    }
+}
+
+/// Holds what a builder reports against what was planned.
+///
+/// # Errors
+/// [`Error::FlushFailed`], [`Error::ImageIncomplete`], [`Error::DigestMismatch`].
+pub fn check_pulled(build: &Build, pulled: PulledImages) -> Result<PulledImages, Error> {
+    if !pulled.flushed {
+        return Err(Error::FlushFailed {
+            build: build.id.clone(),
+            reason: "the builder reports no flush".to_owned(),
+        });
+    }
+    let references = |images: &[CachedImage]| -> Vec<String> {
+        images.iter().map(|image| image.reference.to_string()).collect()
+    };
+    let planned: Vec<String> = build.images.iter().map(|i| i.reference.to_string()).collect();
+    if references(&pulled.images) != planned {
+        return Err(Error::ImageIncomplete {
+            build: build.id.clone(),
+            image: planned.join(", "),
+            reason: format!("the builder reports {}", references(&pulled.images).join(", ")),
+        });
+    }
+    for (image, got) in build.images.iter().zip(&pulled.images) {
+        let wanted = image.digest.as_ref().or(image.reference.digest());
+        if wanted.is_some_and(|digest| *digest != got.digest) {
+            return Err(Error::DigestMismatch {
+                build: build.id.clone(),
+                image: image.reference.to_string(),
+                reason: format!("the builder reports {}", got.digest),
+            });
+        }
+    }
+    Ok(pulled)
+}
+
+/// Gives a failure its name. `ctr` tells the kind of a failure only in words:
+/// those of containerd 1.6 to 2.1 were recorded from runs of it.
+fn name_failure(build: &Build, failure: &Failure) -> Error {
+    let build = build.id.clone();
+    let image: String = failure.image.chars().filter(|c| !c.is_control()).take(400).collect();
+    let reason: String =
+        failure.reason.chars().filter(|c| !c.is_control()).take(MAX_REASON).collect();
+    let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+    if says(&["no space left on device"]) {
+        return Error::VolumeFull { build, image, reason };
+    }
+    match failure.step.as_str() {
+        "time" => Error::PullTimedOut { build, reason: format!("{image}: {reason}") },
+        "token" => Error::RegistryDenied { build, image, reason },
+        "flush" => Error::FlushFailed { build, reason },
+        "platform" => Error::PlatformMissing { image, reason },
+        "check" if says(&["has digest"]) => Error::DigestMismatch { build, image, reason },
+        "check" => Error::ImageIncomplete { build, image, reason },
+        "pull" if says(&["no match for platform"]) => Error::PlatformMissing { image, reason },
+        "pull" if says(&["401 Unauthorized", "403 Forbidden", "authorization failed"]) => {
+            Error::RegistryDenied { build, image, reason }
+        }
+        "pull" if says(&["unexpected commit digest", "digest mismatch"]) => {
+            Error::DigestMismatch { build, image, reason }
+        }
+        "pull" if reason.ends_with("not found") && !says(&["httpReadSeeker"]) => {
+            Error::ImageNotFound { image, reason }
+        }
+        "pull" => Error::RegistryFailed { build, image, reason },
+        _ => Error::BuilderFailed {
+            build,
+            reason: format!("{}: {image} {reason}", quoted(&failure.step)),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::domain::build::tests::sample;
+
+    fn good() -> Value {
+        let build = sample();
+        let image = &build.images[0];
+        json!({
+            "outcome": "pulled",
+            "containerd": "1.6.20~ds1",
+            "images": [{"reference": image.reference, "digest": image.digest}],
+            "flushed": true,
+            "usedBytes": 1234
+        })
+    }
+
+    fn name_of(report: &Value) -> String {
+        let result = read_report(&sample(), &report.to_string());
+        result.map_or_else(|error| error.name().to_owned(), |_| "pulled".to_owned())
+    }
+
+    #[test]
+    fn a_report_of_what_was_planned_is_accepted() {
+        assert_eq!(name_of(&good()), "pulled");
+    }
+
+    #[test]
+    fn a_report_without_flush_is_refused() {
+        let mut report = good();
+        report["flushed"] = json!(false);
+        assert_eq!(name_of(&report), "FlushFailed");
+        report.as_object_mut().unwrap().remove("flushed");
+        assert_eq!(name_of(&report), "BuilderFailed");
+    }
+
+    #[test]
+    fn a_report_of_other_images_or_digests_is_refused() {
+        let mut report = good();
+        report["images"][0]["digest"] = json!(format!("sha256:{}", "b".repeat(64)));
+        assert_eq!(name_of(&report), "DigestMismatch");
+        report["images"] = json!([]);
+        assert_eq!(name_of(&report), "ImageIncomplete");
+    }
+
+    #[test]
+    fn output_that_is_no_report_is_refused() {
+        for output in ["", "Killed", "{}", "{\"outcome\":\"pulled\"}", "[1]"] {
+            let error = read_report(&sample(), output).unwrap_err();
+            assert_eq!(error.name(), "BuilderFailed", "{output}");
+        }
+    }
+
+    /// What `ctr` 1.6.20 said in each case, and the name that it gets.
+    #[test]
+    fn what_containerd_says_gets_our_name() {
+        let cases = [
+            (
+                "failed to resolve reference \"r\": pulling from host h failed with status code [manifests v1]: 401 Unauthorized",
+                "RegistryDenied",
+            ),
+            (
+                "failed to resolve reference \"r\": pulling from host h failed with status code [manifests v1]: 403 Forbidden",
+                "RegistryDenied",
+            ),
+            (
+                "failed to resolve reference \"r\": pulling from host h failed with status code [manifests v1]: 500 Internal Server Error",
+                "RegistryFailed",
+            ),
+            ("failed to resolve reference \"r\": r: not found", "ImageNotFound"),
+            (
+                "failed to copy: httpReadSeeker: failed open: could not fetch content descriptor sha256:0 from remote: not found",
+                "RegistryFailed",
+            ),
+            (
+                "failed commit on ref \"layer-sha256:0\": commit failed: unexpected commit digest sha256:1, expected sha256:0: failed precondition",
+                "DigestMismatch",
+            ),
+            (
+                "failed to extract layer sha256:0: write /x: no space left on device: unknown",
+                "VolumeFull",
+            ),
+            ("no match for platform in manifest sha256:0: not found", "PlatformMissing"),
+            (
+                "failed to do request: Head \"https://h\": dial tcp 127.0.0.1:444: connect: connection refused",
+                "RegistryFailed",
+            ),
+        ];
+        for (reason, name) in cases {
+            let report =
+                json!({"outcome": "failed", "step": "pull", "image": "r", "reason": reason});
+            assert_eq!(name_of(&report), name, "{reason}");
+        }
+        for (step, name) in [
+            ("token", "RegistryDenied"),
+            ("time", "PullTimedOut"),
+            ("platform", "PlatformMissing"),
+            ("check", "ImageIncomplete"),
+            ("flush", "FlushFailed"),
+            ("mask", "BuilderFailed"),
+        ] {
+            let report = json!({"outcome": "failed", "step": step, "image": "r", "reason": "x"});
+            assert_eq!(name_of(&report), name, "{step}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_output_of_a_builder_makes_the_parser_panic(output in ".{0,200}") {
+            let _ = read_report(&sample(), &output);
+        }
+    }
+}

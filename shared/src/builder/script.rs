@@ -1,0 +1,111 @@
+//! Renders the command that SSM carries to the builder.
+//!
+//! The script itself is [`PULL`], the same for every build. In front of it stand
+//! assignments made from parsed types, whose alphabets hold no quote, space or
+//! line end; the whole travels as base64, so that no shell on the way reads it.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::domain::{Build, PlannedImage};
+
+/// The body of the script.
+const PULL: &str = include_str!("pull.sh");
+
+/// Seconds that the script keeps for itself before SSM's own limit ends it: it
+/// can then still say which image was under way.
+const REPORTING_SECONDS: u32 = 10;
+
+/// The command that asks whether the admin container answers. `PingStatus
+/// Online` says only that the control container runs.
+pub const PROBE: &str = "apiclient exec admin true";
+
+/// The script for the admin container's bash.
+#[must_use]
+pub fn render(build: &Build) -> String {
+    let images: Vec<String> = build.images.iter().map(image_line).collect();
+    let limit = build.time_limits.pull_seconds;
+    format!(
+        "architecture={}\nsnapshotter={}\nlimit_seconds={}\nimages='{}'\n{PULL}",
+        build.architecture.oci(),
+        build.builder.snapshotter.as_str(),
+        limit.saturating_sub(REPORTING_SECONDS).max(1),
+        images.join("\n"),
+    )
+}
+
+/// The one line that SSM's `AWS-RunShellScript` runs in the control container:
+/// `$0` is the agent's copy of it, whose path tells the script its command id.
+#[must_use]
+pub fn ssm_command(build: &Build) -> String {
+    let encoded = STANDARD.encode(render(build));
+    format!(r#"apiclient exec admin bash -c "$(echo {encoded} | base64 -d)" frontload "$0""#)
+}
+
+/// `reference repository tag digest region`, `-` where there is none.
+fn image_line(image: &PlannedImage) -> String {
+    let reference = &image.reference;
+    let digest = image.digest.as_ref().or(reference.digest());
+    let ecr = reference.ecr_registry();
+    format!(
+        "{reference} {}/{} {} {} {}",
+        reference.registry(),
+        reference.repository(),
+        reference.tag().unwrap_or("-"),
+        digest.map_or("-", |digest| digest.as_str()),
+        ecr.as_ref().map_or("-", |ecr| ecr.region.as_str()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::build::tests::sample;
+
+    #[test]
+    fn an_image_becomes_one_line_of_five_words() {
+        let build = sample();
+        let digest = format!("sha256:{}", "a".repeat(64));
+        assert_eq!(
+            image_line(&build.images[0]),
+            format!(
+                "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app:v1 \
+                 123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app v1 {digest} us-east-1"
+            )
+        );
+        let public = PlannedImage {
+            reference: "public.ecr.aws/nginx/nginx:1.27".parse().unwrap(),
+            digest: None,
+            compressed_bytes: None,
+        };
+        assert_eq!(
+            image_line(&public),
+            "public.ecr.aws/nginx/nginx:1.27 public.ecr.aws/nginx/nginx 1.27 - -"
+        );
+    }
+
+    #[test]
+    fn the_script_names_the_image_as_the_index_does_and_ends_before_ssm_would() {
+        let script = render(&sample());
+        assert!(
+            script.starts_with("architecture=amd64\nsnapshotter=overlayfs\nlimit_seconds=3590\n")
+        );
+    }
+
+    #[test]
+    fn nothing_in_the_ssm_command_is_left_to_a_shell() {
+        let command = ssm_command(&sample());
+        let encoded = command
+            .strip_prefix(r#"apiclient exec admin bash -c "$(echo "#)
+            .and_then(|rest| rest.strip_suffix(r#" | base64 -d)" frontload "$0""#))
+            .unwrap();
+        assert!(encoded.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b)));
+    }
+
+    #[test]
+    fn the_script_flushes_after_the_last_write_and_before_it_reports() {
+        let place = |text: &str| PULL.rfind(text).unwrap_or_else(|| panic!("{text:?} is missing"));
+        assert!(place("\nscrub ") < place("\nflush\n"));
+        assert!(place("\nflush\n") < place("flushed: true"));
+    }
+}

@@ -1,0 +1,198 @@
+//! A build: everything that its steps need, decided by Plan before anything is
+//! created and not changed afterwards.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::cache::Variant;
+use super::names::{checked_string, quoted};
+use super::{
+    Architecture, BuildId, BuilderSettings, Cache, CacheName, Digest, ImageReference, TimeLimits,
+};
+
+/// One snapshot to be made: a cache for one architecture.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Build {
+    /// Known before anything is created: tags and client tokens derive from it.
+    pub id: BuildId,
+    /// The cache.
+    pub cache: CacheName,
+    /// The architecture of builder and images.
+    pub architecture: Architecture,
+    /// Where it is built, such as `eu-west-1`.
+    pub region: String,
+    /// The images, in the cache's order.
+    pub images: Vec<PlannedImage>,
+    /// The builder's operating system.
+    pub os: OsImage,
+    /// The builder's settings.
+    pub builder: BuilderSettings,
+    /// How long each step may take.
+    pub time_limits: TimeLimits,
+    /// Equal fingerprints mean equal contents: see [`Build::fingerprint_of`].
+    pub fingerprint: String,
+}
+
+/// An image of a build.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlannedImage {
+    /// As the cache document has it.
+    pub reference: ImageReference,
+    /// What the tag stood for when the build was planned: that is pulled, even
+    /// if the tag moves. Absent for a tag in a registry other than ECR, which
+    /// cannot be asked; the builder then reports what it got.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub digest: Option<Digest>,
+    /// Sum of its compressed layers for this architecture, where known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub compressed_bytes: Option<u64>,
+}
+
+checked_string!(
+    /// An AMI id.
+    ImageId,
+    |text| match text.strip_prefix("ami-") {
+        Some(rest) if (1..=32).contains(&rest.len())
+            && rest.bytes().all(|b| b.is_ascii_alphanumeric()) => Ok(()),
+        _ => Err(format!("{} is not an AMI id", quoted(text))),
+    }
+);
+
+/// A release of Bottlerocket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OsImage {
+    /// Such as `aws-k8s-1.35`.
+    pub variant: Variant,
+    /// The AMI in the build's region.
+    pub image_id: ImageId,
+    /// Such as `1.57.0-abcdef01`.
+    pub version: OsVersion,
+}
+
+checked_string!(
+    /// A Bottlerocket version: at most 64 of letters, digits, `.`, `+`, `-`.
+    OsVersion,
+    |text| {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || ".+-".contains(c);
+        if (1..=64).contains(&text.len()) && text.chars().all(is_part) {
+            return Ok(());
+        }
+        Err(format!("{} is not a Bottlerocket version", quoted(text)))
+    }
+);
+
+impl Build {
+    /// Puts a build together.
+    #[must_use]
+    pub fn new(
+        id: BuildId,
+        cache: &Cache,
+        architecture: Architecture,
+        region: String,
+        os: OsImage,
+        images: Vec<PlannedImage>,
+    ) -> Self {
+        let fingerprint = Self::fingerprint_of(&images, &os, &cache.builder);
+        Self {
+            id,
+            cache: cache.name.clone(),
+            architecture,
+            region,
+            images,
+            os,
+            builder: cache.builder.clone(),
+            time_limits: cache.time_limits,
+            fingerprint,
+        }
+    }
+
+    /// SHA-256 over what decides a snapshot's content: references with their
+    /// digests, the OS image, volume size and snapshotter. Where the builder
+    /// runs and how long it may take do not count.
+    #[must_use]
+    pub fn fingerprint_of(
+        images: &[PlannedImage],
+        os: &OsImage,
+        builder: &BuilderSettings,
+    ) -> String {
+        let mut lines: Vec<String> = images
+            .iter()
+            .map(|image| match &image.digest {
+                Some(digest) => format!("{} {digest}", image.reference),
+                None => format!("{} by tag", image.reference),
+            })
+            .collect();
+        lines.sort();
+        lines.push(os.image_id.to_string());
+        lines.push(format!("{} GiB {}", builder.volume_gib, builder.snapshotter.as_str()));
+        format!("sha256:{:x}", Sha256::digest(lines.join("\n").as_bytes()))
+    }
+
+    /// The instance types to try: the document's, or one with network and
+    /// processors enough to pull and unpack (EC2 instance types, up to 12.5
+    /// Gbit/s).
+    #[must_use]
+    pub fn instance_types(&self) -> Vec<String> {
+        if self.builder.instance_types.is_empty() {
+            let default = match self.architecture {
+                Architecture::X86_64 => "m6i.xlarge",
+                Architecture::Arm64 => "m6g.xlarge",
+            };
+            return vec![default.to_owned()];
+        }
+        self.builder.instance_types.iter().map(ToString::to_string).collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A build of one ECR image, for tests of this crate.
+    pub(crate) fn sample() -> Build {
+        let document = r#"{"images": ["123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app:v1"],
+            "architectures": ["x86_64"], "variant": "aws-k8s-1.35"}"#;
+        let cache = Cache::parse("default".parse().unwrap(), document).unwrap();
+        let images = vec![PlannedImage {
+            reference: cache.images[0].clone(),
+            digest: Some(format!("sha256:{}", "a".repeat(64)).parse().unwrap()),
+            compressed_bytes: Some(1000),
+        }];
+        let os = OsImage {
+            variant: "aws-k8s-1.35".parse().unwrap(),
+            image_id: "ami-0abc".parse().unwrap(),
+            version: "1.57.0-abcdef01".parse().unwrap(),
+        };
+        let id = BuildId::derive(&cache.name, Architecture::X86_64, "execution-1");
+        Build::new(id, &cache, Architecture::X86_64, "us-east-1".to_owned(), os, images)
+    }
+
+    #[test]
+    fn a_build_survives_its_way_through_the_state_machine() {
+        let build = sample();
+        let text = serde_json::to_string(&build).unwrap();
+        assert_eq!(serde_json::from_str::<Build>(&text).unwrap(), build);
+    }
+
+    #[test]
+    fn the_fingerprint_changes_with_digest_os_and_volume_only() {
+        let build = sample();
+        let fingerprint = |change: fn(&mut Build)| {
+            let mut other = sample();
+            change(&mut other);
+            Build::fingerprint_of(&other.images, &other.os, &other.builder)
+        };
+        let changes: [fn(&mut Build); 3] = [
+            |b| b.images[0].digest = Some(format!("sha256:{}", "b".repeat(64)).parse().unwrap()),
+            |b| b.os.image_id = "ami-0abd".parse().unwrap(),
+            |b| b.builder.volume_gib += 1,
+        ];
+        for change in changes {
+            assert_ne!(fingerprint(change), build.fingerprint);
+        }
+        assert_eq!(fingerprint(|b| b.builder.public_ip = true), build.fingerprint);
+    }
+}

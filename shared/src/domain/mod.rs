@@ -1,0 +1,16 @@
+//! The words of the design as types. A value of one of these types has been
+//! checked: it cannot hold what a shell, a path or a log would mistake.
+
+pub mod architecture;
+pub mod build;
+pub mod cache;
+pub mod image;
+pub mod manifest;
+pub mod names;
+
+pub use architecture::Architecture;
+pub use build::{Build, OsImage, PlannedImage};
+pub use cache::{BuilderSettings, Cache, TimeLimits};
+pub use image::{Digest, EcrRegistry, ImageReference};
+pub use manifest::{CachedImage, Manifest};
+pub use names::{BuildId, CacheName, ParameterNames, ParameterPrefix};

@@ -1,0 +1,218 @@
+//! Names that Frontload gives or is given, each a string of a known alphabet,
+//! and the Parameter Store names made of them.
+
+use sha2::{Digest as _, Sha256};
+
+use super::Architecture;
+
+/// Makes a string newtype whose only way in is `TryFrom`, so that serde, tests
+/// and callers all pass through the same check.
+macro_rules! checked_string {
+    ($(#[$doc:meta])* $name:ident, $check:expr) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+        )]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text, free of anything a shell or a path would interpret.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = String;
+
+            fn try_from(text: String) -> std::result::Result<Self, String> {
+                let check: fn(&str) -> std::result::Result<(), String> = $check;
+                check(&text)?;
+                Ok(Self(text))
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> std::result::Result<Self, String> {
+                Self::try_from(text.to_owned())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+pub(crate) use checked_string;
+
+/// Shows text from outside in an error message: control characters escaped and
+/// cut at 60 characters, so that a log line stays one line.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let cut: String = text.chars().take(60).collect();
+    let dots = if cut.len() < text.len() { "…" } else { "" };
+    format!("{cut:?}{dots}")
+}
+
+fn is_lower_alnum(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit()
+}
+
+/// `Ok` when `text` is 1 to `max` characters of `[a-z0-9-]`, starting with a
+/// letter or digit.
+fn check_slug(text: &str, max: usize) -> Result<(), String> {
+    let alphabet = text.chars().all(|c| is_lower_alnum(c) || c == '-');
+    if text.is_empty() || text.len() > max || !alphabet || text.starts_with('-') {
+        return Err(format!(
+            "{} is not a name: use 1 to {max} of a-z, 0-9 and -, starting with a letter or digit",
+            quoted(text)
+        ));
+    }
+    Ok(())
+}
+
+/// Parameter names under the prefix that are not caches.
+const RESERVED_CACHE_NAMES: [&str; 2] = ["caches", "leases"];
+
+checked_string!(
+    /// The name of a cache: 1 to 32 of `a-z`, `0-9` and `-`.
+    CacheName,
+    |text| {
+        check_slug(text, 32)?;
+        if RESERVED_CACHE_NAMES.contains(&text) {
+            return Err(format!("{} is reserved by Frontload: choose another name", quoted(text)));
+        }
+        Ok(())
+    }
+);
+
+checked_string!(
+    /// The id of a build: 1 to 60 of `a-z`, `0-9` and `-`. It names the child
+    /// execution (at most 80 characters, Step Functions `StartExecution`) and is
+    /// the stem of the `RunInstances` client token (at most 64 characters).
+    BuildId,
+    |text| check_slug(text, 60)
+);
+
+impl BuildId {
+    /// The id of the build of one cache and architecture by one execution of
+    /// the pipeline: the same for a retried Plan, another for another execution.
+    #[must_use]
+    pub fn derive(cache: &CacheName, architecture: Architecture, execution_id: &str) -> Self {
+        let hash = format!("{:x}", Sha256::digest(execution_id.as_bytes()));
+        let architecture = architecture.as_str().replace('_', "-");
+        Self(format!("{cache}-{architecture}-{}", &hash[..12]))
+    }
+}
+
+checked_string!(
+    /// The root of all our parameters: `/` and one or more path segments of
+    /// `[a-zA-Z0-9_.-]`, without a closing `/`.
+    ParameterPrefix,
+    |text| {
+        let segment = |s: &str| {
+            !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+        };
+        match text.strip_prefix('/') {
+            Some(rest) if text.len() <= 100 && rest.split('/').all(segment) => Ok(()),
+            _ => Err(format!(
+                "{} is not a parameter prefix: use / and segments of letters, digits, _ . -",
+                quoted(text)
+            )),
+        }
+    }
+);
+
+impl ParameterPrefix {
+    /// The path under which cache documents lie: `<prefix>/caches`.
+    #[must_use]
+    pub fn caches(&self) -> String {
+        format!("{self}/caches")
+    }
+
+    /// The parameter of one cache document.
+    #[must_use]
+    pub fn cache(&self, name: &CacheName) -> String {
+        format!("{self}/caches/{name}")
+    }
+}
+
+/// The parameters of one cache and architecture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParameterNames {
+    /// Holds the snapshot id, a plain string: what Karpenter and Terraform read.
+    pub snapshot_id: String,
+    /// Holds the [`super::Manifest`] as JSON.
+    pub manifest: String,
+    /// Exists while a build owns this cache and architecture.
+    pub lease: String,
+}
+
+impl ParameterNames {
+    /// The names for one cache and architecture under `prefix`.
+    #[must_use]
+    pub fn new(prefix: &ParameterPrefix, cache: &CacheName, architecture: Architecture) -> Self {
+        Self {
+            snapshot_id: format!("{prefix}/{cache}/{architecture}/snapshot-id"),
+            manifest: format!("{prefix}/{cache}/{architecture}/manifest"),
+            lease: format!("{prefix}/leases/{cache}/{architecture}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_name_is_a_short_slug() {
+        assert!("gpu-2".parse::<CacheName>().is_ok());
+        for bad in ["", "-a", "A", "a b", "a/b", "$(x)", "caches", "leases", &"a".repeat(33)] {
+            assert!(bad.parse::<CacheName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_build_id_depends_on_the_execution_and_fits_a_client_token() {
+        let cache = "a".repeat(32).parse().unwrap();
+        let one = BuildId::derive(&cache, Architecture::X86_64, "execution-1");
+        assert_eq!(one, BuildId::derive(&cache, Architecture::X86_64, "execution-1"));
+        assert_ne!(one, BuildId::derive(&cache, Architecture::X86_64, "execution-2"));
+        assert!(one.as_str().parse::<BuildId>().is_ok(), "{one}");
+    }
+
+    #[test]
+    fn parameter_names_follow_the_design() {
+        let prefix = "/frontload".parse().unwrap();
+        let names = ParameterNames::new(&prefix, &"gpu".parse().unwrap(), Architecture::Arm64);
+        assert_eq!(names.snapshot_id, "/frontload/gpu/arm64/snapshot-id");
+        assert_eq!(names.manifest, "/frontload/gpu/arm64/manifest");
+        assert_eq!(names.lease, "/frontload/leases/gpu/arm64");
+    }
+
+    #[test]
+    fn a_prefix_holds_no_empty_segment() {
+        assert!("/team/frontload".parse::<ParameterPrefix>().is_ok());
+        for bad in ["", "/", "frontload", "/a//b", "/a/", "/a b"] {
+            assert!(bad.parse::<ParameterPrefix>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn quoted_text_stays_on_one_line() {
+        assert_eq!(quoted("a\nb"), r#""a\nb""#);
+        assert_eq!(quoted(&"x".repeat(300)).chars().count(), 63);
+    }
+}

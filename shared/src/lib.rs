@@ -1,0 +1,19 @@
+//! The library under Frontload's Lambda functions.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`domain`] | the words of the design as types: cache, build, image, manifest, parameter names |
+//! | [`builder`] | what runs on the temporary instance: user data, script, the report it prints |
+//! | [`aws`] | every AWS call, one file per resource, SDK types turned into domain types |
+//! | [`publication`] | which parameters a publication changes, and putting them back |
+//! | [`step`] | the report that each step gives to the state machine |
+//! | [`error`] | the errors and their names, a contract with the state machines |
+
+pub mod aws;
+pub mod builder;
+pub mod domain;
+pub mod error;
+pub mod publication;
+pub mod step;
+
+pub use error::{Error, Result};
