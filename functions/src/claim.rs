@@ -130,3 +130,149 @@ async fn take(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput;
+    use aws_sdk_ec2::types::{Snapshot, SnapshotState};
+    use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
+    use aws_sdk_sfn::types::ExecutionStatus;
+    use aws_sdk_ssm::operation::delete_parameter::DeleteParameterOutput;
+    use aws_sdk_ssm::operation::get_parameter::GetParameterOutput;
+    use aws_sdk_ssm::operation::put_parameter::PutParameterOutput;
+    use aws_sdk_ssm::types::Parameter;
+    use aws_smithy_mocks::{MockResponse, Rule, RuleMode, mock, mock_client};
+    use frontload_shared::builder::report::PulledImages;
+    use frontload_shared::publication::manifest_text;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{build, input, json_error, pulled, settings, shown};
+
+    const LEASE: &str = "/frontload/leases/default/x86_64";
+
+    /// Parameter Store with these parameters, where creating fails if the lease
+    /// is among them.
+    fn ssm(parameters: &[(&str, String)], more: &[&Rule]) -> aws_sdk_ssm::Client {
+        let held = parameters.iter().any(|(name, _)| *name == LEASE);
+        let parameters: Vec<(String, String)> =
+            parameters.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let get = mock!(aws_sdk_ssm::Client::get_parameter).then_compute_response(move |request| {
+            let found = parameters.iter().find(|(name, _)| Some(name.as_str()) == request.name());
+            let Some((_, value)) = found else {
+                return MockResponse::Http(json_error("ParameterNotFound"));
+            };
+            let parameter = Parameter::builder().value(value).version(1).build();
+            MockResponse::Output(GetParameterOutput::builder().parameter(parameter).build())
+        });
+        let put = mock!(aws_sdk_ssm::Client::put_parameter)
+            .match_requests(|request| request.overwrite() == Some(false))
+            .then_compute_response(move |_| {
+                if held {
+                    MockResponse::Http(json_error("ParameterAlreadyExists"))
+                } else {
+                    MockResponse::Output(PutParameterOutput::builder().build())
+                }
+            });
+        let rules: Vec<&Rule> = [&get, &put].into_iter().chain(more.iter().copied()).collect();
+        mock_client!(aws_sdk_ssm, RuleMode::MatchAny, rules)
+    }
+
+    fn ec2(state: SnapshotState) -> aws_sdk_ec2::Client {
+        let describe = mock!(aws_sdk_ec2::Client::describe_snapshots).then_output(move || {
+            let snapshot = Snapshot::builder().snapshot_id("snap-1").state(state.clone()).build();
+            DescribeSnapshotsOutput::builder().snapshots(snapshot).build()
+        });
+        mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&describe])
+    }
+
+    fn sfn(status: ExecutionStatus) -> aws_sdk_sfn::Client {
+        let describe = mock!(aws_sdk_sfn::Client::describe_execution).then_output(move || {
+            DescribeExecutionOutput::builder()
+                .execution_arn("arn")
+                .state_machine_arn("arn")
+                .status(status.clone())
+                .start_date(aws_sdk_sfn::primitives::DateTime::from_secs(0))
+                .build()
+                .unwrap()
+        });
+        mock_client!(aws_sdk_sfn, RuleMode::MatchAny, [&describe])
+    }
+
+    /// What is published when `build` was the last to be published.
+    fn published(build: &Build) -> Vec<(&'static str, String)> {
+        let pulled: PulledImages = serde_json::from_value(pulled()).unwrap();
+        let manifest = Manifest::new(build, &pulled, "snap-1".parse().unwrap());
+        vec![
+            ("/frontload/default/x86_64/snapshot-id", "snap-1".to_owned()),
+            ("/frontload/default/x86_64/manifest", manifest_text(&manifest)),
+        ]
+    }
+
+    fn held_by(build: &str) -> (&'static str, String) {
+        (LEASE, json!({"build": build, "executionId": "arn:other"}).to_string())
+    }
+
+    async fn outcome(
+        ssm: &aws_sdk_ssm::Client,
+        snapshot: SnapshotState,
+        holder: ExecutionStatus,
+        waited: u32,
+    ) -> String {
+        let input = input(&json!({"executionId": "arn:own", "waitedSeconds": waited}));
+        match handle(&ec2(snapshot), ssm, &sfn(holder), &settings(), input).await {
+            Ok(Report::Waiting { progress, .. }) => progress,
+            Ok(ready) => shown(&ready)["outcome"].to_string(),
+            Err(error) => error.name().to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn equal_fingerprint_and_usable_snapshot_mean_unchanged() {
+        let ssm = ssm(&published(&build()), &[]);
+        let (completed, running) = (SnapshotState::Completed, ExecutionStatus::Running);
+        assert_eq!(outcome(&ssm, completed, running, 0).await, "\"unchanged\"");
+    }
+
+    #[tokio::test]
+    async fn a_published_snapshot_that_is_broken_is_built_again() {
+        let ssm = ssm(&published(&build()), &[]);
+        let (broken, running) = (SnapshotState::Error, ExecutionStatus::Running);
+        assert_eq!(outcome(&ssm, broken, running, 0).await, "\"claimed\"");
+    }
+
+    #[tokio::test]
+    async fn another_fingerprint_is_built() {
+        let mut other = build();
+        other.fingerprint = "sha256:1".to_owned();
+        let ssm = ssm(&published(&other), &[]);
+        let (completed, running) = (SnapshotState::Completed, ExecutionStatus::Running);
+        assert_eq!(outcome(&ssm, completed, running, 0).await, "\"claimed\"");
+    }
+
+    #[tokio::test]
+    async fn a_lease_held_by_a_running_execution_is_waited_for_until_the_limit() {
+        let ssm = ssm(&[held_by("other-build")], &[]);
+        let run =
+            |waited| outcome(&ssm, SnapshotState::Completed, ExecutionStatus::Running, waited);
+        assert_eq!(run(0).await, "waiting for arn:other");
+        assert_eq!(run(14400).await, "BuildInProgress");
+    }
+
+    #[tokio::test]
+    async fn the_lease_of_an_execution_that_is_over_is_given_up() {
+        let delete = mock!(aws_sdk_ssm::Client::delete_parameter)
+            .match_requests(|request| request.name() == Some(LEASE))
+            .then_output(|| DeleteParameterOutput::builder().build());
+        let ssm = ssm(&[held_by("other-build")], &[&delete]);
+        outcome(&ssm, SnapshotState::Completed, ExecutionStatus::Aborted, 0).await;
+        assert_eq!(delete.num_calls(), 1);
+    }
+
+    #[tokio::test]
+    async fn claiming_again_finds_the_own_lease() {
+        let ssm = ssm(&[held_by("default-x86-64-0123456789ab")], &[]);
+        let (completed, running) = (SnapshotState::Completed, ExecutionStatus::Running);
+        assert_eq!(outcome(&ssm, completed, running, 0).await, "\"claimed\"");
+    }
+}

@@ -114,3 +114,87 @@ async fn release_lease(
     parameters::delete(ssm, &names.lease).await?;
     Ok(Some(names.lease.clone()))
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::operation::delete_snapshot::DeleteSnapshotOutput;
+    use aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput;
+    use aws_sdk_ec2::operation::describe_volumes::DescribeVolumesOutput;
+    use aws_sdk_ec2::operation::terminate_instances::TerminateInstancesOutput;
+    use aws_sdk_ec2::types::{InstanceStateName, Snapshot};
+    use aws_sdk_ssm::operation::delete_parameter::DeleteParameterOutput;
+    use aws_sdk_ssm::operation::get_parameter::GetParameterOutput;
+    use aws_sdk_ssm::types::Parameter;
+    use aws_smithy_mocks::{MockResponse, RuleMode, mock, mock_client};
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{input, instances, json_error, settings, shown};
+
+    /// EC2 with a builder in `state` and the snapshots snap-1 and snap-2.
+    fn ec2(state: InstanceStateName) -> aws_sdk_ec2::Client {
+        let builders = mock!(aws_sdk_ec2::Client::describe_instances)
+            .then_output(move || instances(Some(state.clone())));
+        let terminate = mock!(aws_sdk_ec2::Client::terminate_instances)
+            .then_output(|| TerminateInstancesOutput::builder().build());
+        let snapshots = mock!(aws_sdk_ec2::Client::describe_snapshots).then_output(|| {
+            let snapshot = |id| Snapshot::builder().snapshot_id(id).build();
+            let both = vec![snapshot("snap-1"), snapshot("snap-2")];
+            DescribeSnapshotsOutput::builder().set_snapshots(Some(both)).build()
+        });
+        let delete = mock!(aws_sdk_ec2::Client::delete_snapshot)
+            .then_output(|| DeleteSnapshotOutput::builder().build());
+        let volumes = mock!(aws_sdk_ec2::Client::describe_volumes)
+            .then_output(|| DescribeVolumesOutput::builder().build());
+        let rules = [&builders, &terminate, &snapshots, &delete, &volumes];
+        mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules)
+    }
+
+    /// Parameter Store where snap-1 is published and `holder` holds the lease.
+    fn ssm(holder: &'static str) -> aws_sdk_ssm::Client {
+        let get = mock!(aws_sdk_ssm::Client::get_parameter).then_compute_response(move |request| {
+            let value = match request.name() {
+                Some("/frontload/default/x86_64/snapshot-id") => "snap-1".to_owned(),
+                Some("/frontload/leases/default/x86_64") => {
+                    json!({"build": holder, "executionId": "arn"}).to_string()
+                }
+                _ => return MockResponse::Http(json_error("ParameterNotFound")),
+            };
+            let parameter = Parameter::builder().value(value).version(1).build();
+            MockResponse::Output(GetParameterOutput::builder().parameter(parameter).build())
+        });
+        let delete = mock!(aws_sdk_ssm::Client::delete_parameter)
+            .then_output(|| DeleteParameterOutput::builder().build());
+        mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&get, &delete])
+    }
+
+    async fn report(state: InstanceStateName, holder: &'static str, waited: u32) -> String {
+        let input = input(&json!({ "waitedSeconds": waited }));
+        match handle(&ec2(state), &ssm(holder), &settings(), input).await {
+            Ok(Report::Waiting { progress, .. }) => progress,
+            Ok(ready) => shown(&ready)["released"].to_string(),
+            Err(error) => error.name().to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_builder_goes_first_and_is_waited_for() {
+        let running = report(InstanceStateName::Running, "other", 0).await;
+        assert_eq!(running, "builder i-1 is terminating");
+        let late = report(InstanceStateName::ShuttingDown, "other", 600).await;
+        assert_eq!(late, "CleanUpTimedOut");
+    }
+
+    #[tokio::test]
+    async fn the_published_snapshot_and_another_builds_lease_stay() {
+        let released = report(InstanceStateName::Terminated, "other", 0).await;
+        assert_eq!(released, r#"["snap-2"]"#);
+    }
+
+    #[tokio::test]
+    async fn the_own_lease_is_released() {
+        let released =
+            report(InstanceStateName::Terminated, "default-x86-64-0123456789ab", 0).await;
+        assert_eq!(released, r#"["snap-2","/frontload/leases/default/x86_64"]"#);
+    }
+}

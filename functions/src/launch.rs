@@ -135,3 +135,150 @@ async fn ensure_answering(
     }
     Ok(Report::wait(3, format!("builder {id} is online, its admin container does not answer yet")))
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::operation::run_instances::RunInstancesOutput;
+    use aws_sdk_ec2::types::{Instance, InstanceStateName};
+    use aws_sdk_ssm::operation::describe_instance_information::DescribeInstanceInformationOutput;
+    use aws_sdk_ssm::operation::list_command_invocations::ListCommandInvocationsOutput;
+    use aws_sdk_ssm::operation::send_command::SendCommandOutput;
+    use aws_sdk_ssm::types::{
+        CommandInvocation, CommandInvocationStatus, InstanceInformation, PingStatus,
+    };
+    use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{ec2_error, input, instances, settings, shown};
+
+    fn ec2(state: Option<InstanceStateName>, more: &[&Rule]) -> aws_sdk_ec2::Client {
+        let describe = mock!(aws_sdk_ec2::Client::describe_instances)
+            .match_requests(|request| {
+                let wanted = ["tag:frontload:stack", "tag:frontload:build"];
+                request.filters().iter().filter_map(|f| f.name()).eq(wanted)
+            })
+            .then_output(move || instances(state.clone()));
+        let rules: Vec<&Rule> = std::iter::once(&describe).chain(more.iter().copied()).collect();
+        mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules)
+    }
+
+    fn ssm(
+        online: bool,
+        probe: Option<CommandInvocationStatus>,
+        send: &Rule,
+    ) -> aws_sdk_ssm::Client {
+        let describe =
+            mock!(aws_sdk_ssm::Client::describe_instance_information).then_output(move || {
+                let status = if online { PingStatus::Online } else { PingStatus::ConnectionLost };
+                let instance = InstanceInformation::builder().ping_status(status).build();
+                DescribeInstanceInformationOutput::builder()
+                    .instance_information_list(instance)
+                    .build()
+            });
+        let list = mock!(aws_sdk_ssm::Client::list_command_invocations).then_output(move || {
+            let commands = probe.clone().map(|status| {
+                CommandInvocation::builder()
+                    .command_id("c-1")
+                    .comment("frontload probe default-x86-64-0123456789ab")
+                    .status(status)
+                    .build()
+            });
+            ListCommandInvocationsOutput::builder()
+                .set_command_invocations(commands.map(|command| vec![command]))
+                .build()
+        });
+        mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&describe, &list, send])
+    }
+
+    fn send() -> Rule {
+        mock!(aws_sdk_ssm::Client::send_command)
+            .match_requests(|request| {
+                request.document_name() == Some("AWS-RunShellScript")
+                    && request.comment() == Some("frontload probe default-x86-64-0123456789ab")
+            })
+            .then_output(|| SendCommandOutput::builder().build())
+    }
+
+    fn launched() -> RunInstancesOutput {
+        RunInstancesOutput::builder()
+            .instances(Instance::builder().instance_id("i-1").build())
+            .build()
+    }
+
+    async fn report(ec2: &aws_sdk_ec2::Client, ssm: &aws_sdk_ssm::Client, waited: u32) -> String {
+        let input = input(&json!({ "waitedSeconds": waited }));
+        match handle(ec2, ssm, &settings(), input).await {
+            Ok(Report::Waiting { progress, .. }) => progress,
+            Ok(ready) => format!("ready {}", shown(&ready)["instanceId"]),
+            Err(error) => error.name().to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_builder_one_is_launched_with_token_tags_and_imdsv2() {
+        let run = mock!(aws_sdk_ec2::Client::run_instances)
+            .match_requests(|request| {
+                request.client_token() == Some("default-x86-64-0123456789ab-0")
+                    && request.tag_specifications().len() == 2
+                    && request.metadata_options().unwrap().http_tokens()
+                        == Some(&aws_sdk_ec2::types::HttpTokensState::Required)
+                    && request.block_device_mappings()[0].ebs().unwrap().volume_size() == Some(20)
+            })
+            .then_output(launched);
+        let ec2 = ec2(None, &[&run]);
+        let progress = report(&ec2, &ssm(false, None, &send()), 0).await;
+        assert_eq!(progress, "builder i-1 is launched");
+    }
+
+    #[tokio::test]
+    async fn a_type_without_capacity_gives_way_to_the_next() {
+        let first = mock!(aws_sdk_ec2::Client::run_instances)
+            .match_requests(|r| r.client_token().is_some_and(|token| token.ends_with("-0")))
+            .then_http_response(|| ec2_error("InsufficientInstanceCapacity"));
+        let second = mock!(aws_sdk_ec2::Client::run_instances)
+            .match_requests(|r| r.instance_type().is_some_and(|kind| kind.as_str() == "m5.xlarge"))
+            .then_output(launched);
+        let ec2 = ec2(None, &[&first, &second]);
+        assert_eq!(report(&ec2, &ssm(false, None, &send()), 0).await, "builder i-1 is launched");
+    }
+
+    #[tokio::test]
+    async fn no_capacity_anywhere_is_a_launch_refused() {
+        let run = mock!(aws_sdk_ec2::Client::run_instances)
+            .then_http_response(|| ec2_error("InsufficientInstanceCapacity"));
+        let ec2 = ec2(None, &[&run]);
+        assert_eq!(report(&ec2, &ssm(false, None, &send()), 0).await, "LaunchRefused");
+    }
+
+    #[tokio::test]
+    async fn the_admin_container_is_probed_once_the_agent_is_online() {
+        let running = || ec2(Some(InstanceStateName::Running), &[]);
+        let sent = send();
+        let progress = report(&running(), &ssm(false, None, &sent), 0).await;
+        assert!(progress.contains("not online yet"), "{progress}");
+        assert_eq!(sent.num_calls(), 0);
+        report(&running(), &ssm(true, None, &sent), 0).await;
+        assert_eq!(sent.num_calls(), 1);
+        let waiting = Some(CommandInvocationStatus::InProgress);
+        report(&running(), &ssm(true, waiting, &sent), 0).await;
+        assert_eq!(sent.num_calls(), 1);
+        report(&running(), &ssm(true, Some(CommandInvocationStatus::Failed), &sent), 0).await;
+        assert_eq!(sent.num_calls(), 2);
+        let answered = ssm(true, Some(CommandInvocationStatus::Success), &sent);
+        let ready = report(&running(), &answered, 0).await;
+        assert_eq!(ready, r#"ready "i-1""#);
+    }
+
+    #[tokio::test]
+    async fn a_builder_that_never_comes_online_times_out() {
+        let ec2 = ec2(Some(InstanceStateName::Running), &[]);
+        assert_eq!(report(&ec2, &ssm(false, None, &send()), 900).await, "LaunchTimedOut");
+    }
+
+    #[tokio::test]
+    async fn a_terminated_builder_is_lost_and_not_launched_again() {
+        let ec2 = ec2(Some(InstanceStateName::Terminated), &[]);
+        assert_eq!(report(&ec2, &ssm(false, None, &send()), 0).await, "BuilderLost");
+    }
+}

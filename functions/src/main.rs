@@ -10,6 +10,8 @@ mod publish;
 mod pull;
 mod settings;
 mod snapshot;
+#[cfg(test)]
+mod testing;
 
 use frontload_shared::aws::sdk_config;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};

@@ -63,3 +63,32 @@ fn check_publishable(build: &Build, snapshot: Option<&Snapshot>) -> Result<()> {
     };
     Err(Error::PublishRefused { build: build.id.clone(), reason })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::build;
+
+    fn snapshot(state: State, build: &str) -> Snapshot {
+        Snapshot { id: "snap-1".parse().unwrap(), state, started: 0, build: Some(build.to_owned()) }
+    }
+
+    fn refusal(snapshot: Option<&Snapshot>) -> String {
+        check_publishable(&build(), snapshot).map_or_else(|e| e.to_string(), |()| String::new())
+    }
+
+    #[test]
+    fn only_a_completed_snapshot_of_the_build_is_published() {
+        let own = build().id.to_string();
+        assert_eq!(refusal(Some(&snapshot(State::Completed, &own))), "");
+        for (snapshot, reason) in [
+            (None, "its snapshot is gone"),
+            (Some(snapshot(State::Completed, "other")), "tags of another build"),
+            (Some(snapshot(State::Pending("99%".to_owned()), &own)), "only at 99%"),
+            (Some(snapshot(State::Error("x".to_owned()), &own)), "in error: x"),
+        ] {
+            let refusal = refusal(snapshot.as_ref());
+            assert!(refusal.contains(reason), "{refusal}");
+        }
+    }
+}

@@ -56,7 +56,7 @@ pub async fn handle(
         let reason = format!("SSM command {} still runs", command.id);
         return Err(Error::PullTimedOut { build: build.id.clone(), reason });
     }
-    Ok(Report::wait(10, progress(build)))
+    Ok(Report::wait(input.waited_seconds.next_wait(), progress(build)))
 }
 
 fn progress(build: &Build) -> String {
@@ -107,5 +107,61 @@ fn failed(build: &Build, output: &Output) -> Error {
             says(&output.stdout),
             says(&output.stderr)
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::{build, pulled};
+
+    fn outcome(status: &Status, stdout: &Value) -> String {
+        let output = Output {
+            stdout: stdout.as_str().map_or_else(|| stdout.to_string(), ToOwned::to_owned),
+            stderr: "a\nb\nc\nd".to_owned(),
+            details: "Details".to_owned(),
+        };
+        match judge(&build(), status, &output) {
+            Ok(_) => "pulled".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn success() -> Value {
+        let mut report = pulled();
+        report["outcome"] = json!("pulled");
+        report
+    }
+
+    #[test]
+    fn success_needs_both_exit_code_and_report() {
+        assert_eq!(outcome(&Status::Succeeded, &success()), "pulled");
+        assert!(outcome(&Status::Succeeded, &json!("")).contains("is no report"));
+        assert!(outcome(&Status::Failed, &success()).starts_with("the builder of build"));
+    }
+
+    #[test]
+    fn a_named_failure_reaches_the_state_machine_under_its_name() {
+        let report =
+            json!({"outcome": "failed", "step": "pull", "image": "r", "reason": "r: not found"});
+        let message = outcome(&Status::Failed, &report);
+        assert!(message.starts_with("image r was not found"), "{message}");
+    }
+
+    #[test]
+    fn a_failure_without_report_shows_the_last_lines() {
+        let message = outcome(&Status::Failed, &json!("Killed"));
+        assert!(
+            message.ends_with("SSM says Details; output: Killed; errors: b | c | d"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_command_that_ssm_ended_is_a_pull_timed_out() {
+        let message = outcome(&Status::TimedOut, &json!(""));
+        assert!(message.contains("did not pull its images in time"), "{message}");
     }
 }

@@ -59,7 +59,7 @@ pub async fn handle(
                     progress,
                 });
             }
-            Ok(Report::wait(10, progress))
+            Ok(Report::wait(input.waited_seconds.next_wait(), progress))
         }
     }
 }
@@ -78,5 +78,87 @@ async fn create(
     match volume {
         Some(volume) => create_snapshot(ec2, &settings.stack, build, volume).await,
         None => Err(instances::lost(build, &builders)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::operation::create_snapshot::CreateSnapshotOutput;
+    use aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput;
+    use aws_sdk_ec2::types::{InstanceStateName, Snapshot, SnapshotState};
+    use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{input, instances, pulled, settings, shown};
+
+    fn create() -> Rule {
+        mock!(aws_sdk_ec2::Client::create_snapshot)
+            .match_requests(|request| {
+                request.volume_id() == Some("vol-1") && request.tag_specifications().len() == 1
+            })
+            .then_output(|| CreateSnapshotOutput::builder().snapshot_id("snap-new").build())
+    }
+
+    async fn report(found: &[(&str, SnapshotState, i64)], create: &Rule, waited: u32) -> String {
+        let found: Vec<Snapshot> = found
+            .iter()
+            .map(|(id, state, started)| {
+                Snapshot::builder()
+                    .snapshot_id(*id)
+                    .state(state.clone())
+                    .state_message("planted")
+                    .progress("37%")
+                    .start_time(aws_sdk_ec2::primitives::DateTime::from_secs(*started))
+                    .build()
+            })
+            .collect();
+        let snapshots = mock!(aws_sdk_ec2::Client::describe_snapshots).then_output(move || {
+            DescribeSnapshotsOutput::builder().set_snapshots(Some(found.clone())).build()
+        });
+        let builders = mock!(aws_sdk_ec2::Client::describe_instances)
+            .then_output(|| instances(Some(InstanceStateName::Running)));
+        let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&snapshots, &builders, create]);
+        let input = input(&json!({"pulled": pulled(), "waitedSeconds": waited}));
+        match handle(&ec2, &settings(), input).await {
+            Ok(Report::Waiting { progress, .. }) => progress,
+            Ok(ready) => format!("ready {}", shown(&ready)["snapshotId"]),
+            Err(error) => error.name().to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_data_volume_is_snapshotted_once() {
+        let create = create();
+        assert_eq!(report(&[], &create, 0).await, "snapshot snap-new is started");
+        let pending = [("snap-1", SnapshotState::Pending, 1)];
+        assert_eq!(report(&pending, &create, 0).await, "snapshot snap-1 is at 37%");
+        assert_eq!(create.num_calls(), 1);
+    }
+
+    #[tokio::test]
+    async fn of_two_snapshots_the_older_counts() {
+        let two = [("snap-2", SnapshotState::Pending, 2), ("snap-1", SnapshotState::Completed, 1)];
+        let ready = report(&two, &create(), 0).await;
+        assert_eq!(ready, r#"ready "snap-1""#);
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_in_error_or_too_slow_fails_by_name() {
+        let broken = [("snap-1", SnapshotState::Error, 1)];
+        assert_eq!(report(&broken, &create(), 0).await, "SnapshotFailed");
+        let slow = [("snap-1", SnapshotState::Pending, 1)];
+        assert_eq!(report(&slow, &create(), 7200).await, "SnapshotTimedOut");
+    }
+
+    #[tokio::test]
+    async fn an_unflushed_volume_is_not_snapshotted() {
+        let mut pulled = pulled();
+        pulled["flushed"] = json!(false);
+        let create = create();
+        let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&create]);
+        let error =
+            handle(&ec2, &settings(), input(&json!({ "pulled": pulled }))).await.unwrap_err();
+        assert_eq!((error.name(), create.num_calls()), ("FlushFailed", 0));
     }
 }

@@ -63,6 +63,14 @@ impl<T> Report<T> {
 pub struct Waited(pub u64);
 
 impl Waited {
+    /// Seconds until the next look: quick at first, then a tenth of the time
+    /// waited, at most a minute. A day of waiting then costs 1,500 looks, well
+    /// below the 25,000 events of an execution (Step Functions quotas).
+    #[must_use]
+    pub fn next_wait(self) -> u32 {
+        u32::try_from(self.0 / 10).unwrap_or(u32::MAX).clamp(5, 60)
+    }
+
     /// Whether `limit_seconds` are over.
     #[must_use]
     pub fn is_past(self, limit_seconds: u32) -> bool {
@@ -87,6 +95,17 @@ mod tests {
         assert_eq!(ready, json!({"ready": true, "number": 1}));
         let waiting = to_value(Report::<Facts>::wait(10, "37 %")).unwrap();
         assert_eq!(waiting, json!({"ready": false, "waitSeconds": 10, "progress": "37 %"}));
+    }
+
+    #[test]
+    fn looks_are_quick_at_first_and_few_in_a_long_wait() {
+        assert_eq!([0, 100, 300, 90_000].map(|s| Waited(s).next_wait()), [5, 10, 30, 60]);
+        let mut waited = Waited(0);
+        let looks = (0..).take_while(|_| {
+            waited.0 += u64::from(waited.next_wait());
+            waited.0 < 86_400
+        });
+        assert!(looks.count() < 1_500);
     }
 
     #[test]

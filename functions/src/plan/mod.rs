@@ -214,3 +214,181 @@ fn check_manifest_fits(prefix: &ParameterPrefix, build: &Build) -> Result<()> {
         ),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ecr::operation::batch_get_image::BatchGetImageOutput;
+    use aws_sdk_ecr::types::{Image, ImageFailure, ImageFailureCode, ImageIdentifier};
+    use aws_sdk_ssm::operation::get_parameter::GetParameterOutput;
+    use aws_sdk_ssm::operation::get_parameters_by_path::GetParametersByPathOutput;
+    use aws_sdk_ssm::types::Parameter;
+    use aws_smithy_mocks::{MockResponse, RuleMode, mock, mock_client};
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{json_error, settings};
+
+    const HOST: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+
+    fn digest(character: char) -> String {
+        format!("sha256:{}", character.to_string().repeat(64))
+    }
+
+    fn document(image: &str) -> String {
+        let image = format!("{HOST}/{image}");
+        json!({"images": [image], "architectures": ["x86_64"], "variant": "aws-k8s-1.35"})
+            .to_string()
+    }
+
+    /// Parameter Store with these cache documents and Bottlerocket's parameters.
+    fn ssm(documents: &[(&str, String)]) -> aws_sdk_ssm::Client {
+        let documents: Vec<(String, String)> = documents
+            .iter()
+            .map(|(name, text)| (format!("/frontload/caches/{name}"), text.clone()))
+            .collect();
+        let all = documents.clone();
+        let get = mock!(aws_sdk_ssm::Client::get_parameter).then_compute_response(move |request| {
+            let name = request.name().unwrap();
+            let value = match name.rsplit('/').next() {
+                Some("image_id") => Some("ami-0abc".to_owned()),
+                Some("image_version") => Some("1.57.0-abcdef01".to_owned()),
+                _ => documents.iter().find(|(n, _)| n == name).map(|(_, text)| text.clone()),
+            };
+            let Some(value) = value else {
+                return MockResponse::Http(json_error("ParameterNotFound"));
+            };
+            let parameter = Parameter::builder().value(value).version(1).build();
+            MockResponse::Output(GetParameterOutput::builder().parameter(parameter).build())
+        });
+        let list = mock!(aws_sdk_ssm::Client::get_parameters_by_path).then_output(move || {
+            let parameter = |(name, text): &(String, String)| {
+                Parameter::builder().name(name).value(text).build()
+            };
+            GetParametersByPathOutput::builder()
+                .set_parameters(Some(all.iter().map(parameter).collect()))
+                .build()
+        });
+        mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&get, &list])
+    }
+
+    fn image(digest: &str, manifest: &Value) -> BatchGetImageOutput {
+        let id = ImageIdentifier::builder().image_digest(digest).build();
+        let image = Image::builder().image_id(id).image_manifest(manifest.to_string()).build();
+        BatchGetImageOutput::builder().images(image).build()
+    }
+
+    /// ECR with `team/app:v1`, an index for `architectures` whose images have
+    /// layers of 3 and 4 bytes.
+    fn ecr(architectures: &'static [&str]) -> aws_sdk_ecr::Client {
+        let get =
+            mock!(aws_sdk_ecr::Client::batch_get_image).then_compute_response(move |request| {
+                let id = &request.image_ids()[0];
+                if request.repository_name() != Some("team/app") {
+                    return MockResponse::Http(json_error("RepositoryNotFoundException"));
+                }
+                MockResponse::Output(match (id.image_tag(), id.image_digest()) {
+                    (Some("v1"), _) => {
+                        let child = |architecture: &&str| {
+                            let platform = json!({"os": "linux", "architecture": architecture});
+                            json!({"digest": digest('c'), "platform": platform})
+                        };
+                        let children: Vec<Value> = architectures.iter().map(child).collect();
+                        image(&digest('a'), &json!({"manifests": children}))
+                    }
+                    (None, Some(_)) => {
+                        image(&digest('c'), &json!({"layers": [{"size": 3}, {"size": 4}]}))
+                    }
+                    _ => {
+                        let code = ImageFailureCode::ImageNotFound;
+                        let failure = ImageFailure::builder().failure_code(code).build();
+                        BatchGetImageOutput::builder().failures(failure).build()
+                    }
+                })
+            });
+        mock_client!(aws_sdk_ecr, RuleMode::MatchAny, [&get])
+    }
+
+    async fn plan(
+        documents: &[(&str, String)],
+        architectures: &'static [&str],
+        request: Value,
+    ) -> Result<Plan> {
+        let mut settings = settings();
+        settings.region = "us-east-1".to_owned();
+        let input = Input { request, execution_id: "execution-1".to_owned() };
+        handle(&ssm(documents), &ecr(architectures), &settings, input).await
+    }
+
+    fn push() -> Value {
+        serde_json::from_str(include_str!("../../../tests/events/ecr-push.json")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_tag_becomes_the_digest_of_the_index_and_the_size_of_its_image() {
+        let documents = [("default", document("team/app:v1"))];
+        let plan =
+            plan(&documents, &["arm64", "amd64"], json!({"cache": "default"})).await.unwrap();
+        let image = &plan.builds[0].images[0];
+        assert_eq!(image.digest.as_ref().unwrap().as_str(), digest('a'));
+        assert_eq!(image.compressed_bytes, Some(7));
+        assert_eq!(plan.builds[0].os.image_id.as_str(), "ami-0abc");
+    }
+
+    #[tokio::test]
+    async fn an_architecture_that_the_index_lacks_is_named() {
+        let documents = [("default", document("team/app:v1"))];
+        let error = plan(&documents, &["arm64"], json!({"cache": "default"})).await.unwrap_err();
+        assert_eq!(error.name(), "PlatformMissing");
+        assert!(error.to_string().contains("has linux/arm64, not linux/amd64"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_does_not_exist_is_named() {
+        for (image, reason) in [
+            ("team/app:v9", "the repository has no such tag"),
+            ("team/nothing:v1", "there is no such repository"),
+        ] {
+            let documents = [("default", document(image))];
+            let error =
+                plan(&documents, &["amd64"], json!({"cache": "default"})).await.unwrap_err();
+            assert_eq!(error.name(), "ImageNotFound");
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+        let error = plan(&[], &["amd64"], json!({"cache": "gone"})).await.unwrap_err();
+        assert_eq!(error.name(), "InvalidCache");
+        assert!(error.to_string().contains("/frontload/caches/gone"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_push_builds_the_caches_that_hold_the_image_and_reports_broken_ones() {
+        let documents = [
+            ("broken", "{".to_owned()),
+            ("default", document("team/app:v1")),
+            ("other", document("team/app:v2")),
+        ];
+        let plan = plan(&documents, &["amd64"], push()).await.unwrap();
+        let built: Vec<&str> = plan.builds.iter().map(|build| build.cache.as_str()).collect();
+        assert_eq!(built, ["default"]);
+        let refused: Vec<_> = plan.refused.iter().map(|r| (r.cache.as_str(), r.error)).collect();
+        assert_eq!(refused, [("broken", "InvalidCache")]);
+    }
+
+    #[tokio::test]
+    async fn a_push_of_what_no_cache_holds_does_nothing_and_says_so() {
+        let plan = plan(&[("other", document("team/app:v2"))], &["amd64"], push()).await.unwrap();
+        assert!(plan.builds.is_empty() && plan.refused.is_empty());
+        assert_eq!(plan.reason, "no cache holds team/app:v1 in account 123456789012 in us-east-1");
+    }
+
+    #[tokio::test]
+    async fn a_cache_whose_manifest_would_not_fit_is_refused_before_anything_is_made() {
+        let long = "a".repeat(150);
+        let images: Vec<String> = (0..60).map(|n| format!("ghcr.io/{long}/app:v{n}")).collect();
+        let document =
+            json!({"images": images, "architectures": ["x86_64"], "variant": "aws-k8s-1.35"});
+        let documents = [("default", document.to_string())];
+        let error = plan(&documents, &["amd64"], json!({"cache": "default"})).await.unwrap_err();
+        assert_eq!(error.name(), "InvalidCache");
+        assert!(error.to_string().contains("split the cache"), "{error}");
+    }
+}

@@ -97,3 +97,69 @@ pub(crate) fn incomplete_answer(
         reason: reason.into(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use aws_config::retry::RetryConfig;
+    use aws_sdk_ssm::Client;
+    use aws_smithy_mocks::{RuleMode, mock, mock_client};
+    use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
+    use super::parameters;
+
+    async fn name_of(status: u16, code: &'static str) -> &'static str {
+        let rule = mock!(Client::get_parameter).then_http_response(move || {
+            let body = format!(r#"{{"__type":"{code}","message":"planted"}}"#);
+            HttpResponse::new(status.try_into().unwrap(), body.into())
+        });
+        let client = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&rule], |config| {
+            config.retry_config(RetryConfig::disabled())
+        });
+        parameters::get(&client, "/p").await.unwrap_err().name()
+    }
+
+    #[tokio::test]
+    async fn an_answer_gets_the_class_that_decides_about_a_retry() {
+        assert_eq!(name_of(400, "ThrottlingException").await, "AwsUnavailable");
+        assert_eq!(name_of(500, "InternalServerError").await, "AwsUnavailable");
+        assert_eq!(name_of(503, "").await, "AwsUnavailable");
+        assert_eq!(name_of(400, "AccessDeniedException").await, "AwsDenied");
+        assert_eq!(name_of(400, "ValidationException").await, "AwsRejected");
+    }
+
+    #[tokio::test]
+    async fn the_message_names_call_resource_and_reason() {
+        let rule = mock!(Client::get_parameter).then_http_response(|| {
+            let body = r#"{"__type":"AccessDeniedException","message":"no"}"#;
+            HttpResponse::new(400.try_into().unwrap(), body.into())
+        });
+        let client = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&rule]);
+        let message = parameters::get(&client, "/p").await.unwrap_err().to_string();
+        assert!(message.contains("ssm:GetParameter of parameter /p in "), "{message}");
+        assert!(message.contains("AccessDeniedException: no"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_throttled_once_succeeds() {
+        let output = || {
+            let parameter = aws_sdk_ssm::types::Parameter::builder().value("v").version(1).build();
+            aws_sdk_ssm::operation::get_parameter::GetParameterOutput::builder()
+                .parameter(parameter)
+                .build()
+        };
+        let throttled = r#"{"__type":"ThrottlingException"}"#.to_owned();
+        let rule = mock!(Client::get_parameter)
+            .sequence()
+            .http_status(400, Some(throttled))
+            .output(output)
+            .build();
+        let at_once = RetryConfig::standard().with_initial_backoff(Duration::from_millis(1));
+        let client = mock_client!(aws_sdk_ssm, RuleMode::Sequential, [&rule], |config| {
+            config.retry_config(at_once.clone())
+        });
+        assert_eq!(parameters::get(&client, "/p").await.unwrap().unwrap().value, "v");
+        assert_eq!(rule.num_calls(), 2);
+    }
+}

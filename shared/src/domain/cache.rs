@@ -198,9 +198,13 @@ struct Document {
     time_limits: TimeLimits,
 }
 
-/// The most images that one cache can hold: their manifest must fit into an
-/// advanced parameter of 8 KB (Parameter Store, "Parameter tiers").
-pub const MAX_IMAGES: usize = 24;
+/// More images than any manifest could name: Plan refuses fewer already when
+/// their references are long.
+const MAX_IMAGES: usize = 100;
+
+/// All steps together must end, clean-up included, before the build state
+/// machine's own limit of 24 h: past that nothing cleans up.
+const MAX_SECONDS: u32 = 23 * 3600;
 
 impl Cache {
     /// Reads the document of the cache `name`.
@@ -228,6 +232,11 @@ impl Cache {
         check_range("timeLimits.launchSeconds", limits.launch_seconds, 1, 3_600)?;
         check_range("timeLimits.pullSeconds", limits.pull_seconds, 1, 86_400)?;
         check_range("timeLimits.snapshotSeconds", limits.snapshot_seconds, 1, 86_400)?;
+        let all = limits.claim_seconds
+            + limits.launch_seconds
+            + limits.pull_seconds
+            + limits.snapshot_seconds;
+        check_range("timeLimits (their sum)", all, 4, MAX_SECONDS)?;
         Ok(Self {
             name,
             images: document.images,
@@ -330,6 +339,9 @@ mod tests {
         assert_eq!(error, "builder.volumeGib: 0 is out of range: use 1 to 16384");
         let error = refusal(|doc| doc["timeLimits"] = json!({"pullSeconds": 0}));
         assert_eq!(error, "timeLimits.pullSeconds: 0 is out of range: use 1 to 86400");
+        let long = json!({"pullSeconds": 80_000, "snapshotSeconds": 20_000});
+        let error = refusal(|doc| doc["timeLimits"] = long);
+        assert!(error.starts_with("timeLimits (their sum): 115300 is out of range"), "{error}");
         let error = refusal(|doc| doc["builder"] = json!({"instanceTypes": ["big; one"]}));
         assert!(error.starts_with("builder.instanceTypes[0]: "), "{error}");
         let error = refusal(|doc| doc["builder"] = json!({"subnetIds": ["vpc-1"]}));

@@ -1,0 +1,89 @@
+//! What the steps' tests share: the recorded build, settings, and AWS answers.
+
+use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
+use aws_sdk_ec2::types::{
+    EbsInstanceBlockDevice, Instance, InstanceBlockDeviceMapping, InstanceState, InstanceStateName,
+    Reservation,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use frontload_shared::domain::Build;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::settings::Settings;
+
+/// `tests/events/build.json`.
+pub fn build_document() -> Value {
+    serde_json::from_str(include_str!("../../tests/events/build.json")).unwrap()
+}
+
+/// The recorded build.
+pub fn build() -> Build {
+    serde_json::from_value(build_document()).unwrap()
+}
+
+/// The payload of a step: the recorded build with `more` beside it.
+pub fn input<I: DeserializeOwned>(more: &Value) -> I {
+    let mut payload = json!({"build": build_document(), "waitedSeconds": 0});
+    let more = more.as_object().cloned().unwrap_or_default();
+    payload.as_object_mut().unwrap().extend(more);
+    serde_json::from_value(payload).unwrap()
+}
+
+/// What a builder reports of the recorded build.
+pub fn pulled() -> Value {
+    let image = &build_document()["images"][0];
+    json!({
+        "containerd": "2.1.9",
+        "images": [{"reference": image["reference"], "digest": image["digest"]}],
+        "usedBytes": 1,
+        "flushed": true
+    })
+}
+
+/// Settings of a stack named `frontload`.
+pub fn settings() -> Settings {
+    Settings {
+        handler: String::new(),
+        stack: "frontload".to_owned(),
+        prefix: "/frontload".parse().unwrap(),
+        event_bus: "default".to_owned(),
+        builder_profile: "builder".to_owned(),
+        region: "us-east-1".to_owned(),
+    }
+}
+
+/// EC2's answer: one builder in `state` with data volume `vol-1`, or none.
+pub fn instances(state: Option<InstanceStateName>) -> DescribeInstancesOutput {
+    let Some(state) = state else { return DescribeInstancesOutput::builder().build() };
+    let data = InstanceBlockDeviceMapping::builder()
+        .device_name("/dev/xvdb")
+        .ebs(EbsInstanceBlockDevice::builder().volume_id("vol-1").build())
+        .build();
+    let instance = Instance::builder()
+        .instance_id("i-1")
+        .state(InstanceState::builder().name(state).build())
+        .block_device_mappings(data)
+        .build();
+    let reservation = Reservation::builder().instances(instance).build();
+    DescribeInstancesOutput::builder().reservations(reservation).build()
+}
+
+/// A refusal as EC2 words it.
+pub fn ec2_error(code: &str) -> HttpResponse {
+    let body = format!(
+        "<Response><Errors><Error><Code>{code}</Code><Message>planted</Message></Error></Errors></Response>"
+    );
+    HttpResponse::new(400.try_into().unwrap(), body.into())
+}
+
+/// A refusal as the JSON services word it.
+pub fn json_error(code: &str) -> HttpResponse {
+    let body = format!(r#"{{"__type":"{code}","message":"planted"}}"#);
+    HttpResponse::new(400.try_into().unwrap(), body.into())
+}
+
+/// A step's report as the state machine sees it.
+pub fn shown<T: serde::Serialize>(report: &T) -> Value {
+    serde_json::to_value(report).unwrap()
+}
