@@ -1,0 +1,69 @@
+"""Loads the state machine definitions and the template that deploys them."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFINITIONS = {name: ROOT / "statemachine" / f"{name}.asl.json" for name in ("pipeline", "build")}
+TEMPLATE = ROOT / "infra" / "template.yaml"
+ERROR_NAMES_SOURCE = ROOT / "shared" / "src" / "error.rs"
+SUBSTITUTION = re.compile(r"\$\{(\w+)\}")
+
+
+class _TemplateLoader(yaml.SafeLoader):
+    """Reads CloudFormation's short forms as `{"!Tag": value}`."""
+
+
+def _short_form(loader: yaml.Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
+    if isinstance(node, yaml.ScalarNode):
+        return {f"!{tag}": loader.construct_scalar(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return {f"!{tag}": loader.construct_sequence(node, deep=True)}
+    return {f"!{tag}": loader.construct_mapping(node, deep=True)}
+
+
+_TemplateLoader.add_multi_constructor("!", _short_form)
+
+
+def load_definition(name: str) -> dict[str, Any]:
+    """The definition as it is written, substitutions not filled in."""
+    return json.loads(DEFINITIONS[name].read_text())
+
+
+def fill_definition(name: str, values: dict[str, str]) -> str:
+    """The definition's text with every `${name}` replaced; an unknown name is a KeyError."""
+    return SUBSTITUTION.sub(lambda found: values[found[1]], DEFINITIONS[name].read_text())
+
+
+def load_template() -> dict[str, Any]:
+    return yaml.load(TEMPLATE.read_text(), Loader=_TemplateLoader)
+
+
+def template_substitutions(template: dict[str, Any]) -> dict[str, set[str]]:
+    """Definition name -> the substitutions that the template defines for it."""
+    found = {}
+    for resource in template["Resources"].values():
+        properties = resource.get("Properties", {})
+        if resource["Type"] == "AWS::Serverless::StateMachine":
+            name = Path(properties["DefinitionUri"]).name.removesuffix(".asl.json")
+            found[name] = set(properties["DefinitionSubstitutions"])
+    return found
+
+
+def rust_error_names(source: str) -> set[str]:
+    """The names that the match in `Error::name` of the Rust source can give."""
+    body = source.partition("fn name(&self)")[2].partition("\n    }\n")[0]
+    names = set(re.findall(r'=> "(\w+)"', body))
+    if not names:
+        raise ValueError(f"{ERROR_NAMES_SOURCE} has no fn name(&self) that gives names")
+    return names
+
+
+def rust_retryable_names(source: str) -> set[str]:
+    """The variants for which `Error::retryable` of the Rust source is true."""
+    body = source.partition("fn retryable(&self)")[2].partition("=> true")[0]
+    return set(re.findall(r"Self::(\w+)", body))

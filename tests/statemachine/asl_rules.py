@@ -1,0 +1,258 @@
+"""The rules of our own that a definition must keep; each returns its complaints.
+
+The linters see none of these: not an unknown variable or function, not `$states.result` where it
+does not exist, not a loop without an end.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+Definition = dict[str, Any]
+State = dict[str, Any]
+
+CALL_LAMBDA = "arn:${Partition}:states:::lambda:invoke"
+RUN_EXECUTION = "arn:${Partition}:states:::states:startExecution.sync:2"
+CALL_LIMIT_SECONDS = 60
+RETRY_LIMIT = 10
+# Error names that the service gives, as opposed to those that our functions give.
+SERVICE_ERRORS = re.compile(r"(States|Lambda|Sandbox)\.\w+")
+FAILURE_FIELDS = ("step", "error", "cause")
+# Of JSONata and of Step Functions, what the definitions use.
+KNOWN_FUNCTIONS = {
+    *("contains", "count", "exists", "join", "map", "max", "string", "substring"),
+    "parse",
+}
+EXPRESSION = re.compile(r"\{%(.*)%\}", re.DOTALL)
+TEXT = re.compile(r"'(?:[^'\\]|\\.)*'|/\^.*?\$/")
+
+
+def machines_of(definition: Definition) -> Iterator[Definition]:
+    """The definition, then the state machine inside each of its Maps."""
+    yield definition
+    for state in definition["States"].values():
+        if state["Type"] == "Map":
+            yield from machines_of(state["ItemProcessor"])
+
+
+def states_of(definition: Definition) -> Iterator[tuple[str, State]]:
+    for machine in machines_of(definition):
+        yield from machine["States"].items()
+
+
+def tasks_of(definition: Definition) -> Iterator[tuple[str, State]]:
+    return ((name, state) for name, state in states_of(definition) if state["Type"] == "Task")
+
+
+def expressions_of(value: Any) -> Iterator[str]:
+    """Every JSONata expression in `value`, at any depth."""
+    if isinstance(value, dict):
+        for part in value.values():
+            yield from expressions_of(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from expressions_of(part)
+    elif isinstance(value, str) and (found := EXPRESSION.fullmatch(value)):
+        yield found[1]
+
+
+def uses_jsonata_throughout(definition: Definition) -> list[str]:
+    complaints = []
+    if definition.get("QueryLanguage") != "JSONata":
+        complaints.append("the top level does not say JSONata")
+    for name, state in states_of(definition):
+        if "QueryLanguage" in state:
+            complaints.append(f"{name} has a query language of its own")
+    return complaints
+
+
+def uses_only_what_the_local_cloud_runs(definition: Definition) -> list[str]:
+    complaints = []
+    for name, state in states_of(definition):
+        if state["Type"] == "Parallel":
+            complaints.append(f"{name} is a Parallel")
+        if state["Type"] == "Succeed" and "Output" in state:
+            complaints.append(f"{name} is a Succeed with an Output")
+        if state["Type"] == "Map":
+            mode = state["ItemProcessor"].get("ProcessorConfig", {}).get("Mode")
+            if mode != "INLINE":
+                complaints.append(f"{name} is a Map of mode {mode}")
+    return complaints
+
+
+def has_time_limits(definition: Definition) -> list[str]:
+    complaints = []
+    if "TimeoutSeconds" not in definition:
+        complaints.append("the state machine has no time limit")
+    for name, task in tasks_of(definition):
+        limit = task.get("TimeoutSeconds")
+        if limit is None:
+            complaints.append(f"{name} has no time limit")
+        elif task["Resource"] == CALL_LAMBDA and limit > CALL_LIMIT_SECONDS:
+            complaints.append(f"{name} allows {limit} s for one call")
+    return complaints
+
+
+def calls_known_services(definition: Definition) -> list[str]:
+    return [
+        f"{name} calls {task['Resource']}"
+        for name, task in tasks_of(definition)
+        if task["Resource"] not in (CALL_LAMBDA, RUN_EXECUTION)
+    ]
+
+
+def retries_alike(definition: Definition) -> list[str]:
+    """One Retry for every call of a function; none for a child execution, which has its own."""
+    complaints = []
+    calls = [(name, task) for name, task in tasks_of(definition) if task["Resource"] == CALL_LAMBDA]
+    for name, task in tasks_of(definition):
+        if task["Resource"] != CALL_LAMBDA and "Retry" in task:
+            complaints.append(f"{name} starts an execution again")
+    for name, task in calls:
+        if task.get("Retry") != calls[0][1].get("Retry"):
+            complaints.append(f"{name} retries otherwise than {calls[0][0]}")
+        for retrier in task.get("Retry") or [{"ErrorEquals": [], "MaxAttempts": 0}]:
+            if not 1 <= retrier.get("MaxAttempts", 0) <= RETRY_LIMIT:
+                complaints.append(f"{name} retries without a limit, or never")
+            if "States.ALL" in retrier["ErrorEquals"]:
+                complaints.append(f"{name} retries every error")
+    return complaints
+
+
+def _catcher_without_next(task: State) -> State:
+    catchers = task.get("Catch") or [{}]
+    return {field: value for field, value in catchers[0].items() if field != "Next"}
+
+
+def catches_alike(definition: Definition) -> list[str]:
+    """Every Task catches everything, once, and every Task of a machine in the same way.
+
+    In a Map a variable of the outside cannot be assigned, so the failure is the item's output.
+    """
+    complaints = []
+    for machine in machines_of(definition):
+        tasks = [item for item in machine["States"].items() if item[1]["Type"] == "Task"]
+        for name, task in tasks:
+            catcher = _catcher_without_next(task)
+            if len(task.get("Catch", [])) != 1 or catcher["ErrorEquals"] != ["States.ALL"]:
+                complaints.append(f"{name} does not catch everything in one place")
+            elif catcher != _catcher_without_next(tasks[0][1]):
+                complaints.append(f"{name} catches otherwise than {tasks[0][0]}")
+            text = str(catcher)
+            if not all(f"'{field}':" in text for field in FAILURE_FIELDS):
+                complaints.append(f"{name} does not keep step, error and cause")
+    return complaints
+
+
+def cleans_up_after_every_failure(definition: Definition) -> list[str]:
+    """For the build: a caught error leads to CleanUp, that of CleanUp itself to the end."""
+    return [
+        f"{name} leads to {task['Catch'][0]['Next']} when it fails"
+        for name, task in tasks_of(definition)
+        if task["Catch"][0]["Next"] != ("BuildFailed" if name == "CleanUp" else "CleanUp")
+    ]
+
+
+def _successors(state: State) -> set[str]:
+    found = {state.get("Next"), state.get("Default")}
+    for branch in [*state.get("Choices", []), *state.get("Catch", [])]:
+        found.add(branch["Next"])
+    return {name for name in found if name}
+
+
+def _counts_its_waits(state: State) -> bool:
+    if state["Type"] != "Task":
+        return False
+    given = state["Arguments"].get("Payload", {}).get("waitedSeconds")
+    added = state.get("Assign", {}).get("waitedSeconds", "")
+    return given == "{% $waitedSeconds %}" and "$waitedSeconds +" in added
+
+
+def bounds_every_loop(definition: Definition) -> list[str]:
+    """Every cycle passes a Task that is told how long was waited, and adds to it."""
+    complaints = []
+    for machine in machines_of(definition):
+        graph = {
+            name: _successors(state)
+            for name, state in machine["States"].items()
+            if not _counts_its_waits(state)
+        }
+        while leaves := [name for name, after in graph.items() if not after & graph.keys()]:
+            for name in leaves:
+                del graph[name]
+        if graph:
+            complaints.append(f"{', '.join(sorted(graph))} can loop without end")
+    return complaints
+
+
+def names_known_errors(definition: Definition, error_names: set[str]) -> list[str]:
+    complaints = []
+    for name, state in states_of(definition):
+        for handler in [*state.get("Retry", []), *state.get("Catch", [])]:
+            matched = handler["ErrorEquals"]
+            if "States.ALL" in matched and len(matched) > 1:
+                complaints.append(f"{name} names States.ALL beside others")
+            complaints += [
+                f"{name} matches {error}, which nothing produces"
+                for error in matched
+                if error not in error_names and not SERVICE_ERRORS.fullmatch(error)
+            ]
+    return complaints
+
+
+def retries_what_heals(definition: Definition, retryable: set[str]) -> list[str]:
+    """Of our own error names, Retry matches those that Rust calls retryable, all and only them."""
+    complaints = []
+    for name, task in tasks_of(definition):
+        matched = {error for retrier in task.get("Retry", []) for error in retrier["ErrorEquals"]}
+        ours = {error for error in matched if not SERVICE_ERRORS.fullmatch(error)}
+        if task["Resource"] == CALL_LAMBDA and ours != retryable:
+            complaints.append(f"{name} retries {sorted(ours)}, not {sorted(retryable)}")
+    return complaints
+
+
+def uses_known_variables(definition: Definition) -> list[str]:
+    assigned = {
+        variable
+        for _, state in states_of(definition)
+        for part in [state, *state.get("Choices", []), *state.get("Catch", [])]
+        for variable in part.get("Assign", {})
+    }
+    complaints = []
+    for name, state in states_of(definition):
+        for expression in expressions_of(state):
+            code = TEXT.sub("''", expression)
+            local = set(re.findall(r"\$(\w+)\s*:=", code))
+            for parameters in re.findall(r"function\(([^)]*)\)", code):
+                local |= set(re.findall(r"\$(\w+)", parameters))
+            called = set(re.findall(r"\$(\w+)\(", code))
+            read = set(re.findall(r"\$([A-Za-z_]\w*)", code)) - called - local - {"states"}
+            complaints += [f"{name} reads ${one}, never assigned" for one in read - assigned]
+            unknown = called - local - KNOWN_FUNCTIONS
+            complaints += [f"{name} calls ${one}, not known" for one in unknown]
+    return complaints
+
+
+def reads_results_where_they_exist(definition: Definition) -> list[str]:
+    complaints = []
+    for name, state in states_of(definition):
+        if state["Type"] in ("Task", "Map"):
+            before = {field: state.get(field) for field in ("Arguments", "Items", "ItemSelector")}
+            after = {field: state.get(field) for field in ("Assign", "Output")}
+        else:
+            before, after = state, {}
+        if any("$states.result" in one for one in expressions_of(before)):
+            complaints.append(f"{name} reads a result before there is one")
+        if any("$states.errorOutput" in one for one in expressions_of([before, after])):
+            complaints.append(f"{name} reads an error outside a Catch")
+        if any("$states.result" in one for one in expressions_of(state.get("Catch", []))):
+            complaints.append(f"{name} reads a result in a Catch")
+    return complaints
+
+
+def agrees_on_substitutions(text: str, defined: set[str]) -> list[str]:
+    """`text` is the definition as written, `defined` what the template substitutes."""
+    used = set(re.findall(r"\$\{(\w+)\}", text))
+    return [f"${{{name}}} is not defined in the template" for name in sorted(used - defined)] + [
+        f"{name} is defined in the template, not used" for name in sorted(defined - used)
+    ]

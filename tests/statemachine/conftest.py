@@ -1,0 +1,75 @@
+"""A MiniStack of its own, with both state machines in it."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .machines import Machines
+
+START_LIMIT_SECONDS = 60
+# Failures in the shape AWS documents and MiniStack does not produce by itself.
+AWS_FAILURES = Path(__file__).with_name("aws_failures.json")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _await_ministack(endpoint: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_LIMIT_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            urllib.request.urlopen(f"{endpoint}/_ministack/health", timeout=2).close()
+            return
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            time.sleep(0.1)
+    raise RuntimeError(f"MiniStack did not start:\n{log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="session")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    """Both state machines on a MiniStack of their own, waits a thousand times shorter."""
+    directory = tmp_path_factory.mktemp("ministack")
+    port = _free_port()
+    # The stand-ins inherit MiniStack's environment: nothing of the caller's may be in it.
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(directory),
+        "TMPDIR": str(directory),
+        "GATEWAY_PORT": str(port),
+        "BIND_HOST": "127.0.0.1",
+        "SFN_WAIT_SCALE": "0.001",
+        "LOG_LEVEL": "WARNING",
+        "SFN_MOCK_CONFIG": str(AWS_FAILURES),
+        "SERVICES": "lambda,stepfunctions,iam,s3,logs",
+    }
+    endpoint = f"http://127.0.0.1:{port}"
+    log = directory / "ministack.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "ministack"],
+            env=environment,
+            cwd=directory,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _await_ministack(endpoint, server, log)
+            yield Machines(endpoint, directory)
+        finally:
+            server.terminate()
+            try:
+                server.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait(timeout=5)

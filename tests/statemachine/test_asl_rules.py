@@ -1,0 +1,266 @@
+"""The definitions keep our rules, and each rule notices a planted mistake."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from . import asl_rules as rules
+from .asl_definitions import (
+    DEFINITIONS,
+    ERROR_NAMES_SOURCE,
+    load_definition,
+    load_template,
+    rust_error_names,
+    rust_retryable_names,
+    template_substitutions,
+)
+
+Definition = dict[str, Any]
+Rule = Callable[[Definition], list[str]]
+
+ERROR_NAMES = rust_error_names(ERROR_NAMES_SOURCE.read_text())
+
+
+def names_known_errors(definition: Definition) -> list[str]:
+    return rules.names_known_errors(definition, ERROR_NAMES)
+
+
+def retries_what_heals(definition: Definition) -> list[str]:
+    retryable = rust_retryable_names(ERROR_NAMES_SOURCE.read_text())
+    return rules.retries_what_heals(definition, retryable)
+
+
+RULES: list[Rule] = [
+    rules.uses_jsonata_throughout,
+    rules.uses_only_what_the_local_cloud_runs,
+    rules.has_time_limits,
+    rules.calls_known_services,
+    rules.retries_alike,
+    rules.catches_alike,
+    rules.bounds_every_loop,
+    names_known_errors,
+    retries_what_heals,
+    rules.uses_known_variables,
+    rules.reads_results_where_they_exist,
+]
+
+
+@pytest.mark.parametrize("machine", DEFINITIONS)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_a_definition_keeps(rule: Rule, machine: str) -> None:
+    assert rule(load_definition(machine)) == []
+
+
+def test_a_failed_build_is_cleaned_up() -> None:
+    assert rules.cleans_up_after_every_failure(load_definition("build")) == []
+
+
+@pytest.mark.parametrize("machine", DEFINITIONS)
+def test_definition_and_template_agree_on_the_substitutions(machine: str) -> None:
+    defined = template_substitutions(load_template())[machine]
+    assert rules.agrees_on_substitutions(DEFINITIONS[machine].read_text(), defined) == []
+
+
+def states(build: Definition) -> Any:
+    return build["States"]
+
+
+def drop_query_language(build: Definition) -> None:
+    del build["QueryLanguage"]
+
+
+def give_one_state_jsonpath(build: Definition) -> None:
+    states(build)["Done"]["QueryLanguage"] = "JSONPath"
+
+
+def give_succeed_an_output(build: Definition) -> None:
+    states(build)["Done"]["Output"] = {}
+
+
+def drop_machine_time_limit(build: Definition) -> None:
+    del build["TimeoutSeconds"]
+
+
+def drop_task_time_limit(build: Definition) -> None:
+    del states(build)["PullImages"]["TimeoutSeconds"]
+
+
+def allow_an_hour_for_one_call(build: Definition) -> None:
+    states(build)["PullImages"]["TimeoutSeconds"] = 3600
+
+
+def misspell_a_service(build: Definition) -> None:
+    states(build)["PullImages"]["Resource"] = "arn:${Partition}:states:::lambda:invok"
+
+
+def retry_one_task_otherwise(build: Definition) -> None:
+    states(build)["PullImages"]["Retry"] = [
+        {**states(build)["PullImages"]["Retry"][0], "MaxAttempts": 2}
+    ]
+
+
+def retry_without_limit(build: Definition) -> None:
+    for _, task in rules.tasks_of(build):
+        task["Retry"][0]["MaxAttempts"] = 9999
+
+
+def retry_every_error(build: Definition) -> None:
+    for _, task in rules.tasks_of(build):
+        task["Retry"][0]["ErrorEquals"] = ["States.ALL"]
+
+
+def drop_a_catch(build: Definition) -> None:
+    del states(build)["PullImages"]["Catch"]
+
+
+def catch_one_error_only(build: Definition) -> None:
+    states(build)["PullImages"]["Catch"][0]["ErrorEquals"] = ["States.Timeout"]
+
+
+def catch_without_resetting_the_wait(build: Definition) -> None:
+    del states(build)["PullImages"]["Catch"][0]["Assign"]["waitedSeconds"]
+
+
+def forget_the_cause(build: Definition) -> None:
+    for _, task in rules.tasks_of(build):
+        task["Catch"][0]["Assign"]["failures"] = "{% [$failures, {'step': 1, 'error': 2}] %}"
+
+
+def end_without_clean_up(build: Definition) -> None:
+    states(build)["PullImages"]["Catch"][0]["Next"] = "BuildFailed"
+
+
+def clean_up_for_ever(build: Definition) -> None:
+    states(build)["CleanUp"]["Catch"][0]["Next"] = "CleanUp"
+
+
+def wait_without_counting(build: Definition) -> None:
+    del states(build)["PullImages"]["Assign"]["waitedSeconds"]
+
+
+def wait_without_telling(build: Definition) -> None:
+    del states(build)["PullImages"]["Arguments"]["Payload"]["waitedSeconds"]
+
+
+def match_an_error_nothing_produces(build: Definition) -> None:
+    states(build)["PullImages"]["Retry"][0]["ErrorEquals"].append("AwsUnavailible")
+
+
+def retry_what_is_final(build: Definition) -> None:
+    for _, task in rules.tasks_of(build):
+        task["Retry"][0]["ErrorEquals"].append("VolumeFull")
+
+
+def name_all_beside_others(build: Definition) -> None:
+    states(build)["PullImages"]["Catch"][0]["ErrorEquals"].append("States.Timeout")
+
+
+def read_a_variable_nobody_assigns(build: Definition) -> None:
+    states(build)["AwaitImages"]["Seconds"] = "{% $waitSecond %}"
+
+
+def call_an_unknown_function(build: Definition) -> None:
+    states(build)["AwaitImages"]["Seconds"] = "{% $maximum([1, $waitSeconds]) %}"
+
+
+def read_the_result_in_the_arguments(build: Definition) -> None:
+    states(build)["PullImages"]["Arguments"]["Payload"]["x"] = "{% $states.result.x %}"
+
+
+def read_the_result_in_a_wait(build: Definition) -> None:
+    states(build)["AwaitImages"]["Seconds"] = "{% $states.result.waitSeconds %}"
+
+
+def read_the_error_outside_a_catch(build: Definition) -> None:
+    states(build)["PullImages"]["Assign"]["x"] = "{% $states.errorOutput.Error %}"
+
+
+MISTAKES: list[tuple[Rule, Callable[[Definition], None]]] = [
+    (rules.uses_jsonata_throughout, drop_query_language),
+    (rules.uses_jsonata_throughout, give_one_state_jsonpath),
+    (rules.uses_only_what_the_local_cloud_runs, give_succeed_an_output),
+    (rules.has_time_limits, drop_machine_time_limit),
+    (rules.has_time_limits, drop_task_time_limit),
+    (rules.has_time_limits, allow_an_hour_for_one_call),
+    (rules.calls_known_services, misspell_a_service),
+    (rules.retries_alike, retry_one_task_otherwise),
+    (rules.retries_alike, retry_without_limit),
+    (rules.retries_alike, retry_every_error),
+    (rules.catches_alike, drop_a_catch),
+    (rules.catches_alike, catch_one_error_only),
+    (rules.catches_alike, catch_without_resetting_the_wait),
+    (rules.catches_alike, forget_the_cause),
+    (rules.cleans_up_after_every_failure, end_without_clean_up),
+    (rules.cleans_up_after_every_failure, clean_up_for_ever),
+    (rules.bounds_every_loop, wait_without_counting),
+    (rules.bounds_every_loop, wait_without_telling),
+    (names_known_errors, match_an_error_nothing_produces),
+    (names_known_errors, name_all_beside_others),
+    (retries_what_heals, retry_what_is_final),
+    (rules.uses_known_variables, read_a_variable_nobody_assigns),
+    (rules.uses_known_variables, call_an_unknown_function),
+    (rules.reads_results_where_they_exist, read_the_result_in_the_arguments),
+    (rules.reads_results_where_they_exist, read_the_result_in_a_wait),
+    (rules.reads_results_where_they_exist, read_the_error_outside_a_catch),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "plant"), MISTAKES, ids=lambda one: one.__name__ if callable(one) else None
+)
+def test_a_planted_mistake_is_noticed(rule: Rule, plant: Callable[[Definition], None]) -> None:
+    build = load_definition("build")
+    plant(build)
+    assert rule(build) != []
+
+
+def distribute_the_map(pipeline: Definition) -> None:
+    mode = {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
+    states(pipeline)["RunBuilds"]["ItemProcessor"]["ProcessorConfig"] = mode
+
+
+def start_a_build_twice(pipeline: Definition) -> None:
+    inner = states(pipeline)["RunBuilds"]["ItemProcessor"]["States"]
+    inner["RunBuild"]["Retry"] = [{"ErrorEquals": ["States.TaskFailed"], "MaxAttempts": 2}]
+
+
+def let_one_build_stop_the_others(pipeline: Definition) -> None:
+    del states(pipeline)["RunBuilds"]["ItemProcessor"]["States"]["RunBuild"]["Catch"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "plant"),
+    [
+        (rules.uses_only_what_the_local_cloud_runs, distribute_the_map),
+        (rules.retries_alike, start_a_build_twice),
+        (rules.catches_alike, let_one_build_stop_the_others),
+    ],
+    ids=lambda one: one.__name__,
+)
+def test_a_mistake_planted_in_the_map_is_noticed(
+    rule: Rule, plant: Callable[[Definition], None]
+) -> None:
+    pipeline = load_definition("pipeline")
+    plant(pipeline)
+    assert rule(pipeline) != []
+
+
+def test_a_substitution_that_only_one_side_knows_is_noticed() -> None:
+    assert rules.agrees_on_substitutions("${A} ${B}", {"B", "C"}) == [
+        "${A} is not defined in the template",
+        "C is defined in the template, not used",
+    ]
+
+
+def test_the_error_names_are_read_from_the_rust_source() -> None:
+    source = """
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::AwsDenied(_) => "AwsDenied",
+            Self::VolumeFull { .. } => "VolumeFull",
+        }
+    }
+    pub fn other(&self) { match self { _ => "Other" } }
+"""
+    assert rust_error_names(source) == {"AwsDenied", "VolumeFull"}

@@ -1,0 +1,117 @@
+"""The pipeline state machine, with real build executions under it, run by MiniStack."""
+
+from typing import Any
+
+from .machines import Machines
+from .test_build_machine import BUILD, REPORTS
+
+REQUEST = {"cache": "default"}
+REFUSED = {"cache": "gpu", "error": "InvalidCache", "message": "images: must not be empty"}
+
+
+def planned(*ids: str, refused: tuple[dict[str, str], ...] = ()) -> dict[str, list[Any]]:
+    builds = [BUILD | {"id": build} for build in ids]
+    plan = {"builds": builds, "refused": list(refused), "reason": "as recorded"}
+    return REPORTS | {"plan": [plan]}
+
+
+def test_a_request_that_needs_no_build_succeeds_and_says_why(machines: Machines) -> None:
+    machines.record(planned())
+    assert machines.run("pipeline", REQUEST).output == {"reason": "as recorded"}
+    assert machines.steps() == ["plan"]
+
+
+def test_plan_is_given_the_request_and_the_execution(machines: Machines) -> None:
+    machines.record(planned())
+    execution = machines.start("pipeline", REQUEST)
+    machines.wait(execution)
+    assert machines.calls()[0]["event"] == {"request": REQUEST, "executionId": execution}
+
+
+def test_every_planned_build_runs_and_its_result_is_told(machines: Machines) -> None:
+    machines.record(planned("every-1", "every-2"))
+    ended = machines.run("pipeline", REQUEST)
+    assert ended.status == "SUCCEEDED", ended.cause
+    told = {item["build"]: item["result"]["outcome"] for item in ended.output["builds"]}
+    assert told == {"every-1": "published", "every-2": "published"}
+
+
+def test_a_single_build_runs(machines: Machines) -> None:
+    machines.record(planned("single-1"))
+    ended = machines.run("pipeline", REQUEST)
+    assert [item["build"] for item in ended.output["builds"]] == ["single-1"]
+
+
+def test_one_failed_build_fails_the_pipeline_and_lets_the_other_finish(machines: Machines) -> None:
+    failing = {"pull one-fails-1": [{"raise": ["VolumeFull", "40 GiB are not enough"]}]}
+    machines.record(planned("one-fails-1", "one-fails-2") | failing)
+    ended = machines.run("pipeline", REQUEST)
+    assert (ended.status, ended.error) == ("FAILED", "VolumeFull")
+    assert ended.cause == (
+        "VolumeFull: Build one-fails-1 of cache default (x86_64, us-east-1): "
+        "PullImages failed with VolumeFull: 40 GiB are not enough"
+    )
+    assert machines.steps("one-fails-1")[-1] == "clean_up"
+    assert "publish" in machines.steps("one-fails-2")
+
+
+def test_every_failed_build_is_told(machines: Machines) -> None:
+    failing = [{"raise": ["VolumeFull", "40 GiB are not enough"]}]
+    machines.record(planned("both-fail-1", "both-fail-2") | {"pull": failing})
+    ended = machines.run("pipeline", REQUEST)
+    assert [line.split(" of ")[0] for line in ended.cause.splitlines()] == [
+        "VolumeFull: Build both-fail-1",
+        "VolumeFull: Build both-fail-2",
+    ]
+
+
+def test_a_refused_cache_fails_the_pipeline_after_the_other_builds_ran(machines: Machines) -> None:
+    machines.record(planned("refused-1", refused=(REFUSED,)))
+    ended = machines.run("pipeline", REQUEST)
+    assert (ended.status, ended.error) == ("FAILED", "InvalidCache")
+    assert ended.cause == "InvalidCache: cache gpu: images: must not be empty"
+    assert "publish" in machines.steps("refused-1")
+
+
+def test_a_refused_cache_alone_fails_the_pipeline(machines: Machines) -> None:
+    machines.record(planned(refused=(REFUSED,)))
+    assert machines.run("pipeline", REQUEST).error == "InvalidCache"
+    assert machines.steps() == ["plan"]
+
+
+def test_a_plan_that_fails_ends_under_its_own_error_name(machines: Machines) -> None:
+    machines.record({"plan": [{"raise": ["InvalidRequest", "no cache is named"]}]})
+    ended = machines.run("pipeline", REQUEST)
+    assert (ended.error, ended.cause) == ("InvalidRequest", "InvalidRequest: no cache is named")
+
+
+def test_a_failed_child_execution_as_aws_tells_it_keeps_its_error_and_cause(
+    machines: Machines,
+) -> None:
+    machines.record(planned("b-1"))
+    ended = machines.run("pipeline", REQUEST, failure="BuildFailedOnAws")
+    assert ended.error == "VolumeFull"
+    assert ended.cause == (
+        "VolumeFull: Build b-1: PullImages failed with VolumeFull: 40 GiB are not enough"
+    )
+
+
+def test_an_aborted_build_fails_the_pipeline_and_names_the_execution(machines: Machines) -> None:
+    machines.record(planned("b-1"))
+    ended = machines.run("pipeline", REQUEST, failure="BuildAborted")
+    assert ended.error == "States.TaskFailed"
+    assert ended.cause.endswith("execution:build:b-1 ended as ABORTED")
+
+
+def test_a_cause_that_was_cut_off_is_shown_as_it_is(machines: Machines) -> None:
+    machines.record(planned("b-1"))
+    ended = machines.run("pipeline", REQUEST, failure="CauseCutOff")
+    assert ended.error == "States.TaskFailed"
+    assert "execution:build:b-1" in ended.cause
+
+
+def test_a_build_whose_execution_name_is_taken_fails_the_pipeline(machines: Machines) -> None:
+    machines.record(planned("b-1"))
+    ended = machines.run("pipeline", REQUEST, failure="NameTaken")
+    assert ended.error == "StepFunctions.ExecutionAlreadyExistsException"
+    assert "execution:build:b-1" in ended.cause
