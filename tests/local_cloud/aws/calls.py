@@ -1,0 +1,59 @@
+"""The record of AWS calls that tests read back."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from typing import Any
+
+
+class CallRecord:
+    """Every AWS call in order: number, Unix time, service, action, parameters, outcome."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._calls: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+
+    def begin(self, service: str, action: str, parameters: Any) -> dict[str, Any]:
+        """Add a call; the caller fills in `status` when it is answered."""
+        call = {
+            "number": next(self._numbers),
+            "time": time.time(),
+            "service": service,
+            "action": action,
+            "parameters": plain(parameters),
+            "status": None,
+        }
+        with self._lock:
+            self._calls.append(call)
+        return call
+
+    def list(self, service: str | None = None, action: str | None = None) -> list[dict[str, Any]]:
+        """The calls so far, filtered by service and action where given."""
+        with self._lock:
+            return [
+                call
+                for call in self._calls
+                if (service is None or call["service"] == service)
+                and (action is None or call["action"] == action)
+            ]
+
+    def clear(self) -> None:
+        """Forget all calls."""
+        with self._lock:
+            self._calls.clear()
+
+
+def plain(value: Any) -> Any:
+    """Reduce parsed parameters to what JSON can hold."""
+    if hasattr(value, "original_dict"):
+        value = value.original_dict()
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)

@@ -1,0 +1,117 @@
+"""SSM Run Command's answers: commands and invocations, listed and in full."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from moto.core.responses import BaseResponse
+
+from .commands import DOCUMENT, Command, command_view, known_command
+from .dispatch import AwsError, handles
+from .world import World
+
+STDOUT_LIMIT = 24_000
+STDERR_LIMIT = 8_000
+PLUGIN_OUTPUT_LIMIT = 2_500
+"""What ListCommandInvocations shows of a plugin's output, in characters."""
+
+
+@handles("ssm", "ListCommands")
+def list_commands(world: World, request: BaseResponse) -> Any:
+    """The commands, newest first."""
+    chosen, token = _page(request, _chosen(world, request))
+    return {"Commands": [command_view(command) for command in chosen], "NextToken": token}
+
+
+@handles("ssm", "ListCommandInvocations")
+def list_command_invocations(world: World, request: BaseResponse) -> Any:
+    """The invocations that exist by now, newest first."""
+    visible = [c for c in _chosen(world, request) if _invocation_exists(world, c)]
+    chosen, token = _page(request, visible)
+    details = bool(request._get_param("Details"))
+    return {
+        "CommandInvocations": [_listed_invocation(c, details) for c in chosen],
+        "NextToken": token,
+    }
+
+
+@handles("ssm", "GetCommandInvocation")
+def get_command_invocation(world: World, request: BaseResponse) -> Any:
+    """One invocation with its output; right after SendCommand it does not exist yet."""
+    command = known_command(world, request._get_param("CommandId"))
+    if command.instance_id != request._get_param("InstanceId") or not _invocation_exists(
+        world, command
+    ):
+        raise AwsError("InvocationDoesNotExist", "")
+    return {
+        **_invocation_view(command),
+        "PluginName": "aws:runShellScript",
+        "ResponseCode": command.exit_code,
+        "StandardOutputContent": command.stdout[:STDOUT_LIMIT],
+        "StandardErrorContent": command.stderr[:STDERR_LIMIT],
+        "StandardOutputUrl": "",
+        "StandardErrorUrl": "",
+    }
+
+
+def _chosen(world: World, request: BaseResponse) -> list[Command]:
+    command_id = request._get_param("CommandId")
+    instance_id = request._get_param("InstanceId")
+    commands = [known_command(world, command_id)] if command_id else world.commands.values()
+    chosen = [c for c in commands if instance_id in (None, c.instance_id)]
+    for wanted in request._get_param("Filters", []):
+        key, value = wanted["key"], wanted["value"]
+        if key == "Status":
+            chosen = [c for c in chosen if c.status == value]
+        elif key == "DocumentName":
+            chosen = [c for c in chosen if value == DOCUMENT]
+        else:
+            raise AwsError("InvalidFilterKey", f"the local cloud has no filter {key}")
+    return sorted(chosen, key=lambda c: c.requested_at, reverse=True)
+
+
+def _page(request: BaseResponse, found: list[Command]) -> tuple[list[Command], str | None]:
+    start = int(request._get_param("NextToken") or 0)
+    end = start + int(request._get_param("MaxResults") or 50)
+    return found[start:end], str(end) if end < len(found) else None
+
+
+def _invocation_exists(world: World, command: Command) -> bool:
+    age = time.monotonic() - command.requested_at
+    return age >= world.settings.invocation_delay_seconds
+
+
+def _invocation_view(command: Command) -> dict[str, Any]:
+    view = {
+        "CommandId": command.id,
+        "InstanceId": command.instance_id,
+        "Comment": command.comment,
+        "DocumentName": DOCUMENT,
+        "DocumentVersion": "$DEFAULT",
+        "Status": command.status,
+        "StatusDetails": command.details,
+    }
+    if command.started_at is not None:
+        elapsed = (command.ended_at or time.monotonic()) - command.started_at
+        view["ExecutionElapsedTime"] = f"PT{elapsed:.3f}S"
+        view["ExecutionStartDateTime"] = command.requested.isoformat()
+    return view
+
+
+def _listed_invocation(command: Command, details: bool) -> dict[str, Any]:
+    view = _invocation_view(command)
+    for only_in_get in ("ExecutionElapsedTime", "ExecutionStartDateTime"):
+        view.pop(only_in_get, None)
+    view.update({"InstanceName": "", "RequestedDateTime": command.requested})
+    if details:
+        view["CommandPlugins"] = [
+            {
+                "Name": "aws:runShellScript",
+                "Status": command.status,
+                "StatusDetails": command.details,
+                "ResponseCode": command.exit_code,
+                "Output": command.stdout[:PLUGIN_OUTPUT_LIMIT],
+            }
+        ]
+    return view

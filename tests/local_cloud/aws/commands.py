@@ -1,0 +1,199 @@
+"""SSM Run Command: commands that really run on the instance, one invocation each."""
+
+from __future__ import annotations
+
+import datetime
+import time
+import uuid
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from moto.core.responses import BaseResponse
+
+from .dispatch import AwsError, handles
+from .script_edits import edit_script
+from .world import World
+
+COMMENT_LIMIT = 100
+DEFAULT_SECONDS = 3600
+DOCUMENT = "AWS-RunShellScript"
+FINAL = {"Success", "Failed", "TimedOut", "Cancelled"}
+
+
+@dataclass
+class Command:
+    """One SendCommand to one instance."""
+
+    instance_id: str
+    comment: str
+    parameters: dict[str, list[str]]
+    delivery_seconds: int
+    execution_seconds: int
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    status: str = "Pending"
+    details: str = "Pending"
+    exit_code: int = -1
+    stdout: str = ""
+    stderr: str = ""
+    requested: datetime.datetime = field(
+        default_factory=lambda: datetime.datetime.now(datetime.UTC)
+    )
+    requested_at: float = field(default_factory=time.monotonic)
+    started_at: float | None = None
+    ended_at: float | None = None
+
+    def end(self, status: str, details: str | None = None) -> None:
+        """Take a final status once; a later one is ignored."""
+        if self.status in FINAL:
+            return
+        self.status, self.details = status, details or status
+        self.ended_at = time.monotonic()
+
+    @property
+    def script(self) -> str:
+        """The text that runs on the instance."""
+        return "\n".join(self.parameters.get("commands", []))
+
+
+@handles("ssm", "SendCommand")
+def send_command(world: World, request: BaseResponse) -> Any:
+    """Start a command on one online instance."""
+    command = _parse(request)
+    life = world.instances.get(command.instance_id)
+    if life is None or life.agent != "online":
+        raise AwsError(
+            "InvalidInstanceId",
+            f"Instances [[{command.instance_id}]] not in a valid state for account {world.account}",
+        )
+    world.commands[command.id] = command
+    undelivered = world.faults.commands_undelivered
+    if undelivered:
+        work = partial(_never_deliver, world, command, undelivered.pop(0))
+    else:
+        work = partial(_run, world, command)
+    world.in_background(work, f"command {command.id}")
+    return {"Command": command_view(command)}
+
+
+def _parse(request: BaseResponse) -> Command:
+    document = request._get_param("DocumentName")
+    if document != DOCUMENT:
+        raise AwsError("InvalidDocument", f"document {document} does not exist.")
+    ids = request._get_param("InstanceIds", [])
+    if len(ids) != 1:
+        raise AwsError("NotImplemented", "the local cloud takes exactly one instance id")
+    comment = request._get_param("Comment", "") or ""
+    if len(comment) > COMMENT_LIMIT:
+        raise AwsError(
+            "ValidationException",
+            f"1 validation error detected: Value '{comment}' at 'comment' failed to satisfy "
+            f"constraint: Member must have length less than or equal to {COMMENT_LIMIT}",
+        )
+    parameters = {
+        str(name): [str(item) for item in values]
+        for name, values in dict(request._get_param("Parameters", {})).items()
+    }
+    if unknown := set(parameters) - {"commands", "executionTimeout", "workingDirectory"}:
+        raise AwsError("InvalidParameters", f"document {DOCUMENT} has no {sorted(unknown)}")
+    if not parameters.get("commands"):
+        raise AwsError("InvalidParameters", "document requires parameter commands")
+    seconds = int(parameters.get("executionTimeout", [str(DEFAULT_SECONDS)])[0])
+    delivery = request._get_int_param("TimeoutSeconds") or DEFAULT_SECONDS
+    return Command(ids[0], comment, parameters, delivery, seconds)
+
+
+def _never_deliver(world: World, command: Command, ending: dict[str, str]) -> None:
+    if world.wait(min(command.delivery_seconds, world.settings.undelivered_seconds)):
+        with world.lock:
+            command.end(ending["status"], ending["details"])
+
+
+def _run(world: World, command: Command) -> None:
+    if not world.wait(world.settings.invocation_delay_seconds):
+        return
+    with world.lock:
+        if command.status != "Pending":
+            return
+        command.status = command.details = "InProgress"
+        command.started_at = time.monotonic()
+        script = edit_script(command.script, world.faults.script_edits)
+    result = world.host.run_command(
+        command.instance_id, script, command.id, float(command.execution_seconds)
+    )
+    with world.lock:
+        # An agent that died with its instance reports nothing: SSM goes on waiting for it.
+        life = world.instances.get(command.instance_id)
+        lost = life is None or life.agent != "online"
+        if not lost:
+            _report(command, result)
+    if lost:
+        _wait_in_vain(world, command)
+
+
+def _report(command: Command, result: Any) -> None:
+    command.stdout, command.stderr = result.stdout, result.stderr
+    command.exit_code = result.exit_code
+    if command.status == "Cancelling":
+        command.end("Cancelled")
+    elif result.timed_out:
+        command.end("TimedOut", "ExecutionTimedOut")
+    else:
+        command.end("Success" if result.exit_code == 0 else "Failed")
+
+
+def _wait_in_vain(world: World, command: Command) -> None:
+    left = command.execution_seconds - (time.monotonic() - (command.started_at or 0))
+    if world.wait(max(0.0, left)):
+        with world.lock:
+            command.end("TimedOut", "ExecutionTimedOut")
+
+
+@handles("ssm", "CancelCommand")
+def cancel_command(world: World, request: BaseResponse) -> Any:
+    """Cancel a command; a finished one is left as it is."""
+    command = known_command(world, request._get_param("CommandId"))
+    if command.status in FINAL:
+        return {}
+    if command.started_at is None:
+        command.end("Cancelled")
+        return {}
+    command.status = command.details = "Cancelling"
+    world.in_background(
+        partial(world.host.cancel_command, command.instance_id, command.id),
+        f"cancelling {command.id}",
+    )
+    return {}
+
+
+def known_command(world: World, command_id: str) -> Command:
+    """The command of that id; raises AwsError."""
+    command = world.commands.get(command_id)
+    if command is None:
+        raise AwsError("InvalidCommandId", f"command {command_id} does not exist")
+    return command
+
+
+def command_view(command: Command) -> dict[str, Any]:
+    """A command as SendCommand and ListCommands show it."""
+    done = command.status in FINAL
+    return {
+        "CommandId": command.id,
+        "DocumentName": DOCUMENT,
+        "DocumentVersion": "$DEFAULT",
+        "Comment": command.comment,
+        "ExpiresAfter": command.requested + datetime.timedelta(seconds=command.delivery_seconds),
+        "Parameters": command.parameters,
+        "InstanceIds": [command.instance_id],
+        "Targets": [],
+        "RequestedDateTime": command.requested,
+        "Status": command.status,
+        "StatusDetails": command.details,
+        "MaxConcurrency": "50",
+        "MaxErrors": "0",
+        "TargetCount": 1,
+        "CompletedCount": int(done),
+        "ErrorCount": int(done and command.status == "Failed"),
+        "DeliveryTimedOutCount": int(command.details == "DeliveryTimedOut"),
+        "TimeoutSeconds": command.delivery_seconds,
+    }

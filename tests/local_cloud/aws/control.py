@@ -1,0 +1,112 @@
+"""The tests' own endpoint, JSON over HTTP under `/_local/`.
+
+GET  calls[?service=&action=]   the AWS calls so far
+GET  state                      settings, planted faults, instances, commands, host errors
+POST settings {name: value}     change durations and choices
+POST faults   {name: value}     plant faults (see `world.Faults`)
+POST lose     {"instanceId"}    end an instance from outside, as a failing machine would
+POST reset                      empty EC2 and SSM; images stay, for the registry keeps them
+POST registry-events            the registry's notifications
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl
+
+from .calls import CallRecord
+from .instances import begin_termination
+from .pushes import PushReceiver
+from .world import Faults, World
+
+PREFIX = "/_local/"
+
+
+class Control:
+    """A WSGI application for the paths under `/_local/`."""
+
+    def __init__(
+        self,
+        world: World,
+        record: CallRecord,
+        reset: Callable[[], None],
+        pushes: PushReceiver | None,
+    ) -> None:
+        self.world = world
+        self.record = record
+        self.reset = reset
+        self.pushes = pushes
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        name = environ["PATH_INFO"][len(PREFIX) :]
+        query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
+        try:
+            if environ["REQUEST_METHOD"] == "GET":
+                answer = self._read(name, query)
+            else:
+                length = int(environ.get("CONTENT_LENGTH") or 0)
+                body = json.loads(environ["wsgi.input"].read(length) or b"{}")
+                answer = self._write(name, body)
+            status = "200 OK"
+        except (KeyError, TypeError, ValueError) as error:
+            status, answer = "400 Bad Request", {"error": f"{type(error).__name__}: {error}"}
+        start_response(status, [("Content-Type", "application/json")])
+        return [json.dumps(answer, default=str).encode()]
+
+    def _read(self, name: str, query: dict[str, str]) -> Any:
+        if name == "calls":
+            return self.record.list(query.get("service"), query.get("action"))
+        if name == "state":
+            return self._state()
+        raise KeyError(f"nothing at {PREFIX}{name}")
+
+    def _state(self) -> dict[str, Any]:
+        world = self.world
+        with world.lock:
+            return {
+                "settings": dataclasses.asdict(world.settings),
+                "faults": dataclasses.asdict(world.faults),
+                "instances": {
+                    life.instance.id: {"state": life.instance.state, "agent": life.agent}
+                    for life in world.instances.values()
+                },
+                "commands": [
+                    {
+                        "id": c.id,
+                        "instanceId": c.instance_id,
+                        "comment": c.comment,
+                        "script": c.script,
+                        "status": c.status,
+                        "stdout": c.stdout,
+                        "stderr": c.stderr,
+                    }
+                    for c in world.commands.values()
+                ],
+                "hostErrors": list(world.host_errors),
+            }
+
+    def _write(self, name: str, body: dict[str, Any]) -> Any:
+        if name == "registry-events":
+            if self.pushes is not None:
+                self.pushes.receive(body)
+        elif name == "reset":
+            self.reset()
+        elif name in ("settings", "faults", "clear-faults", "lose"):
+            with self.world.lock:
+                self._change(name, body)
+        else:
+            raise KeyError(f"nothing at {PREFIX}{name}")
+        return {}
+
+    def _change(self, name: str, body: dict[str, Any]) -> None:
+        if name == "settings":
+            self.world.settings.update(body)
+        elif name == "faults":
+            self.world.faults.plant(body)
+        elif name == "clear-faults":
+            self.world.faults = Faults()
+        else:
+            begin_termination(self.world, self.world.instances[body["instanceId"]])

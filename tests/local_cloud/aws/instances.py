@@ -1,0 +1,236 @@
+"""EC2 instances that take time, and that really run on the builder host."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from moto.ec2.models.instances import Instance, InstanceState, StateReason
+from moto.ec2.responses._base_response import EC2BaseResponse
+from moto.ec2.utils import parse_user_data
+
+from ..builder_host.interface import InstanceOptions, InstanceSpec
+from .calls import plain
+from .dispatch import AwsError, handles
+from .volumes import require_completed
+from .world import World
+
+DATA_DEVICE = "/dev/xvdb"
+ROOT_DEVICE = "/dev/xvda"
+
+# moto answers RunInstances with `pending` whatever the state; a repeated token must show the
+# instance as it is now.
+EC2BaseResponse.RESPONSE_KEY_PATH_TO_TRANSFORMER.pop(
+    "RunInstances.Reservation.Instances.Instance.State", None
+)
+
+
+@dataclass
+class InstanceLife:
+    """An instance's life beside moto's record: `agent` is absent, online or lost."""
+
+    instance: Instance
+    reservation: Any
+    agent: str = "absent"
+    started_on_host: bool = False
+    on_host: threading.Lock = field(default_factory=threading.Lock)
+    """Held while the builder host starts or stops it, so that a stop never overtakes a start."""
+
+
+@handles("ec2", "RunInstances")
+def run_instances(world: World, request: EC2BaseResponse) -> Any:
+    """Launch one instance; the same ClientToken finds the same one again."""
+    request.error_on_dryrun()
+    token = request._get_param("ClientToken")
+    arguments = json.dumps(plain(request.params), sort_keys=True)
+    if token and (known := world.client_tokens.get(token)):
+        return _same_instance(world, known, arguments)
+    life = _launch(world, request)
+    if token:
+        life.instance.client_token = token
+        world.client_tokens[token] = (arguments, life)
+    world.in_background(lambda: _boot(world, life), f"boot of {life.instance.id}")
+    return life.reservation
+
+
+def _same_instance(world: World, known: tuple[str, InstanceLife], arguments: str) -> Any:
+    first_arguments, life = known
+    if first_arguments != arguments:
+        raise AwsError(
+            "IdempotentParameterMismatch",
+            "Arguments on this idempotent request are inconsistent with arguments used in "
+            "previous request(s).",
+        )
+    gone = life.instance.state == "terminated"
+    if gone and world.settings.terminated_token == "IdempotentInstanceTerminated":
+        raise AwsError(
+            "IdempotentInstanceTerminated",
+            "The client token you have provided is associated with a terminated instance. "
+            "Please use a different client token.",
+        )
+    return life.reservation
+
+
+def _launch(world: World, request: EC2BaseResponse) -> InstanceLife:
+    image = _image(request)
+    devices = _devices(image, request._get_param("BlockDeviceMappings", []))
+    for device in devices:
+        if snapshot_id := device["Ebs"].get("SnapshotId"):
+            require_completed(request, snapshot_id)
+    profile = request._get_param("IamInstanceProfile.Name")
+    reservation = request.ec2_backend.run_instances(
+        image.id,
+        1,
+        parse_user_data(request._get_param("UserData")),
+        [],
+        instance_type=request._get_param("InstanceType", "m1.small"),
+        is_instance_type_default=False,
+        placement=request._get_param("Placement.AvailabilityZone"),
+        region_name=request.region,
+        subnet_id=request._get_param("SubnetId"),
+        security_group_ids=request._get_param("SecurityGroupIds", []),
+        nics=request._get_param("NetworkInterfaces", []),
+        tags=request._parse_tag_specification(),
+        block_device_mappings=devices,
+        instance_initiated_shutdown_behavior=request._get_param(
+            "InstanceInitiatedShutdownBehavior"
+        ),
+        metadata_options=request._get_param("MetadataOptions", {}),
+    )
+    instance = reservation.instances[0]
+    instance._state = InstanceState("pending", 0)
+    # Named, not looked up: the profile lives in the other emulator's IAM.
+    if profile:
+        instance.iam_instance_profile = {
+            "Arn": f"arn:aws:iam::{world.account}:instance-profile/{profile}",
+            "Id": "AIPALOCALCLOUD",
+        }
+    life = InstanceLife(instance, reservation)
+    _create_data_volume(world, life)
+    world.instances[instance.id] = life
+    return life
+
+
+def _image(request: EC2BaseResponse) -> Any:
+    image_id = request._get_param("ImageId")
+    image = request.ec2_backend.amis.get(image_id)
+    if image is None:
+        raise AwsError("InvalidAMIID.NotFound", f"The image id '[{image_id}]' does not exist")
+    return image
+
+
+def _devices(image: Any, asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The image's two devices, overlaid by what the request says of them."""
+    defaults = {
+        ROOT_DEVICE: {"VolumeSize": 4, "VolumeType": "gp3", "DeleteOnTermination": True},
+        DATA_DEVICE: {"VolumeSize": 20, "VolumeType": "gp3", "DeleteOnTermination": True},
+    }
+    for mapping in asked:
+        device = defaults.setdefault(mapping["DeviceName"], {"DeleteOnTermination": False})
+        given = plain(mapping.get("Ebs") or {})
+        if "SnapshotId" in given and "VolumeSize" not in given:
+            device.pop("VolumeSize", None)
+        device.update(given)
+    return [{"DeviceName": name, "Ebs": ebs} for name, ebs in defaults.items()]
+
+
+def _create_data_volume(world: World, life: InstanceLife) -> None:
+    try:
+        world.create_volume(data_volume(life.instance))
+    except Exception:
+        life.instance.terminate()
+        life.instance.ec2_backend.reservations.pop(life.reservation.id)
+        raise
+
+
+def data_volume(instance: Instance) -> Any:
+    """The volume attached as the data device."""
+    attached = instance.block_device_mapping[DATA_DEVICE]
+    return instance.ec2_backend.volumes[attached.volume_id]
+
+
+def _boot(world: World, life: InstanceLife) -> None:
+    if not world.wait(world.settings.instance_running_seconds):
+        return
+    with life.on_host:
+        with world.lock:
+            if life.instance.state != "pending":
+                return
+            life.instance._state = InstanceState("running", 16)
+            if world.faults.take("instances_never_online"):
+                return
+            life.started_on_host = True
+        world.host.start_instance(_spec(life.instance), _options(life.instance))
+    if not world.wait(world.settings.agent_online_seconds):
+        return
+    with world.lock:
+        if life.instance.state == "running":
+            life.agent = "online"
+
+
+def _spec(instance: Instance) -> InstanceSpec:
+    return InstanceSpec(
+        instance.id,
+        instance.architecture or "x86_64",
+        data_volume(instance).id,
+        instance.user_data.decode() if instance.user_data else "",
+    )
+
+
+def _options(instance: Instance) -> InstanceOptions:
+    # The role is called as its instance profile: the roles live in the other emulator's IAM.
+    profile = instance.iam_instance_profile
+    return InstanceOptions(role_name=profile["Arn"].rpartition("/")[2] if profile else None)
+
+
+@handles("ec2", "TerminateInstances")
+def terminate_instances(world: World, request: EC2BaseResponse) -> Any:
+    """Begin termination; a terminated instance stays terminated and is no error."""
+    request.error_on_dryrun()
+    ids = request._get_param("InstanceIds", [])
+    changes = []
+    for instance in request.ec2_backend.get_multi_instances_by_id(ids):
+        life = world.instances[instance.id]
+        previous = InstanceState(instance.state, instance.state_code)
+        if instance.state not in ("shutting-down", "terminated"):
+            begin_termination(world, life)
+        changes.append(
+            {
+                "InstanceId": instance.id,
+                "CurrentState": InstanceState(instance.state, instance.state_code),
+                "PreviousState": previous,
+            }
+        )
+    return {"TerminatingInstances": changes}
+
+
+def begin_termination(world: World, life: InstanceLife) -> None:
+    """Move an instance to shutting-down and end it on the host; the lock must be held."""
+    life.instance._state = InstanceState("shutting-down", 32)
+    life.instance.state_reason = StateReason(
+        "Client.UserInitiatedShutdown: User initiated shutdown", "Client.UserInitiatedShutdown"
+    )
+    life.agent = "lost"
+    world.in_background(lambda: _end(world, life), f"end of {life.instance.id}")
+
+
+def _end(world: World, life: InstanceLife) -> None:
+    with life.on_host:
+        if life.started_on_host:
+            world.host.stop_instance(life.instance.id)
+    if not world.wait(world.settings.shutting_down_seconds):
+        return
+    with world.lock:
+        doomed = [
+            block.volume_id
+            for block in life.instance.block_device_mapping.values()
+            if block.delete_on_termination
+        ]
+        life.instance.terminate()
+        for volume_id in doomed:
+            world.delete_volume(volume_id)
+    if world.wait(world.settings.terminated_visible_seconds):
+        with world.lock:
+            life.instance.ec2_backend.reservations.pop(life.reservation.id, None)

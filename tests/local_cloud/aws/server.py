@@ -1,0 +1,110 @@
+"""Serves the layer on a loopback port, from a thread of this process.
+
+moto keeps its backends in the process, by account: a process can hold one layer per account.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+# Read by moto when it is imported.
+os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+
+from moto.ec2 import ec2_backends
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from moto.ssm import ssm_backends
+from werkzeug.serving import make_server
+
+from . import (  # noqa: F401 - each registers its handlers
+    agents,
+    command_lists,
+    commands,
+    dispatch,
+    images,
+    instances,
+    parameters,
+    volumes,
+)
+from .calls import CallRecord
+from .control import PREFIX, Control
+from .pushes import PushReceiver, PushSource
+from .world import World
+
+
+class Layer:
+    """The layer in one process: `start()` serves in a thread, `stop()` ends the instances too."""
+
+    def __init__(
+        self,
+        host: Any,
+        account: str,
+        region: str,
+        port: int = 0,
+        registry_token: str = "",
+        registry: PushSource | None = None,
+    ) -> None:
+        self.world = World(host, account, region)
+        self.world.registry_token = registry_token
+        self.record = CallRecord()
+        dispatch.install(self.world, self.record)
+        self.reset()
+        receiver = PushReceiver(self.world, registry) if registry else None
+        control = Control(self.world, self.record, self.reset, receiver)
+        moto = DomainDispatcherApplication(create_backend_app)
+
+        def application(environ: dict[str, Any], start_response: Any) -> Any:
+            environ["HTTP_X_MOTO_ACCOUNT_ID"] = account
+            ours = environ.get("PATH_INFO", "").startswith(PREFIX)
+            return (control if ours else moto)(environ, start_response)
+
+        self._server = make_server(
+            "127.0.0.1", port, application, threaded=True, request_handler=QuietHandler
+        )
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def start(self) -> None:
+        """Serve in a thread."""
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def reset(self) -> None:
+        """Empty EC2 and SSM and seed Bottlerocket's image and parameters again."""
+        with self.world.lock:
+            self._end_everything()
+            account, region = self.world.account, self.world.region
+            ec2_backends[account][region].reset()
+            ssm_backends[account][region].reset()
+            self.world.renew()
+            self.record.clear()
+            parameters.seed_bottlerocket(account, region)
+
+    def _end_everything(self) -> None:
+        world = self.world
+        world.stopping.set()
+        for life in world.instances.values():
+            if life.started_on_host and life.instance.state != "terminated":
+                world.host.stop_instance(life.instance.id)
+        for volume_id in list(world.host_volumes):
+            world.delete_volume(volume_id)
+        for snapshot_id in list(world.host_snapshots):
+            world.delete_snapshot(snapshot_id)
+
+    def stop(self) -> None:
+        """Stop serving and close the builder host, which ends the instances."""
+        self.world.stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+        dispatch.remove(self.world)
+        self.world.host.close()
+
+
+class QuietHandler(MotoRequestHandler):
+    """No line per request: the record of calls says it better."""
+
+    def log_request(self, *_: Any) -> None:
+        """Say nothing."""

@@ -1,0 +1,173 @@
+"""The layer's own state: settings, planted faults, the builder host, and the clock."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Settings:
+    """How long things take (seconds) and which of AWS's ambiguous answers is given."""
+
+    instance_running_seconds: float = 0.5
+    agent_online_seconds: float = 1.0
+    """From running and booted to the SSM agent answering."""
+    shutting_down_seconds: float = 0.3
+    terminated_visible_seconds: float = 3600.0
+    snapshot_seconds: float = 2.0
+    invocation_delay_seconds: float = 0.2
+    """How long after SendCommand an invocation does not exist yet."""
+    undelivered_seconds: float = 2.0
+    """When a command planted as undeliverable times out, where its own limit is later."""
+    terminated_token: str = "same_instance"
+    """RunInstances with the token of a terminated instance: `same_instance`, or the error
+    `IdempotentInstanceTerminated`. Both have been reported of AWS (boto3 issue 4406)."""
+
+    def update(self, changes: dict[str, Any]) -> None:
+        """Set the named fields; an unknown name raises ValueError."""
+        known = {f.name: type(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        for name, value in changes.items():
+            if name not in known:
+                raise ValueError(f"no setting {name!r}; known: {', '.join(sorted(known))}")
+            setattr(self, name, known[name](value))
+
+
+@dataclass
+class CallFault:
+    """An AWS call that fails. `when` is `before` (nothing happened) or `after` (the effect
+    happened and the answer is lost). `count` is how many calls it hits."""
+
+    service: str
+    action: str
+    code: str = "InternalError"
+    message: str = "planted by the local cloud"
+    status: int = 500
+    when: str = "before"
+    count: int = 1
+    skip: int = 0
+
+    def take(self) -> bool:
+        """Whether this call is hit; counts down."""
+        if self.skip > 0:
+            self.skip -= 1
+            return False
+        if self.count <= 0:
+            return False
+        self.count -= 1
+        return True
+
+
+@dataclass
+class Faults:
+    """What was planted; the counters go down as the faults happen."""
+
+    snapshots_to_fail: int = 0
+    snapshot_message: str = "planted by the local cloud"
+    instances_never_online: int = 0
+    commands_undelivered: list[dict[str, str]] = field(default_factory=list)
+    script_edits: list[dict[str, Any]] = field(default_factory=list)
+    calls: list[CallFault] = field(default_factory=list)
+
+    def plant(self, changes: dict[str, Any]) -> None:
+        """Set counters and texts, or add to the lists.
+
+        A script edit is {"find": text, "replace": text}; it also reaches into base64. An
+        undelivered command is how it ends without having run: {"status", "details"}, such as
+        TimedOut and DeliveryTimedOut, or Failed and Undeliverable.
+        """
+        known = {f.name for f in dataclasses.fields(self)}
+        for name, value in changes.items():
+            if name not in known:
+                raise ValueError(f"no fault {name!r}; known: {', '.join(sorted(known))}")
+            if name == "calls":
+                self.calls.extend(CallFault(**call) for call in value)
+            elif isinstance(value, list):
+                getattr(self, name).extend(value)
+            else:
+                setattr(self, name, value)
+
+    def take(self, counter: str) -> bool:
+        """Count one planted fault down; False when there is none."""
+        left = getattr(self, counter)
+        if left <= 0:
+            return False
+        setattr(self, counter, left - 1)
+        return True
+
+    def for_call(self, service: str, action: str) -> CallFault | None:
+        """The planted fault that hits this call, if any."""
+        for fault in self.calls:
+            if (fault.service, fault.action) == (service, action) and fault.take():
+                return fault
+        return None
+
+
+class World:
+    """One running layer. `lock` is held during every AWS action and every change of state."""
+
+    def __init__(self, host: Any, account: str, region: str) -> None:
+        self.host = host
+        self.account = account
+        self.region = region
+        self.registry_token = ""
+        self.lock = threading.RLock()
+        self.settings = Settings()
+        self.stopping = threading.Event()
+        self._of_thread = threading.local()
+        self.renew()
+
+    def renew(self) -> None:
+        """Forget everything but the settings; threads of before see `stopping` set."""
+        self.stopping.set()
+        self.stopping = threading.Event()
+        self.faults = Faults()
+        self.instances: dict[str, Any] = {}
+        self.client_tokens: dict[str, Any] = {}
+        self.commands: dict[str, Any] = {}
+        self.host_errors: list[str] = []
+        self.host_volumes: set[str] = set()
+        self.host_snapshots: set[str] = set()
+
+    def create_volume(self, volume: Any) -> None:
+        """Give an EBS volume its bytes on the builder host."""
+        self.host.create_volume(volume.id, int(volume.size), volume.snapshot_id)
+        self.host_volumes.add(volume.id)
+
+    def delete_volume(self, volume_id: str) -> None:
+        """Delete a volume's bytes, where it has any."""
+        if volume_id in self.host_volumes:
+            self.host_volumes.discard(volume_id)
+            self.host.delete_volume(volume_id)
+
+    def create_snapshot(self, volume_id: str, snapshot_id: str) -> None:
+        """Copy a volume's bytes as they are on disk now, unflushed."""
+        self.host.snapshot_volume(volume_id, snapshot_id)
+        self.host_snapshots.add(snapshot_id)
+
+    def delete_snapshot(self, snapshot_id: str) -> None:
+        """Delete a snapshot's bytes, where it has any."""
+        if snapshot_id in self.host_snapshots:
+            self.host_snapshots.discard(snapshot_id)
+            self.host.delete_snapshot(snapshot_id)
+
+    def in_background(self, work: Callable[[], None], name: str) -> None:
+        """Run `work` on a thread; an exception is kept in `host_errors` for a test to read."""
+        stopping = self.stopping
+
+        def run() -> None:
+            self._of_thread.stopping = stopping
+            try:
+                work()
+            except Exception as error:
+                if not stopping.is_set():
+                    self.host_errors.append(f"{name}: {type(error).__name__}: {error}")
+
+        threading.Thread(target=run, name=name, daemon=True).start()
+
+    def wait(self, seconds: float) -> bool:
+        """In background work: wait real time; False when the world was reset or stopped."""
+        return not self._of_thread.stopping.wait(seconds)

@@ -1,0 +1,129 @@
+"""Fixtures of the builder host's tests. They need root and the packages named in the Makefile."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from local_cloud.builder_host import (  # noqa: E402
+    CommandResult,
+    InstanceOptions,
+    InstanceSpec,
+)
+from local_cloud.builder_host.containerd_host import ContainerdHost, check_machine  # noqa: E402
+from local_cloud.builder_host.interface import CapacityError  # noqa: E402
+from local_cloud.builder_host.registry_fixture import (  # noqa: E402
+    ECR,
+    PASSWORD,
+    Image,
+    TestRegistry,
+    make_image,
+)
+
+ADMIN = "[settings.host-containers.admin]\nenabled = true\n"
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestRegistry]:
+    try:
+        check_machine()
+    except CapacityError as error:
+        pytest.skip(str(error))
+    made = TestRegistry(tmp_path_factory.mktemp("registry"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def app(registry: TestRegistry) -> Image:
+    noise = random.Random(1).randbytes(50_000)
+    return registry.push("team/app", make_image(f"{ECR}/team/app:v1", noise))
+
+
+@pytest.fixture(scope="session")
+def host(
+    registry: TestRegistry, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ContainerdHost]:
+    made = ContainerdHost(tmp_path_factory.mktemp("host"), registry.endpoints)
+    yield made
+    made.close()
+
+
+_numbers = itertools.count(1)
+Start = Callable[..., "Started"]
+
+
+class Started:
+    """An instance of a test, with a volume of its own."""
+
+    def __init__(self, host: ContainerdHost, user_data: str = ADMIN, gib: int = 10) -> None:
+        number = next(_numbers)
+        self.host = host
+        self.id, self.volume_id = f"i-{number}", f"vol-{number}"
+        host.create_volume(self.volume_id, gib, None)
+        host.start_instance(
+            InstanceSpec(self.id, "x86_64", self.volume_id, user_data),
+            InstanceOptions(admin_ready_seconds=0),
+        )
+
+    def close(self) -> None:
+        self.host.stop_instance(self.id)
+        self.host.delete_volume(self.volume_id)
+
+    def run(self, script: str, seconds: float = 20, command_id: str | None = None) -> CommandResult:
+        command_id = command_id or f"command-{next(_numbers)}"
+        return self.host.run_command(self.id, script, command_id, seconds)
+
+    def wait_for_admin(self) -> None:
+        """Until the admin container takes commands."""
+        waited = self.run("until apiclient exec admin true 2>/dev/null; do sleep 0.02; done")
+        assert waited.exit_code == 0
+
+    def pull(self, image: Image) -> None:
+        """Pull the image, and make its name by digest known."""
+        ctr = "apiclient exec admin sheltie ctr -n k8s.io images"
+        by_digest = f"{image.reference.rpartition(':')[0]}@{image.digest}"
+        pulled = self.run(
+            f"{ctr} pull --platform linux/amd64 --label io.cri-containerd.image=managed "
+            f"-u AWS:{PASSWORD} {image.reference} >/dev/null && "
+            f"{ctr} tag {image.reference} {by_digest}"
+        )
+        assert pulled.exit_code == 0, pulled.stderr
+
+
+@pytest.fixture
+def start(host: ContainerdHost) -> Iterator[Start]:
+    made: list[Started] = []
+
+    def start_one(**how: Any) -> Started:
+        made.append(Started(host, **how))
+        return made[-1]
+
+    yield start_one
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def builder(start: Start) -> Started:
+    """An instance of this test alone."""
+    started = start()
+    started.wait_for_admin()
+    return started
+
+
+@pytest.fixture(scope="module")
+def shared_builder(host: ContainerdHost) -> Iterator[Started]:
+    """An instance for tests that change nothing that another test sees."""
+    started = Started(host)
+    started.wait_for_admin()
+    yield started
+    started.close()

@@ -1,0 +1,177 @@
+"""Compares every byte of the images in a snapshot with what the registry has.
+
+For each image: each of its blobs in containerd's content store against its digest, and each
+layer's directory of the overlayfs snapshotter against the layer's tar.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .blob_source import BlobSource
+from .containerd_host import ContainerdHost
+from .interface import BuilderHostError
+from .layer_files import EMPTY_FILE, entries_of_directory, entries_of_tar
+from .node import Node, NodeError, boot_node
+
+_CONTENT = "var/lib/containerd/io.containerd.content.v1.content/blobs"
+_OCI_ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
+_MOST_EXAMPLES = 10
+
+
+@dataclass
+class ContentReport:
+    """What was compared, and what differs. Blobs count as files, too."""
+
+    files_checked: int = 0
+    files_wrong: int = 0
+    examples: list[str] = field(default_factory=list)
+    """The first differences, in words."""
+
+    def add(self, wrong: str | None) -> None:
+        """Count one file; `wrong` says how it differs."""
+        self.files_checked += 1
+        if wrong:
+            self.files_wrong += 1
+            if len(self.examples) < _MOST_EXAMPLES:
+                self.examples.append(wrong)
+
+
+def check_content(
+    host: ContainerdHost,
+    snapshot_id: str,
+    images: Mapping[str, str],
+    source: BlobSource,
+    architecture: str = "x86_64",
+) -> ContentReport:
+    """Compare the images (reference -> digest) in the snapshot with the source's.
+
+    Works on a copy of the snapshot. Raises when the source lacks something.
+    """
+    report = ContentReport()
+    with boot_node(host, snapshot_id, architecture=architecture) as node:
+        known = node.images()
+        check = _Check(node, source, report)
+        for reference, digest in images.items():
+            named = known.get(reference)
+            report.add(
+                None
+                if named == digest
+                else f"{reference}: the snapshot names {named or 'no such image'}, not {digest}"
+            )
+            check.image(reference, digest)
+    return report
+
+
+class _Check:
+    """One snapshot's check; what images share is compared once."""
+
+    def __init__(self, node: Node, source: BlobSource, report: ContentReport) -> None:
+        self._node = node
+        self._source = source
+        self._report = report
+        self._seen: set[str] = set()
+        self._directories: dict[str, list[Path | None]] = {}
+
+    def image(self, reference: str, digest: str) -> None:
+        """Compare one image, given the digest of its manifest or index."""
+        self._blob(digest)
+        manifest = json.loads(self._read(reference, digest, manifest=True))
+        if "manifests" in manifest:
+            chosen = self._choose_platform(reference, manifest)
+            self.image(reference, chosen)
+            return
+        config_digest = manifest["config"]["digest"]
+        self._blob(config_digest)
+        config = json.loads(self._read(reference, config_digest, manifest=False))
+        diff_ids = config["rootfs"]["diff_ids"]
+        chain = chain_id(diff_ids)
+        if chain not in self._directories:
+            self._directories[chain] = self._layer_directories(chain, len(diff_ids))
+        directories = self._directories[chain]
+        for number, layer in enumerate(manifest["layers"]):
+            self._blob(layer["digest"])
+            where = f"{reference} layer {number + 1}"
+            self._layer(reference, layer, directories[number], where)
+
+    def _choose_platform(self, reference: str, index: dict[str, Any]) -> str:
+        wanted = _OCI_ARCHITECTURES[self._node.architecture]
+        for entry in index["manifests"]:
+            platform = entry.get("platform", {})
+            if (platform.get("os"), platform.get("architecture")) == ("linux", wanted):
+                return entry["digest"]
+        raise BuilderHostError(f"{reference}: the source has no linux/{wanted} image")
+
+    def _read(self, reference: str, digest: str, manifest: bool) -> bytes:
+        with self._source.open(reference, digest, manifest) as blob:
+            content = blob.read()
+        if "sha256:" + hashlib.sha256(content).hexdigest() != digest:
+            raise BuilderHostError(f"{reference}: the source itself has wrong bytes for {digest}")
+        return content
+
+    def _blob(self, digest: str) -> None:
+        """Compare a blob of the content store with its digest."""
+        if digest in self._seen:
+            return
+        self._seen.add(digest)
+        path = self._node.root / _CONTENT / digest.replace(":", "/")
+        if not path.exists():
+            self._report.add(f"blob {digest}: missing")
+            return
+        with path.open("rb") as content:
+            actual = hashlib.file_digest(content, "sha256").hexdigest()
+        wrong = f"blob {digest}: other bytes, {path.stat().st_size} of them"
+        self._report.add(None if f"sha256:{actual}" == digest else wrong)
+
+    def _layer_directories(self, chain: str, layers: int) -> list[Path | None]:
+        """The snapshotter's directory of each layer, lowest first; None where it is missing."""
+        try:
+            shown = self._node.ctr("snapshots", "view", "--mounts", f"check-{chain}", chain)
+        except NodeError:
+            return [None] * layers
+        (mount,) = json.loads(shown.stdout)
+        lower = [option for option in mount["Options"] if option.startswith("lowerdir=")]
+        paths = lower[0].removeprefix("lowerdir=").split(":") if lower else [mount["Source"]]
+        inside = [self._node.root / path.lstrip("/") for path in reversed(paths)]
+        if len(inside) != layers:
+            raise BuilderHostError(f"snapshot {chain}: {len(inside)} layers instead of {layers}")
+        return list(inside)
+
+    def _layer(
+        self, reference: str, layer: dict[str, Any], directory: Path | None, where: str
+    ) -> None:
+        if str(directory) in self._seen:
+            return
+        if directory:
+            self._seen.add(str(directory))
+        with self._source.open(reference, layer["digest"], False) as blob:
+            wanted = entries_of_tar(blob)
+        found = entries_of_directory(directory) if directory and directory.exists() else {}
+        for path in sorted(wanted.keys() | found.keys()):
+            self._report.add(difference(where, path, wanted.get(path), found.get(path)))
+
+
+def chain_id(diff_ids: list[str]) -> str:
+    """The name of the snapshot that holds these layers, as the OCI image spec defines it."""
+    chain = diff_ids[0]
+    for diff_id in diff_ids[1:]:
+        chain = "sha256:" + hashlib.sha256(f"{chain} {diff_id}".encode()).hexdigest()
+    return chain
+
+
+def difference(where: str, path: str, wanted: str | None, found: str | None) -> str | None:
+    """How a file differs from its layer, in words; None when it does not."""
+    if wanted == found:
+        return None
+    if wanted is None:
+        return f"{where}: /{path}: is not in the layer"
+    if found is None:
+        return f"{where}: /{path}: missing"
+    if found == EMPTY_FILE:
+        return f"{where}: /{path}: empty"
+    return f"{where}: /{path}: {found} instead of {wanted}"

@@ -1,0 +1,350 @@
+"""One running instance: its namespaces, its boot, its network and the commands on it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from .interface import (
+    CommandResult,
+    Endpoints,
+    InstanceBootError,
+    InstanceOptions,
+    InstanceSpec,
+)
+from .metadata_service import InstanceMetadata
+from .namespaces import only_descendant
+from .network import InstanceNetwork, hosts_file
+from .volumes import VolumeStore
+
+_HERE = Path(__file__).parent
+_MACHINE_CA_FILE = Path("/etc/ssl/certs/ca-certificates.crt")
+_BASE_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+_BOOT_SECONDS = 60.0
+_STOP_SECONDS = 30.0
+_AGENT_WRITE_SECONDS = 2.0
+_CONTROL_ROOT = "/run/host-containers/control/rootfs"
+_AGENT_DIRECTORY = "/var/lib/amazon/ssm"
+
+
+@dataclass
+class _Running:
+    """A command under way."""
+
+    process: subprocess.Popen[bytes]
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def kill(self) -> None:
+        """End the command and everything it started."""
+        if self.process.stdin:
+            self.process.stdin.close()
+
+
+class Instance:
+    """Boots in the constructor, which raises InstanceBootError when that fails."""
+
+    def __init__(
+        self,
+        spec: InstanceSpec,
+        options: InstanceOptions,
+        volumes: VolumeStore,
+        files: Path,
+        endpoints: Endpoints,
+        tls: ssl.SSLContext,
+    ) -> None:
+        self.spec = spec
+        self.metadata = InstanceMetadata(spec, options, endpoints)
+        self._files = files
+        self._commands: dict[str, _Running] = {}
+        admin = _admin_enabled(spec)
+        hostname = f"{spec.instance_id}.{endpoints.region}.compute.internal"
+        volume_file = volumes.volume_file(spec.data_volume_id)
+        self._write_files(endpoints, hostname)
+        self._process = self._start(
+            volumes.keeper_pid, volume_file, hostname, admin, options.admin_ready_seconds
+        )
+        try:
+            self._loop_device = self._wait_until_booted()
+            self.pid = only_descendant(self._process.pid, 2)
+            self.root = Path(f"/proc/{self.pid}/root")
+            self.network = InstanceNetwork(self.pid, endpoints, self.metadata, tls)
+            self.network.switch_registries(options.registry_on)
+        except BaseException:
+            self._end_process()
+            shutil.rmtree(files)
+            raise
+
+    def _write_files(self, endpoints: Endpoints, hostname: str) -> None:
+        (self._files / "mnt").mkdir(parents=True)
+        (self._files / "hosts").write_text(hosts_file(endpoints, hostname))
+        machine_cas = _MACHINE_CA_FILE.read_bytes() if _MACHINE_CA_FILE.exists() else b""
+        authorities = machine_cas + b"\n" + Path(endpoints.ca_file).read_bytes()
+        (self._files / "ca-certificates.crt").write_bytes(authorities)
+        shutil.copy(_HERE / "containerd.toml", self._files)
+
+    def _start(
+        self,
+        keeper_pid: int,
+        volume_file: Path,
+        hostname: str,
+        admin: bool,
+        admin_ready_seconds: float,
+    ) -> subprocess.Popen[str]:
+        with (self._files / "console.log").open("wb") as console:
+            return subprocess.Popen(
+                [
+                    "nsenter",
+                    "-t",
+                    str(keeper_pid),
+                    "-m",
+                    "-p",
+                    "--",
+                    "unshare",
+                    "-mpnuf",
+                    "--kill-child",
+                    "--propagation",
+                    "private",
+                    "bash",
+                    str(_HERE / "boot.sh"),
+                    str(volume_file),
+                    str(self._files),
+                    str(_HERE / "shims"),
+                    hostname,
+                    str(admin).lower(),
+                    str(admin_ready_seconds),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=console,
+                text=True,
+                env={"PATH": _BASE_PATH},
+                cwd="/",
+                start_new_session=True,
+            )
+
+    def _wait_until_booted(self) -> str:
+        stuck = threading.Timer(_BOOT_SECONDS, self._kill_first_process)
+        stuck.start()
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        stuck.cancel()
+        if not line.startswith("booted "):
+            console = (self._files / "console.log").read_text(errors="replace")
+            raise InstanceBootError(
+                f"instance {self.spec.instance_id} did not boot: {console[-2000:].strip()}"
+            )
+        return line.split()[1]
+
+    # Commands
+
+    def run_script(self, script: str, command_id: str, timeout_seconds: float) -> CommandResult:
+        """Run the script as the SSM agent does, in the control container."""
+        agent = _AgentFiles(self.root, self.spec.instance_id, command_id)
+        refused = agent.write_script(script, timeout_seconds)
+        if refused:
+            return refused
+        command = ["/bin/sh", agent.script_in_container]
+        path = f"PATH=/usr/lib/bottlerocket/control:{_BASE_PATH}"
+        result = self._run(_CONTROL_ROOT, [path], command, timeout_seconds, command_id)
+        agent.finish(result)
+        return result
+
+    def run_on_host(self, command: Sequence[str], timeout_seconds: float) -> CommandResult:
+        """Run a program on the instance's host, past SSM: for tests that look inside."""
+        environment = [f"PATH=/usr/lib/bottlerocket/host:{_BASE_PATH}", "HOME=/root"]
+        return self._run("/", environment, ["/usr/bin/env", *command], timeout_seconds, None)
+
+    def cancel(self, command_id: str) -> None:
+        """Kill the command, if it runs."""
+        running = self._commands.get(command_id)
+        if running:
+            running.cancelled.set()
+            running.kill()
+
+    def _run(
+        self,
+        root: str,
+        environment: list[str],
+        command: list[str],
+        timeout_seconds: float,
+        command_id: str | None,
+    ) -> CommandResult:
+        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+            running = _Running(
+                subprocess.Popen(
+                    [
+                        sys.executable,
+                        "-I",
+                        "-S",
+                        str(_HERE / "command_runner.py"),
+                        str(self.pid),
+                        root,
+                        *environment,
+                        *command,
+                    ],
+                    stdin=subprocess.PIPE,
+                    stdout=stdout,
+                    stderr=stderr,
+                )
+            )
+            if command_id is not None:
+                self._commands[command_id] = running
+            timed_out = False
+            try:
+                running.process.wait(timeout_seconds)
+            except subprocess.TimeoutExpired:
+                timed_out = True
+            finally:
+                self._commands.pop(command_id or "", None)
+                running.kill()
+                _wait_or_kill(running.process)
+            return CommandResult(
+                running.process.returncode,
+                _read(stdout),
+                _read(stderr),
+                timed_out,
+                running.cancelled.is_set(),
+            )
+
+    # End
+
+    def stop(self) -> None:
+        """Shut down as an operating system does: flush, unmount, no process left."""
+        for command_id in list(self._commands):
+            self.cancel(command_id)
+        self.network.close()
+        self._end_process()
+        _wait_until_detached(self._loop_device)
+        shutil.rmtree(self._files)
+
+    def _end_process(self) -> None:
+        if self._process.stdin:
+            self._process.stdin.close()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._kill_first_process()
+            self._process.wait(_STOP_SECONDS)
+        if self._process.stdout:
+            self._process.stdout.close()
+
+    def _kill_first_process(self) -> None:
+        """End the PID namespace, and with it every process of the instance."""
+        with contextlib.suppress(ProcessLookupError, ValueError):
+            os.kill(only_descendant(self._process.pid, 2), signal.SIGKILL)
+
+
+class _AgentFiles:
+    """What the SSM agent keeps of a command, on the data volume.
+
+    Writing there may fail, on a full volume, or hang, on a frozen one.
+    """
+
+    def __init__(self, root: Path, instance_id: str, command_id: str) -> None:
+        inside = f"{instance_id}/document/orchestration/{command_id}/awsrunShellScript"
+        inside += "/0.awsrunShellScript"
+        agent = root / "local/host-containers/control/ssm"
+        self.script_in_container = f"{_AGENT_DIRECTORY}/{inside}/_script.sh"
+        self._directory = agent / inside
+        self._state = agent / instance_id / "document/state"
+        self._command_id = command_id
+
+    def write_script(self, script: str, seconds: float) -> CommandResult | None:
+        """Write the command's files; returns how the command ended when that does not work."""
+        try:
+            if _done_within(seconds, lambda: self._write_script(script)):
+                return None
+        except OSError as error:
+            return CommandResult(1, "", f"document worker: cannot write the script: {error}")
+        return CommandResult(137, "", "document worker: the volume does not answer", True)
+
+    def _write_script(self, script: str) -> None:
+        self._directory.mkdir(parents=True)
+        (self._directory / "_script.sh").write_text(script)
+        for name in ("current", "completed"):
+            (self._state / name).mkdir(parents=True, exist_ok=True)
+        document = {
+            "DocumentName": "AWS-RunShellScript",
+            "CommandId": self._command_id,
+            "runCommand": script.splitlines(),
+        }
+        (self._state / "current" / self._command_id).write_text(json.dumps(document))
+        # Open from the start, as the agent's: what a script deletes does not come back.
+        self._stdout = (self._directory / "stdout").open("w")
+        self._stderr = (self._directory / "stderr").open("w")
+
+    def finish(self, result: CommandResult) -> None:
+        """Keep the output; a full, frozen or vanished volume loses it, as it would on AWS."""
+        with contextlib.suppress(OSError):
+            _done_within(_AGENT_WRITE_SECONDS, lambda: self._write_output(result))
+
+    def _write_output(self, result: CommandResult) -> None:
+        with self._stdout, self._stderr:
+            self._stdout.write(result.stdout)
+            self._stderr.write(result.stderr)
+        current = self._state / "current" / self._command_id
+        if current.exists():
+            current.rename(self._state / "completed" / self._command_id)
+
+
+def _done_within(seconds: float, work: Callable[[], None]) -> bool:
+    """Whether the work was done in time; what it raises is raised. Late work goes on unwatched."""
+    errors: list[OSError] = []
+
+    def attempt() -> None:
+        try:
+            work()
+        except OSError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    return not thread.is_alive()
+
+
+def _admin_enabled(spec: InstanceSpec) -> bool:
+    try:
+        settings = tomllib.loads(spec.user_data).get("settings", {})
+        return settings.get("host-containers", {}).get("admin", {}).get("enabled") is True
+    except (tomllib.TOMLDecodeError, AttributeError) as error:
+        raise InstanceBootError(
+            f"instance {spec.instance_id} did not boot: its user data is no settings TOML: {error}"
+        ) from error
+
+
+def _read(stream: IO[bytes]) -> str:
+    stream.seek(0)
+    return stream.read().decode(errors="replace")
+
+
+def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
+
+
+def _wait_until_detached(loop_device: str) -> None:
+    """The kernel unmounts a dead namespace's file systems a moment after its last process."""
+    backing_file = Path("/sys/block", Path(loop_device).name, "loop/backing_file")
+    deadline = time.monotonic() + _STOP_SECONDS
+    while backing_file.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)

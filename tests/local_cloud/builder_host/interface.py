@@ -1,0 +1,106 @@
+"""What the AWS layer and a builder host say to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+Address = tuple[str, int]
+
+
+class BuilderHostError(Exception):
+    """A volume, snapshot or instance could not be made, used or removed."""
+
+
+class InstanceBootError(BuilderHostError):
+    """The instance did not come up; the message ends with the end of its console."""
+
+
+class CapacityError(BuilderHostError):
+    """The machine lacks what the builder host needs (root, a program, disk)."""
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where the services that an instance reaches listen on this machine."""
+
+    registry: Address
+    """TLS registry behind `<account>.dkr.ecr.<region>.amazonaws.com`."""
+    public_registry: Address
+    """TLS registry behind `registry.example.com`."""
+    ecr_api: Address
+    """Plain HTTP of the ECR API, behind `https://api.ecr.<region>.amazonaws.com`."""
+    ca_file: Path
+    ca_key: Path
+    account: str
+    region: str
+
+    @property
+    def registry_name(self) -> str:
+        """The ECR registry's host name."""
+        return f"{self.account}.dkr.ecr.{self.region}.amazonaws.com"
+
+    @property
+    def ecr_api_name(self) -> str:
+        """The ECR API's host name."""
+        return f"api.ecr.{self.region}.amazonaws.com"
+
+
+PUBLIC_REGISTRY_NAME = "registry.example.com"
+
+
+@dataclass(frozen=True)
+class InstanceSpec:
+    """One instance to start, as EC2 knows it."""
+
+    instance_id: str
+    architecture: str
+    data_volume_id: str
+    user_data: str
+
+
+@dataclass(frozen=True)
+class InstanceOptions:
+    """What surrounds an instance, where a test or a node wants it different."""
+
+    role_name: str | None = "frontload-builder"
+    """Role of the instance profile; None for an instance without one."""
+    credentials: dict[str, str] | None = None
+    """AccessKeyId, SecretAccessKey and Token of the role; made up when None."""
+    registry_on: bool = True
+    """False: connections to both registries are refused."""
+    admin_ready_seconds: float = 0.5
+    """How long after boot the admin container, when enabled, takes commands."""
+
+
+USUAL = InstanceOptions()
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """How a command ended; `exit_code` is 128 + signal for a killed one."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    timed_out: bool = False
+    cancelled: bool = False
+
+
+class BuilderHost(Protocol):
+    """Volumes that hold bytes and instances that run commands. Thread-safe, synchronous."""
+
+    kind: str
+
+    def create_volume(self, volume_id: str, gib: int, snapshot_id: str | None = None) -> None: ...
+    def delete_volume(self, volume_id: str) -> None: ...
+    def snapshot_volume(self, volume_id: str, snapshot_id: str) -> None: ...
+    def delete_snapshot(self, snapshot_id: str) -> None: ...
+    def start_instance(self, spec: InstanceSpec, options: InstanceOptions = USUAL) -> None: ...
+    def run_command(
+        self, instance_id: str, script: str, command_id: str, timeout_seconds: float
+    ) -> CommandResult: ...
+    def cancel_command(self, instance_id: str, command_id: str) -> None: ...
+    def stop_instance(self, instance_id: str) -> None: ...
+    def close(self) -> None: ...

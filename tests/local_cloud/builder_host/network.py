@@ -1,0 +1,207 @@
+"""What an instance can reach: listeners inside its network namespace, served from outside.
+
+The namespace has a loopback interface only. Whoever connects to one of the listeners is carried
+to the registry or the ECR API of the local cloud; every other address is unreachable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from .interface import PUBLIC_REGISTRY_NAME, Address, Endpoints
+from .metadata_service import InstanceMetadata, MetadataHandler
+from .namespaces import listen_in_network_of
+
+METADATA_ADDRESS = ("169.254.169.254", 80)
+_REGISTRY_IP, _PUBLIC_REGISTRY_IP, _ECR_API_IP = "127.0.0.2", "127.0.0.3", "127.0.0.4"
+_CHUNK_BYTES = 1 << 18
+_CONNECT_SECONDS = 10
+_ECR_SECONDS = 60
+
+
+def hosts_file(endpoints: Endpoints, hostname: str) -> str:
+    """/etc/hosts of an instance."""
+    names = {
+        "127.0.0.1": f"localhost {hostname}",
+        _REGISTRY_IP: endpoints.registry_name,
+        _PUBLIC_REGISTRY_IP: PUBLIC_REGISTRY_NAME,
+        _ECR_API_IP: endpoints.ecr_api_name,
+    }
+    return "".join(f"{address} {name}\n" for address, name in names.items())
+
+
+class Forwarder:
+    """Carries TCP connections from a listener to a target, and counts the bytes that come back."""
+
+    def __init__(self, listener: socket.socket, target: Address) -> None:
+        self.bytes_received = 0
+        self._listener = listener
+        self._target = target
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        threading.Thread(target=self._accept, daemon=True, name=f"forward-{target[1]}").start()
+
+    def close(self) -> None:
+        """Refuse new connections and cut the open ones."""
+        _shut(self._listener)
+        self._listener.close()
+        with self._lock:
+            for connection in self._open:
+                _shut(connection)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                inner, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(inner,), daemon=True).start()
+
+    def _serve(self, inner: socket.socket) -> None:
+        with inner:
+            try:
+                outer = socket.create_connection(self._target, timeout=_CONNECT_SECONDS)
+            except OSError:
+                return
+            outer.settimeout(None)
+            with outer:
+                with self._lock:
+                    self._open |= {inner, outer}
+                up = threading.Thread(target=_carry, args=(inner, outer, None), daemon=True)
+                up.start()
+                _carry(outer, inner, self._count)
+                up.join()
+                with self._lock:
+                    self._open -= {inner, outer}
+
+    def _count(self, size: int) -> None:
+        with self._lock:
+            self.bytes_received += size
+
+
+def _carry(source: socket.socket, sink: socket.socket, count: Callable[[int], None] | None) -> None:
+    buffer = memoryview(bytearray(_CHUNK_BYTES))
+    with contextlib.suppress(OSError):
+        while size := source.recv_into(buffer):
+            if count:
+                count(size)
+            sink.sendall(buffer[:size])
+    with contextlib.suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
+
+
+def _shut(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+class _HttpServer(ThreadingHTTPServer):
+    """An HTTP server on a listener that exists already, with TLS when there is a context."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, listener: socket.socket, handler: type, tls: ssl.SSLContext | None) -> None:
+        super().__init__(listener.getsockname(), handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+        self._tls = tls
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        connection, address = super().get_request()
+        if self._tls:
+            # The handshake waits for the handler's thread: a silent client must not block others.
+            connection = self._tls.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+        return connection, address
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Broken connections of an instance are its own affair."""
+
+    def close(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _EcrApiHandler(BaseHTTPRequestHandler):
+    """Passes a request on to the plain HTTP of the ECR API, unchanged."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = _ECR_SECONDS
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        target: Address = self.server.target  # type: ignore[attr-defined]
+        connection = http.client.HTTPConnection(*target, timeout=_ECR_SECONDS)
+        try:
+            connection.request("POST", self.path, body, dict(self.headers.items()))
+            answer = connection.getresponse()
+            content = answer.read()
+        except OSError:
+            self.send_error(502)
+            return
+        finally:
+            connection.close()
+        self.send_response_only(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("connection", "content-length", "transfer-encoding"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Silent: requests carry credentials."""
+
+
+class InstanceNetwork:
+    """The listeners of one instance."""
+
+    def __init__(
+        self, init_pid: int, endpoints: Endpoints, metadata: InstanceMetadata, tls: ssl.SSLContext
+    ) -> None:
+        self._pid = init_pid
+        self._endpoints = endpoints
+        self._registries: list[Forwarder] = []
+        self._bytes_of_closed = 0
+        self._metadata = _HttpServer(self._listen(METADATA_ADDRESS), MetadataHandler, None)
+        self._metadata.metadata = metadata  # type: ignore[attr-defined]
+        self._ecr_api = _HttpServer(self._listen((_ECR_API_IP, 443)), _EcrApiHandler, tls)
+        self._ecr_api.target = endpoints.ecr_api  # type: ignore[attr-defined]
+
+    def _listen(self, address: Address) -> socket.socket:
+        return listen_in_network_of(self._pid, address)
+
+    def switch_registries(self, on: bool) -> None:
+        """Let connections to the registries through, or refuse them."""
+        if on and not self._registries:
+            targets = {
+                _REGISTRY_IP: self._endpoints.registry,
+                _PUBLIC_REGISTRY_IP: self._endpoints.public_registry,
+            }
+            for address, target in targets.items():
+                self._registries.append(Forwarder(self._listen((address, 443)), target))
+        elif not on:
+            for forwarder in self._registries:
+                forwarder.close()
+                self._bytes_of_closed += forwarder.bytes_received
+            self._registries = []
+
+    @property
+    def registry_bytes(self) -> int:
+        """Bytes that have come from the registries, since boot."""
+        return self._bytes_of_closed + sum(one.bytes_received for one in self._registries)
+
+    def close(self) -> None:
+        """Close every listener."""
+        self.switch_registries(False)
+        self._metadata.close()
+        self._ecr_api.close()

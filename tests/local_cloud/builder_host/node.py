@@ -1,0 +1,165 @@
+"""A node that boots from a snapshot, to see whether its pods would start without a registry."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import os
+import time
+import urllib.request
+from collections.abc import Sequence
+from types import TracebackType
+
+from .containerd_host import ContainerdHost
+from .interface import BuilderHostError, CommandResult, InstanceOptions, InstanceSpec
+
+_PLATFORMS = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
+_CTR = ("ctr", "-n", "k8s.io")
+_EMPTY_NODE_GIB = 40
+_numbers = itertools.count(1)
+
+
+class NodeError(BuilderHostError):
+    """A node did not do what a node must; the message holds what it said."""
+
+
+def boot_node(
+    host: ContainerdHost,
+    snapshot_id: str | None,
+    registry_on: bool = False,
+    architecture: str = "x86_64",
+    gib: int | None = None,
+) -> Node:
+    """Start a node from a snapshot, or with an empty volume when there is none.
+
+    `gib` is the volume's size; by default the snapshot's. Raises InstanceBootError.
+    """
+    if gib is None:
+        gib = host.snapshot_gib(snapshot_id) if snapshot_id else _EMPTY_NODE_GIB
+    name = f"node-{os.getpid()}-{next(_numbers)}"
+    volume_id = f"vol-{name}"
+    started = time.monotonic()
+    host.create_volume(volume_id, gib, snapshot_id)
+    try:
+        host.start_instance(
+            InstanceSpec(name, architecture, volume_id, ""),
+            InstanceOptions(role_name="node", registry_on=registry_on),
+        )
+    except BaseException:
+        host.delete_volume(volume_id)
+        raise
+    return Node(host, name, volume_id, architecture, time.monotonic() - started)
+
+
+class Node:
+    """A running node. Use it in a `with`, or call `close`."""
+
+    def __init__(
+        self, host: ContainerdHost, name: str, volume_id: str, architecture: str, seconds: float
+    ) -> None:
+        self.boot_seconds = seconds
+        """From making the volume until containerd answered."""
+        self.architecture = architecture
+        self.root = host.instance(name).root
+        """The node's root directory, as this process sees it."""
+        self._host = host
+        self._name = name
+        self._volume_id = volume_id
+
+    def __enter__(self) -> Node:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the node and delete its volume."""
+        self._host.stop_instance(self._name)
+        self._host.delete_volume(self._volume_id)
+
+    def images(self) -> dict[str, str]:
+        """Every name that containerd knows, with its digest.
+
+        CRI adds a name `sha256:<config digest>` for each image that pods can use.
+        """
+        lines = self.ctr("images", "ls").stdout.splitlines()[1:]
+        return {fields[0]: fields[2] for fields in map(str.split, lines)}
+
+    def start_container(self, reference: str, time_limit_seconds: float = 60) -> float:
+        """Run the image's own entry point to its end, without pulling; returns the seconds.
+
+        Raises NodeError when the image is not there or the entry point fails.
+        """
+        container = f"test-{next(_numbers)}"
+        group = f"/{self._host.control_group}/{container}"
+        started = time.monotonic()
+        self.ctr(
+            "run",
+            "--rm",
+            "--cgroup",
+            group,
+            reference,
+            container,
+            time_limit_seconds=time_limit_seconds,
+        )
+        return time.monotonic() - started
+
+    def cold_pull(self, reference: str, time_limit_seconds: float = 600) -> float:
+        """Pull an image from the registry, which must be on; returns the seconds."""
+        started = time.monotonic()
+        self.ctr(
+            "images",
+            "pull",
+            "--label",
+            "io.cri-containerd.image=managed",
+            "--platform",
+            _PLATFORMS[self.architecture],
+            "-u",
+            self._registry_login(),
+            reference,
+            time_limit_seconds=time_limit_seconds,
+        )
+        return time.monotonic() - started
+
+    @property
+    def bytes_pulled(self) -> int:
+        """Bytes that have come to this node from the registries."""
+        return self._host.instance(self._name).network.registry_bytes
+
+    def ctr(self, *arguments: str, time_limit_seconds: float = 60) -> CommandResult:
+        """Run `ctr` on the node's images. Raises NodeError when it fails."""
+        result = self.run([*_CTR, *arguments], time_limit_seconds)
+        if result.exit_code != 0:
+            # The arguments may hold a password: only the verb is named.
+            raise NodeError(
+                f"node {self._name}: ctr {arguments[0]}: exit code {result.exit_code}"
+                f"{' (time limit)' if result.timed_out else ''}: {result.stderr.strip()[-1000:]}"
+            )
+        return result
+
+    def run(self, command: Sequence[str], time_limit_seconds: float = 60) -> CommandResult:
+        """Run a program on the node's host, as root."""
+        return self._host.run_on_host(self._name, command, time_limit_seconds)
+
+    def _registry_login(self) -> str:
+        address, port = self._host.endpoints.ecr_api
+        request = urllib.request.Request(
+            f"http://{address}:{port}/",
+            b"{}",
+            {
+                "Content-Type": "application/x-amz-json-1.1",
+                "X-Amz-Target": "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken",
+                "Authorization": "AWS4-HMAC-SHA256 Credential=ASIANODE/20250101/"
+                f"{self._host.endpoints.region}/ecr/aws4_request, SignedHeaders=host, Signature=0",
+                "Host": self._host.endpoints.ecr_api_name,
+            },
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            token = json.load(answer)["authorizationData"][0]["authorizationToken"]
+        return base64.b64decode(token).decode()

@@ -1,0 +1,111 @@
+"""A stand-in for machines without root or containerd: it runs nothing and pulls nothing.
+
+Volumes are small files; a command's answer is made up from the image references in its text.
+Everything it says names it as scripted.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import shutil
+import threading
+from pathlib import Path
+
+from .interface import (
+    USUAL,
+    BuilderHostError,
+    CommandResult,
+    Endpoints,
+    InstanceOptions,
+    InstanceSpec,
+)
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}")
+_IMAGE = re.compile(
+    r"(?P<name>[a-z0-9.-]+\.[a-z]+/[a-z0-9._/-]+(?::[\w.-]+)?)"
+    r"[^\n]*?(?P<digest>sha256:[0-9a-f]{64})"
+)
+
+
+class ScriptedHost:
+    """Answers as a builder would whose every pull succeeds at once."""
+
+    kind = "scripted"
+
+    def __init__(self, work_dir: Path, endpoints: Endpoints) -> None:
+        self.endpoints = endpoints
+        self._files = work_dir / "scripted"
+        self._files.mkdir(parents=True, exist_ok=True)
+        self._volumes: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def create_volume(self, volume_id: str, gib: int, snapshot_id: str | None = None) -> None:
+        """A file that says which images the volume "holds"."""
+        content = self._file(snapshot_id).read_text() if snapshot_id else ""
+        self._file(volume_id).write_text(content)
+
+    def delete_volume(self, volume_id: str) -> None:
+        """Remove the file."""
+        self._file(volume_id).unlink(missing_ok=True)
+
+    def snapshot_volume(self, volume_id: str, snapshot_id: str) -> None:
+        """Copy the file."""
+        shutil.copy(self._file(volume_id), self._file(snapshot_id))
+
+    def delete_snapshot(self, snapshot_id: str) -> None:
+        """Remove the file."""
+        self._file(snapshot_id).unlink(missing_ok=True)
+
+    def start_instance(self, spec: InstanceSpec, options: InstanceOptions = USUAL) -> None:
+        """Note which volume the instance has."""
+        with self._lock:
+            self._volumes[spec.instance_id] = spec.data_volume_id
+
+    def run_command(
+        self, instance_id: str, script: str, command_id: str, timeout_seconds: float
+    ) -> CommandResult:
+        """Run nothing; say that every image named in the script was pulled."""
+        with self._lock:
+            volume_id = self._volumes.get(instance_id)
+        if volume_id is None:
+            raise BuilderHostError(f"scripted host: instance {instance_id} does not run")
+        images = planned_images(script)
+        self._file(volume_id).write_text(json.dumps(images))
+        answer = {
+            "outcome": "pulled",
+            "containerd": "scripted",
+            "images": images,
+            "flushed": True,
+            "usedBytes": 1,
+        }
+        return CommandResult(0, json.dumps(answer) + "\n", "scripted host: nothing was run\n")
+
+    def cancel_command(self, instance_id: str, command_id: str) -> None:
+        """Nothing runs, so nothing to cancel."""
+
+    def stop_instance(self, instance_id: str) -> None:
+        """Forget the instance."""
+        with self._lock:
+            self._volumes.pop(instance_id, None)
+
+    def close(self) -> None:
+        """Remove the files."""
+        shutil.rmtree(self._files, ignore_errors=True)
+
+    def _file(self, name: str) -> Path:
+        return self._files / name
+
+
+def planned_images(script: str) -> list[dict[str, str]]:
+    """The image references with a digest on the same line, in the script or its base64 parts."""
+    texts = [script]
+    for encoded in _BASE64.findall(script):
+        try:
+            texts.append(base64.b64decode(encoded, validate=True).decode())
+        except (binascii.Error, UnicodeDecodeError):
+            continue
+    found = {match["name"]: match["digest"] for text in texts for match in _IMAGE.finditer(text)}
+    return [{"reference": name, "digest": digest} for name, digest in found.items()]

@@ -1,0 +1,218 @@
+"""What an instance is to the scripts that run on it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from local_cloud.builder_host import BuilderHostError, InstanceBootError, InstanceSpec
+
+TOKEN = (
+    'T=$(curl -sf -X PUT -H "X-aws-ec2-metadata-token-ttl-seconds: 60" '
+    "http://169.254.169.254/latest/api/token)\n"
+    'get() { curl -sf -H "X-aws-ec2-metadata-token: $T" http://169.254.169.254/latest/$1; }\n'
+)
+
+
+def test_metadata_needs_a_token(shared_builder):
+    refused = shared_builder.run(
+        "curl -s -o /dev/null -w %{http_code} http://169.254.169.254/latest/meta-data/instance-id"
+    )
+    assert refused.stdout == "401"
+
+
+def test_metadata_refuses_a_token_of_no_or_too_long_life(shared_builder):
+    codes = shared_builder.run(
+        "for ttl in 0 21601 x; do curl -s -o /dev/null -w '%{http_code} ' -X PUT "
+        '-H "X-aws-ec2-metadata-token-ttl-seconds: $ttl" http://169.254.169.254/latest/api/token;'
+        "done"
+    )
+    assert codes.stdout.split() == ["400"] * 3
+
+
+def test_metadata_gives_the_identity_and_the_role_of_the_instance(shared_builder):
+    answer = shared_builder.run(
+        TOKEN + "get dynamic/instance-identity/document; echo; "
+        "get meta-data/iam/security-credentials/$(get meta-data/iam/security-credentials/)"
+        " | jq -c ."
+    )
+    document, _, role = answer.stdout.rpartition("\n}\n")
+    identity, credentials = json.loads(document + "\n}"), json.loads(role)
+    assert (identity["instanceId"], identity["region"]) == (shared_builder.id, "us-east-1")
+    assert credentials["Code"] == "Success"
+    assert credentials["AccessKeyId"].startswith("ASIA") and len(credentials["AccessKeyId"]) == 20
+
+
+def test_the_role_s_credentials_get_a_token_from_the_ecr_api_over_tls(shared_builder):
+    answer = shared_builder.run(
+        TOKEN + "C=$(get meta-data/iam/security-credentials/frontload-builder)\n"
+        'curl -sf --aws-sigv4 aws:amz:us-east-1:ecr --user "$(echo "$C" | jq -r .AccessKeyId):'
+        '$(echo "$C" | jq -r .SecretAccessKey)" '
+        '-H "X-Amz-Security-Token: $(echo "$C" | jq -r .Token)" '
+        "-H 'X-Amz-Target: AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken' "
+        "-d '{}' https://api.ecr.us-east-1.amazonaws.com/"
+    )
+    assert "authorizationToken" in answer.stdout, answer.stderr
+
+
+def test_nothing_but_the_named_services_is_reachable(shared_builder):
+    out = shared_builder.run(
+        "curl -s -m 2 https://93.184.216.34/; echo $?; getent hosts example.com"
+    )
+    assert out.stdout == "7\n"
+
+
+def test_commands_get_no_environment_but_the_path(shared_builder, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-machine")
+    names = shared_builder.run("env").stdout.split()
+    assert sorted(name.partition("=")[0] for name in names) == ["PATH", "PWD"]
+
+
+def test_a_script_s_name_is_the_agent_s_file_and_stays_on_the_volume(shared_builder):
+    result = shared_builder.run('echo "$0"', command_id="c-1")
+    expected = (
+        f"/var/lib/amazon/ssm/{shared_builder.id}/document/orchestration/c-1/awsrunShellScript/"
+        "0.awsrunShellScript/_script.sh"
+    )
+    assert result.stdout.strip() == expected
+    on_host = expected.replace("/var/lib/amazon", "/local/host-containers/control")
+    seen = shared_builder.run(
+        f"apiclient exec admin cat /.bottlerocket/rootfs{on_host}"
+        f" /.bottlerocket/rootfs{on_host.replace('_script.sh', 'stdout')}"
+    )
+    assert seen.stdout == f'echo "$0"{expected}\n'
+
+
+def test_apiclient_fails_when_the_admin_container_is_not_enabled(start):
+    result = start(user_data="[settings]\n").run("apiclient exec admin true")
+    assert (result.exit_code, "not running" in result.stderr) == (1, True)
+
+
+def test_exit_codes_pass_through_apiclient_and_sheltie(shared_builder):
+    assert shared_builder.run("apiclient exec -t admin sheltie sh -c 'exit 7'").exit_code == 7
+
+
+def test_the_host_s_programs_are_reached_by_sheltie_only(shared_builder):
+    script = "command -v ctr; apiclient exec admin bash -c 'command -v ctr; sheltie which ctr'"
+    assert shared_builder.run(script).stdout == "/usr/bin/ctr\n"
+
+
+def test_a_stopped_kubelet_comes_back_and_a_masked_one_does_not(builder):
+    host = "apiclient exec admin sheltie systemctl"
+    result = builder.run(
+        f"{host} stop kubelet; {host} is-active kubelet;"
+        f"{host} mask --runtime --now kubelet.service; {host} is-active kubelet"
+    )
+    assert (result.stdout.split(), result.exit_code) == (["active", "inactive"], 3)
+
+
+def test_an_unknown_unit_is_an_error(shared_builder):
+    result = shared_builder.run("apiclient exec admin sheltie systemctl stop kublet")
+    assert (result.exit_code, result.stderr) == (
+        5,
+        "Failed to stop kublet.service: Unit kublet.service not loaded.\n",
+    )
+
+
+def test_containerd_can_be_stopped_and_started(builder):
+    host = "apiclient exec admin sheltie"
+    result = builder.run(
+        f"{host} systemctl stop containerd; {host} pgrep -x containerd;"
+        f"{host} systemctl start containerd && {host} ctr version >/dev/null && echo up"
+    )
+    assert result.stdout == "up\n", result.stderr
+
+
+def test_a_timeout_kills_everything_the_command_started(shared_builder):
+    begun = time.monotonic()
+    result = shared_builder.run("setsid sleep 1111 & (sleep 1111 &) ; sleep 1111", seconds=0.5)
+    assert (result.timed_out, result.exit_code) == (True, 137)
+    assert time.monotonic() - begun < 5
+    assert shared_builder.run("pgrep -f 'sleep 111[1]'").stdout == ""
+
+
+def test_a_command_on_a_frozen_volume_ends_at_its_time_limit(start):
+    instance = start()
+    frozen = instance.run("nsenter -t 1 -m fsfreeze --freeze /local; sleep 600", seconds=0.5)
+    begun = time.monotonic()
+    hanging = instance.run("true", seconds=0.5)
+    assert time.monotonic() - begun < 5
+    assert (frozen.timed_out, hanging.timed_out) == (True, True)
+
+
+def test_a_full_volume_fails_the_command_that_the_agent_cannot_write(start):
+    instance = start()
+    instance.host.run_on_host(instance.id, ["fallocate", "-l", "9700M", "/local/filler"], 20)
+    instance.host.run_on_host(instance.id, ["sh", "-c", "cat /dev/zero >/local/rest"], 60)
+    result = instance.run("# a long script\n" * 100_000)
+    assert result.exit_code == 1
+    assert "No space left on device" in result.stderr
+
+
+def test_a_cancelled_command_ends_with_what_it_started_on_the_host(shared_builder):
+    results = []
+    thread = threading.Thread(
+        target=lambda: results.append(
+            shared_builder.run("apiclient exec admin sheltie sleep 2222", command_id="long")
+        )
+    )
+    thread.start()
+    while not shared_builder.run("pgrep -f 'sleep 222[2]'").stdout:
+        assert thread.is_alive()
+    shared_builder.host.cancel_command(shared_builder.id, "long")
+    thread.join(10)
+    assert [(one.cancelled, one.timed_out) for one in results] == [(True, False)]
+    assert shared_builder.run("pgrep -f 'sleep 222[2]'").stdout == ""
+
+
+def test_output_is_kept_apart_and_whole(shared_builder):
+    result = shared_builder.run("head -c 100000 /dev/zero | tr '\\0' x; echo no >&2; exit 3")
+    assert (len(result.stdout), result.stderr, result.exit_code) == (100_000, "no\n", 3)
+
+
+def test_writing_anywhere_on_the_instance_leaves_the_machine_alone(shared_builder):
+    name = f"frontload-{shared_builder.id}"
+    script = f"touch /etc/{name}; apiclient exec admin sheltie touch /etc/{name} /{name}"
+    assert shared_builder.run(script).exit_code == 0
+    assert not Path("/etc", name).exists()
+    assert not Path("/", name).exists()
+
+
+def test_user_data_that_is_no_toml_stops_the_boot(start):
+    with pytest.raises(InstanceBootError, match="no settings TOML"):
+        start(user_data="[settings")
+
+
+def test_an_instance_with_an_unusable_volume_does_not_boot_and_says_why(host):
+    host.create_volume("vol-swap", 1, None)
+    subprocess.run(
+        ["mkswap", host._volumes.directory / "vol-swap.volume"],
+        check=True,
+        capture_output=True,
+        timeout=20,
+    )
+    with pytest.raises(InstanceBootError, match=r"(?s)i-swap did not boot: .*mount"):
+        host.start_instance(InstanceSpec("i-swap", "x86_64", "vol-swap", ""))
+    host.delete_volume("vol-swap")
+
+
+def test_an_instance_without_its_volume_does_not_boot(host):
+    with pytest.raises(BuilderHostError, match="volume vol-none does not exist"):
+        host.start_instance(InstanceSpec("i-none", "x86_64", "vol-none", ""))
+
+
+def test_a_node_with_the_registry_switched_off_cannot_connect(builder):
+    builder.host.instance(builder.id).network.switch_registries(False)
+    result = builder.run("curl -s https://123456789012.dkr.ecr.us-east-1.amazonaws.com/v2/")
+    assert result.exit_code == 7
+    builder.host.instance(builder.id).network.switch_registries(True)
+    result = builder.run(
+        "curl -s -o /dev/null -w %{http_code} "
+        "https://123456789012.dkr.ecr.us-east-1.amazonaws.com/v2/"
+    )
+    assert result.stdout == "401", result.stderr

@@ -1,0 +1,22 @@
+"""The stand-in answers as a builder would, and says what it is."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+from local_cloud.builder_host import InstanceSpec, make_builder_host
+
+DIGEST = "sha256:" + "a" * 64
+
+
+def test_it_says_that_the_planned_images_were_pulled_by_nobody(tmp_path):
+    host = make_builder_host("scripted", work_dir=tmp_path, endpoints=None)
+    host.create_volume("vol-1", 10, None)
+    host.start_instance(InstanceSpec("i-1", "x86_64", "vol-1", ""))
+    script = base64.b64encode(f"pull registry.example.com/a/b:v1 {DIGEST}\n".encode()).decode()
+    result = host.run_command("i-1", f"echo {script} | base64 -d", "c-1", 10)
+    host.close()
+    answer = json.loads(result.stdout)
+    assert answer["containerd"] == "scripted"
+    assert answer["images"] == [{"reference": "registry.example.com/a/b:v1", "digest": DIGEST}]

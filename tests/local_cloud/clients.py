@@ -1,0 +1,40 @@
+"""boto3 clients that know nothing of the machine's AWS configuration, profile or proxies."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore.config import Config
+
+from . import REGION
+
+_NOTHING_INHERITED = {
+    "profile": (None, None, None, None),
+    "config_file": (None, None, "/dev/null", None),
+    "credentials_file": (None, None, "/dev/null", None),
+}
+
+
+@functools.cache
+def _session() -> boto3.Session:
+    return boto3.Session(botocore_session=botocore.session.Session(_NOTHING_INHERITED))
+
+
+def make_client(service: str, endpoint_url: str, account: str, attempts: int = 2) -> Any:
+    """A client of an emulator; the access key id is the account, as MiniStack reads it."""
+    return _session().client(
+        service,
+        endpoint_url=endpoint_url,
+        region_name=REGION,
+        aws_access_key_id=account,
+        aws_secret_access_key="local",
+        config=Config(
+            retries={"total_max_attempts": attempts},
+            read_timeout=60,
+            connect_timeout=10,
+            proxies={},
+        ),
+    )

@@ -1,0 +1,226 @@
+"""The whole local cloud: start it, use it, and leave nothing behind."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from . import ACCOUNT, ECR_HOST, PUBLIC_HOST, REGION, certificates
+from .builder_host import CapacityError, Endpoints, make_builder_host
+from .clients import make_client
+from .control_client import Control
+from .deploy import deploy
+from .images import Layout, push_layout
+from .janitor import HOST_DIR, Janitor
+from .ministack import LAYER_SERVICES, MiniStack
+from .processes import TESTS_DIR, Process, free_ports
+from .registry import Authority, Registry
+
+PUSH_KNOWN_SECONDS = 15.0
+TOKEN_BYTES = 1200
+
+
+class LocalCloud:
+    """A running local cloud, as a context manager; one at a time in a process.
+
+    `host_kind` is the builder host: `containerd` (needs root), `scripted` (a stand-in that pulls
+    nothing), or `auto`: the first that this machine can run. `wait_scale` scales the waits of
+    the state machines, `settings` are `aws.world.Settings`. `say` is told of every step that
+    took place, one line each; None is silent.
+
+    Inside, `host` is the builder host, `registry` and `public` the registries, `control` plants
+    faults and reads the AWS calls, `state_dir` is removed at the end.
+    """
+
+    def __init__(
+        self,
+        host_kind: str = "auto",
+        wait_scale: float = 0.1,
+        settings: dict[str, Any] | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        self.host_kind = host_kind
+        self.wait_scale = wait_scale
+        self.timings: dict[str, float] = {}
+        self._settings = settings or {}
+        self._say = say or (lambda line: None)
+        self._processes: list[Process] = []
+        self._registries: list[Registry] = []
+        self.host: Any = None
+        self.layer: Any = None
+
+    def __enter__(self) -> LocalCloud:
+        target = TESTS_DIR.parent / "target" / "local-cloud"
+        target.mkdir(parents=True, exist_ok=True)
+        self.state_dir = Path(tempfile.mkdtemp(prefix="run-", dir=target))
+        self._janitor = Janitor(self.state_dir)
+        try:
+            with self._timed("local cloud ready"):
+                self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._timed("local cloud stopped"):
+            try:
+                if self.layer is not None:
+                    self.layer.stop()
+                elif self.host is not None:
+                    self.host.close()
+                for registry in self._registries:
+                    registry.stop()
+                for process in self._processes:
+                    process.stop()
+            finally:
+                self._janitor.finish()
+
+    def _start(self) -> None:
+        stack_port, registry_port, public_port, layer_port = free_ports(4)
+        self.layer_url = f"http://127.0.0.1:{layer_port}"
+        authority = Authority(self.state_dir / "ca.pem", self.state_dir / "ca-key.pem")
+        certificates.make_authority(authority.ca_file, authority.ca_key)
+        self.ca_file = authority.ca_file
+        ministack = MiniStack(
+            self.state_dir / "ministack", stack_port, self.layer_url, self.wait_scale
+        )
+        self._processes.append(ministack.process)
+        self._janitor.watch(ministack.process.pid)
+        self.url = ministack.url
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        self.registry = Registry(
+            self.state_dir / "registry",
+            ECR_HOST,
+            registry_port,
+            authority,
+            self._janitor.watch,
+            token,
+            f"{self.layer_url}/_local/registry-events",
+        )
+        self.public = Registry(
+            self.state_dir / "public", PUBLIC_HOST, public_port, authority, self._janitor.watch
+        )
+        self._registries = [self.registry, self.public]
+        with self._timed("registries ready"):
+            for registry in self._registries:
+                registry.start()
+        with self._timed("AWS layer ready"):
+            self._start_layer(layer_port, authority, token)
+        with self._timed("MiniStack ready"):
+            ministack.wait_until_ready()
+
+    def _start_layer(self, port: int, authority: Authority, token: str) -> None:
+        # Imported here: moto takes its second while the other processes start.
+        from .aws.pushes import PushSource
+        from .aws.server import Layer
+
+        self.host = self._make_host(port, authority)
+        source = PushSource(
+            f"https://127.0.0.1:{self.registry.port}",
+            self.registry.authorization,
+            authority.ca_file,
+            self.client("events"),
+        )
+        self.layer = Layer(self.host, ACCOUNT, REGION, port, token, source)
+        self.layer.world.settings.update(self._settings)
+        self.layer.start()
+        self.control = Control(self.layer_url)
+
+    def _make_host(self, layer_port: int, authority: Authority) -> Any:
+        endpoints = Endpoints(
+            registry=self.registry.address,
+            public_registry=self.public.address,
+            ecr_api=("127.0.0.1", layer_port),
+            ca_file=authority.ca_file,
+            ca_key=authority.ca_key,
+            account=ACCOUNT,
+            region=REGION,
+        )
+        make = partial(make_builder_host, work_dir=self.state_dir / HOST_DIR, endpoints=endpoints)
+        if self.host_kind != "auto":
+            return make(kind=self.host_kind)
+        try:
+            return make(kind="containerd")
+        except CapacityError as error:
+            self._say(f"builder host: SCRIPTED stand-in, nothing is really pulled ({error})")
+            return make(kind="scripted")
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        begun = time.monotonic()
+        yield
+        self.timings[what] = time.monotonic() - begun
+        self._say(f"{what} ({self.timings[what]:.1f} s)")
+
+    def client(self, service: str) -> Any:
+        """A boto3 client for a service of the local cloud."""
+        ours = service.upper() in LAYER_SERVICES
+        return make_client(service, self.layer_url if ours else self.url, ACCOUNT)
+
+    def deploy(
+        self,
+        template_build_dir: Path,
+        overrides: dict[str, str] | None = None,
+        stack: str = "frontload",
+    ) -> str:
+        """Deploy `template.yaml` of a `sam build` directory; returns what sam said."""
+        home = self.state_dir / "sam"
+        home.mkdir(exist_ok=True)
+        self._say(f"deploying stack {stack} with sam")
+        with self._timed(f"stack {stack} deployed"):
+            return deploy(
+                template_build_dir / "template.yaml", stack, overrides or {}, home, self.url
+            )
+
+    def push(self, layout: Layout, tag: str, repository: str, as_tag: str | None = None) -> str:
+        """Push an image to the ECR registry and wait until ECR knows it; returns its digest."""
+        as_tag = as_tag or tag
+        with self._timed(f"pushed {repository}:{as_tag}"):
+            push_layout(layout, tag, self.registry, repository, as_tag)
+            return self._wait_for_push(layout.digest(tag), repository, as_tag)
+
+    def _wait_for_push(self, digest: str, repository: str, tag: str) -> str:
+        ecr = self.client("ecr")
+        end = time.monotonic() + PUSH_KNOWN_SECONDS
+        while time.monotonic() < end:
+            try:
+                answer = ecr.batch_get_image(
+                    repositoryName=repository, imageIds=[{"imageTag": tag}]
+                )
+                found = [image["imageId"]["imageDigest"] for image in answer["images"]]
+            except ecr.exceptions.RepositoryNotFoundException:
+                found = []
+            if found == [digest]:
+                return digest
+            time.sleep(0.05)
+        raise TimeoutError(
+            f"ECR did not know {repository}:{tag} as {digest} after {PUSH_KNOWN_SECONDS:.0f} s"
+        )
+
+
+def main() -> None:
+    """Start the local cloud, say where it is, and keep it until SIGINT or SIGTERM."""
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    kind = sys.argv[1] if len(sys.argv) > 1 else "auto"
+    try:
+        with LocalCloud(kind, say=partial(print, flush=True)) as cloud:
+            print(f"state {cloud.state_dir}")
+            print(f"MiniStack {cloud.url}, EC2, SSM and ECR {cloud.layer_url}", flush=True)
+            ended.wait()
+    except KeyboardInterrupt:
+        pass
+
+
+if __name__ == "__main__":
+    main()

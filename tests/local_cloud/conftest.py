@@ -1,0 +1,152 @@
+"""Fixtures for the tests of the local cloud's AWS layer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import REGION
+from .aws.server import Layer as AwsLayer
+from .clients import make_client
+from .cloud import LocalCloud
+from .control_client import Control
+from .fake_host import FakeHost
+from .images import BUSYBOX, Layer, Layout
+
+ACCOUNT = "999999999999"
+"""Another than the local cloud's, whose layer may run in the same process."""
+FAST = {
+    "instance_running_seconds": 0.05,
+    "agent_online_seconds": 0.05,
+    "shutting_down_seconds": 0.05,
+    "snapshot_seconds": 0.2,
+    "invocation_delay_seconds": 0.05,
+}
+
+
+class Aws:
+    """A running layer with clients, for one test."""
+
+    def __init__(self, layer: AwsLayer, host: FakeHost) -> None:
+        self.layer = layer
+        self.host = host
+        self.control = Control(layer.url)
+        self.ec2, self.ssm, self.ecr = (
+            make_client(service, layer.url, ACCOUNT, attempts=1)
+            for service in ("ec2", "ssm", "ecr")
+        )
+
+    def launch(self, **changes: Any) -> str:
+        """Run an instance as Frontload does; returns its id."""
+        image = self.ssm.get_parameter(
+            Name="/aws/service/bottlerocket/aws-k8s-1.35/x86_64/latest/image_id"
+        )["Parameter"]["Value"]
+        request: dict[str, Any] = {
+            "ImageId": image,
+            "InstanceType": "m6i.large",
+            "MinCount": 1,
+            "MaxCount": 1,
+            "NetworkInterfaces": [{"DeviceIndex": 0, "AssociatePublicIpAddress": False}],
+            "IamInstanceProfile": {"Name": "builder"},
+            "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
+            "InstanceInitiatedShutdownBehavior": "terminate",
+            "UserData": "[settings]",
+            "BlockDeviceMappings": [
+                {
+                    "DeviceName": "/dev/xvdb",
+                    "Ebs": {"VolumeSize": 40, "VolumeType": "gp3", "DeleteOnTermination": True},
+                }
+            ],
+            "TagSpecifications": [
+                {"ResourceType": kind, "Tags": [{"Key": "frontload:build", "Value": "b1"}]}
+                for kind in ("instance", "volume")
+            ],
+        }
+        return self.ec2.run_instances(**{**request, **changes})["Instances"][0]["InstanceId"]
+
+    def instance(self, instance_id: str) -> dict[str, Any]:
+        """The instance as DescribeInstances shows it."""
+        answer = self.ec2.describe_instances(InstanceIds=[instance_id])
+        return answer["Reservations"][0]["Instances"][0]
+
+    def state(self, instance_id: str) -> str:
+        """The instance's state name."""
+        return self.instance(instance_id)["State"]["Name"]
+
+    def online(self, instance_id: str) -> bool:
+        """Whether the SSM agent is Online."""
+        listed = self.ssm.describe_instance_information(
+            Filters=[{"Key": "InstanceIds", "Values": [instance_id]}]
+        )["InstanceInformationList"]
+        return [entry["PingStatus"] for entry in listed] == ["Online"]
+
+    def launch_online(self, **changes: Any) -> str:
+        """Run an instance and wait until its agent is online; returns its id."""
+        instance_id = self.launch(**changes)
+        wait_until(lambda: self.online(instance_id))
+        return instance_id
+
+    def data_volume(self, instance_id: str) -> str:
+        """The id of the instance's data volume."""
+        mappings = self.instance(instance_id)["BlockDeviceMappings"]
+        return {m["DeviceName"]: m["Ebs"]["VolumeId"] for m in mappings}["/dev/xvdb"]
+
+    def send(self, instance_id: str, script: str, seconds: int = 60, **changes: Any) -> str:
+        """Send a shell command; returns its id."""
+        return self.ssm.send_command(
+            InstanceIds=[instance_id],
+            DocumentName="AWS-RunShellScript",
+            Parameters={"commands": [script], "executionTimeout": [str(seconds)]},
+            **changes,
+        )["Command"]["CommandId"]
+
+    def command_status(self, command_id: str) -> tuple[str, str]:
+        """Status and details as ListCommands shows them."""
+        command = self.ssm.list_commands(CommandId=command_id)["Commands"][0]
+        return command["Status"], command["StatusDetails"]
+
+    def snapshot(self, snapshot_id: str) -> dict[str, Any]:
+        """The snapshot as DescribeSnapshots shows it."""
+        return self.ec2.describe_snapshots(SnapshotIds=[snapshot_id])["Snapshots"][0]
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+    """Poll until the condition holds; fails the test after `seconds`."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the awaited condition never held"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def aws(tmp_path: Path) -> Iterator[Aws]:
+    host = FakeHost(tmp_path)
+    layer = AwsLayer(host, ACCOUNT, REGION, registry_token="t" * 100)
+    layer.world.settings.update(FAST)
+    layer.start()
+    yield Aws(layer, host)
+    layer.stop()
+
+
+@pytest.fixture(scope="package")
+def cloud() -> Iterator[LocalCloud]:
+    """One local cloud for this package's tests; they leave it as it was.
+
+    Not for the whole session: another package may want its own, and a process holds one.
+    """
+    with LocalCloud(wait_scale=0.01, settings=FAST) as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def layout(cloud: LocalCloud) -> Layout:
+    """A small image `app`, the same for two platforms as `multi`, both on one base."""
+    made = Layout(cloud.state_dir / "layout")
+    base = [BUSYBOX, Layer("mixed", "base", 2)]
+    made.add_image("app", [*base, Layer("random", "app", 1)])
+    made.add_image("multi", base, ("x86_64", "arm64"))
+    return made

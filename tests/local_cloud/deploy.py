@@ -1,0 +1,68 @@
+"""Deploys a built SAM application into the local cloud with the real `sam deploy`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from . import ACCOUNT, REGION
+from .processes import TESTS_DIR, clean_environment
+
+DEPLOY_SECONDS = 180.0
+SAM_TOOLS = TESTS_DIR.parent / "target" / "tools" / "sam" / "bin"
+
+
+class DeployError(Exception):
+    """`sam deploy` failed; the message holds the end of what it said."""
+
+
+def find_sam() -> str:
+    """The `sam` of `make tools`, else of this Python's environment, else of PATH.
+
+    Raises FileNotFoundError.
+    """
+    places = [SAM_TOOLS, Path(sys.executable).parent, *os.get_exec_path()]
+    found = shutil.which("sam", path=os.pathsep.join(map(str, places)))
+    if found is None:
+        raise FileNotFoundError("no sam on PATH: make tools")
+    return found
+
+
+def deploy(template: Path, stack: str, overrides: dict[str, str], home: Path, endpoint: str) -> str:
+    """Deploy the template and wait for it. Returns what sam said; raises DeployError."""
+    command = [
+        find_sam(), "deploy", "--template-file", str(template), "--stack-name", stack,
+        "--region", REGION, "--resolve-s3", "--no-confirm-changeset",
+        "--no-fail-on-empty-changeset", "--no-progressbar",
+        "--capabilities", "CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND",
+    ]  # fmt: skip
+    if overrides:
+        command.append("--parameter-overrides")
+        command += [f"{name}={value}" for name, value in overrides.items()]
+    environment = clean_environment(
+        home,
+        SAM_CLI_TELEMETRY="0",
+        SAM_CLI_POLL_DELAY="0.5",
+        AWS_ENDPOINT_URL=endpoint,
+        AWS_ACCESS_KEY_ID=ACCOUNT,
+        AWS_SECRET_ACCESS_KEY="local",
+        AWS_DEFAULT_REGION=REGION,
+    )
+    done = subprocess.run(
+        command,
+        env=environment,
+        cwd=home,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=DEPLOY_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        said = done.stdout[-4000:]
+        raise DeployError(f"sam deploy of {stack} ended with {done.returncode}:\n{said}")
+    return done.stdout

@@ -1,0 +1,89 @@
+"""A stand-in builder host for the tests of the AWS layer: small files and `/bin/sh`, no containerd.
+
+Volumes are folders' worth of bytes in one file each; a command runs in a shell of this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from .builder_host.interface import CommandResult, InstanceOptions, InstanceSpec
+
+_PLAIN = InstanceOptions()
+
+
+class FakeHost:
+    """Keeps volume files under `work_dir` and remembers what was asked of it."""
+
+    kind = "fake"
+
+    def __init__(self, work_dir: Path) -> None:
+        self.work_dir = work_dir
+        self.running: dict[str, tuple[InstanceSpec, InstanceOptions]] = {}
+        self.commands: dict[str, subprocess.Popen[str]] = {}
+        self.boot_error: str | None = None
+
+    def volume_file(self, volume_id: str) -> Path:
+        """Where a volume's (or snapshot's) bytes are."""
+        return self.work_dir / volume_id
+
+    def create_volume(self, volume_id: str, gib: int, snapshot_id: str | None) -> None:
+        if snapshot_id:
+            shutil.copy(self.volume_file(snapshot_id), self.volume_file(volume_id))
+        else:
+            self.volume_file(volume_id).write_text(f"{gib} GiB")
+
+    def delete_volume(self, volume_id: str) -> None:
+        self.volume_file(volume_id).unlink()
+
+    def snapshot_volume(self, volume_id: str, snapshot_id: str) -> None:
+        shutil.copy(self.volume_file(volume_id), self.volume_file(snapshot_id))
+
+    def delete_snapshot(self, snapshot_id: str) -> None:
+        self.volume_file(snapshot_id).unlink()
+
+    def start_instance(self, spec: InstanceSpec, options: InstanceOptions = _PLAIN) -> None:
+        if self.boot_error:
+            raise RuntimeError(self.boot_error)
+        self.running[spec.instance_id] = (spec, options)
+
+    def run_command(
+        self, instance_id: str, script: str, command_id: str, timeout_seconds: float
+    ) -> CommandResult:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", script],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.commands[command_id] = process
+        timed_out = False
+        try:
+            stdout, stderr = process.communicate(timeout=timeout_seconds)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+            self._kill(process)
+            stdout, stderr = process.communicate()
+        return CommandResult(process.returncode, stdout, stderr, timed_out)
+
+    def cancel_command(self, instance_id: str, command_id: str) -> None:
+        self._kill(self.commands[command_id])
+
+    def stop_instance(self, instance_id: str) -> None:
+        self.running.pop(instance_id, None)
+        for process in self.commands.values():
+            self._kill(process)
+
+    def close(self) -> None:
+        for process in self.commands.values():
+            self._kill(process)
+
+    @staticmethod
+    def _kill(process: subprocess.Popen[str]) -> None:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,56 @@
+"""MiniStack: Lambda, Step Functions, EventBridge, CloudFormation, IAM, S3, CloudWatch Logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import ACCOUNT, REGION
+from .processes import Process, answers_http, clean_environment, python_module
+
+READY_SECONDS = 30.0
+LAYER_SERVICES = ("EC2", "SSM", "ECR", "KMS", "STS")
+"""Served by our AWS layer; the Lambdas' SDK follows these variables."""
+
+
+def environment(home: Path, port: int, layer_url: str, wait_scale: float) -> dict[str, str]:
+    """MiniStack's whole environment, which the Lambdas inherit."""
+    home.mkdir(parents=True, exist_ok=True)
+    return clean_environment(
+        home,
+        GATEWAY_PORT=str(port),
+        BIND_HOST="127.0.0.1",
+        MINISTACK_ACCOUNT_ID=ACCOUNT,
+        MINISTACK_REGION=REGION,
+        STATE_DIR=str(home / "state"),
+        S3_DATA_DIR=str(home / "s3"),
+        LAMBDA_EXECUTOR="local",
+        SFN_WAIT_SCALE=str(wait_scale),
+        SFTP_ENABLED="0",
+        IOT_MTLS_ENABLED="0",
+        # No Docker daemon of this machine is to be looked at.
+        DOCKER_HOST=f"unix://{home}/no-docker.sock",
+        # MiniStack takes a 12-digit access key id as the account.
+        AWS_ACCESS_KEY_ID=ACCOUNT,
+        AWS_SECRET_ACCESS_KEY="local",
+        AWS_REGION=REGION,
+        AWS_DEFAULT_REGION=REGION,
+        AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}",
+        **{f"AWS_ENDPOINT_URL_{service}": layer_url for service in LAYER_SERVICES},
+    )
+
+
+class MiniStack:
+    """A running MiniStack."""
+
+    def __init__(self, home: Path, port: int, layer_url: str, wait_scale: float) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        variables = environment(home, port, layer_url, wait_scale)
+        self.process = Process(
+            "MiniStack", python_module("ministack"), variables, home / "ministack.log"
+        )
+
+    def wait_until_ready(self) -> None:
+        """Return when it answers."""
+        self.process.wait_until_ready(
+            lambda: answers_http(f"{self.url}/_ministack/health"), READY_SECONDS
+        )

@@ -1,0 +1,176 @@
+"""The registries, and what ECR and EventBridge learn from a push."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from .aws.pushes import MANIFEST_TYPES, push_detail
+from .cloud import LocalCloud
+from .conftest import wait_until
+from .images import INDEX, MANIFEST, Layout
+from .registry import Registry
+
+
+def get(cloud: LocalCloud, registry: Registry, path: str, login: str | None = None) -> bytes:
+    """GET from a registry; raises HTTPError or URLError."""
+    request = urllib.request.Request(f"https://127.0.0.1:{registry.port}/v2/{path}")
+    request.add_header("Accept", ",".join(MANIFEST_TYPES))
+    if login is not None:
+        request.add_header("Authorization", f"Basic {login}")
+    context = ssl.create_default_context(cafile=cloud.ca_file)
+    with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+        return answer.read()
+
+
+def token(cloud: LocalCloud) -> str:
+    answer = cloud.client("ecr").get_authorization_token()
+    return answer["authorizationData"][0]["authorizationToken"]
+
+
+def status(cloud: LocalCloud, login: str | None = None) -> int:
+    try:
+        get(cloud, cloud.registry, "", login)
+    except urllib.error.HTTPError as error:
+        return error.code
+    return 200
+
+
+@pytest.fixture
+def sound(cloud: LocalCloud) -> Iterator[Registry]:
+    """The ECR registry, put right again after the test."""
+    yield cloud.registry
+    cloud.registry.accept_password()
+    cloud.registry.start()
+
+
+def test_the_registry_takes_the_token_of_ecr_and_no_other(cloud: LocalCloud) -> None:
+    assert base64.b64decode(token(cloud)).startswith(b"AWS:")
+    assert status(cloud, token(cloud)) == 200
+    assert status(cloud) == 401
+    assert status(cloud, base64.b64encode(b"AWS:guessed").decode()) == 401
+
+
+def test_the_public_registry_asks_for_no_password(cloud: LocalCloud) -> None:
+    assert get(cloud, cloud.public, "") == b"{}"
+
+
+def test_a_password_can_be_refused_and_accepted_again(cloud: LocalCloud, sound: Registry) -> None:
+    sound.refuse_password()
+    assert status(cloud, token(cloud)) == 401
+    sound.accept_password()
+    assert status(cloud, token(cloud)) == 200
+
+
+def test_a_registry_can_fail_and_be_switched_off_and_on(
+    cloud: LocalCloud, sound: Registry, layout: Layout
+) -> None:
+    cloud.push(layout, "app", "team/kept")
+    sound.fail_with(500)
+    assert status(cloud, token(cloud)) == 500
+    sound.stop()
+    with pytest.raises(urllib.error.URLError, match="refused"):
+        status(cloud, token(cloud))
+    sound.start()
+    assert get(cloud, sound, "team/kept/manifests/app", token(cloud))
+
+
+def test_ecr_knows_a_pushed_image_by_tag_and_by_digest(cloud: LocalCloud, layout: Layout) -> None:
+    digest = cloud.push(layout, "app", "team/app")
+    ecr = cloud.client("ecr")
+    for image_id in ({"imageTag": "app"}, {"imageDigest": digest}):
+        answer = ecr.batch_get_image(repositoryName="team/app", imageIds=[image_id])
+        (image,) = answer["images"]
+        assert image["imageId"]["imageDigest"] == digest
+        assert image["imageManifestMediaType"] == MANIFEST
+        pulled = get(cloud, cloud.registry, f"team/app/manifests/{digest}", token(cloud))
+        assert image["imageManifest"].encode() == pulled
+    (detail,) = ecr.describe_images(repositoryName="team/app", imageIds=[{"imageTag": "app"}])[
+        "imageDetails"
+    ]
+    layers = json.loads(pulled)["layers"]
+    assert detail["imageSizeInBytes"] == sum(layer["size"] for layer in layers)
+
+
+def test_ecr_knows_an_index_and_the_manifests_in_it(cloud: LocalCloud, layout: Layout) -> None:
+    cloud.push(layout, "multi", "team/multi")
+    ecr = cloud.client("ecr")
+    (index,) = ecr.batch_get_image(
+        repositoryName="team/multi",
+        imageIds=[{"imageTag": "multi"}],
+        acceptedMediaTypes=[INDEX, MANIFEST],
+    )["images"]
+    children = [
+        {"imageDigest": m["digest"]} for m in json.loads(index["imageManifest"])["manifests"]
+    ]
+    answer = ecr.batch_get_image(repositoryName="team/multi", imageIds=children)
+    assert (len(answer["images"]), answer["failures"]) == (2, [])
+
+
+def test_what_ecr_cannot_give_is_a_failure_or_an_error(cloud: LocalCloud, layout: Layout) -> None:
+    cloud.push(layout, "multi", "team/multi")
+    ecr = cloud.client("ecr")
+
+    def failure(image_id: dict[str, str], **more: Any) -> str:
+        answer = ecr.batch_get_image(repositoryName="team/multi", imageIds=[image_id], **more)
+        assert answer["images"] == []
+        return answer["failures"][0]["failureCode"]
+
+    assert failure({"imageTag": "none"}) == "ImageNotFound"
+    assert failure({"imageDigest": "sha256:" + "0" * 64}) == "ImageNotFound"
+    assert failure({"imageTag": "multi"}, acceptedMediaTypes=[MANIFEST]) == "ImageNotFound"
+    mismatch = {"imageTag": "none", "imageDigest": layout.digest("multi")}
+    assert failure(mismatch) == "ImageTagDoesNotMatchDigest"
+    with pytest.raises(ClientError, match="RepositoryNotFoundException"):
+        ecr.batch_get_image(repositoryName="team/none", imageIds=[{"imageTag": "app"}])
+
+
+def test_a_pushed_tag_moves(cloud: LocalCloud, layout: Layout) -> None:
+    cloud.push(layout, "app", "team/moving", "latest")
+    moved = cloud.push(layout, "multi", "team/moving", "latest")
+    answer = cloud.client("ecr").describe_images(
+        repositoryName="team/moving", imageIds=[{"imageTag": "latest"}]
+    )
+    assert [detail["imageDigest"] for detail in answer["imageDetails"]] == [moved]
+
+
+def test_a_push_is_an_event_on_the_bus(cloud: LocalCloud, layout: Layout) -> None:
+    events, sqs = cloud.client("events"), cloud.client("sqs")
+    queue = sqs.create_queue(QueueName="pushes")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+    pattern = {
+        "source": ["local.ecr"],
+        "detail-type": ["ECR Image Action"],
+        "detail": {"repository-name": ["team/told"]},
+    }
+    events.put_rule(Name="pushes", EventPattern=json.dumps(pattern))
+    target = {"Id": "queue", "Arn": arn["Attributes"]["QueueArn"]}
+    events.put_targets(Rule="pushes", Targets=[target])
+    digest = cloud.push(layout, "app", "team/told", "v7")
+    told: list[dict[str, Any]] = []
+    wait_until(lambda: told.extend(sqs.receive_message(QueueUrl=queue).get("Messages", [])) or told)
+    event = json.loads(told[0]["Body"])
+    assert (event["account"], event["region"]) == ("123456789012", "us-east-1")
+    assert event["detail"] == {
+        "action-type": "PUSH",
+        "result": "SUCCESS",
+        "repository-name": "team/told",
+        "image-tag": "v7",
+        "image-digest": digest,
+        "manifest-media-type": MANIFEST,
+        "artifact-media-type": "application/vnd.oci.image.config.v1+json",
+    }
+
+
+def test_an_untagged_push_has_no_tag_in_its_event() -> None:
+    detail = push_detail("team/app", None, "sha256:1", {"mediaType": INDEX})
+    assert "image-tag" not in detail
+    assert detail["manifest-media-type"] == INDEX
