@@ -252,6 +252,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_token_of_a_builder_that_is_gone_means_lost() {
+        let run = mock!(aws_sdk_ec2::Client::run_instances)
+            .then_http_response(|| ec2_error("IdempotentInstanceTerminated"));
+        let ec2 = ec2(None, &[&run]);
+        assert_eq!(report(&ec2, &ssm(false, None, &send()), 0).await, "BuilderLost");
+    }
+
+    #[tokio::test]
     async fn the_admin_container_is_probed_once_the_agent_is_online() {
         let running = || ec2(Some(InstanceStateName::Running), &[]);
         let sent = send();

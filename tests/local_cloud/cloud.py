@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import signal
 import sys
 import tempfile
@@ -24,9 +25,11 @@ from .janitor import HOST_DIR, Janitor
 from .ministack import LAYER_SERVICES, MiniStack
 from .processes import TESTS_DIR, Process, free_ports
 from .registry import Authority, Registry
+from .scripted_registry import ScriptedRegistry, manifests_of
 
 PUSH_KNOWN_SECONDS = 15.0
 TOKEN_BYTES = 1200
+REGISTRY_PROGRAMS = ("docker-registry", "skopeo", "htpasswd")
 
 
 class LocalCloud:
@@ -55,6 +58,8 @@ class LocalCloud:
         self._say = say or (lambda line: None)
         self._processes: list[Process] = []
         self._registries: list[Registry] = []
+        self.registry: Registry | ScriptedRegistry
+        self.public: Registry | ScriptedRegistry
         self.host: Any = None
         self.layer: Any = None
 
@@ -98,10 +103,28 @@ class LocalCloud:
         self._janitor.watch(ministack.process.pid)
         self.url = ministack.url
         token = secrets.token_urlsafe(TOKEN_BYTES)
+        self._make_registries(registry_port, public_port, authority, token)
+        with self._timed("registries ready"):
+            for registry in self._registries:
+                registry.start()
+        with self._timed("AWS layer ready"):
+            self._start_layer(layer_port, authority, token)
+        with self._timed("MiniStack ready"):
+            ministack.wait_until_ready()
+
+    def _make_registries(
+        self, port: int, public_port: int, authority: Authority, token: str
+    ) -> None:
+        missing = [name for name in REGISTRY_PROGRAMS if shutil.which(name) is None]
+        if missing and self.host_kind != "containerd":
+            self._say(f"registry: SCRIPTED stand-in ({', '.join(missing)} not installed)")
+            self.host_kind = "scripted"
+            self.registry = self.public = ScriptedRegistry()
+            return
         self.registry = Registry(
             self.state_dir / "registry",
             ECR_HOST,
-            registry_port,
+            port,
             authority,
             self._janitor.watch,
             token,
@@ -111,13 +134,6 @@ class LocalCloud:
             self.state_dir / "public", PUBLIC_HOST, public_port, authority, self._janitor.watch
         )
         self._registries = [self.registry, self.public]
-        with self._timed("registries ready"):
-            for registry in self._registries:
-                registry.start()
-        with self._timed("AWS layer ready"):
-            self._start_layer(layer_port, authority, token)
-        with self._timed("MiniStack ready"):
-            ministack.wait_until_ready()
 
     def _start_layer(self, port: int, authority: Authority, token: str) -> None:
         # Imported here: moto takes its second while the other processes start.
@@ -186,7 +202,12 @@ class LocalCloud:
         """Push an image to the ECR registry and wait until ECR knows it; returns its digest."""
         as_tag = as_tag or tag
         with self._timed(f"pushed {repository}:{as_tag}"):
-            push_layout(layout, tag, self.registry, repository, as_tag)
+            if isinstance(self.registry, ScriptedRegistry):
+                for digest, text in manifests_of(layout.directory, layout.digest(tag)):
+                    own = as_tag if digest == layout.digest(tag) else None
+                    self.layer.pushes.remember(repository, own, digest, text)
+            else:
+                push_layout(layout, tag, self.registry, repository, as_tag)
             return self._wait_for_push(layout.digest(tag), repository, as_tag)
 
     def _wait_for_push(self, digest: str, repository: str, tag: str) -> str:

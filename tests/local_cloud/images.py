@@ -92,6 +92,10 @@ class Layout:
         """The digest that a tag of the layout names."""
         return self._entries[tag]["digest"]
 
+    def source(self, tag: str) -> str:
+        """An image of the layout in skopeo's words."""
+        return f"oci:{self.directory}:{tag}"
+
     def _add_manifest(self, layers: list[Layer], architecture: str) -> dict[str, Any]:
         built = [self._add_layer(layer) for layer in layers]
         config = {
@@ -221,7 +225,7 @@ def push_layout(layout: Layout, tag: str, registry: Registry, repository: str, a
         token = registry.authorization.removeprefix("Basic ")
         login.write_text(json.dumps({"auths": {host: {"auth": token}}}))
         command += ["--dest-authfile", str(login)]
-    command += [f"oci:{layout.directory}:{tag}", f"docker://{host}/{repository}:{as_tag}"]
+    command += [layout.source(tag), f"docker://{host}/{repository}:{as_tag}"]
     subprocess.run(
         command,
         env=clean_environment(home),

@@ -16,7 +16,6 @@ from .cloud import LocalCloud
 from .conftest import wait_until
 from .processes import TESTS_DIR, clean_environment
 
-READY_SECONDS = 10.0
 BOOTSTRAP = """#!/usr/bin/env python3
 import json, os, urllib.request
 api = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2018-06-01/runtime/invocation/"
@@ -45,10 +44,6 @@ Resources:
 Outputs:
   Arn: {Value: !GetAtt Function.Arn}
 """
-
-
-def test_it_is_ready_within_ten_seconds(cloud: LocalCloud) -> None:
-    assert cloud.timings["local cloud ready"] < READY_SECONDS
 
 
 def test_all_services_agree_on_the_account(cloud: LocalCloud) -> None:

@@ -185,6 +185,8 @@ pub async fn launch_builder(
                 .map(Launch::Launched)
                 .map_err(|reason: String| incomplete_answer(operation, resource, region, reason))
         }
+        // EC2's answer to the token of an instance that is gone (boto3#4406).
+        Err(error) if error.code() == Some("IdempotentInstanceTerminated") => Err(lost(build, &[])),
         Err(error) => match capacity_problem(&error) {
             Some(reason) => Ok(Launch::Refused(reason)),
             None => Err(call_error(operation, resource, region, &error)),

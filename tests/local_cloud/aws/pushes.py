@@ -54,10 +54,12 @@ class PushReceiver:
         for event in notification.get("events", []):
             target = event.get("target", {})
             if event.get("action") == "push" and target.get("mediaType") in MANIFEST_TYPES:
-                self._remember(target["repository"], target.get("tag"), target["digest"])
+                repository, digest = target["repository"], target["digest"]
+                manifest = self._read_manifest(repository, digest)
+                self.remember(repository, target.get("tag"), digest, manifest)
 
-    def _remember(self, repository: str, tag: str | None, digest: str) -> None:
-        manifest = self._read_manifest(repository, digest)
+    def remember(self, repository: str, tag: str | None, digest: str, manifest: str) -> None:
+        """Let ECR know a manifest, given as text, and tell the bus of its push."""
         world = self.world
         with world.lock:
             parsed = images.remember_push(

@@ -54,8 +54,8 @@ class Layer:
         self.record = CallRecord()
         dispatch.install(self.world, self.record)
         self.reset()
-        receiver = PushReceiver(self.world, registry) if registry else None
-        control = Control(self.world, self.record, self.reset, receiver)
+        self.pushes = PushReceiver(self.world, registry) if registry else None
+        control = Control(self.world, self.record, self.reset, self.pushes)
         moto = DomainDispatcherApplication(create_backend_app)
 
         def application(environ: dict[str, Any], start_response: Any) -> Any:

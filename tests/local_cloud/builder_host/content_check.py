@@ -26,16 +26,18 @@ _MOST_EXAMPLES = 10
 
 @dataclass
 class ContentReport:
-    """What was compared, and what differs. Blobs count as files, too."""
+    """What was compared, and what differs."""
 
     files_checked: int = 0
+    """Regular files of the layers, compared by hash; what images share counts once."""
     files_wrong: int = 0
+    """Differences of any kind: such a file, a link, a blob, an image's name."""
     examples: list[str] = field(default_factory=list)
     """The first differences, in words."""
 
-    def add(self, wrong: str | None) -> None:
-        """Count one file; `wrong` says how it differs."""
-        self.files_checked += 1
+    def add(self, wrong: str | None, is_file: bool = False) -> None:
+        """Note one comparison; `wrong` says how the two differ."""
+        self.files_checked += is_file
         if wrong:
             self.files_wrong += 1
             if len(self.examples) < _MOST_EXAMPLES:
@@ -153,7 +155,9 @@ class _Check:
             wanted = entries_of_tar(blob)
         found = entries_of_directory(directory) if directory and directory.exists() else {}
         for path in sorted(wanted.keys() | found.keys()):
-            self._report.add(difference(where, path, wanted.get(path), found.get(path)))
+            is_file = wanted.get(path, "").startswith("file ")
+            wrong = difference(where, path, wanted.get(path), found.get(path))
+            self._report.add(wrong, is_file)
 
 
 def chain_id(diff_ids: list[str]) -> str:

@@ -110,6 +110,33 @@ class Node:
         )
         return time.monotonic() - started
 
+    def launch_container(self, reference: str, time_limit_seconds: float = 60) -> float:
+        """Start a container as a pod would, without pulling; returns the seconds until it runs.
+
+        It is ended at once, whatever its entry point would go on to do. An image without any
+        command runs busybox from the node, which shows that its files can be mounted. Raises
+        NodeError when no container can be made of the image.
+        """
+        container = f"test-{next(_numbers)}"
+        group = f"/{self._host.control_group}/{container}"
+        shared = "type=bind,src=/bin/busybox,dst=/.busybox,options=rbind:ro"
+        run = ("run", "--detach", "--cgroup", group)
+        started = time.monotonic()
+        try:
+            self.ctr(*run, reference, container, time_limit_seconds=time_limit_seconds)
+        except NodeError as error:
+            if "no command specified" not in str(error) and "Args must not be empty" not in str(
+                error
+            ):
+                raise
+            container = f"test-{next(_numbers)}"
+            command = (reference, container, "/.busybox", "true")
+            self.ctr(*run, "--mount", shared, *command, time_limit_seconds=time_limit_seconds)
+        seconds = time.monotonic() - started
+        self.run([*_CTR, "tasks", "rm", "--force", container])
+        self.ctr("containers", "rm", container)
+        return seconds
+
     def cold_pull(self, reference: str, time_limit_seconds: float = 600) -> float:
         """Pull an image from the registry, which must be on; returns the seconds."""
         started = time.monotonic()

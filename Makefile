@@ -1,0 +1,163 @@
+# Everything a developer runs. `make` alone lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+# The tools share one cargo cache and one target directory: side by side they only wait.
+.NOTPARALLEL:
+
+TOOLS := target/tools
+CLOUD := $(TOOLS)/cloud/bin
+SAM := $(TOOLS)/sam/bin
+NODE := $(TOOLS)/node/node_modules/.bin
+CARGO_DENY_VERSION := 0.20.2
+CARGO_DENY_ROOT := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)
+CARGO_DENY := $(CARGO_DENY_ROOT)/bin/cargo-deny
+DEFINITIONS := statemachine/pipeline.asl.json statemachine/build.asl.json
+TEMPLATE := infra/template.yaml
+
+# Lambda's names of the processor architectures.
+MACHINE := $(shell uname -m)
+ARCHITECTURE ?= $(if $(filter aarch64 arm64,$(MACHINE)),arm64,x86_64)
+
+# cargo-lambda is found by `cargo` and by `sam`, zig by cargo-lambda.
+export PATH := $(CURDIR)/$(SAM):$(PATH)
+export SAM_CLI_TELEMETRY := 0
+# Validation looks up which resources a region has, and asks for one.
+export AWS_DEFAULT_REGION ?= us-east-1
+
+# FAST=1 compiles aws-sdk-ec2 in a fraction of the time and memory: that crate says that most of it
+# is never used, which stable cargo listens to only when told so. The result is the same; it is not
+# the default because it makes the compiler accept unstable features.
+ifeq ($(FAST),1)
+export RUSTC_BOOTSTRAP := 1
+export CARGO_UNSTABLE_PROFILE_HINT_MOSTLY_UNUSED := true
+endif
+
+say = @printf '\n== %s (%s)\n'
+missing = command -v $(1) >/dev/null || { echo "$(1) is missing: $(2)" >&2; exit 1; }
+
+.PHONY: help
+help: ## List the targets
+	@echo 'usage: make <target> [FAST=1] [ARCHITECTURE=arm64|x86_64]'
+	grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
+
+# ---- Tools
+
+.PHONY: tools
+tools: $(TOOLS)/cloud.stamp $(TOOLS)/sam.stamp $(TOOLS)/node.stamp $(CARGO_DENY) ## Install the pinned tools under target/tools (minutes, once)
+
+# An interrupted or outdated environment is made anew: pip does not take away what it no longer needs.
+$(TOOLS)/%.stamp: tests/requirements-%.txt
+	$(call say) 'Python tools for $*: a minute or two' '$<'
+	$(call missing,python3,install Python 3.11 or later)
+	rm -rf $(TOOLS)/$*
+	python3 -m venv $(TOOLS)/$*
+	$(TOOLS)/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(TOOLS)/node.stamp: tests/tools/package.json tests/tools/package-lock.json tests/tools/.npmrc
+	$(call say) 'Node tools: seconds' 'tests/tools/package-lock.json'
+	$(call missing,npm,install Node.js 18 or later with npm)
+	mkdir -p $(TOOLS)/node
+	cp $^ $(TOOLS)/node/
+	# Unlike pip and cargo, npm gives up at the first name that does not resolve.
+	for attempt in 1 2 3; do
+		timeout 300 npm ci --prefix $(TOOLS)/node --ignore-scripts --no-fund --no-audit --loglevel error && break
+		[ $$attempt -lt 3 ] || exit 1
+		echo "npm failed; trying again in 10 s"
+		sleep 10
+	done
+	touch $@
+
+# Unoptimised: it compiles in a third of the time and still needs seconds for this workspace.
+$(CARGO_DENY):
+	$(call say) 'cargo-deny $(CARGO_DENY_VERSION), compiled: two or three minutes' '$@'
+	$(call missing,cargo,install Rust from https://rustup.rs)
+	cargo install cargo-deny --version $(CARGO_DENY_VERSION) --locked --debug --quiet --root $(CARGO_DENY_ROOT)
+	touch $@
+
+.PHONY: system-packages
+system-packages: ## Install the Debian packages of the real builder host (as root)
+	@bash tests/tools/install_system_packages.sh
+
+# Without root the scripted builder host takes over, and says so.
+.PHONY: host
+host:
+	@if [ "$$(id -u)" -eq 0 ]; then bash tests/tools/install_system_packages.sh; fi
+
+# ---- Build
+
+.PHONY: build
+build: $(TOOLS)/sam.stamp ## Compile the Lambda binary and prepare the template for deployment
+	$(call say) 'sam build for $(ARCHITECTURE): minutes when nothing is compiled yet' '$(TEMPLATE)'
+	sam build --template-file $(TEMPLATE) --parameter-overrides Architecture=$(ARCHITECTURE)
+
+# ---- Check
+
+.PHONY: check
+check: check-rust check-python check-infra ## Formatting, lints, licences, template and state machines
+
+.PHONY: check-rust
+check-rust: $(CARGO_DENY)
+	$(call say) 'Rust formatting' 'cargo fmt'
+	$(call missing,cargo,install Rust from https://rustup.rs)
+	cargo fmt --all --check
+	printf '\n== %s (%s)\n' 'Rust lints: minutes when nothing is compiled yet' 'cargo clippy'
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	printf '\n== %s (%s)\n' 'Rust documentation' 'cargo doc'
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
+	printf '\n== %s (%s)\n' 'Licences, banned crates and sources' 'cargo deny'
+	$(CARGO_DENY) --workspace check --hide-inclusion-graph bans licenses sources
+
+.PHONY: check-python
+check-python: $(TOOLS)/sam.stamp
+	$(call say) 'Python lints and formatting' 'ruff'
+	$(SAM)/ruff check tests
+	$(SAM)/ruff format --check tests
+
+.PHONY: check-infra
+check-infra: $(TOOLS)/sam.stamp $(TOOLS)/node.stamp
+	$(call say) 'Template' 'sam validate, cfn-lint'
+	sam validate --lint --template-file $(TEMPLATE)
+	$(SAM)/cfn-lint $(TEMPLATE)
+	printf '\n== %s (%s)\n' 'State machines' 'asl-validator, statelint'
+	$(call missing,node,install Node.js 18 or later)
+	$(SAM)/python tests/tools/lint_state_machines.py $(NODE)/asl-validator $(SAM)/statelint $(DEFINITIONS)
+
+.PHONY: format
+format: $(TOOLS)/sam.stamp ## Bring Rust and Python into the form that check demands
+	cargo fmt --all
+	$(SAM)/ruff check --fix --quiet tests || true
+	$(SAM)/ruff format tests
+
+# ---- Test
+
+.PHONY: test
+test: $(TOOLS)/cloud.stamp host build ## Every test: Rust, then the local cloud
+	$(call say) 'Rust tests: minutes when nothing is compiled yet' 'cargo test'
+	cargo test --workspace --locked
+	printf '\n== %s (%s)\n' 'Tests on the local cloud' 'pytest'
+	$(CLOUD)/python -m pytest tests
+
+.PHONY: demo
+demo: $(TOOLS)/cloud.stamp host build ## From a push to a started node, on the local cloud [IMAGES=<directory of OCI layouts>]
+	$(call say) 'From a push to a started node' 'tests/demo.py'
+	IMAGES='$(IMAGES)' $(CLOUD)/python tests/demo.py
+
+.PHONY: bench
+bench: $(TOOLS)/cloud.stamp $(TOOLS)/sam.stamp ## Measure cold start, size and a build's time
+	@$(CLOUD)/python tests/bench.py
+
+# ---- Tidy up
+
+.PHONY: clean
+clean: ## Remove what was built; the tools stay
+	rm -rf .aws-sam
+	[ ! -d target ] || find target -mindepth 1 -maxdepth 1 ! -name tools -exec rm -rf {} +
+
+.PHONY: clean-tools
+clean-tools: ## Remove the tools as well
+	rm -rf $(TOOLS)
