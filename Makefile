@@ -148,8 +148,8 @@ demo: $(TOOLS)/cloud.stamp host build ## From a push to a started node, on the l
 	IMAGES='$(IMAGES)' $(CLOUD)/python tests/demo.py
 
 .PHONY: bench
-bench: $(TOOLS)/cloud.stamp $(TOOLS)/sam.stamp ## Measure cold start, size and a build's time
-	@$(CLOUD)/python tests/bench.py
+bench: $(TOOLS)/cloud.stamp host build ## Measure cold start, memory, size, local cloud and demo [RUNS=<demos, 1>]
+	@RUNS='$(or $(RUNS),1)' PYTHONPATH=tests $(CLOUD)/python -m bench
 
 # ---- Tidy up
 
