@@ -108,7 +108,7 @@ check-rust: $(CARGO_DENY)
 	printf '\n== %s (%s)\n' 'Rust lints: minutes when nothing is compiled yet' 'cargo clippy'
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	printf '\n== %s (%s)\n' 'Rust documentation' 'cargo doc'
-	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked --quiet
 	printf '\n== %s (%s)\n' 'Licences, banned crates and sources' 'cargo deny'
 	$(CARGO_DENY) --workspace check --hide-inclusion-graph bans licenses sources
 
