@@ -17,6 +17,7 @@ CARGO_DENY_ROOT := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)
 CARGO_DENY := $(CARGO_DENY_ROOT)/bin/cargo-deny
 DEFINITIONS := statemachine/pipeline.asl.json statemachine/build.asl.json
 TEMPLATE := infra/template.yaml
+TEMPLATES := $(TEMPLATE) infra/consumer.yaml infra/source-account.yaml
 
 # Lambda's names of the processor architectures.
 MACHINE := $(shell uname -m)
@@ -120,9 +121,9 @@ check-python: $(TOOLS)/sam.stamp
 
 .PHONY: check-infra
 check-infra: $(TOOLS)/sam.stamp $(TOOLS)/node.stamp
-	$(call say) 'Template' 'sam validate, cfn-lint'
-	sam validate --lint --template-file $(TEMPLATE)
-	$(SAM)/cfn-lint $(TEMPLATE)
+	$(call say) 'Templates' 'sam validate, cfn-lint'
+	for template in $(TEMPLATES); do sam validate --lint --template-file $$template; done
+	$(SAM)/cfn-lint $(TEMPLATES)
 	printf '\n== %s (%s)\n' 'State machines' 'asl-validator, statelint'
 	$(call missing,node,install Node.js 18 or later)
 	$(SAM)/python tests/tools/lint_state_machines.py $(NODE)/asl-validator $(SAM)/statelint $(DEFINITIONS)

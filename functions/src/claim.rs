@@ -105,7 +105,7 @@ async fn unchanged(
 }
 
 /// Takes the lease: `None` when it is ours, else the execution that holds it.
-async fn take(
+pub async fn take(
     ssm: &aws_sdk_ssm::Client,
     sfn: &aws_sdk_sfn::Client,
     name: &str,
@@ -143,7 +143,7 @@ mod tests {
     use aws_sdk_ssm::types::Parameter;
     use aws_smithy_mocks::{MockResponse, Rule, RuleMode, mock, mock_client};
     use frontload_shared::builder::report::PulledImages;
-    use frontload_shared::publication::manifest_text;
+    use frontload_shared::domain::manifest::Replica;
     use serde_json::json;
 
     use super::*;
@@ -202,10 +202,16 @@ mod tests {
     /// What is published when `build` was the last to be published.
     fn published(build: &Build) -> Vec<(&'static str, String)> {
         let pulled: PulledImages = serde_json::from_value(pulled()).unwrap();
-        let manifest = Manifest::new(build, &pulled, "snap-1".parse().unwrap());
+        let replica = Replica {
+            region: "us-east-1".parse().unwrap(),
+            snapshot_id: "snap-1".parse().unwrap(),
+            encrypted: false,
+            kms_key_id: None,
+        };
+        let manifest = Manifest::of_replicas(build, &pulled, &[replica]).remove(0);
         vec![
             ("/frontload/default/x86_64/snapshot-id", "snap-1".to_owned()),
-            ("/frontload/default/x86_64/manifest", manifest_text(&manifest)),
+            ("/frontload/default/x86_64/manifest", manifest.text()),
         ]
     }
 

@@ -2,6 +2,7 @@
 //! It runs at the end of every build, whatever its end was, and decides by the
 //! world, not by what earlier steps said.
 
+use frontload_shared::aws::clients::{Clients, Place};
 use frontload_shared::aws::instances::{State, find_builders, terminate_builder};
 use frontload_shared::aws::parameters;
 use frontload_shared::aws::snapshots::{
@@ -9,7 +10,7 @@ use frontload_shared::aws::snapshots::{
 };
 use frontload_shared::aws::tags::Owner;
 use frontload_shared::domain::{Build, ParameterNames};
-use frontload_shared::publication::{self, Published};
+use frontload_shared::publication::{self, Published, places};
 use frontload_shared::step::{Report, Waited};
 use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -36,14 +37,14 @@ const LIMIT_SECONDS: u32 = 600;
 
 /// Removes what is left, builder first.
 pub async fn handle(
-    ec2: &aws_sdk_ec2::Client,
-    ssm: &aws_sdk_ssm::Client,
+    clients: &Clients,
     settings: &Settings,
     input: Input,
 ) -> Result<Report<Cleaned>> {
     let build = &input.build;
     let owner = Owner { stack: &settings.stack, build: &build.id };
-    if let Some(progress) = end_builders(ec2, owner).await? {
+    let ec2 = clients.own_ec2(&build.region);
+    if let Some(progress) = end_builders(&ec2, owner).await? {
         if input.waited_seconds.is_past(LIMIT_SECONDS) {
             return Err(Error::CleanUpTimedOut {
                 build: build.id.clone(),
@@ -54,12 +55,13 @@ pub async fn handle(
         return Ok(Report::wait(10, progress));
     }
     let names = ParameterNames::new(&settings.prefix, &build.cache, build.architecture);
-    let mut released = Vec::new();
-    if publication::undo_half(ssm, &names, &build.id).await? {
-        released.push(names.manifest.clone());
+    let mut released = remove_unpublished(clients, owner, build, &names).await?;
+    for volume in find_leftover_volumes(&ec2, owner).await? {
+        delete_volume(&ec2, &volume).await?;
+        released.push(volume);
     }
-    released.extend(remove_storage(ec2, ssm, owner, &names).await?);
-    released.extend(release_lease(ssm, build, &names).await?);
+    let ssm = clients.own_ssm(&build.region);
+    released.extend(release_lease(&ssm, build, &names).await?);
     Ok(Report::Ready(Cleaned { released }))
 }
 
@@ -78,27 +80,52 @@ async fn end_builders(ec2: &aws_sdk_ec2::Client, owner: Owner<'_>) -> Result<Opt
     Ok(progress)
 }
 
-/// Deletes the build's snapshots but the published one, and volumes that lost
-/// their instance.
-async fn remove_storage(
-    ec2: &aws_sdk_ec2::Client,
-    ssm: &aws_sdk_ssm::Client,
+/// Deletes the build's snapshots and replicas, unless they are published.
+async fn remove_unpublished(
+    clients: &Clients,
     owner: Owner<'_>,
+    build: &Build,
     names: &ParameterNames,
 ) -> Result<Vec<String>> {
-    let published = Published::read(ssm, names).await?.snapshot_id;
-    let mut removed = Vec::new();
-    for snapshot in find_snapshots(ec2, owner).await? {
-        if published.as_deref() != Some(snapshot.id.as_str()) {
-            delete_snapshot(ec2, &snapshot.id).await?;
-            removed.push(snapshot.id.to_string());
+    let mut found = Vec::new();
+    for settings in &build.regions {
+        let ec2 = clients.own_ec2(&settings.region);
+        for snapshot in find_snapshots(&ec2, owner).await? {
+            found.push((ec2.clone(), snapshot.id));
+        }
+        // The home region is the first. Without a snapshot there is no replica, and
+        // a region that preflight refused must not be asked.
+        if found.is_empty() {
+            return Ok(Vec::new());
         }
     }
-    for volume in find_leftover_volumes(ec2, owner).await? {
-        delete_volume(ec2, &volume).await?;
-        removed.push(volume);
+    let ids: Vec<String> = found.iter().map(|(_, id)| id.to_string()).collect();
+    let regions: Vec<_> = build.regions.iter().map(|settings| settings.region.clone()).collect();
+    let places = places(&regions, &build.consumers);
+    let stands = publication::undo_half(clients, names, &build.id, &places, &ids).await?;
+    let published = if stands { published_ids(clients, names, &places).await? } else { Vec::new() };
+    let mut removed = Vec::new();
+    // The home region's last: as long as it is there, replicas are looked for.
+    for (ec2, id) in found.into_iter().rev() {
+        if !published.contains(&id.to_string()) {
+            delete_snapshot(&ec2, &id).await?;
+            removed.push(id.to_string());
+        }
     }
     Ok(removed)
+}
+
+async fn published_ids(
+    clients: &Clients,
+    names: &ParameterNames,
+    places: &[Place],
+) -> Result<Vec<String>> {
+    let mut ids = Vec::new();
+    for place in places.iter().filter(|place| place.consumer.is_none()) {
+        let ssm = clients.ssm(place).await?;
+        ids.extend(Published::read(&ssm, names).await?.snapshot_id);
+    }
+    Ok(ids)
 }
 
 /// Gives the cache and architecture back, if this build holds them.
@@ -117,84 +144,86 @@ async fn release_lease(
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_ec2::operation::delete_snapshot::DeleteSnapshotOutput;
-    use aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput;
-    use aws_sdk_ec2::operation::describe_volumes::DescribeVolumesOutput;
-    use aws_sdk_ec2::operation::terminate_instances::TerminateInstancesOutput;
-    use aws_sdk_ec2::types::{InstanceStateName, Snapshot};
-    use aws_sdk_ssm::operation::delete_parameter::DeleteParameterOutput;
-    use aws_sdk_ssm::operation::get_parameter::GetParameterOutput;
-    use aws_sdk_ssm::types::Parameter;
-    use aws_smithy_mocks::{MockResponse, RuleMode, mock, mock_client};
+    use frontload_shared::testing::{FakeCloud, OWN};
     use serde_json::json;
 
     use super::*;
-    use crate::testing::{input, instances, json_error, settings, shown};
+    use crate::testing::{build_document, input, settings, shown};
 
-    /// EC2 with a builder in `state` and the snapshots snap-1 and snap-2.
-    fn ec2(state: InstanceStateName) -> aws_sdk_ec2::Client {
-        let builders = mock!(aws_sdk_ec2::Client::describe_instances)
-            .then_output(move || instances(Some(state.clone())));
-        let terminate = mock!(aws_sdk_ec2::Client::terminate_instances)
-            .then_output(|| TerminateInstancesOutput::builder().build());
-        let snapshots = mock!(aws_sdk_ec2::Client::describe_snapshots).then_output(|| {
-            let snapshot = |id| Snapshot::builder().snapshot_id(id).build();
-            let both = vec![snapshot("snap-1"), snapshot("snap-2")];
-            DescribeSnapshotsOutput::builder().set_snapshots(Some(both)).build()
-        });
-        let delete = mock!(aws_sdk_ec2::Client::delete_snapshot)
-            .then_output(|| DeleteSnapshotOutput::builder().build());
-        let volumes = mock!(aws_sdk_ec2::Client::describe_volumes)
-            .then_output(|| DescribeVolumesOutput::builder().build());
-        let rules = [&builders, &terminate, &snapshots, &delete, &volumes];
-        mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules)
+    const HOME: &str = "us-east-1";
+    const AWAY: &str = "eu-west-1";
+
+    /// A builder in `state`, and the build's snapshots snap-1 at home, snap-2 away.
+    fn cloud(state: &str, snapshots: bool) -> FakeCloud {
+        let cloud = FakeCloud::default();
+        let mut world = cloud.world();
+        let mut answer = |region: &str, action: &str, inside: String| {
+            world.ec2.insert((region.to_owned(), action.to_owned()), inside);
+        };
+        answer(
+            HOME,
+            "DescribeInstances",
+            format!(
+                "<reservationSet><item><instancesSet><item><instanceId>i-1</instanceId>\
+                 <instanceState><name>{state}</name></instanceState></item></instancesSet></item>\
+                 </reservationSet>"
+            ),
+        );
+        for (region, id) in [(HOME, "snap-1"), (AWAY, "snap-2")].iter().filter(|_| snapshots) {
+            let item = format!("<item><snapshotId>{id}</snapshotId></item>");
+            answer(region, "DescribeSnapshots", format!("<snapshotSet>{item}</snapshotSet>"));
+        }
+        drop(world);
+        cloud
     }
 
-    /// Parameter Store where snap-1 is published and `holder` holds the lease.
-    fn ssm(holder: &'static str) -> aws_sdk_ssm::Client {
-        let get = mock!(aws_sdk_ssm::Client::get_parameter).then_compute_response(move |request| {
-            let value = match request.name() {
-                Some("/frontload/default/x86_64/snapshot-id") => "snap-1".to_owned(),
-                Some("/frontload/leases/default/x86_64") => {
-                    json!({"build": holder, "executionId": "arn"}).to_string()
-                }
-                _ => return MockResponse::Http(json_error("ParameterNotFound")),
-            };
-            let parameter = Parameter::builder().value(value).version(1).build();
-            MockResponse::Output(GetParameterOutput::builder().parameter(parameter).build())
-        });
-        let delete = mock!(aws_sdk_ssm::Client::delete_parameter)
-            .then_output(|| DeleteParameterOutput::builder().build());
-        mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&get, &delete])
-    }
-
-    async fn report(state: InstanceStateName, holder: &'static str, waited: u32) -> String {
-        let input = input(&json!({ "waitedSeconds": waited }));
-        match handle(&ec2(state), &ssm(holder), &settings(), input).await {
+    async fn report(cloud: &FakeCloud, waited: u32) -> String {
+        let mut build = build_document();
+        build["regions"] = json!([{"region": HOME}, {"region": AWAY}]);
+        let input = input(&json!({"build": build, "waitedSeconds": waited}));
+        match handle(&cloud.clients(), &settings(), input).await {
             Ok(Report::Waiting { progress, .. }) => progress,
             Ok(ready) => shown(&ready)["released"].to_string(),
             Err(error) => error.name().to_owned(),
         }
     }
 
+    async fn put(cloud: &FakeCloud, region: &str, name: &str, value: &str) {
+        let ssm = cloud.clients().own_ssm(&region.parse().unwrap());
+        parameters::put(&ssm, name, value).await.unwrap();
+    }
+
     #[tokio::test]
     async fn the_builder_goes_first_and_is_waited_for() {
-        let running = report(InstanceStateName::Running, "other", 0).await;
-        assert_eq!(running, "builder i-1 is terminating");
-        let late = report(InstanceStateName::ShuttingDown, "other", 600).await;
-        assert_eq!(late, "CleanUpTimedOut");
+        let running = cloud("running", true);
+        assert_eq!(report(&running, 0).await, "builder i-1 is terminating");
+        assert!(!running.world().ec2_calls.iter().any(|call| call.contains("DeleteSnapshot")));
+        assert_eq!(report(&cloud("shutting-down", true), 600).await, "CleanUpTimedOut");
     }
 
     #[tokio::test]
-    async fn the_published_snapshot_and_another_builds_lease_stay() {
-        let released = report(InstanceStateName::Terminated, "other", 0).await;
-        assert_eq!(released, r#"["snap-2"]"#);
+    async fn an_unpublished_build_leaves_no_snapshot_in_any_region_and_no_lease() {
+        let cloud = cloud("terminated", true);
+        let lease = json!({"build": build_document()["id"], "executionId": "arn"}).to_string();
+        put(&cloud, HOME, "/frontload/leases/default/x86_64", &lease).await;
+        let released = report(&cloud, 0).await;
+        assert_eq!(released, r#"["snap-2","snap-1","/frontload/leases/default/x86_64"]"#);
+        assert!(cloud.world().read(OWN, HOME, "/frontload/leases/default/x86_64").is_none());
     }
 
     #[tokio::test]
-    async fn the_own_lease_is_released() {
-        let released =
-            report(InstanceStateName::Terminated, "default-x86-64-0123456789ab", 0).await;
-        assert_eq!(released, r#"["snap-2","/frontload/leases/default/x86_64"]"#);
+    async fn without_a_snapshot_at_home_no_other_region_is_asked() {
+        let cloud = cloud("terminated", false);
+        assert_eq!(report(&cloud, 0).await, "[]");
+        assert!(!cloud.world().ec2_calls.iter().any(|call| call.starts_with(AWAY)));
+    }
+
+    #[tokio::test]
+    async fn another_builds_lease_stays() {
+        let cloud = cloud("terminated", false);
+        let lease = json!({"build": "other", "executionId": "arn"}).to_string();
+        put(&cloud, HOME, "/frontload/leases/default/x86_64", &lease).await;
+        assert_eq!(report(&cloud, 0).await, "[]");
+        assert!(cloud.world().read(OWN, HOME, "/frontload/leases/default/x86_64").is_some());
     }
 }

@@ -6,13 +6,18 @@ mod claim;
 mod clean_up;
 mod launch;
 mod plan;
+mod preflight;
+mod prune;
 mod publish;
 mod pull;
+mod replicate;
+mod rollback;
 mod settings;
 mod snapshot;
 #[cfg(test)]
 mod testing;
 
+use frontload_shared::aws::clients::Clients;
 use frontload_shared::aws::sdk_config;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 
@@ -33,37 +38,43 @@ async fn main() -> Result<(), Error> {
     settings::init_log();
     let settings = &Settings::from_env()?;
     let sdk = &sdk_config().await;
-    let ec2 = || aws_sdk_ec2::Client::new(sdk);
-    let ssm = &aws_sdk_ssm::Client::new(sdk);
+    let clients = &Clients::new(sdk.clone(), Settings::external_id());
+    let ec2 = || clients.own_ec2(&settings.home.region);
+    let ssm = || clients.own_ssm(&settings.home.region);
     match settings.handler.as_str() {
         "plan" => {
-            let ecr = &aws_sdk_ecr::Client::new(sdk);
+            let (ssm, ecr) = (&ssm(), &aws_sdk_ecr::Client::new(sdk));
             serve!("plan", |input| plan::handle(ssm, ecr, settings, input))
         }
         "claim" => {
-            let (ec2, sfn) = (&ec2(), &aws_sdk_sfn::Client::new(sdk));
+            let (ec2, ssm, sfn) = (&ec2(), &ssm(), &aws_sdk_sfn::Client::new(sdk));
             serve!("claim", |input| claim::handle(ec2, ssm, sfn, settings, input))
         }
+        "preflight" => {
+            serve!("preflight", |input| preflight::handle(clients, settings, input))
+        }
         "launch" => {
-            let ec2 = &ec2();
+            let (ec2, ssm) = (&ec2(), &ssm());
             serve!("launch", |input| launch::handle(ec2, ssm, settings, input))
         }
         "pull" => {
-            let ec2 = &ec2();
+            let (ec2, ssm) = (&ec2(), &ssm());
             serve!("pull", |input| pull::handle(ec2, ssm, settings, input))
         }
         "snapshot" => {
             let ec2 = &ec2();
             serve!("snapshot", |input| snapshot::handle(ec2, settings, input))
         }
-        "publish" => {
-            let (ec2, events) = (&ec2(), &aws_sdk_eventbridge::Client::new(sdk));
-            serve!("publish", |input| publish::handle(ec2, ssm, events, settings, input))
+        "replicate" => {
+            serve!("replicate", |input| replicate::handle(clients, settings, input))
         }
-        "clean_up" => {
-            let ec2 = &ec2();
-            serve!("clean_up", |input| clean_up::handle(ec2, ssm, settings, input))
+        "publish" => serve!("publish", |input| publish::handle(clients, settings, input)),
+        "prune" => serve!("prune", |input| prune::handle(clients, settings, input)),
+        "rollback" => {
+            let sfn = &aws_sdk_sfn::Client::new(sdk);
+            serve!("rollback", |input| rollback::handle(clients, sfn, settings, input))
         }
+        "clean_up" => serve!("clean_up", |input| clean_up::handle(clients, settings, input)),
         other => Err(format!("_HANDLER is {other:?}, which is no function of Frontload").into()),
     }
 }

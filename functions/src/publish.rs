@@ -1,13 +1,22 @@
-//! `publish`: ensures that both parameters name the snapshot, after checking
-//! that it may be named (S1). A failed write is put back at once, and by
-//! `clean_up` if this function dies half-way.
+//! `publish`: ensures that the parameters of every region and account name the
+//! replica there, after checking that it may be named (S1). A failed write is put
+//! back at once, and by `clean_up` if this function dies half-way.
 
+use frontload_shared::aws::clients::{Clients, Place};
 use frontload_shared::aws::events::put_published;
-use frontload_shared::aws::snapshots::{Snapshot, SnapshotId, State, find_snapshot};
+use frontload_shared::aws::replicas::{disable_fast_restore, fast_restores, shared_with};
+use frontload_shared::aws::snapshots::{
+    Snapshot, SnapshotId, State, find_cache_snapshots, find_snapshot,
+};
+use frontload_shared::aws::tags;
 use frontload_shared::builder::report::{PulledImages, check_pulled};
-use frontload_shared::domain::{Build, Manifest, ParameterNames};
+use frontload_shared::domain::manifest::Replica;
+use frontload_shared::domain::{
+    AccountId, Architecture, Build, CacheName, Manifest, ParameterNames, RegionName,
+};
+use frontload_shared::publication::{self, targets};
 use frontload_shared::step::Report;
-use frontload_shared::{Error, Result, publication};
+use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::settings::Settings;
@@ -18,50 +27,175 @@ use crate::settings::Settings;
 pub struct Input {
     build: Build,
     pulled: PulledImages,
-    snapshot_id: SnapshotId,
+    replicas: Vec<Replica>,
 }
 
 /// Facts for whoever reads the execution.
 #[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Publications {
+    /// One for each region and account.
+    pub publications: Vec<Publication>,
+}
+
+/// What one account reads in one region.
+#[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Publication {
+    account: AccountId,
+    region: RegionName,
     parameter: String,
     snapshot_id: SnapshotId,
+    encrypted: bool,
 }
 
-/// Publishes; calling again changes nothing but may repeat the event.
+/// Publishes; calling again changes nothing but may repeat the events.
 pub async fn handle(
-    ec2: &aws_sdk_ec2::Client,
-    ssm: &aws_sdk_ssm::Client,
-    events: &aws_sdk_eventbridge::Client,
+    clients: &Clients,
     settings: &Settings,
     input: Input,
-) -> Result<Report<Publication>> {
+) -> Result<Report<Publications>> {
     let build = &input.build;
     let pulled = check_pulled(build, input.pulled)?;
-    let snapshot = find_snapshot(ec2, &input.snapshot_id).await?;
-    check_publishable(build, snapshot.as_ref())?;
+    check_replicas(clients, build, &input.replicas).await?;
+    let manifests = Manifest::of_replicas(build, &pulled, &input.replicas);
     let names = ParameterNames::new(&settings.prefix, &build.cache, build.architecture);
-    let manifest = Manifest::new(build, &pulled, input.snapshot_id.clone());
-    publication::publish(ssm, &names, &manifest).await?;
-    put_published(events, &settings.event_bus, &build.region, &names, &manifest).await?;
-    Ok(Report::Ready(Publication { parameter: names.snapshot_id, snapshot_id: input.snapshot_id }))
+    publication::publish(clients, &names, &build.id, &targets(&manifests)).await?;
+    announce(clients, settings, &names, &manifests).await?;
+    for manifest in &manifests {
+        end_fast_restore(clients, settings, manifest).await?;
+    }
+    Ok(Report::Ready(Publications { publications: list(settings, &names, &manifests) }))
 }
 
-/// S1 for one region: the snapshot is there, completed, and this build's own.
-fn check_publishable(build: &Build, snapshot: Option<&Snapshot>) -> Result<()> {
-    let reason = match snapshot {
-        None => "its snapshot is gone".to_owned(),
-        Some(s) if s.build.as_deref() != Some(build.id.as_str()) => {
-            format!("snapshot {} carries the tags of another build", s.id)
-        }
-        Some(s) => match &s.state {
-            State::Completed => return Ok(()),
-            State::Pending(progress) => format!("snapshot {} is only at {progress}", s.id),
-            State::Error(reason) => format!("snapshot {} is in error: {reason}", s.id),
-        },
+/// Every region and account of a publication.
+pub fn list(
+    settings: &Settings,
+    names: &ParameterNames,
+    manifests: &[Manifest],
+) -> Vec<Publication> {
+    let one = |manifest: &Manifest, account: &AccountId| Publication {
+        account: account.clone(),
+        region: manifest.region.clone(),
+        parameter: names.snapshot_id.clone(),
+        snapshot_id: manifest.snapshot_id.clone(),
+        encrypted: manifest.encrypted,
     };
-    Err(Error::PublishRefused { build: build.id.clone(), reason })
+    let of_region = |manifest: &Manifest| {
+        let consumers = manifest.consumers.iter().map(|consumer| &consumer.account);
+        let accounts = std::iter::once(&settings.home.account).chain(consumers);
+        accounts.map(|account| one(manifest, account)).collect::<Vec<_>>()
+    };
+    manifests.iter().flat_map(of_region).collect()
+}
+
+/// Tells our bus and the consumers' buses of every region.
+pub async fn announce(
+    clients: &Clients,
+    settings: &Settings,
+    names: &ParameterNames,
+    manifests: &[Manifest],
+) -> Result<()> {
+    let own = clients.events(&Place::own(&settings.home.region)).await?;
+    for manifest in manifests {
+        let account = &settings.home.account;
+        put_published(&own, &settings.event_bus, account, names, manifest).await?;
+        for consumer in &manifest.consumers {
+            let events = clients.events(&Place::of(consumer, &manifest.region)).await?;
+            let bus = consumer.event_bus.as_str();
+            put_published(&events, bus, &consumer.account, names, manifest).await?;
+        }
+    }
+    Ok(())
+}
+
+/// S1: every region of the build has its replica, completed, the build's own,
+/// shared with every consumer, and fast where asked.
+async fn check_replicas(clients: &Clients, build: &Build, replicas: &[Replica]) -> Result<()> {
+    let refuse = |reason: String| Error::PublishRefused { build: build.id.clone(), reason };
+    let regions = |of: Vec<&RegionName>| of.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let asked = regions(build.regions.iter().map(|settings| &settings.region).collect());
+    let got = regions(replicas.iter().map(|replica| &replica.region).collect());
+    if asked != got {
+        return Err(refuse(format!(
+            "replicas are in {}, asked were {}",
+            got.join(", "),
+            asked.join(", ")
+        )));
+    }
+    for (replica, settings) in replicas.iter().zip(&build.regions) {
+        let ec2 = clients.own_ec2(&replica.region);
+        let snapshot = find_snapshot(&ec2, &replica.snapshot_id).await?;
+        let place = format!("in {}", replica.region);
+        check_publishable(build, snapshot.as_ref())
+            .map_err(|reason| refuse(format!("{reason} {place}")))?;
+        if !build.consumers.is_empty() {
+            let shared = shared_with(&ec2, &replica.snapshot_id).await?;
+            let lacks = |account: &AccountId| !shared.iter().any(|known| known == account.as_str());
+            if let Some(consumer) = build.consumers.iter().find(|c| lacks(&c.account)) {
+                let id = &replica.snapshot_id;
+                return Err(refuse(format!(
+                    "{id} {place} is not shared with {}",
+                    consumer.account
+                )));
+            }
+        }
+        if !settings.fsr_zones.is_empty() {
+            let fast = fast_restores(&ec2, Some(&replica.snapshot_id)).await?;
+            let is_fast = |zone: &str| fast.iter().any(|f| f.enabled && f.zone == zone);
+            if let Some(zone) = settings.fsr_zones.iter().find(|zone| !is_fast(zone.as_str())) {
+                return Err(refuse(format!("{} is not fast in {zone}", replica.snapshot_id)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// S1 for one snapshot: it is there, completed, and this build's own.
+fn check_publishable(
+    build: &Build,
+    snapshot: Option<&Snapshot>,
+) -> std::result::Result<(), String> {
+    let Some(snapshot) = snapshot else { return Err("its snapshot is gone".to_owned()) };
+    if snapshot.tag(tags::BUILD) != Some(build.id.as_str()) {
+        return Err(format!("snapshot {} carries the tags of another build", snapshot.id));
+    }
+    match &snapshot.state {
+        State::Completed => Ok(()),
+        State::Pending(progress) => Err(format!("snapshot {} is only at {progress}", snapshot.id)),
+        State::Error(reason) => Err(format!("snapshot {} is in error: {reason}", snapshot.id)),
+    }
+}
+
+/// Fast restore is paid by the hour: only the published snapshot keeps it.
+pub async fn end_fast_restore(
+    clients: &Clients,
+    settings: &Settings,
+    manifest: &Manifest,
+) -> Result<()> {
+    let ec2 = clients.own_ec2(&manifest.region);
+    let mut restores = fast_restores(&ec2, None).await?;
+    if restores.is_empty() {
+        return Ok(());
+    }
+    let superseded =
+        superseded(&ec2, settings, &manifest.cache, manifest.architecture, &manifest.snapshot_id)
+            .await?;
+    restores.retain(|restore| superseded.contains(&restore.snapshot));
+    disable_fast_restore(&ec2, &restores).await
+}
+
+async fn superseded(
+    ec2: &aws_sdk_ec2::Client,
+    settings: &Settings,
+    cache: &CacheName,
+    architecture: Architecture,
+    published: &SnapshotId,
+) -> Result<Vec<SnapshotId>> {
+    let all = find_cache_snapshots(ec2, &settings.stack, cache).await?;
+    let ours = all.into_iter().filter(|snapshot| {
+        snapshot.tag(tags::ARCHITECTURE) == Some(architecture.as_str()) && snapshot.id != *published
+    });
+    Ok(ours.map(|snapshot| snapshot.id).collect())
 }
 
 #[cfg(test)]
@@ -70,24 +204,27 @@ mod tests {
     use crate::testing::build;
 
     fn snapshot(state: State, build: &str) -> Snapshot {
-        Snapshot { id: "snap-1".parse().unwrap(), state, started: 0, build: Some(build.to_owned()) }
-    }
-
-    fn refusal(snapshot: Option<&Snapshot>) -> String {
-        check_publishable(&build(), snapshot).map_or_else(|e| e.to_string(), |()| String::new())
+        Snapshot {
+            id: "snap-1".parse().unwrap(),
+            state,
+            started: 0,
+            encrypted: false,
+            kms_key_id: None,
+            tags: [(tags::BUILD.to_owned(), build.to_owned())].into(),
+        }
     }
 
     #[test]
     fn only_a_completed_snapshot_of_the_build_is_published() {
         let own = build().id.to_string();
-        assert_eq!(refusal(Some(&snapshot(State::Completed, &own))), "");
+        assert_eq!(check_publishable(&build(), Some(&snapshot(State::Completed, &own))), Ok(()));
         for (snapshot, reason) in [
             (None, "its snapshot is gone"),
             (Some(snapshot(State::Completed, "other")), "tags of another build"),
             (Some(snapshot(State::Pending("99%".to_owned()), &own)), "only at 99%"),
             (Some(snapshot(State::Error("x".to_owned()), &own)), "in error: x"),
         ] {
-            let refusal = refusal(snapshot.as_ref());
+            let refusal = check_publishable(&build(), snapshot.as_ref()).unwrap_err();
             assert!(refusal.contains(reason), "{refusal}");
         }
     }

@@ -4,7 +4,7 @@
 use std::env;
 
 use frontload_shared::Error;
-use frontload_shared::domain::ParameterPrefix;
+use frontload_shared::domain::{Home, ParameterPrefix};
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,11 +24,17 @@ pub struct Settings {
     pub event_bus: String,
     /// Instance profile of builders; empty but for `launch`.
     pub builder_profile: String,
-    /// Where the function runs.
-    pub region: String,
+    /// Where Frontload runs.
+    pub home: Home,
 }
 
 impl Settings {
+    /// What consumers' roles ask for; `None` when there are no consumers.
+    #[must_use]
+    pub fn external_id() -> Option<String> {
+        env::var("FRONTLOAD_EXTERNAL_ID").ok().filter(|id| !id.is_empty())
+    }
+
     /// Reads the environment.
     ///
     /// # Errors
@@ -43,7 +49,10 @@ impl Settings {
                 .map_err(|problem| format!("FRONTLOAD_PREFIX: {problem}"))?,
             event_bus: required("FRONTLOAD_EVENT_BUS")?,
             builder_profile: env::var("FRONTLOAD_BUILDER_PROFILE").unwrap_or_default(),
-            region: required("AWS_REGION")?,
+            home: Home {
+                account: required("FRONTLOAD_ACCOUNT")?.parse()?,
+                region: required("AWS_REGION")?.parse()?,
+            },
         })
     }
 }

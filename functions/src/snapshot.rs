@@ -47,7 +47,7 @@ pub async fn handle(
         State::Error(reason) => Err(Error::SnapshotFailed {
             build: build.id.clone(),
             snapshot: snapshot.id.to_string(),
-            region: build.region.clone(),
+            region: build.region.to_string(),
             reason,
         }),
         State::Pending(progress) => {

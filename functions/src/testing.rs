@@ -6,7 +6,7 @@ use aws_sdk_ec2::types::{
     Reservation,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use frontload_shared::domain::Build;
+use frontload_shared::domain::{Build, Home};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -49,7 +49,10 @@ pub fn settings() -> Settings {
         prefix: "/frontload".parse().unwrap(),
         event_bus: "default".to_owned(),
         builder_profile: "builder".to_owned(),
-        region: "us-east-1".to_owned(),
+        home: Home {
+            account: "123456789012".parse().unwrap(),
+            region: "us-east-1".parse().unwrap(),
+        },
     }
 }
 

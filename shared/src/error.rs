@@ -230,6 +230,62 @@ pub enum Error {
         /// How far it came.
         progress: String,
     },
+    /// A region, key, zone or consumer would make the build fail at its end.
+    #[error("build {build} is not started: {reason}")]
+    PreflightRefused {
+        /// The build.
+        build: BuildId,
+        /// Region, key or consumer, what is wrong, and the remedy.
+        reason: String,
+    },
+    /// A copy ended in `error`, which is how a key's refusal shows.
+    #[error(
+        "replica {snapshot} of build {build} in {region} ended in error: {reason}; let Frontload's role use the keys of both regions"
+    )]
+    ReplicaFailed {
+        /// The build.
+        build: BuildId,
+        /// The replica's id.
+        snapshot: String,
+        /// Its region.
+        region: String,
+        /// EC2's state message.
+        reason: String,
+    },
+    /// A replica is not ready in time.
+    #[error(
+        "the replica of build {build} in {region} was not ready within {seconds} s: {progress}; raise timeLimits.replicateSeconds"
+    )]
+    ReplicateTimedOut {
+        /// The build.
+        build: BuildId,
+        /// The region.
+        region: String,
+        /// The limit.
+        seconds: u64,
+        /// How far it came.
+        progress: String,
+    },
+    /// There is no previous publication to go back to.
+    #[error(
+        "cache {cache} for {architecture} cannot be rolled back: {reason}; nothing was changed"
+    )]
+    NothingToRollBack {
+        /// The cache.
+        cache: String,
+        /// The architecture.
+        architecture: String,
+        /// What is missing, and where.
+        reason: String,
+    },
+    /// Pruning cannot see everything that may name a snapshot.
+    #[error("cache {cache} is not pruned: {reason}; nothing was deleted")]
+    PruneRefused {
+        /// The cache.
+        cache: String,
+        /// What could not be seen.
+        reason: String,
+    },
     /// The snapshot must not be published.
     #[error("build {build} is not published: {reason}")]
     PublishRefused {
@@ -293,6 +349,11 @@ impl Error {
             Self::PullTimedOut { .. } => "PullTimedOut",
             Self::SnapshotFailed { .. } => "SnapshotFailed",
             Self::SnapshotTimedOut { .. } => "SnapshotTimedOut",
+            Self::PreflightRefused { .. } => "PreflightRefused",
+            Self::ReplicaFailed { .. } => "ReplicaFailed",
+            Self::ReplicateTimedOut { .. } => "ReplicateTimedOut",
+            Self::NothingToRollBack { .. } => "NothingToRollBack",
+            Self::PruneRefused { .. } => "PruneRefused",
             Self::PublishRefused { .. } => "PublishRefused",
             Self::PublishFailed { .. } => "PublishFailed",
             Self::CleanUpTimedOut { .. } => "CleanUpTimedOut",
@@ -326,6 +387,11 @@ impl Error {
             | Self::PullTimedOut { .. }
             | Self::SnapshotFailed { .. }
             | Self::SnapshotTimedOut { .. }
+            | Self::PreflightRefused { .. }
+            | Self::ReplicaFailed { .. }
+            | Self::ReplicateTimedOut { .. }
+            | Self::NothingToRollBack { .. }
+            | Self::PruneRefused { .. }
             | Self::PublishRefused { .. }
             | Self::PublishFailed { .. }
             | Self::CleanUpTimedOut { .. } => false,

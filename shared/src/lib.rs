@@ -5,6 +5,7 @@
 //! | [`domain`] | the words of the design as types: cache, build, image, manifest, parameter names |
 //! | [`builder`] | what runs on the temporary instance: user data, script, the report it prints |
 //! | [`aws`] | every AWS call, one file per resource, SDK types turned into domain types |
+//! | [`prune`] | the decision which snapshots are deleted (S3) |
 //! | [`publication`] | which parameters a publication changes, and putting them back |
 //! | [`step`] | the report that each step gives to the state machine |
 //! | [`error`] | the errors and their names, a contract with the state machines |
@@ -13,7 +14,10 @@ pub mod aws;
 pub mod builder;
 pub mod domain;
 pub mod error;
+pub mod prune;
 pub mod publication;
 pub mod step;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use error::{Error, Result};

@@ -1,37 +1,255 @@
-//! A publication: the two parameters of one cache and architecture, changed
-//! together or not at all.
+//! A publication: the parameters of one cache and architecture in every region
+//! and account, changed together or not at all.
 //!
-//! The manifest is written first and the snapshot id last: what nodes read
-//! changes when everything else is in place. A write that fails puts back what
-//! was written before it.
+//! The manifests are written first and the snapshot ids last: what nodes read
+//! changes when everything else is in place. A failure puts back what was
+//! written, labels included.
 
-use aws_sdk_ssm::Client;
+use futures_util::{StreamExt, stream};
 
+use crate::aws::clients::{Clients, Place};
+use crate::aws::incomplete_answer;
 use crate::aws::parameters::{self, CURRENT, PREVIOUS};
-use crate::domain::{BuildId, Manifest, ParameterNames};
+use crate::domain::{BuildId, Consumer, Manifest, ParameterNames, RegionName};
 use crate::error::{Error, Result};
+
+/// Parameters are written at so many places at a time. Parameter Store's limits
+/// (3 writes a second) are per account and region, and places are both.
+const AT_ONCE: usize = 16;
+
+/// What is to be published at one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The account and region.
+    pub place: Place,
+    /// Value of the manifest parameter.
+    pub manifest: String,
+    /// Value of the snapshot-id parameter.
+    pub snapshot_id: String,
+}
+
+/// Every place of a publication: each region in the own account and in each
+/// consumer's.
+#[must_use]
+pub fn places(regions: &[RegionName], consumers: &[Consumer]) -> Vec<Place> {
+    regions
+        .iter()
+        .flat_map(|region| {
+            let consumers = consumers.iter().map(|consumer| Place::of(consumer, region));
+            std::iter::once(Place::own(region)).chain(consumers)
+        })
+        .collect()
+}
+
+/// The targets of a build's manifests: the manifest of a region is the same in
+/// all accounts.
+#[must_use]
+pub fn targets(manifests: &[Manifest]) -> Vec<Target> {
+    manifests
+        .iter()
+        .flat_map(|manifest| {
+            let here = places(std::slice::from_ref(&manifest.region), &manifest.consumers);
+            here.into_iter().map(|place| Target {
+                place,
+                manifest: manifest.text(),
+                snapshot_id: manifest.snapshot_id.to_string(),
+            })
+        })
+        .collect()
+}
+
+/// A parameter at a place, as it was before: what a put-back goes back to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Before {
+    place: Place,
+    name: String,
+    value: Option<String>,
+    current: Option<i64>,
+    previous: Option<i64>,
+}
 
 /// A parameter that is to change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Its full name.
-    pub parameter: String,
-    /// Its newest value now; `None` when it does not exist.
-    pub from: Option<String>,
-    /// What it is to be.
-    pub to: String,
+struct Change {
+    before: Before,
+    to: String,
 }
 
-impl Change {
-    /// The change of one parameter, or `None` when it has the value already.
-    #[must_use]
-    pub fn plan(parameter: &str, from: Option<String>, to: String) -> Option<Self> {
-        let change = Self { parameter: parameter.to_owned(), from, to };
-        (change.from.as_ref() != Some(&change.to)).then_some(change)
+/// Publishes at all targets: writes what differs, labels, reads back. Doing it
+/// again changes nothing.
+///
+/// # Errors
+/// [`Error::PublishFailed`] when any write fails, with everything put back;
+/// [`Error::AwsUnavailable`], put back too, when the same call may succeed later.
+pub async fn publish(
+    clients: &Clients,
+    names: &ParameterNames,
+    build: &BuildId,
+    targets: &[Target],
+) -> Result<()> {
+    let manifests = plan(clients, targets, &names.manifest, |target| &target.manifest).await?;
+    let ids = plan(clients, targets, &names.snapshot_id, |target| &target.snapshot_id).await?;
+    let result = apply(clients, &manifests, &ids).await;
+    let Err((parameter, error)) = result else { return Ok(()) };
+    let written: Vec<&Before> = ids.iter().chain(&manifests).map(|change| &change.before).collect();
+    let left = put_back(clients, &written).await;
+    if error.retryable() && left.is_empty() {
+        return Err(error);
     }
+    Err(Error::PublishFailed {
+        build: build.clone(),
+        parameter,
+        reason: error.to_string(),
+        state: if left.is_empty() {
+            "as they were before".to_owned()
+        } else {
+            format!("not put back: {}", left.join("; "))
+        },
+    })
 }
 
-/// What is published now.
+/// The parameter at fault and its error.
+type Failed = (String, Error);
+
+async fn apply(
+    clients: &Clients,
+    manifests: &[Change],
+    ids: &[Change],
+) -> std::result::Result<(), Failed> {
+    for changes in [manifests, ids] {
+        each(changes, |change| write(clients, change)).await?;
+    }
+    for changes in [manifests, ids] {
+        each(changes, |change| settle(clients, change)).await?;
+    }
+    Ok(())
+}
+
+/// Does something for every change, several at a time; the first failure counts.
+async fn each<'a, F: Future<Output = Result<()>>>(
+    changes: &'a [Change],
+    act: impl Fn(&'a Change) -> F,
+) -> std::result::Result<(), Failed> {
+    let acts = changes
+        .iter()
+        .map(|change| async { act(change).await.map_err(|error| (shown(&change.before), error)) });
+    let results: Vec<_> = stream::iter(acts.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await;
+    results.into_iter().collect()
+}
+
+fn shown(before: &Before) -> String {
+    let place = &before.place;
+    let account = place.consumer.as_ref().map_or("the own account", |c| c.account.as_str());
+    format!("{} of {account} in {}", before.name, place.region)
+}
+
+/// Which parameters change, from what to what. One that has its value already
+/// stays in the plan: its labels may be missing.
+async fn plan<'a>(
+    clients: &Clients,
+    targets: &'a [Target],
+    name: &str,
+    value: impl Fn(&'a Target) -> &'a String,
+) -> Result<Vec<Change>> {
+    let reads = targets.iter().map(|target| {
+        let to = value(target).clone();
+        async move { Ok(Change { before: read(clients, &target.place, name).await?, to }) }
+    });
+    let read: Vec<_> = stream::iter(reads.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await;
+    read.into_iter().collect()
+}
+
+async fn read(clients: &Clients, place: &Place, name: &str) -> Result<Before> {
+    let ssm = clients.ssm(place).await?;
+    let newest = parameters::get(&ssm, name).await?;
+    let (current, previous) = match &newest {
+        None => (None, None),
+        Some(_) => (
+            parameters::get_labelled(&ssm, name, CURRENT).await?,
+            parameters::get_labelled(&ssm, name, PREVIOUS).await?,
+        ),
+    };
+    Ok(Before {
+        place: place.clone(),
+        name: name.to_owned(),
+        value: newest.map(|newest| newest.value),
+        current: current.map(|current| current.version),
+        previous: previous.map(|previous| previous.version),
+    })
+}
+
+async fn write(clients: &Clients, change: &Change) -> Result<()> {
+    if change.before.value.as_ref() == Some(&change.to) {
+        return Ok(());
+    }
+    let ssm = clients.ssm(&change.before.place).await?;
+    parameters::put(&ssm, &change.before.name, &change.to).await.map(drop)
+}
+
+/// Moves the labels: the newest version becomes `current`, what was current
+/// before it `previous`. Then reads back what nodes will read.
+async fn settle(clients: &Clients, change: &Change) -> Result<()> {
+    let Before { place, name, .. } = &change.before;
+    let ssm = clients.ssm(place).await?;
+    let newest = parameters::get(&ssm, name).await?;
+    let version = newest.as_ref().map_or(0, |newest| newest.version);
+    let current = parameters::get_labelled(&ssm, name, CURRENT).await?.map(|c| c.version);
+    if current != Some(version) {
+        if let Some(current) = current {
+            parameters::label(&ssm, name, current, PREVIOUS).await?;
+        }
+        parameters::label(&ssm, name, version, CURRENT).await?;
+    }
+    let back = parameters::get_labelled(&ssm, name, CURRENT).await?;
+    if back.as_ref().map(|back| &back.value) == Some(&change.to) {
+        return Ok(());
+    }
+    let reason = "it reads back otherwise than written";
+    let region = ssm.config().region();
+    Err(incomplete_answer("ssm:GetParameter", shown(&change.before), region, reason))
+}
+
+/// Puts parameters back, values and labels. Returns what could not be.
+async fn put_back(clients: &Clients, all: &[&Before]) -> Vec<String> {
+    let acts = all.iter().map(|before| async move {
+        let done = restore(clients, before).await;
+        done.err().map(|error| format!("{}: {error}", shown(before)))
+    });
+    let left: Vec<_> = stream::iter(acts.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await;
+    left.into_iter().flatten().collect()
+}
+
+/// Puts one parameter back. A write that failed may have had its effect, so the
+/// world is looked at, not the plan.
+async fn restore(clients: &Clients, before: &Before) -> Result<()> {
+    let ssm = clients.ssm(&before.place).await?;
+    let name = &before.name;
+    let now = parameters::get(&ssm, name).await?;
+    let Some(value) = &before.value else {
+        return match now {
+            Some(_) => parameters::delete(&ssm, name).await,
+            None => Ok(()),
+        };
+    };
+    let current = parameters::get_labelled(&ssm, name, CURRENT).await?.map(|c| c.version);
+    let previous = parameters::get_labelled(&ssm, name, PREVIOUS).await?.map(|p| p.version);
+    let mut version = now.as_ref().map_or(0, |now| now.version);
+    let same_value = now.is_some_and(|now| now.value == *value);
+    if !same_value {
+        version = parameters::put(&ssm, name, value).await?;
+    }
+    if before.current.is_some() && (!same_value || current != before.current) {
+        parameters::label(&ssm, name, version, CURRENT).await?;
+    }
+    if let Some(wanted) = before.previous
+        && previous != Some(wanted)
+    {
+        parameters::label(&ssm, name, wanted, PREVIOUS).await?;
+    }
+    Ok(())
+}
+
+/// What is published at one place now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Published {
     /// Value of the snapshot-id parameter.
@@ -41,13 +259,30 @@ pub struct Published {
 }
 
 impl Published {
-    /// Reads both parameters.
+    /// Reads the newest versions of both parameters.
     ///
     /// # Errors
     /// Those of the calls.
-    pub async fn read(ssm: &Client, names: &ParameterNames) -> Result<Self> {
-        let snapshot_id = parameters::get(ssm, &names.snapshot_id).await?;
-        let manifest = parameters::get(ssm, &names.manifest).await?;
+    pub async fn read(ssm: &aws_sdk_ssm::Client, names: &ParameterNames) -> Result<Self> {
+        Self::read_names(ssm, &names.snapshot_id, &names.manifest).await
+    }
+
+    /// Reads the versions of both parameters that carry `label`.
+    ///
+    /// # Errors
+    /// Those of the calls.
+    pub async fn read_labelled(
+        ssm: &aws_sdk_ssm::Client,
+        names: &ParameterNames,
+        label: &str,
+    ) -> Result<Self> {
+        let (id, manifest) = (&names.snapshot_id, &names.manifest);
+        Self::read_names(ssm, &format!("{id}:{label}"), &format!("{manifest}:{label}")).await
+    }
+
+    async fn read_names(ssm: &aws_sdk_ssm::Client, id: &str, manifest: &str) -> Result<Self> {
+        let snapshot_id = parameters::get(ssm, id).await?;
+        let manifest = parameters::get(ssm, manifest).await?;
         Ok(Self {
             snapshot_id: snapshot_id.map(|parameter| parameter.value),
             manifest: manifest.map(|parameter| parameter.value),
@@ -61,204 +296,105 @@ impl Published {
         let published = self.snapshot_id.as_deref() == Some(manifest.snapshot_id.as_str());
         published.then_some(manifest)
     }
-}
 
-/// Publishes a manifest and its snapshot id: writes what differs, labels, reads
-/// back. Doing it again changes nothing.
-///
-/// # Errors
-/// [`Error::PublishFailed`] when a write fails, with the parameters put back;
-/// [`Error::AwsUnavailable`] when the same call may succeed later.
-pub async fn publish(ssm: &Client, names: &ParameterNames, manifest: &Manifest) -> Result<()> {
-    let text = manifest_text(manifest);
-    let now = Published::read(ssm, names).await?;
-    let changes: Vec<Change> = [
-        Change::plan(&names.manifest, now.manifest, text.clone()),
-        Change::plan(&names.snapshot_id, now.snapshot_id, manifest.snapshot_id.to_string()),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    write_all(ssm, &manifest.build, &changes).await?;
-    for parameter in [&names.manifest, &names.snapshot_id] {
-        move_labels(ssm, parameter).await?;
-    }
-    let wanted = [(&names.manifest, text), (&names.snapshot_id, manifest.snapshot_id.to_string())];
-    for (parameter, value) in wanted {
-        let current = parameters::get_labelled(ssm, parameter, CURRENT).await?;
-        if current.as_ref().map(|current| &current.value) != Some(&value) {
-            return Err(Error::PublishRefused {
-                build: manifest.build.clone(),
-                reason: format!("{parameter} reads back otherwise than written"),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// The manifest as it is stored.
-#[must_use]
-pub fn manifest_text(manifest: &Manifest) -> String {
-    // A struct of strings and numbers cannot fail to serialize.
-    serde_json::to_string(manifest).unwrap_or_default()
-}
-
-async fn write_all(ssm: &Client, build: &BuildId, changes: &[Change]) -> Result<()> {
-    for (done, change) in changes.iter().enumerate() {
-        let Err(error) = parameters::put(ssm, &change.parameter, &change.to).await else {
-            continue;
-        };
-        // The failed write may have had its effect: it is put back as well.
-        let mut left = Vec::new();
-        for written in changes[..=done].iter().rev() {
-            if let Err(error) = put_back(ssm, &written.parameter, written.from.as_deref()).await {
-                left.push(error.to_string());
-            }
-        }
-        if error.retryable() {
-            return Err(error);
-        }
-        let state = if left.is_empty() {
-            "as they were before".to_owned()
-        } else {
-            format!("not put back: {}", left.join("; "))
-        };
-        return Err(Error::PublishFailed {
-            build: build.clone(),
-            parameter: change.parameter.clone(),
-            reason: error.to_string(),
-            state,
-        });
-    }
-    Ok(())
-}
-
-async fn put_back(ssm: &Client, parameter: &str, value: Option<&str>) -> Result<()> {
-    match value {
-        Some(value) => parameters::put(ssm, parameter, value).await.map(drop),
-        None => parameters::delete(ssm, parameter).await,
+    /// Whether either parameter was written by `build`, whose snapshot here is one
+    /// of `snapshots`.
+    fn is_by(&self, build: &BuildId, snapshots: &[String]) -> bool {
+        let manifest: Option<Manifest> =
+            self.manifest.as_ref().and_then(|text| serde_json::from_str(text).ok());
+        manifest.is_some_and(|manifest| manifest.build == *build)
+            || self.snapshot_id.as_ref().is_some_and(|id| snapshots.contains(id))
     }
 }
 
-/// Labels the newest version `current` and the version that was current before
-/// it `previous`.
-async fn move_labels(ssm: &Client, name: &str) -> Result<()> {
-    let Some(newest) = parameters::get(ssm, name).await? else { return Ok(()) };
-    let current = parameters::get_labelled(ssm, name, CURRENT).await?;
-    match current {
-        Some(current) if current.version == newest.version => return Ok(()),
-        Some(current) => parameters::label(ssm, name, current.version, PREVIOUS).await?,
-        None => {}
-    }
-    parameters::label(ssm, name, newest.version, CURRENT).await
-}
-
-/// Puts the manifest back when `build` wrote it but never published its
-/// snapshot: the undo of a publication that died half-way. Returns whether there
-/// was anything to undo.
+/// Puts back what `build` wrote when it did not publish everywhere: the undo of
+/// a publication that died half-way. `snapshots` are the build's own, in all
+/// regions. Returns whether its publication stands.
 ///
 /// # Errors
 /// Those of the calls.
-pub async fn undo_half(ssm: &Client, names: &ParameterNames, build: &BuildId) -> Result<bool> {
-    let now = Published::read(ssm, names).await?;
-    let written: Option<Manifest> =
-        now.manifest.as_ref().and_then(|text| serde_json::from_str(text).ok());
-    let half = written.is_some_and(|manifest| {
-        manifest.build == *build
-            && now.snapshot_id.as_deref() != Some(manifest.snapshot_id.as_str())
-    });
-    if half {
-        let current = parameters::get_labelled(ssm, &names.manifest, CURRENT).await?;
-        put_back(ssm, &names.manifest, current.as_ref().map(|c| c.value.as_str())).await?;
+pub async fn undo_half(
+    clients: &Clients,
+    names: &ParameterNames,
+    build: &BuildId,
+    places: &[Place],
+    snapshots: &[String],
+) -> Result<bool> {
+    let mut written = Vec::new();
+    let mut whole = 0;
+    for place in places {
+        let ssm = clients.ssm(place).await?;
+        let now = Published::read(&ssm, names).await?;
+        if now.is_by(build, snapshots) {
+            written.push(place);
+            whole += usize::from(now.manifest().is_some_and(|manifest| manifest.build == *build));
+        }
     }
-    Ok(half)
+    if whole == places.len() {
+        return Ok(true);
+    }
+    for place in written {
+        let ssm = clients.ssm(place).await?;
+        for name in [&names.snapshot_id, &names.manifest] {
+            undo_write(&ssm, name, build, snapshots).await?;
+        }
+    }
+    Ok(false)
+}
+
+/// Goes back to the version that was current before `build` wrote.
+async fn undo_write(
+    ssm: &aws_sdk_ssm::Client,
+    name: &str,
+    build: &BuildId,
+    snapshots: &[String],
+) -> Result<()> {
+    let ours = |value: &str| {
+        let manifest: Option<Manifest> = serde_json::from_str(value).ok();
+        snapshots.iter().any(|id| id == value) || manifest.is_some_and(|m| m.build == *build)
+    };
+    let Some(newest) = parameters::get(ssm, name).await?.filter(|newest| ours(&newest.value))
+    else {
+        return Ok(());
+    };
+    let mut before = parameters::get_labelled(ssm, name, CURRENT).await?;
+    if before.as_ref().is_some_and(|current| current.version == newest.version) {
+        before = parameters::get_labelled(ssm, name, PREVIOUS).await?;
+    }
+    match before {
+        None => parameters::delete(ssm, name).await,
+        Some(before) => {
+            let version = parameters::put(ssm, name, &before.value).await?;
+            parameters::label(ssm, name, version, CURRENT).await
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::sync::{Arc, Mutex};
-
-    use aws_sdk_ssm::operation::delete_parameter::DeleteParameterOutput;
-    use aws_sdk_ssm::operation::get_parameter::GetParameterOutput;
-    use aws_sdk_ssm::operation::label_parameter_version::LabelParameterVersionOutput;
-    use aws_sdk_ssm::operation::put_parameter::PutParameterOutput;
-    use aws_smithy_mocks::{MockResponse, RuleMode, mock, mock_client};
-    use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-
     use super::*;
-    use crate::builder::report::read_report;
-    use crate::domain::Architecture;
-    use crate::domain::build::tests::sample;
+    use crate::domain::manifest::Replica;
+    use crate::domain::{Architecture, Build};
+    use crate::testing::{FakeCloud, OWN};
 
-    /// Parameter Store as far as a publication needs it. Write number
-    /// `fail_write` is refused.
-    #[derive(Default)]
-    struct Store {
-        versions: BTreeMap<String, Vec<String>>,
-        labels: BTreeMap<(String, String), i64>,
-        writes: usize,
-        fail_write: Option<usize>,
+    /// Three regions and two consumers: nine places, eighteen parameters.
+    fn build(execution: &str) -> Build {
+        build_in(execution, &["eu-west-1", "ap-southeast-2"], &["210987654321", "345678901234"])
     }
 
-    type Shared = Arc<Mutex<Store>>;
-
-    impl Store {
-        fn read(&self, name: &str) -> Option<(String, i64)> {
-            let (plain, version) = match name.split_once(':') {
-                Some((plain, label)) => {
-                    (plain, *self.labels.get(&(plain.to_owned(), label.to_owned()))?)
-                }
-                None => (name, i64::try_from(self.versions.get(name)?.len()).unwrap()),
-            };
-            let index = usize::try_from(version - 1).unwrap();
-            Some((self.versions.get(plain)?.get(index)?.clone(), version))
+    fn build_in(execution: &str, regions: &[&str], consumers: &[&str]) -> Build {
+        let mut build = crate::domain::build::tests::sample();
+        build.id = BuildId::derive(&build.cache, build.architecture, execution);
+        for region in regions {
+            let mut settings = build.regions[0].clone();
+            settings.region = region.parse().unwrap();
+            build.regions.push(settings);
         }
-
-        fn shown(&self) -> String {
-            let newest = |(name, versions): (&String, &Vec<String>)| {
-                let value = versions.last().unwrap();
-                let cut = value.find("snap-").map_or(0, |at| at);
-                format!("{}={}", name.rsplit('/').next().unwrap(), &value[cut..cut + 6])
-            };
-            self.versions.iter().map(newest).collect::<Vec<_>>().join(" ")
+        for account in consumers {
+            let consumer = serde_json::json!({ "account": account });
+            build.consumers.push(serde_json::from_value(consumer).unwrap());
         }
-    }
-
-    fn refusal<O, E>(code: &str) -> MockResponse<O, E> {
-        let body = format!(r#"{{"__type":"{code}","message":"planted"}}"#);
-        MockResponse::Http(HttpResponse::new(400.try_into().unwrap(), body.into()))
-    }
-
-    fn client(store: &Shared) -> Client {
-        let (get, put, del, mark) = (store.clone(), store.clone(), store.clone(), store.clone());
-        let get = mock!(Client::get_parameter).then_compute_response(move |input| {
-            let Some((value, version)) = get.lock().unwrap().read(input.name().unwrap()) else {
-                return refusal("ParameterNotFound");
-            };
-            let parameter = aws_sdk_ssm::types::Parameter::builder().value(value).version(version);
-            MockResponse::Output(GetParameterOutput::builder().parameter(parameter.build()).build())
-        });
-        let put = mock!(Client::put_parameter).then_compute_response(move |input| {
-            let mut store = put.lock().unwrap();
-            store.writes += 1;
-            if store.fail_write == Some(store.writes) {
-                return refusal("ParameterLimitExceeded");
-            }
-            let versions = store.versions.entry(input.name().unwrap().to_owned()).or_default();
-            versions.push(input.value().unwrap().to_owned());
-            MockResponse::Output(PutParameterOutput::builder().build())
-        });
-        let del = mock!(Client::delete_parameter).then_compute_response(move |input| {
-            del.lock().unwrap().versions.remove(input.name().unwrap());
-            MockResponse::Output(DeleteParameterOutput::builder().build())
-        });
-        let mark = mock!(Client::label_parameter_version).then_compute_response(move |input| {
-            let key = (input.name().unwrap().to_owned(), input.labels()[0].clone());
-            mark.lock().unwrap().labels.insert(key, input.parameter_version().unwrap());
-            MockResponse::Output(LabelParameterVersionOutput::builder().build())
-        });
-        mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&get, &put, &del, &mark])
+        build
     }
 
     fn names() -> ParameterNames {
@@ -266,82 +402,135 @@ mod tests {
         ParameterNames::new(&prefix, &"default".parse().unwrap(), Architecture::X86_64)
     }
 
-    fn manifest(snapshot: &str) -> Manifest {
-        let build = sample();
+    /// The targets of a build whose snapshots are `snap-<mark>0` and so on.
+    fn targets_of(build: &Build, mark: &str) -> Vec<Target> {
         let image = &build.images[0];
-        let report = serde_json::json!({
-            "outcome": "pulled", "containerd": "2.1.9", "flushed": true, "usedBytes": 1,
+        let pulled = serde_json::from_value(serde_json::json!({
+            "containerd": "2.1.9", "flushed": true, "usedBytes": 1,
             "images": [{"reference": image.reference, "digest": image.digest}],
-        });
-        let pulled = read_report(&build, &report.to_string()).unwrap();
-        Manifest::new(&build, &pulled, snapshot.parse().unwrap())
+        }))
+        .unwrap();
+        let replica = |(index, settings): (usize, &crate::domain::RegionSettings)| Replica {
+            region: settings.region.clone(),
+            snapshot_id: format!("snap-{mark}{index}").parse().unwrap(),
+            encrypted: false,
+            kms_key_id: None,
+        };
+        let replicas: Vec<Replica> = build.regions.iter().enumerate().map(replica).collect();
+        targets(&Manifest::of_replicas(build, &pulled, &replicas))
+    }
+
+    async fn publish_marked(cloud: &FakeCloud, mark: &str) -> Result<()> {
+        let build = build(mark);
+        let targets = targets_of(&build, mark);
+        publish(&cloud.clients(), &names(), &build.id, &targets).await
+    }
+
+    fn ids(values: &std::collections::BTreeMap<String, String>) -> Vec<&str> {
+        let ids = values.iter().filter(|(name, _)| name.ends_with("snapshot-id"));
+        ids.map(|(_, value)| value.as_str()).collect()
     }
 
     #[tokio::test]
-    async fn publishing_writes_both_parameters_and_labels_them_current() {
-        let store = Shared::default();
-        publish(&client(&store), &names(), &manifest("snap-1")).await.unwrap();
-        let store = store.lock().unwrap();
-        assert_eq!(store.shown(), "manifest=snap-1 snapshot-id=snap-1");
-        assert_eq!(store.read(&format!("{}:current", names().snapshot_id)).unwrap().0, "snap-1");
-        assert!(store.read(&format!("{}:previous", names().snapshot_id)).is_none());
-    }
-
-    #[tokio::test]
-    async fn publishing_the_next_keeps_the_last_as_previous() {
-        let store = Shared::default();
-        let ssm = client(&store);
-        publish(&ssm, &names(), &manifest("snap-1")).await.unwrap();
-        publish(&ssm, &names(), &manifest("snap-2")).await.unwrap();
-        let store = store.lock().unwrap();
-        assert_eq!(store.read(&format!("{}:current", names().snapshot_id)).unwrap().0, "snap-2");
-        assert_eq!(store.read(&format!("{}:previous", names().snapshot_id)).unwrap().0, "snap-1");
-    }
-
-    #[tokio::test]
-    async fn publishing_twice_writes_once() {
-        let store = Shared::default();
-        let ssm = client(&store);
-        publish(&ssm, &names(), &manifest("snap-1")).await.unwrap();
-        publish(&ssm, &names(), &manifest("snap-1")).await.unwrap();
-        assert_eq!(store.lock().unwrap().writes, 2);
-    }
-
-    #[tokio::test]
-    async fn a_write_that_fails_leaves_all_parameters_as_they_were() {
-        for fail in [3, 4] {
-            let store = Shared::default();
-            let ssm = client(&store);
-            publish(&ssm, &names(), &manifest("snap-1")).await.unwrap();
-            store.lock().unwrap().fail_write = Some(fail);
-            let error = publish(&ssm, &names(), &manifest("snap-2")).await.unwrap_err();
-            assert_eq!(error.name(), "PublishFailed");
-            assert!(
-                error.to_string().ends_with("the parameters are as they were before"),
-                "{error}"
-            );
-            assert_eq!(store.lock().unwrap().shown(), "manifest=snap-1 snapshot-id=snap-1");
+    async fn every_account_reads_its_regions_snapshot() {
+        let cloud = FakeCloud::default();
+        publish_marked(&cloud, "a").await.unwrap();
+        let world = cloud.world();
+        assert_eq!(world.newest().len(), 18);
+        for account in [OWN, "210987654321", "345678901234"] {
+            for (index, region) in ["us-east-1", "eu-west-1", "ap-southeast-2"].iter().enumerate() {
+                let name = format!("{}:current", names().snapshot_id);
+                let value = world.read(account, region, &name).unwrap().0;
+                assert_eq!(value, format!("snap-a{index}"), "{account} {region}");
+            }
         }
     }
 
     #[tokio::test]
-    async fn a_first_publication_that_fails_leaves_no_parameter() {
-        let store = Shared::default();
-        store.lock().unwrap().fail_write = Some(2);
-        publish(&client(&store), &names(), &manifest("snap-1")).await.unwrap_err();
-        assert_eq!(store.lock().unwrap().shown(), "");
+    async fn the_next_publication_keeps_the_last_as_previous_everywhere() {
+        let cloud = FakeCloud::default();
+        publish_marked(&cloud, "a").await.unwrap();
+        publish_marked(&cloud, "b").await.unwrap();
+        let world = cloud.world();
+        assert!(ids(&world.labelled(CURRENT)).iter().all(|id| id.starts_with("snap-b")));
+        assert!(ids(&world.labelled(PREVIOUS)).iter().all(|id| id.starts_with("snap-a")));
+        assert_eq!(world.labelled(PREVIOUS).len(), 18);
     }
 
     #[tokio::test]
-    async fn half_a_publication_is_undone_and_a_whole_one_is_not() {
-        let store = Shared::default();
-        let ssm = client(&store);
-        let build = sample().id;
-        publish(&ssm, &names(), &manifest("snap-1")).await.unwrap();
-        assert!(!undo_half(&ssm, &names(), &build).await.unwrap());
-        let half = manifest_text(&manifest("snap-2"));
-        parameters::put(&ssm, &names().manifest, &half).await.unwrap();
-        assert!(undo_half(&ssm, &names(), &build).await.unwrap());
-        assert_eq!(store.lock().unwrap().shown(), "manifest=snap-1 snapshot-id=snap-1");
+    async fn publishing_twice_changes_nothing_more() {
+        let cloud = FakeCloud::default();
+        publish_marked(&cloud, "a").await.unwrap();
+        let changes = cloud.world().changes;
+        publish_marked(&cloud, "a").await.unwrap();
+        assert_eq!(cloud.world().changes, changes);
+    }
+
+    /// Refuses each change of a publication in turn, without and with its effect.
+    #[tokio::test]
+    async fn whichever_change_fails_all_parameters_are_old_or_all_are_new() {
+        let publish_small = async |cloud: &FakeCloud, mark: &str| {
+            let build = build_in(mark, &["eu-west-1"], &["210987654321"]);
+            let targets = targets_of(&build, mark);
+            publish(&cloud.clients(), &names(), &build.id, &targets).await
+        };
+        let old = FakeCloud::default();
+        publish_small(&old, "o").await.unwrap();
+        publish_small(&old, "a").await.unwrap();
+        let start = old.world().changes;
+        let new = old.copy();
+        publish_small(&new, "b").await.unwrap();
+        let changes = new.world().changes - start;
+        assert_eq!(changes, 24, "8 writes, 16 labels");
+        for fail in 1..=changes {
+            for after in [false, true] {
+                let cloud = old.copy();
+                let (newest, current, previous) = all(&cloud);
+                cloud.world().fail_change = Some(start + fail);
+                cloud.world().fail_after = after;
+                let error = publish_small(&cloud, "b").await.unwrap_err();
+                assert_eq!(error.name(), "PublishFailed");
+                assert!(error.to_string().ends_with("as they were before"), "{error}");
+                assert_eq!(all(&cloud), (newest, current, previous), "change {fail}, {after}");
+            }
+        }
+    }
+
+    type Values = std::collections::BTreeMap<String, String>;
+
+    fn all(cloud: &FakeCloud) -> (Values, Values, Values) {
+        let world = cloud.world();
+        (world.newest(), world.labelled(CURRENT), world.labelled(PREVIOUS))
+    }
+
+    #[tokio::test]
+    async fn a_first_publication_that_fails_leaves_no_parameter() {
+        for fail in [1, 9, 18, 19, 36] {
+            let cloud = FakeCloud::default();
+            cloud.world().fail_change = Some(fail);
+            publish_marked(&cloud, "a").await.unwrap_err();
+            assert!(cloud.world().newest().is_empty(), "change {fail}");
+        }
+    }
+
+    #[tokio::test]
+    async fn half_a_publication_is_undone_and_a_whole_one_stands() {
+        let cloud = FakeCloud::default();
+        publish_marked(&cloud, "a").await.unwrap();
+        let (newest, current, _) = all(&cloud);
+        let build = build("b");
+        let half: Vec<Target> = targets_of(&build, "b").into_iter().take(4).collect();
+        publish(&cloud.clients(), &names(), &build.id, &half).await.unwrap();
+        let regions: Vec<RegionName> = build.regions.iter().map(|r| r.region.clone()).collect();
+        let places = places(&regions, &build.consumers);
+        let own: Vec<String> = (0..3).map(|index| format!("snap-b{index}")).collect();
+        let undo = || async {
+            undo_half(&cloud.clients(), &names(), &build.id, &places, &own).await.unwrap()
+        };
+        assert!(!undo().await);
+        assert_eq!((all(&cloud).0, all(&cloud).1), (newest, current));
+        publish_marked(&cloud, "b").await.unwrap();
+        assert!(undo().await);
+        assert!(ids(&cloud.world().newest()).iter().all(|id| id.starts_with("snap-b")));
     }
 }

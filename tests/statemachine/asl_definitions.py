@@ -14,7 +14,7 @@ ERROR_NAMES_SOURCE = ROOT / "shared" / "src" / "error.rs"
 SUBSTITUTION = re.compile(r"\$\{(\w+)\}")
 
 
-class _TemplateLoader(yaml.SafeLoader):
+class TemplateLoader(yaml.SafeLoader):
     """Reads CloudFormation's short forms as `{"!Tag": value}`."""
 
 
@@ -26,7 +26,7 @@ def _short_form(loader: yaml.Loader, tag: str, node: yaml.Node) -> dict[str, Any
     return {f"!{tag}": loader.construct_mapping(node, deep=True)}
 
 
-_TemplateLoader.add_multi_constructor("!", _short_form)
+TemplateLoader.add_multi_constructor("!", _short_form)
 
 
 def load_definition(name: str) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def fill_definition(name: str, values: dict[str, str]) -> str:
 
 
 def load_template() -> dict[str, Any]:
-    return yaml.load(TEMPLATE.read_text(), Loader=_TemplateLoader)
+    return yaml.load(TEMPLATE.read_text(), Loader=TemplateLoader)
 
 
 def template_substitutions(template: dict[str, Any]) -> dict[str, set[str]]:

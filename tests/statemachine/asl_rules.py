@@ -20,7 +20,7 @@ SERVICE_ERRORS = re.compile(r"(States|Lambda|Sandbox)\.\w+")
 FAILURE_FIELDS = ("step", "error", "cause")
 # Of JSONata and of Step Functions, what the definitions use.
 KNOWN_FUNCTIONS = {
-    *("contains", "count", "exists", "join", "map", "max", "string", "substring"),
+    *("contains", "count", "exists", "join", "map", "max", "not", "string", "substring"),
     "parse",
 }
 EXPRESSION = re.compile(r"\{%(.*)%\}", re.DOTALL)
@@ -127,11 +127,16 @@ def _catcher_without_next(task: State) -> State:
 def catches_alike(definition: Definition) -> list[str]:
     """Every Task catches everything, once, and every Task of a machine in the same way.
 
-    In a Map a variable of the outside cannot be assigned, so the failure is the item's output.
+    So does a Map that catches. In a Map a variable of the outside cannot be assigned, so there the
+    failure is the item's output.
     """
     complaints = []
     for machine in machines_of(definition):
-        tasks = [item for item in machine["States"].items() if item[1]["Type"] == "Task"]
+        tasks = [
+            (name, state)
+            for name, state in machine["States"].items()
+            if state["Type"] == "Task" or "Catch" in state
+        ]
         for name, task in tasks:
             catcher = _catcher_without_next(task)
             if len(task.get("Catch", [])) != 1 or catcher["ErrorEquals"] != ["States.ALL"]:
@@ -144,13 +149,48 @@ def catches_alike(definition: Definition) -> list[str]:
     return complaints
 
 
+def keeps_the_failures_of_items(definition: Definition) -> list[str]:
+    """What failed inside a Map joins the list outside, and the next state looks at the list."""
+    complaints = []
+    for machine in machines_of(definition):
+        for name, state in machine["States"].items():
+            if state["Type"] != "Map":
+                continue
+            kept = state.get("Assign", {}).get("failures", "")
+            if "$states.result.failure" not in kept or "$failures" not in kept:
+                complaints.append(f"{name} loses the failures of its items")
+            after = machine["States"][state["Next"]]
+            if not any("$failures" in one for one in expressions_of(after.get("Choices", []))):
+                complaints.append(f"{name} goes on whatever its items did")
+    return complaints
+
+
 def cleans_up_after_every_failure(definition: Definition) -> list[str]:
-    """For the build: a caught error leads to CleanUp, that of CleanUp itself to the end."""
-    return [
-        f"{name} leads to {task['Catch'][0]['Next']} when it fails"
-        for name, task in tasks_of(definition)
-        if task["Catch"][0]["Next"] != ("BuildFailed" if name == "CleanUp" else "CleanUp")
-    ]
+    """For the build: a caught error leads to CleanUp, that of CleanUp itself to the end.
+
+    A Task inside a Map leads out of it by its output: see keeps_the_failures_of_items.
+    """
+    complaints = []
+    for name, state in definition["States"].items():
+        if state["Type"] not in ("Task", "Map"):
+            continue
+        after = (state.get("Catch") or [{"Next": "nowhere"}])[0]["Next"]
+        if after != ("BuildFailed" if name == "CleanUp" else "CleanUp"):
+            complaints.append(f"{name} leads to {after} when it fails")
+    return complaints
+
+
+def cleans_up_last(definition: Definition) -> list[str]:
+    """For the build: from the claim on, no way to its end leads past CleanUp."""
+    reached, open_ends = set(), ["ClaimBuild"]
+    while open_ends:
+        name = open_ends.pop()
+        if name not in reached and name != "CleanUp":
+            reached.add(name)
+            open_ends += _successors(definition["States"][name])
+    # Nothing was made yet where the build is found to be unchanged.
+    ends = {name for name in reached if definition["States"][name]["Type"] in ("Succeed", "Fail")}
+    return [f"{name} is reached without CleanUp" for name in sorted(ends - {"NothingToDo"})]
 
 
 def _successors(state: State) -> set[str]:
@@ -163,9 +203,9 @@ def _successors(state: State) -> set[str]:
 def _counts_its_waits(state: State) -> bool:
     if state["Type"] != "Task":
         return False
-    given = state["Arguments"].get("Payload", {}).get("waitedSeconds")
-    added = state.get("Assign", {}).get("waitedSeconds", "")
-    return given == "{% $waitedSeconds %}" and "$waitedSeconds +" in added
+    given = state["Arguments"].get("Payload", {}).get("waitedSeconds", "")
+    counter = re.fullmatch(r"\{% \$(\w*[wW]aitedSeconds) %\}", given)
+    return bool(counter) and f"${counter[1]} +" in state.get("Assign", {}).get(counter[1], "")
 
 
 def bounds_every_loop(definition: Definition) -> list[str]:
@@ -211,16 +251,48 @@ def retries_what_heals(definition: Definition, retryable: set[str]) -> list[str]
     return complaints
 
 
-def uses_known_variables(definition: Definition) -> list[str]:
-    assigned = {
+def _variables_of(machine: Definition) -> set[str]:
+    """What the states of this machine assign, those inside its Maps left out."""
+    return {
         variable
-        for _, state in states_of(definition)
+        for state in machine["States"].values()
         for part in [state, *state.get("Choices", []), *state.get("Catch", [])]
         for variable in part.get("Assign", {})
     }
+
+
+def assigns_no_variable_of_the_outside(definition: Definition) -> list[str]:
+    """Step Functions refuses an iteration's variable that has an outer one's name.
+
+    The local cloud gives each iteration a copy of all variables and sees nothing wrong.
+    """
     complaints = []
-    for name, state in states_of(definition):
-        for expression in expressions_of(state):
+    for machine in machines_of(definition):
+        outside = _variables_of(machine)
+        for name, state in machine["States"].items():
+            if state["Type"] == "Map":
+                inside = {
+                    one
+                    for inner in machines_of(state["ItemProcessor"])
+                    for one in _variables_of(inner)
+                }
+                complaints += [f"{name} assigns ${one} of the outside" for one in inside & outside]
+    return complaints
+
+
+def uses_known_variables(definition: Definition) -> list[str]:
+    """Every variable and function exists where it is read: an iteration's only inside its Map."""
+    return _unknown_names(definition, set())
+
+
+def _unknown_names(machine: Definition, outside: set[str]) -> list[str]:
+    assigned = outside | _variables_of(machine)
+    complaints = []
+    for name, state in machine["States"].items():
+        if state["Type"] == "Map":
+            complaints += _unknown_names(state["ItemProcessor"], assigned)
+        own = {field: value for field, value in state.items() if field != "ItemProcessor"}
+        for expression in expressions_of(own):
             code = TEXT.sub("''", expression)
             local = set(re.findall(r"\$(\w+)\s*:=", code))
             for parameters in re.findall(r"function\(([^)]*)\)", code):

@@ -14,7 +14,10 @@ import boto3
 from .asl_definitions import fill_definition
 
 EXECUTION_LIMIT_SECONDS = 60
-STEPS = ("plan", "claim", "launch", "pull", "snapshot", "publish", "clean_up")
+STEPS = (
+    *("plan", "claim", "preflight", "launch", "pull", "snapshot", "replicate", "publish"),
+    *("prune", "clean_up", "rollback"),
+)
 STAND_IN = Path(__file__).with_name("step_stand_in.py")
 ROLE = "arn:aws:iam::123456789012:role/state-machine"
 

@@ -2,8 +2,9 @@
 
 It speaks the Runtime API like the real binary, and `_HANDLER` names the step, as it does there.
 `FRONTLOAD_STAND_IN_DIR` holds `reports.json` (`{"<step>": [report, ...]}`, or
-`"<step> <build id>"` for one build alone; the last report repeats) and receives `calls.jsonl`,
-one line per call. A report `{"raise": [name, message]}` fails the call under that error name.
+`"<step> <build id>"` or `"<step> <region>"` for one build or region alone; the last report
+repeats) and receives `calls.jsonl`, one line per call. A report `{"raise": [name, message]}` fails
+the call under that error name.
 """
 
 import fcntl
@@ -20,14 +21,16 @@ def next_report(step: str, event: dict[str, Any]) -> Any:
     """The next recorded report of `step`; the call is written down first."""
     directory = Path(os.environ["FRONTLOAD_STAND_IN_DIR"])
     build = event.get("build", {}).get("id", "")
+    region = event.get("region", {}).get("region", "")
+    caller = {"step": step, "build": build, "region": region}
     reports = json.loads((directory / "reports.json").read_text())
     with (directory / "calls.jsonl").open("a+") as log:
         fcntl.flock(log, fcntl.LOCK_EX)
         log.seek(0)
         earlier = [json.loads(line) for line in log]
-        times = sum(call["step"] == step and call["build"] == build for call in earlier)
-        log.write(json.dumps({"step": step, "build": build, "event": event}) + "\n")
-    recorded = reports.get(f"{step} {build}") or reports[step]
+        times = sum(caller.items() <= call.items() for call in earlier)
+        log.write(json.dumps(caller | {"event": event}) + "\n")
+    recorded = reports.get(f"{step} {build}") or reports.get(f"{step} {region}") or reports[step]
     return recorded[min(times, len(recorded) - 1)]
 
 

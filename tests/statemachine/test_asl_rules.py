@@ -38,9 +38,11 @@ RULES: list[Rule] = [
     rules.calls_known_services,
     rules.retries_alike,
     rules.catches_alike,
+    rules.keeps_the_failures_of_items,
     rules.bounds_every_loop,
     names_known_errors,
     retries_what_heals,
+    rules.assigns_no_variable_of_the_outside,
     rules.uses_known_variables,
     rules.reads_results_where_they_exist,
 ]
@@ -56,6 +58,17 @@ def test_a_failed_build_is_cleaned_up() -> None:
     assert rules.cleans_up_after_every_failure(load_definition("build")) == []
 
 
+def test_no_claimed_build_ends_without_clean_up() -> None:
+    assert rules.cleans_up_last(load_definition("build")) == []
+
+
+def test_a_build_ends_before_its_pipeline_gives_up_waiting() -> None:
+    pipeline = load_definition("pipeline")
+    run = states_inside(pipeline, "RunBuilds")["RunBuild"]
+    build = load_definition("build")
+    assert build["TimeoutSeconds"] < run["TimeoutSeconds"] < pipeline["TimeoutSeconds"]
+
+
 @pytest.mark.parametrize("machine", DEFINITIONS)
 def test_definition_and_template_agree_on_the_substitutions(machine: str) -> None:
     defined = template_substitutions(load_template())[machine]
@@ -64,6 +77,11 @@ def test_definition_and_template_agree_on_the_substitutions(machine: str) -> Non
 
 def states(build: Definition) -> Any:
     return build["States"]
+
+
+def states_inside(definition: Definition, name: str) -> Any:
+    """The states of the Map of this name."""
+    return states(definition)[name]["ItemProcessor"]["States"]
 
 
 def drop_query_language(build: Definition) -> None:
@@ -123,12 +141,21 @@ def catch_without_resetting_the_wait(build: Definition) -> None:
 
 
 def forget_the_cause(build: Definition) -> None:
-    for _, task in rules.tasks_of(build):
-        task["Catch"][0]["Assign"]["failures"] = "{% [$failures, {'step': 1, 'error': 2}] %}"
+    for state in states(build).values():
+        if "Catch" in state:
+            state["Catch"][0]["Assign"]["failures"] = "{% [$failures, {'step': 1, 'error': 2}] %}"
 
 
 def end_without_clean_up(build: Definition) -> None:
     states(build)["PullImages"]["Catch"][0]["Next"] = "BuildFailed"
+
+
+def let_a_map_fail_without_clean_up(build: Definition) -> None:
+    del states(build)["ReplicateSnapshots"]["Catch"]
+
+
+def publish_and_end(build: Definition) -> None:
+    states(build)["AreSnapshotsPruned"]["Choices"][0]["Next"] = "Done"
 
 
 def clean_up_for_ever(build: Definition) -> None:
@@ -141,6 +168,42 @@ def wait_without_counting(build: Definition) -> None:
 
 def wait_without_telling(build: Definition) -> None:
     del states(build)["PullImages"]["Arguments"]["Payload"]["waitedSeconds"]
+
+
+def loop_in_a_map_without_counting(build: Definition) -> None:
+    del states_inside(build, "ReplicateSnapshots")["ReplicateSnapshot"]["Assign"][
+        "replicaWaitedSeconds"
+    ]
+
+
+def loop_in_a_map_with_the_count_of_the_outside(build: Definition) -> None:
+    task = states_inside(build, "ReplicateSnapshots")["ReplicateSnapshot"]
+    task["Arguments"]["Payload"]["waitedSeconds"] = "{% $waitedSeconds %}"
+
+
+def catch_otherwise_around_a_map(build: Definition) -> None:
+    del states(build)["ReplicateSnapshots"]["Catch"][0]["Assign"]["waitedSeconds"]
+
+
+def lose_what_failed_in_a_map(build: Definition) -> None:
+    del states(build)["ReplicateSnapshots"]["Assign"]["failures"]
+
+
+def publish_whatever_failed_in_a_map(build: Definition) -> None:
+    states(build)["ReplicateSnapshots"]["Next"] = "PublishSnapshot"
+
+
+def assign_a_variable_of_the_outside(build: Definition) -> None:
+    states_inside(build, "ReplicateSnapshots")["BeginReplica"]["Assign"]["waitedSeconds"] = 0
+
+
+def read_an_iterations_variable_outside(build: Definition) -> None:
+    states(build)["PublishSnapshot"]["Arguments"]["Payload"]["replicas"] = "{% $replica %}"
+
+
+def read_a_variable_nobody_assigns_in_a_map(build: Definition) -> None:
+    wait = states_inside(build, "ReplicateSnapshots")["AwaitReplica"]
+    wait["Seconds"] = "{% $replicaWaitSecond %}"
 
 
 def match_an_error_nothing_produces(build: Definition) -> None:
@@ -192,13 +255,23 @@ MISTAKES: list[tuple[Rule, Callable[[Definition], None]]] = [
     (rules.catches_alike, catch_without_resetting_the_wait),
     (rules.catches_alike, forget_the_cause),
     (rules.cleans_up_after_every_failure, end_without_clean_up),
+    (rules.catches_alike, catch_otherwise_around_a_map),
+    (rules.keeps_the_failures_of_items, lose_what_failed_in_a_map),
+    (rules.keeps_the_failures_of_items, publish_whatever_failed_in_a_map),
     (rules.cleans_up_after_every_failure, clean_up_for_ever),
+    (rules.cleans_up_after_every_failure, let_a_map_fail_without_clean_up),
+    (rules.cleans_up_last, publish_and_end),
     (rules.bounds_every_loop, wait_without_counting),
     (rules.bounds_every_loop, wait_without_telling),
+    (rules.bounds_every_loop, loop_in_a_map_without_counting),
+    (rules.bounds_every_loop, loop_in_a_map_with_the_count_of_the_outside),
     (names_known_errors, match_an_error_nothing_produces),
     (names_known_errors, name_all_beside_others),
     (retries_what_heals, retry_what_is_final),
+    (rules.assigns_no_variable_of_the_outside, assign_a_variable_of_the_outside),
     (rules.uses_known_variables, read_a_variable_nobody_assigns),
+    (rules.uses_known_variables, read_an_iterations_variable_outside),
+    (rules.uses_known_variables, read_a_variable_nobody_assigns_in_a_map),
     (rules.uses_known_variables, call_an_unknown_function),
     (rules.reads_results_where_they_exist, read_the_result_in_the_arguments),
     (rules.reads_results_where_they_exist, read_the_result_in_a_wait),
@@ -221,12 +294,21 @@ def distribute_the_map(pipeline: Definition) -> None:
 
 
 def start_a_build_twice(pipeline: Definition) -> None:
-    inner = states(pipeline)["RunBuilds"]["ItemProcessor"]["States"]
-    inner["RunBuild"]["Retry"] = [{"ErrorEquals": ["States.TaskFailed"], "MaxAttempts": 2}]
+    states_inside(pipeline, "RunBuilds")["RunBuild"]["Retry"] = [
+        {"ErrorEquals": ["States.TaskFailed"], "MaxAttempts": 2}
+    ]
 
 
 def let_one_build_stop_the_others(pipeline: Definition) -> None:
-    del states(pipeline)["RunBuilds"]["ItemProcessor"]["States"]["RunBuild"]["Catch"]
+    del states_inside(pipeline, "RunBuilds")["RunBuild"]["Catch"]
+
+
+def ask_for_a_rollback_without_end(pipeline: Definition) -> None:
+    del states(pipeline)["RollBack"]["Assign"]["waitedSeconds"]
+
+
+def catch_a_prune_otherwise(pipeline: Definition) -> None:
+    states(pipeline)["Prune"]["Catch"][0]["Assign"]["waitedSeconds"] = 0
 
 
 @pytest.mark.parametrize(
@@ -235,10 +317,12 @@ def let_one_build_stop_the_others(pipeline: Definition) -> None:
         (rules.uses_only_what_the_local_cloud_runs, distribute_the_map),
         (rules.retries_alike, start_a_build_twice),
         (rules.catches_alike, let_one_build_stop_the_others),
+        (rules.bounds_every_loop, ask_for_a_rollback_without_end),
+        (rules.catches_alike, catch_a_prune_otherwise),
     ],
     ids=lambda one: one.__name__,
 )
-def test_a_mistake_planted_in_the_map_is_noticed(
+def test_a_mistake_planted_in_the_pipeline_is_noticed(
     rule: Rule, plant: Callable[[Definition], None]
 ) -> None:
     pipeline = load_definition("pipeline")

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from .machines import Machines
 
 BUILD = {
@@ -9,16 +11,35 @@ BUILD = {
     "cache": "default",
     "architecture": "x86_64",
     "region": "us-east-1",
+    "regions": [{"region": "us-east-1"}, {"region": "eu-west-1"}],
+}
+
+
+def replica(region: str) -> dict[str, Any]:
+    return {"region": region, "snapshotId": f"snap-{region}", "encrypted": False, "kmsKeyId": None}
+
+
+PUBLICATION = {
+    "account": "123456789012",
+    "region": "us-east-1",
+    "parameter": "/frontload/default/x86_64/snapshot-id",
+    "snapshotId": "snap-us-east-1",
+    "encrypted": False,
 }
 REPORTS: dict[str, list[Any]] = {
     "claim": [{"ready": True, "outcome": "claimed", "reason": "new digests"}],
+    "preflight": [{"ready": True, "checked": ["us-east-1 is enabled"]}],
     "launch": [{"ready": True, "instanceId": "i-1"}],
     "pull": [{"ready": True, "pulled": {"images": 2}}],
     "snapshot": [{"ready": True, "snapshotId": "snap-1"}],
-    "publish": [{"ready": True, "parameter": "/frontload/default/x86_64/snapshot-id"}],
+    "replicate us-east-1": [{"ready": True, "replica": replica("us-east-1")}],
+    "replicate eu-west-1": [{"ready": True, "replica": replica("eu-west-1")}],
+    "publish": [{"ready": True, "publications": [PUBLICATION]}],
+    "prune": [{"ready": True, "decisions": []}],
     "clean_up": [{"ready": True, "released": ["i-1"]}],
 }
-ALL_STEPS = ["claim", "launch", "pull", "snapshot", "publish", "clean_up"]
+BEFORE_REPLICAS = ["claim", "preflight", "launch", "pull", "snapshot"]
+ALL_STEPS = [*BEFORE_REPLICAS, "replicate", "replicate", "publish", "prune", "clean_up"]
 
 
 def not_ready(seconds: int) -> dict[str, Any]:
@@ -30,8 +51,8 @@ def test_a_build_runs_every_step_once_and_tells_what_it_published(machines: Mach
     ended = machines.run("build", {"build": BUILD})
     assert ended.output == {
         "outcome": "published",
-        "parameter": "/frontload/default/x86_64/snapshot-id",
         "snapshotId": "snap-1",
+        "publications": [PUBLICATION],
     }
     assert machines.steps() == ALL_STEPS
 
@@ -45,9 +66,31 @@ def test_facts_of_earlier_steps_reach_the_later_ones(machines: Machines) -> None
     assert events["publish"] == {
         "build": BUILD,
         "pulled": {"images": 2},
-        "snapshotId": "snap-1",
+        "replicas": [replica("us-east-1"), replica("eu-west-1")],
         "waitedSeconds": 0,
     }
+    assert events["prune"] == {"prune": {"cache": "default", "dryRun": False}, "waitedSeconds": 0}
+
+
+def test_every_region_is_told_of_its_own_place_and_the_same_snapshot(machines: Machines) -> None:
+    encrypted = {"region": "eu-west-1", "kmsKeyId": "arn:aws:kms:eu-west-1:123456789012:key/k"}
+    build = BUILD | {"regions": [{"region": "us-east-1"}, encrypted]}
+    machines.record(REPORTS)
+    machines.run("build", {"build": build})
+    [call] = [call for call in machines.calls() if call["region"] == "eu-west-1"]
+    assert call["event"] == {
+        "build": build,
+        "snapshotId": "snap-1",
+        "region": encrypted,
+        "waitedSeconds": 0,
+    }
+
+
+def test_a_build_of_one_region_publishes_one_replica(machines: Machines) -> None:
+    machines.record(REPORTS)
+    machines.run("build", {"build": BUILD | {"regions": [{"region": "us-east-1"}]}})
+    [publish] = [call["event"] for call in machines.calls() if call["step"] == "publish"]
+    assert publish["replicas"] == [replica("us-east-1")]
 
 
 def test_an_unchanged_build_launches_nothing_and_says_why(machines: Machines) -> None:
@@ -70,7 +113,7 @@ def test_waited_seconds_add_up_within_a_step_and_start_anew_in_the_next(
     )
     assert machines.run("build", {"build": BUILD}).status == "SUCCEEDED"
     waited = [(call["step"], call["event"]["waitedSeconds"]) for call in machines.calls()]
-    assert waited[1:7] == [
+    assert waited[2:8] == [
         ("launch", 0),
         ("launch", 10),
         ("launch", 25),
@@ -78,6 +121,107 @@ def test_waited_seconds_add_up_within_a_step_and_start_anew_in_the_next(
         ("pull", 20),
         ("snapshot", 0),
     ]
+
+
+def test_each_region_waits_on_its_own(machines: Machines) -> None:
+    machines.record(
+        REPORTS
+        | {
+            "replicate us-east-1": [not_ready(7), *REPORTS["replicate us-east-1"]],
+            "replicate eu-west-1": [
+                not_ready(10),
+                not_ready(15),
+                *REPORTS["replicate eu-west-1"],
+            ],
+        }
+    )
+    assert machines.run("build", {"build": BUILD}).status == "SUCCEEDED"
+    calls = machines.calls()
+    waited = {
+        region: [call["event"]["waitedSeconds"] for call in calls if call["region"] == region]
+        for region in ("us-east-1", "eu-west-1")
+    }
+    assert waited == {"us-east-1": [0, 7], "eu-west-1": [0, 10, 25]}
+    assert [call["event"]["waitedSeconds"] for call in calls if call["step"] == "publish"] == [0]
+
+
+def test_a_region_that_fails_late_ends_the_build_unpublished_and_cleaned_up(
+    machines: Machines,
+) -> None:
+    refused = {"raise": ["ReplicaFailed", "the key in eu-west-1 is disabled"]}
+    machines.record(
+        REPORTS
+        | {
+            "replicate us-east-1": [
+                not_ready(5),
+                not_ready(5),
+                not_ready(5),
+                *REPORTS["replicate us-east-1"],
+            ],
+            "replicate eu-west-1": [not_ready(10), refused],
+        }
+    )
+    ended = machines.run("build", {"build": BUILD})
+    assert (ended.status, ended.error) == ("FAILED", "ReplicaFailed")
+    assert ended.cause == (
+        "Build b-1 of cache default (x86_64, us-east-1): "
+        "ReplicateSnapshot in eu-west-1 failed with ReplicaFailed: the key in eu-west-1 is disabled"
+    )
+    steps = machines.steps()
+    # The other region came to its own end first: nothing runs beside the clean-up.
+    assert (steps.count("replicate"), steps[-1]) == (6, "clean_up")
+    assert "publish" not in steps
+    assert machines.calls()[-1]["event"]["waitedSeconds"] == 0
+
+
+def test_every_region_that_fails_is_told_in_the_order_of_the_cache(machines: Machines) -> None:
+    machines.record(
+        REPORTS
+        | {
+            "replicate us-east-1": [not_ready(9), {"raise": ["ReplicateTimedOut", "slow"]}],
+            "replicate eu-west-1": [{"raise": ["ReplicaFailed", "no key"]}],
+        }
+    )
+    ended = machines.run("build", {"build": BUILD})
+    assert ended.error == "ReplicateTimedOut"
+    assert ended.cause.endswith(
+        "ReplicateSnapshot in us-east-1 failed with ReplicateTimedOut: slow. "
+        "Besides, ReplicateSnapshot in eu-west-1 failed with ReplicaFailed: no key"
+    )
+
+
+def test_a_region_with_a_passing_outage_is_retried(machines: Machines) -> None:
+    outage = {"raise": ["AwsUnavailable", "throttled"]}
+    machines.record(REPORTS | {"replicate eu-west-1": [outage, *REPORTS["replicate eu-west-1"]]})
+    assert machines.run("build", {"build": BUILD}).status == "SUCCEEDED"
+    assert machines.steps().count("replicate") == 3
+
+
+def test_a_refused_preflight_launches_nothing_and_says_what_to_do(machines: Machines) -> None:
+    refusal = "eu-west-1 is not enabled in account 123456789012; enable it"
+    machines.record(REPORTS | {"preflight": [{"raise": ["PreflightRefused", refusal]}]})
+    ended = machines.run("build", {"build": BUILD})
+    assert (ended.status, ended.error) == ("FAILED", "PreflightRefused")
+    assert ended.cause == (
+        "Build b-1 of cache default (x86_64, us-east-1): "
+        f"Preflight failed with PreflightRefused: {refusal}"
+    )
+    assert machines.steps() == ["claim", "preflight", "clean_up"]
+
+
+def test_a_failing_prune_leaves_the_publication_and_fails_the_build_after_clean_up(
+    machines: Machines,
+) -> None:
+    refused = {"raise": ["PruneRefused", "launch templates of 210987654321 cannot be read"]}
+    machines.record(REPORTS | {"prune": [not_ready(5), refused]})
+    ended = machines.run("build", {"build": BUILD})
+    assert (ended.status, ended.error) == ("FAILED", "PruneRefused")
+    assert ended.cause == (
+        "Build b-1 of cache default (x86_64, us-east-1): PruneSnapshots failed with PruneRefused: "
+        "launch templates of 210987654321 cannot be read. "
+        "The new snapshots are published and stay so"
+    )
+    assert machines.steps()[-4:] == ["publish", "prune", "prune", "clean_up"]
 
 
 def test_a_report_that_asks_for_no_wait_still_counts_towards_the_time_limit(
@@ -97,7 +241,7 @@ def test_a_failed_step_is_cleaned_up_and_named_with_its_message(machines: Machin
         "Build b-1 of cache default (x86_64, us-east-1): "
         'PullImages failed with DigestMismatch: got "b"'
     )
-    assert machines.steps() == ["claim", "launch", "pull", "pull", "clean_up"]
+    assert machines.steps() == ["claim", "preflight", "launch", "pull", "pull", "clean_up"]
     assert machines.calls()[-1]["event"]["waitedSeconds"] == 0
 
 
@@ -144,8 +288,9 @@ def test_a_lasting_outage_ends_under_its_own_name(machines: Machines) -> None:
     assert machines.steps()[-1] == "clean_up"
 
 
-def test_a_malformed_report_is_cleaned_up_too(machines: Machines) -> None:
-    machines.record(REPORTS | {"snapshot": [{"ready": True}]})
+@pytest.mark.parametrize("step", ["snapshot", "replicate eu-west-1", "publish"])
+def test_a_malformed_report_is_cleaned_up_too(machines: Machines, step: str) -> None:
+    machines.record(REPORTS | {step: [{"ready": True}]})
     ended = machines.run("build", {"build": BUILD})
     assert ended.error == "States.QueryEvaluationError"
     assert machines.steps()[-1] == "clean_up"
@@ -156,11 +301,11 @@ def test_a_crashed_function_is_told_in_the_words_of_the_service(machines: Machin
     ended = machines.run("build", {"build": BUILD}, failure="LambdaCrashed")
     assert ended.error == "Lambda.Unknown"
     assert "Process exited before completing request" in ended.cause
-    assert machines.steps() == ["claim", "clean_up"]
+    assert machines.steps() == ["claim", "preflight", "clean_up"]
 
 
 def test_an_error_without_a_cause_is_cleaned_up_and_named(machines: Machines) -> None:
     machines.record(REPORTS)
     ended = machines.run("build", {"build": BUILD}, failure="NoCause")
     assert ended.error == "States.Timeout"
-    assert machines.steps() == ["claim", "clean_up"]
+    assert machines.steps() == ["claim", "preflight", "clean_up"]

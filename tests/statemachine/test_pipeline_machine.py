@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import pytest
+
 from .machines import Machines
-from .test_build_machine import BUILD, REPORTS
+from .test_build_machine import BUILD, PUBLICATION, REPORTS, not_ready
 
 REQUEST = {"cache": "default"}
 REFUSED = {"cache": "gpu", "error": "InvalidCache", "message": "images: must not be empty"}
@@ -115,3 +117,77 @@ def test_a_build_whose_execution_name_is_taken_fails_the_pipeline(machines: Mach
     ended = machines.run("pipeline", REQUEST, failure="NameTaken")
     assert ended.error == "StepFunctions.ExecutionAlreadyExistsException"
     assert "execution:build:b-1" in ended.cause
+
+
+ROLLBACK = {"cache": "default", "architecture": "x86_64"}
+DECISION = {
+    "region": "eu-west-1",
+    "snapshotId": "snap-9",
+    "decision": "delete",
+    "reason": "nothing names it and 5 newer ones exist",
+}
+
+
+def test_a_rollback_is_asked_until_it_is_done_and_tells_what_is_published(
+    machines: Machines,
+) -> None:
+    done = {"ready": True, "publications": [PUBLICATION]}
+    machines.record({"rollback": [not_ready(10), not_ready(5), done]})
+    execution = machines.start("pipeline", {"rollback": ROLLBACK})
+    ended = machines.wait(execution)
+    assert ended.output == {"rollback": ROLLBACK, "publications": [PUBLICATION]}
+    told = [(call["step"], call["event"]["waitedSeconds"]) for call in machines.calls()]
+    assert told == [("rollback", 0), ("rollback", 10), ("rollback", 15)]
+    assert machines.calls()[-1]["event"] == {
+        "rollback": ROLLBACK,
+        "executionId": execution,
+        "waitedSeconds": 15,
+    }
+
+
+def test_a_refused_rollback_ends_under_its_own_error_name(machines: Machines) -> None:
+    refusal = "default (x86_64) has no previous snapshot"
+    machines.record({"rollback": [{"raise": ["NothingToRollBack", refusal]}]})
+    ended = machines.run("pipeline", {"rollback": ROLLBACK})
+    assert (ended.status, ended.error) == ("FAILED", "NothingToRollBack")
+    assert ended.cause == f"NothingToRollBack: {refusal}"
+    assert machines.steps() == ["rollback"]
+
+
+def test_a_dry_run_of_prune_tells_every_decision_and_that_it_was_dry(machines: Machines) -> None:
+    request = {"cache": "default", "dryRun": True}
+    machines.record({"prune": [not_ready(3), {"ready": True, "decisions": [DECISION]}]})
+    ended = machines.run("pipeline", {"prune": request})
+    assert ended.output == {"prune": request, "decisions": [DECISION]}
+    assert [call["event"] for call in machines.calls()] == [
+        {"prune": request, "waitedSeconds": 0},
+        {"prune": request, "waitedSeconds": 3},
+    ]
+
+
+def test_a_prune_with_nothing_to_decide_tells_an_empty_list(machines: Machines) -> None:
+    machines.record({"prune": [{"ready": True, "decisions": []}]})
+    ended = machines.run("pipeline", {"prune": {"cache": "default", "retire": True}})
+    assert ended.output["decisions"] == []
+
+
+def test_a_refused_prune_ends_under_its_own_error_name(machines: Machines) -> None:
+    machines.record({"prune": [{"raise": ["PruneRefused", "no such cache"]}]})
+    ended = machines.run("pipeline", {"prune": {"cache": "gone", "dryRun": False}})
+    assert (ended.error, ended.cause) == ("PruneRefused", "PruneRefused: no such cache")
+
+
+def test_a_request_for_both_is_left_to_plan_which_refuses_it(machines: Machines) -> None:
+    machines.record({"plan": [{"raise": ["InvalidRequest", "unknown field"]}]})
+    both = {"rollback": ROLLBACK, "prune": {"cache": "default", "dryRun": True}}
+    assert machines.run("pipeline", both).error == "InvalidRequest"
+    assert machines.steps() == ["plan"]
+
+
+@pytest.mark.parametrize("request_", ["text", [], {}, {"detail": {"rollback": ROLLBACK}}])
+def test_whatever_asks_for_neither_is_given_to_plan_as_it_came(
+    machines: Machines, request_: Any
+) -> None:
+    machines.record(planned())
+    machines.run("pipeline", request_)
+    assert [call["event"]["request"] for call in machines.calls()] == [request_]

@@ -7,10 +7,12 @@ use frontload_shared::aws::snapshots::SnapshotId;
 use frontload_shared::aws::{images, parameters};
 use frontload_shared::builder::report::PulledImages;
 use frontload_shared::domain::build::OsImage;
+use frontload_shared::domain::manifest::Replica;
 use frontload_shared::domain::{
     Architecture, Build, BuildId, Cache, CacheName, CachedImage, Manifest, ParameterPrefix,
+    RegionSettings,
 };
-use frontload_shared::{Error, Result, publication};
+use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -82,11 +84,11 @@ impl Planner<'_> {
         let Some(document) = parameters::get(self.ssm, &parameter).await? else {
             let problem = format!(
                 "it does not exist in {}; put the cache document there",
-                self.settings.region
+                self.settings.home.region
             );
             return Err(Error::InvalidCache { parameter, problem });
         };
-        let cache = read_cache(&self.settings.prefix, name.clone(), &document.value)?;
+        let cache = read_cache(self.settings, name.clone(), &document.value)?;
         self.plan_cache(&cache).await
     }
 
@@ -96,7 +98,7 @@ impl Planner<'_> {
         let mut plan = Plan { builds: Vec::new(), refused: Vec::new(), reason: String::new() };
         for (name, document) in parameters::list(self.ssm, &self.settings.prefix.caches()).await? {
             let short = name.rsplit('/').next().unwrap_or_default().to_owned();
-            let cache = match parse_named(&self.settings.prefix, &name, &short, &document) {
+            let cache = match parse_named(self.settings, &name, &short, &document) {
                 Ok(cache) if !cache.images.iter().any(|image| pushed.is(image)) => continue,
                 Ok(cache) => self.plan_cache(&cache).await,
                 Err(error) => Err(error),
@@ -127,8 +129,7 @@ impl Planner<'_> {
                 planned.push(images::resolve(self.ecr, reference, architecture).await?);
             }
             let id = BuildId::derive(&cache.name, architecture, self.execution_id);
-            let region = self.settings.region.clone();
-            let build = Build::new(id, cache, architecture, region, os, planned);
+            let build = Build::new(id, cache, architecture, &self.settings.home, os, planned);
             check_manifest_fits(&self.settings.prefix, &build)?;
             builds.push(build);
         }
@@ -152,27 +153,24 @@ impl Planner<'_> {
         found.and_then(|found| T::try_from(found.value).ok()).ok_or_else(|| {
             Error::OsImageNotFound {
                 parameter: parameter.to_owned(),
-                region: self.settings.region.clone(),
+                region: self.settings.home.region.to_string(),
             }
         })
     }
 }
 
-fn parse_named(
-    prefix: &ParameterPrefix,
-    parameter: &str,
-    short: &str,
-    document: &str,
-) -> Result<Cache> {
+fn parse_named(settings: &Settings, parameter: &str, short: &str, document: &str) -> Result<Cache> {
     let name = short
         .parse()
         .map_err(|problem| Error::InvalidCache { parameter: parameter.to_owned(), problem })?;
-    read_cache(prefix, name, document)
+    read_cache(settings, name, document)
 }
 
-fn read_cache(prefix: &ParameterPrefix, name: CacheName, document: &str) -> Result<Cache> {
-    let parameter = prefix.cache(&name);
+/// Reads a cache document, checked against where Frontload runs.
+pub fn read_cache(settings: &Settings, name: CacheName, document: &str) -> Result<Cache> {
+    let parameter = settings.prefix.cache(&name);
     Cache::parse(name, document)
+        .and_then(|cache| cache.settle(&settings.home.account, &settings.home.region))
         .map_err(|invalid| Error::InvalidCache { parameter, problem: invalid.to_string() })
 }
 
@@ -184,8 +182,10 @@ const MAX_PARAMETER_BYTES: usize = 8192;
 fn check_manifest_fits(prefix: &ParameterPrefix, build: &Build) -> Result<()> {
     let filler = |character: char, count| character.to_string().repeat(count);
     let digest = format!("sha256:{}", filler('0', 64)).parse();
-    let snapshot: std::result::Result<SnapshotId, _> = format!("snap-{}", filler('0', 17)).parse();
-    let (Ok(digest), Ok(snapshot), Ok(containerd)) = (digest, snapshot, filler('0', 32).parse())
+    let snapshot = format!("snap-{}", filler('0', 17)).parse();
+    let containerd = filler('0', 32).parse();
+    let (Ok(digest), Ok(snapshot), Ok(containerd)): (_, std::result::Result<SnapshotId, _>, _) =
+        (digest, snapshot, containerd)
     else {
         return Ok(());
     };
@@ -201,7 +201,15 @@ fn check_manifest_fits(prefix: &ParameterPrefix, build: &Build) -> Result<()> {
         used_bytes: u64::MAX,
         flushed: true,
     };
-    let bytes = publication::manifest_text(&Manifest::new(build, &pulled, snapshot)).len();
+    let replica = |settings: &RegionSettings| Replica {
+        region: settings.region.clone(),
+        snapshot_id: snapshot.clone(),
+        encrypted: true,
+        kms_key_id: settings.kms_key_id.clone(),
+    };
+    let replicas: Vec<Replica> = build.regions.iter().map(replica).collect();
+    let manifests = Manifest::of_replicas(build, &pulled, &replicas);
+    let bytes = manifests.iter().map(|manifest| manifest.text().len()).max().unwrap_or_default();
     if bytes <= MAX_PARAMETER_BYTES {
         return Ok(());
     }
@@ -313,8 +321,7 @@ mod tests {
         architectures: &'static [&str],
         request: Value,
     ) -> Result<Plan> {
-        let mut settings = settings();
-        settings.region = "us-east-1".to_owned();
+        let settings = settings();
         let input = Input { request, execution_id: "execution-1".to_owned() };
         handle(&ssm(documents), &ecr(architectures), &settings, input).await
     }

@@ -5,7 +5,7 @@ use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use serde::Serialize;
 
 use super::{call_error, incomplete_answer};
-use crate::domain::{Manifest, ParameterNames};
+use crate::domain::{AccountId, Manifest, ParameterNames};
 use crate::error::Result;
 
 /// `source` of our events.
@@ -16,29 +16,30 @@ const PUBLISHED: &str = "Frontload Snapshot Published";
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Published<'a> {
-    region: &'a str,
+    account: &'a AccountId,
     parameter: &'a str,
     manifest_parameter: &'a str,
     #[serde(flatten)]
     manifest: &'a Manifest,
 }
 
-/// Puts `Frontload Snapshot Published` on the bus: the manifest, the region and
-/// the names of both parameters. A consumer may see it more than once.
+/// Puts `Frontload Snapshot Published` on the bus: the manifest, the account whose
+/// parameters changed, and their names (`infra/events/`). A consumer may see it
+/// more than once.
 ///
 /// # Errors
 /// Those of [`super::call_error`].
 pub async fn put_published(
     events: &Client,
     bus: &str,
-    region: &str,
+    account: &AccountId,
     names: &ParameterNames,
     manifest: &Manifest,
 ) -> Result<()> {
     let operation = "events:PutEvents";
     let resource = || format!("bus {bus}");
     let detail = Published {
-        region,
+        account,
         parameter: &names.snapshot_id,
         manifest_parameter: &names.manifest,
         manifest,

@@ -219,8 +219,13 @@ fn network_interface(build: &Build, subnet: Option<&str>) -> InstanceNetworkInte
         .build()
 }
 
+/// The home region's key encrypts the volume, and so its snapshot.
 fn data_volume(build: &Build) -> BlockDeviceMapping {
+    let home = build.regions.iter().find(|settings| settings.region == build.region);
+    let key = home.and_then(|settings| settings.kms_key_id.as_ref());
     let volume = EbsBlockDevice::builder()
+        .set_encrypted(key.is_some().then_some(true))
+        .set_kms_key_id(key.map(ToString::to_string))
         .volume_type(VolumeType::Gp3)
         .volume_size(build.builder.volume_gib.into())
         .delete_on_termination(true)

@@ -1,12 +1,17 @@
 //! Every AWS call of Frontload, one file per resource. SDK types become domain
 //! types here and go no further; so do SDK errors.
 
+pub mod clients;
 pub mod commands;
 pub mod events;
 pub mod executions;
 pub mod images;
 pub mod instances;
+pub mod keys;
+pub mod namers;
 pub mod parameters;
+pub mod regions;
+pub mod replicas;
 pub mod snapshots;
 pub mod tags;
 

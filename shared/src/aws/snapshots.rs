@@ -1,13 +1,16 @@
 //! EBS snapshots and leftover volumes of a build.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::error::ProvideErrorMetadata;
-use aws_sdk_ec2::types::{Filter, ResourceType, SnapshotState};
+use aws_sdk_ec2::types::{Filter, ResourceType, SnapshotState, Tag};
 
 use super::tags::{self, Owner};
 use super::{call_error, incomplete_answer};
-use crate::domain::Build;
 use crate::domain::names::{checked_string, quoted};
+use crate::domain::place::KeyArn;
+use crate::domain::{Build, CacheName};
 use crate::error::Result;
 
 checked_string!(
@@ -29,8 +32,20 @@ pub struct Snapshot {
     pub state: State,
     /// Seconds since the epoch; 0 if EC2 does not say.
     pub started: i64,
-    /// The build in its tags, if it is ours.
-    pub build: Option<String>,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+    /// Under which key, if it is.
+    pub kms_key_id: Option<KeyArn>,
+    /// Its tags; empty for a snapshot of another account.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Snapshot {
+    /// The value of one of our tags.
+    #[must_use]
+    pub fn tag(&self, key: &str) -> Option<&str> {
+        self.tags.get(key).map(String::as_str)
+    }
 }
 
 /// How far a snapshot is.
@@ -60,12 +75,14 @@ impl TryFrom<&aws_sdk_ec2::types::Snapshot> for Snapshot {
     type Error = String;
 
     fn try_from(snapshot: &aws_sdk_ec2::types::Snapshot) -> std::result::Result<Self, String> {
-        let tag = snapshot.tags().iter().find(|tag| tag.key() == Some(tags::BUILD));
+        let pair = |tag: &Tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned()));
         Ok(Self {
             id: snapshot.snapshot_id().unwrap_or_default().parse()?,
             state: State::from(snapshot),
             started: snapshot.start_time().map_or(0, aws_smithy_types::DateTime::secs),
-            build: tag.and_then(|tag| tag.value()).map(ToOwned::to_owned),
+            encrypted: snapshot.encrypted().unwrap_or_default(),
+            kms_key_id: snapshot.kms_key_id().and_then(|key| key.parse().ok()),
+            tags: snapshot.tags().iter().filter_map(pair).collect(),
         })
     }
 }
@@ -76,22 +93,45 @@ impl TryFrom<&aws_sdk_ec2::types::Snapshot> for Snapshot {
 /// # Errors
 /// Those of [`call_error`].
 pub async fn find_snapshots(ec2: &Client, owner: Owner<'_>) -> Result<Vec<Snapshot>> {
+    list_snapshots(ec2, owner.filters(), &format!("snapshots of build {}", owner.build)).await
+}
+
+/// All snapshots that a stack has of one cache, oldest first.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn find_cache_snapshots(
+    ec2: &Client,
+    stack: &str,
+    cache: &CacheName,
+) -> Result<Vec<Snapshot>> {
+    let filter = |name: &str, value: &str| {
+        Filter::builder().name(format!("tag:{name}")).values(value).build()
+    };
+    let filters = vec![filter(tags::STACK, stack), filter(tags::CACHE, cache.as_str())];
+    list_snapshots(ec2, filters, &format!("snapshots of cache {cache}")).await
+}
+
+async fn list_snapshots(
+    ec2: &Client,
+    filters: Vec<Filter>,
+    resource: &str,
+) -> Result<Vec<Snapshot>> {
     let operation = "ec2:DescribeSnapshots";
-    let resource = || format!("snapshots of build {}", owner.build);
     let region = ec2.config().region();
     let mut pages = ec2
         .describe_snapshots()
         .owner_ids("self")
-        .set_filters(Some(owner.filters()))
+        .set_filters(Some(filters))
         .into_paginator()
         .send();
     let mut snapshots = Vec::new();
     while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| call_error(operation, resource(), region, &error))?;
+        let page = page.map_err(|error| call_error(operation, resource, region, &error))?;
         for snapshot in page.snapshots() {
             snapshots.push(
                 Snapshot::try_from(snapshot)
-                    .map_err(|reason| incomplete_answer(operation, resource(), region, reason))?,
+                    .map_err(|reason| incomplete_answer(operation, resource, region, reason))?,
             );
         }
     }
@@ -149,15 +189,41 @@ pub async fn create_snapshot(
     id.parse().map_err(|reason: String| incomplete_answer(operation, resource(), region, reason))
 }
 
+/// What deleting a snapshot came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// It is gone, maybe for long.
+    Done,
+    /// EC2 keeps it, since something uses it.
+    InUse(String),
+}
+
 /// Deletes a snapshot; one that is gone already is no error.
 ///
 /// # Errors
-/// Those of [`call_error`].
+/// Those of [`call_error`]; one in use is an error too.
 pub async fn delete_snapshot(ec2: &Client, id: &SnapshotId) -> Result<()> {
+    match try_delete_snapshot(ec2, id).await? {
+        Deletion::Done => Ok(()),
+        Deletion::InUse(reason) => {
+            let region = ec2.config().region();
+            Err(incomplete_answer("ec2:DeleteSnapshot", format!("snapshot {id}"), region, reason))
+        }
+    }
+}
+
+/// Deletes a snapshot unless something uses it.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn try_delete_snapshot(ec2: &Client, id: &SnapshotId) -> Result<Deletion> {
     let answer = ec2.delete_snapshot().snapshot_id(id.as_str()).send().await;
     match answer {
-        Ok(_) => Ok(()),
-        Err(error) if error.code() == Some("InvalidSnapshot.NotFound") => Ok(()),
+        Ok(_) => Ok(Deletion::Done),
+        Err(error) if error.code() == Some("InvalidSnapshot.NotFound") => Ok(Deletion::Done),
+        Err(error) if error.code() == Some("InvalidSnapshot.InUse") => {
+            Ok(Deletion::InUse(error.message().unwrap_or("it is in use").to_owned()))
+        }
         Err(error) => {
             let region = ec2.config().region();
             Err(call_error("ec2:DeleteSnapshot", format!("snapshot {id}"), region, &error))

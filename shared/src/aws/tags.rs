@@ -13,6 +13,9 @@ pub const CACHE: &str = "frontload:cache";
 /// Its architecture.
 pub const ARCHITECTURE: &str = "frontload:architecture";
 
+/// The snapshot that a replica was copied from.
+pub const SOURCE: &str = "frontload:source";
+
 /// Whose resources are meant: those of one build of one stack.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner<'a> {

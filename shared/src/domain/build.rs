@@ -7,7 +7,8 @@ use sha2::{Digest as _, Sha256};
 use super::cache::Variant;
 use super::names::{checked_string, quoted};
 use super::{
-    Architecture, BuildId, BuilderSettings, Cache, CacheName, Digest, ImageReference, TimeLimits,
+    AccountId, Architecture, BuildId, BuilderSettings, Cache, CacheName, Consumer, Digest,
+    ImageReference, RegionName, RegionSettings, TimeLimits,
 };
 
 /// One snapshot to be made: a cache for one architecture.
@@ -20,8 +21,17 @@ pub struct Build {
     pub cache: CacheName,
     /// The architecture of builder and images.
     pub architecture: Architecture,
-    /// Where it is built, such as `eu-west-1`.
-    pub region: String,
+    /// The account that builds.
+    pub account: AccountId,
+    /// Where it is built.
+    pub region: RegionName,
+    /// Where replicas are: the build's own region first.
+    pub regions: Vec<RegionSettings>,
+    /// Who shares them.
+    pub consumers: Vec<Consumer>,
+    /// Within how many minutes a copy is completed, if that is asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub copy_minutes: Option<u32>,
     /// The images, in the cache's order.
     pub images: Vec<PlannedImage>,
     /// The builder's operating system.
@@ -32,6 +42,15 @@ pub struct Build {
     pub time_limits: TimeLimits,
     /// Equal fingerprints mean equal contents: see [`Build::fingerprint_of`].
     pub fingerprint: String,
+}
+
+/// Where Frontload runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// Its account.
+    pub account: AccountId,
+    /// Its region, where snapshots are made.
+    pub region: RegionName,
 }
 
 /// An image of a build.
@@ -91,34 +110,36 @@ impl Build {
         id: BuildId,
         cache: &Cache,
         architecture: Architecture,
-        region: String,
+        home: &Home,
         os: OsImage,
         images: Vec<PlannedImage>,
     ) -> Self {
-        let fingerprint = Self::fingerprint_of(&images, &os, &cache.builder);
-        Self {
+        let mut build = Self {
             id,
             cache: cache.name.clone(),
             architecture,
-            region,
+            account: home.account.clone(),
+            region: home.region.clone(),
+            regions: cache.regions.clone(),
+            consumers: cache.consumers.clone(),
+            copy_minutes: cache.copy_minutes,
             images,
             os,
             builder: cache.builder.clone(),
             time_limits: cache.time_limits,
-            fingerprint,
-        }
+            fingerprint: String::new(),
+        };
+        build.fingerprint = build.compute_fingerprint();
+        build
     }
 
-    /// SHA-256 over what decides a snapshot's content: references with their
-    /// digests, the OS image, volume size and snapshotter. Where the builder
-    /// runs and how long it may take do not count.
+    /// SHA-256 over what decides a publication: references with their digests, the
+    /// OS image, volume size and snapshotter, regions with their keys and zones,
+    /// and consumers. Where the builder runs and how long it may take do not count.
     #[must_use]
-    pub fn fingerprint_of(
-        images: &[PlannedImage],
-        os: &OsImage,
-        builder: &BuilderSettings,
-    ) -> String {
-        let mut lines: Vec<String> = images
+    pub fn compute_fingerprint(&self) -> String {
+        let mut lines: Vec<String> = self
+            .images
             .iter()
             .map(|image| match &image.digest {
                 Some(digest) => format!("{} {digest}", image.reference),
@@ -126,8 +147,16 @@ impl Build {
             })
             .collect();
         lines.sort();
-        lines.push(os.image_id.to_string());
+        lines.push(self.os.image_id.to_string());
+        let builder = &self.builder;
         lines.push(format!("{} GiB {}", builder.volume_gib, builder.snapshotter.as_str()));
+        for settings in &self.regions {
+            let key = settings.kms_key_id.as_ref().map_or("default key", |key| key.as_str());
+            let zones: Vec<&str> =
+                settings.fsr_zones.iter().map(super::place::ZoneName::as_str).collect();
+            lines.push(format!("{} {key} {}", settings.region, zones.join(" ")));
+        }
+        lines.extend(self.consumers.iter().map(|consumer| consumer.account.to_string()));
         format!("sha256:{:x}", Sha256::digest(lines.join("\n").as_bytes()))
     }
 
@@ -155,7 +184,10 @@ pub(crate) mod tests {
     pub(crate) fn sample() -> Build {
         let document = r#"{"images": ["123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app:v1"],
             "architectures": ["x86_64"], "variant": "aws-k8s-1.35"}"#;
+        let home =
+            Home { account: "123456789012".parse().unwrap(), region: "us-east-1".parse().unwrap() };
         let cache = Cache::parse("default".parse().unwrap(), document).unwrap();
+        let cache = cache.settle(&home.account, &home.region).unwrap();
         let images = vec![PlannedImage {
             reference: cache.images[0].clone(),
             digest: Some(format!("sha256:{}", "a".repeat(64)).parse().unwrap()),
@@ -167,7 +199,7 @@ pub(crate) mod tests {
             version: "1.57.0-abcdef01".parse().unwrap(),
         };
         let id = BuildId::derive(&cache.name, Architecture::X86_64, "execution-1");
-        Build::new(id, &cache, Architecture::X86_64, "us-east-1".to_owned(), os, images)
+        Build::new(id, &cache, Architecture::X86_64, &home, os, images)
     }
 
     #[test]
@@ -178,17 +210,22 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_fingerprint_changes_with_digest_os_and_volume_only() {
+    fn the_fingerprint_changes_with_what_is_published_only() {
         let build = sample();
         let fingerprint = |change: fn(&mut Build)| {
             let mut other = sample();
             change(&mut other);
-            Build::fingerprint_of(&other.images, &other.os, &other.builder)
+            other.compute_fingerprint()
         };
-        let changes: [fn(&mut Build); 3] = [
+        let changes: [fn(&mut Build); 5] = [
             |b| b.images[0].digest = Some(format!("sha256:{}", "b".repeat(64)).parse().unwrap()),
             |b| b.os.image_id = "ami-0abd".parse().unwrap(),
             |b| b.builder.volume_gib += 1,
+            |b| b.regions[0].fsr_zones.push("us-east-1a".parse().unwrap()),
+            |b| {
+                let consumer = serde_json::json!({"account": "210987654321"});
+                b.consumers.push(serde_json::from_value(consumer).unwrap());
+            },
         ];
         for change in changes {
             assert_ne!(fingerprint(change), build.fingerprint);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::names::{checked_string, quoted};
+use super::place::{AccountId, Consumer, RegionName, RegionSettings, Retain};
 use super::{Architecture, CacheName, ImageReference};
 
 /// A checked cache document with its name.
@@ -25,6 +26,15 @@ pub struct Cache {
     pub builder: BuilderSettings,
     /// How long each step may take.
     pub time_limits: TimeLimits,
+    /// Where replicas are; empty means the home region alone.
+    pub regions: Vec<RegionSettings>,
+    /// Who shares them.
+    pub consumers: Vec<Consumer>,
+    /// What pruning keeps although nobody names it.
+    pub retain: Retain,
+    /// Within how many minutes a copy is completed (time-based copies); `None`
+    /// for ordinary copies.
+    pub copy_minutes: Option<u32>,
 }
 
 /// The instance that pulls the images.
@@ -104,6 +114,9 @@ pub struct TimeLimits {
     pub pull_seconds: u32,
     /// From `CreateSnapshot` until the snapshot is completed.
     pub snapshot_seconds: u32,
+    /// From `CopySnapshot` until the replica is completed, shared, and restores
+    /// fast where asked.
+    pub replicate_seconds: u32,
 }
 
 impl Default for TimeLimits {
@@ -113,6 +126,7 @@ impl Default for TimeLimits {
             launch_seconds: 900,
             pull_seconds: 3600,
             snapshot_seconds: 2 * 3600,
+            replicate_seconds: 4 * 3600,
         }
     }
 }
@@ -196,6 +210,14 @@ struct Document {
     builder: BuilderSettings,
     #[serde(default)]
     time_limits: TimeLimits,
+    #[serde(default)]
+    regions: Vec<RegionSettings>,
+    #[serde(default)]
+    consumers: Vec<Consumer>,
+    #[serde(default)]
+    retain: Retain,
+    #[serde(default)]
+    copy_minutes: Option<u32>,
 }
 
 /// More images than any manifest could name: Plan refuses fewer already when
@@ -204,7 +226,12 @@ const MAX_IMAGES: usize = 100;
 
 /// All steps together must end, clean-up included, before the build state
 /// machine's own limit of 24 h: past that nothing cleans up.
-const MAX_SECONDS: u32 = 23 * 3600;
+const MAX_SECONDS: i64 = 23 * 3600;
+
+/// AWS has fewer regions than that.
+const MAX_REGIONS: usize = 40;
+/// More could not be named in a manifest.
+const MAX_CONSUMERS: usize = 100;
 
 impl Cache {
     /// Reads the document of the cache `name`.
@@ -227,16 +254,15 @@ impl Cache {
         check_list("images", &document.images, MAX_IMAGES)?;
         check_list("architectures", &document.architectures, 2)?;
         check_range("builder.volumeGib", document.builder.volume_gib.into(), 1, 16_384)?;
-        let limits = &document.time_limits;
-        check_range("timeLimits.claimSeconds", limits.claim_seconds, 1, 86_400)?;
-        check_range("timeLimits.launchSeconds", limits.launch_seconds, 1, 3_600)?;
-        check_range("timeLimits.pullSeconds", limits.pull_seconds, 1, 86_400)?;
-        check_range("timeLimits.snapshotSeconds", limits.snapshot_seconds, 1, 86_400)?;
-        let all = limits.claim_seconds
-            + limits.launch_seconds
-            + limits.pull_seconds
-            + limits.snapshot_seconds;
-        check_range("timeLimits (their sum)", all, 4, MAX_SECONDS)?;
+        check_limits(&document.time_limits)?;
+        check_regions(&document.regions)?;
+        let accounts: Vec<_> = document.consumers.iter().map(|c| &c.account).collect();
+        if !accounts.is_empty() {
+            check_list("consumers", &accounts, MAX_CONSUMERS)?;
+        }
+        check_range("retain.count", document.retain.count, 1, 1000)?;
+        check_range("retain.minimumAgeDays", document.retain.minimum_age_days, 0, 3650)?;
+        check_copy_minutes(document.copy_minutes, &document.time_limits)?;
         Ok(Self {
             name,
             images: document.images,
@@ -244,8 +270,97 @@ impl Cache {
             variant: document.variant,
             builder: document.builder,
             time_limits: document.time_limits,
+            regions: document.regions,
+            consumers: document.consumers,
+            retain: document.retain,
+            copy_minutes: document.copy_minutes,
         })
     }
+
+    /// Fits the document to where Frontload runs: fills in the home region when
+    /// none is named.
+    ///
+    /// # Errors
+    /// [`InvalidCache`] when regions are named without the home region, or the own
+    /// account stands among the consumers.
+    pub fn settle(mut self, account: &AccountId, home: &RegionName) -> Result<Self, InvalidCache> {
+        if self.regions.is_empty() {
+            let region = home.clone();
+            self.regions.push(RegionSettings { region, kms_key_id: None, fsr_zones: Vec::new() });
+        }
+        let Some(place) = self.regions.iter().position(|r| r.region == *home) else {
+            return Err(InvalidCache {
+                field: "regions".to_owned(),
+                problem: format!("{home}, where the snapshot is made, is missing: add it"),
+            });
+        };
+        self.regions[..=place].rotate_right(1);
+        if let Some(own) = self.consumers.iter().position(|c| c.account == *account) {
+            return Err(InvalidCache {
+                field: format!("consumers[{own}].account"),
+                problem: format!(
+                    "{account} is the own account, which has the snapshot anyway: remove it"
+                ),
+            });
+        }
+        Ok(self)
+    }
+}
+
+fn check_limits(limits: &TimeLimits) -> Result<(), InvalidCache> {
+    check_range("timeLimits.claimSeconds", limits.claim_seconds.into(), 1, 86_400)?;
+    check_range("timeLimits.launchSeconds", limits.launch_seconds.into(), 1, 3_600)?;
+    check_range("timeLimits.pullSeconds", limits.pull_seconds.into(), 1, 86_400)?;
+    check_range("timeLimits.snapshotSeconds", limits.snapshot_seconds.into(), 1, 86_400)?;
+    check_range("timeLimits.replicateSeconds", limits.replicate_seconds.into(), 1, 86_400)?;
+    let all = [
+        limits.claim_seconds,
+        limits.launch_seconds,
+        limits.pull_seconds,
+        limits.snapshot_seconds,
+        limits.replicate_seconds,
+    ];
+    check_range("timeLimits (their sum)", all.map(i64::from).iter().sum(), 5, MAX_SECONDS)
+}
+
+fn check_regions(regions: &[RegionSettings]) -> Result<(), InvalidCache> {
+    let names: Vec<_> = regions.iter().map(|region| &region.region).collect();
+    if !names.is_empty() {
+        check_list("regions", &names, MAX_REGIONS)?;
+    }
+    for (index, settings) in regions.iter().enumerate() {
+        let region = &settings.region;
+        if let Some(key) =
+            settings.kms_key_id.as_ref().filter(|key| key.region() != region.as_str())
+        {
+            return Err(InvalidCache {
+                field: format!("regions[{index}].kmsKeyId"),
+                problem: format!("the key is in {}: name one of {region}", key.region()),
+            });
+        }
+        if let Some(zone) = settings.fsr_zones.iter().position(|zone| !zone.is_in(region)) {
+            return Err(InvalidCache {
+                field: format!("regions[{index}].fsrZones[{zone}]"),
+                problem: format!("{} is no zone of {region}", settings.fsr_zones[zone]),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// EC2 takes 15 minutes to 48 hours in steps of 15 minutes (`CopySnapshot`,
+/// `CompletionDurationMinutes`); a copy that is given longer than the step that
+/// waits for it could not succeed.
+fn check_copy_minutes(minutes: Option<u32>, limits: &TimeLimits) -> Result<(), InvalidCache> {
+    let Some(minutes) = minutes else { return Ok(()) };
+    let problem = if minutes % 15 != 0 || !(15..=2880).contains(&minutes) {
+        format!("{minutes} is none: use 15 to 2880 in steps of 15")
+    } else if minutes * 60 > limits.replicate_seconds {
+        format!("{minutes} minutes are longer than timeLimits.replicateSeconds: raise that")
+    } else {
+        return Ok(());
+    };
+    Err(InvalidCache { field: "copyMinutes".to_owned(), problem })
 }
 
 fn check_list<T: Ord>(field: &str, list: &[T], most: usize) -> Result<(), InvalidCache> {
@@ -261,7 +376,7 @@ fn check_list<T: Ord>(field: &str, list: &[T], most: usize) -> Result<(), Invali
     Err(InvalidCache { field: field.to_owned(), problem })
 }
 
-fn check_range(field: &str, value: u32, least: u32, most: u32) -> Result<(), InvalidCache> {
+fn check_range(field: &str, value: i64, least: i64, most: i64) -> Result<(), InvalidCache> {
     if (least..=most).contains(&value) {
         return Ok(());
     }
@@ -341,11 +456,81 @@ mod tests {
         assert_eq!(error, "timeLimits.pullSeconds: 0 is out of range: use 1 to 86400");
         let long = json!({"pullSeconds": 80_000, "snapshotSeconds": 20_000});
         let error = refusal(|doc| doc["timeLimits"] = long);
-        assert!(error.starts_with("timeLimits (their sum): 115300 is out of range"), "{error}");
+        assert!(error.starts_with("timeLimits (their sum): 129700 is out of range"), "{error}");
         let error = refusal(|doc| doc["builder"] = json!({"instanceTypes": ["big; one"]}));
         assert!(error.starts_with("builder.instanceTypes[0]: "), "{error}");
         let error = refusal(|doc| doc["builder"] = json!({"subnetIds": ["vpc-1"]}));
         assert!(error.starts_with("builder.subnetIds[0]: "), "{error}");
+    }
+
+    #[test]
+    fn regions_and_consumers_that_cannot_be_right_are_refused() {
+        let key = "arn:aws:kms:us-east-1:123456789012:key/1";
+        for (field, value, start) in [
+            (
+                "regions",
+                json!([{"region": "nowhere"}]),
+                "regions[0].region: \"nowhere\" is not a region",
+            ),
+            (
+                "regions",
+                json!([{"region": "eu-west-1"}, {"region": "eu-west-1"}]),
+                "regions: an entry stands twice",
+            ),
+            (
+                "regions",
+                json!([{"region": "eu-west-1", "kmsKeyId": key}]),
+                "regions[0].kmsKeyId: the key is in us-east-1",
+            ),
+            (
+                "regions",
+                json!([{"region": "eu-west-1", "fsrZones": ["us-east-1a"]}]),
+                "regions[0].fsrZones[0]: us-east-1a is no zone",
+            ),
+            (
+                "consumers",
+                json!([{"account": "12345678901"}]),
+                "consumers[0].account: \"12345678901\" is not an account id",
+            ),
+            ("retain", json!({"count": 0}), "retain.count: 0 is out of range: use 1"),
+            (
+                "retain",
+                json!({"minimumAgeDays": -1}),
+                "retain.minimumAgeDays: -1 is out of range: use 0",
+            ),
+            ("copyMinutes", json!(20), "copyMinutes: 20 is none: use 15 to 2880"),
+            ("copyMinutes", json!(300), "copyMinutes: 300 minutes are longer"),
+        ] {
+            let error = refusal(|doc| doc[field] = value);
+            assert!(error.starts_with(start), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_home_region_comes_first_and_the_own_account_consumes_nothing() {
+        let settle = |change: fn(&mut Value)| {
+            let mut value = document();
+            change(&mut value);
+            let cache = parse(&value).unwrap();
+            cache.settle(&"123456789012".parse().unwrap(), &"us-east-1".parse().unwrap())
+        };
+        let regions = |cache: Cache| -> Vec<String> {
+            cache.regions.iter().map(|region| region.region.to_string()).collect()
+        };
+        assert_eq!(regions(settle(|_| ()).unwrap()), ["us-east-1"]);
+        let three = settle(|doc| {
+            doc["regions"] =
+                json!([{"region": "eu-west-1"}, {"region": "us-east-1"}, {"region": "eu-west-2"}]);
+        });
+        assert_eq!(regions(three.unwrap()), ["us-east-1", "eu-west-1", "eu-west-2"]);
+        let away = settle(|doc| doc["regions"] = json!([{"region": "eu-west-1"}]));
+        assert!(away.unwrap_err().to_string().starts_with("regions: us-east-1, where"));
+        let own = settle(|doc| doc["consumers"] = json!([{"account": "123456789012"}]));
+        assert!(
+            own.unwrap_err()
+                .to_string()
+                .starts_with("consumers[0].account: 123456789012 is the own")
+        );
     }
 
     #[test]

@@ -4,16 +4,26 @@
 use serde::{Deserialize, Serialize};
 
 use super::cache::Snapshotter;
-use super::{Architecture, Build, BuildId, CacheName, Digest, ImageReference, OsImage};
+use super::place::KeyArn;
+use super::{
+    Architecture, Build, BuildId, CacheName, Consumer, Digest, ImageReference, OsImage, RegionName,
+};
 use crate::aws::snapshots::SnapshotId;
 use crate::builder::report::{ContainerdVersion, PulledImages};
 
-/// What a snapshot holds and what it was made with.
+/// What a snapshot holds and what it was made with, as one region has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
     /// The snapshot that this manifest describes.
     pub snapshot_id: SnapshotId,
+    /// Its region.
+    pub region: RegionName,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+    /// Under which key, if it is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kms_key_id: Option<KeyArn>,
     /// The build that made it.
     pub build: BuildId,
     /// Its cache.
@@ -32,8 +42,14 @@ pub struct Manifest {
     pub volume_gib: u16,
     /// Bytes used on the volume.
     pub used_bytes: u64,
-    /// [`Build::fingerprint`]: equal means there is nothing to build.
+    /// [`Build::compute_fingerprint`]: equal means there is nothing to build.
     pub fingerprint: String,
+    /// The whole publication: one snapshot a region, home first.
+    pub replicas: Vec<ReplicaName>,
+    /// The accounts that it is published to besides the own one.
+    pub consumers: Vec<Consumer>,
+    /// How long a node's volume takes until all of it is there.
+    pub initialization: Initialization,
 }
 
 /// An image that the snapshot holds, under its tag and its digest.
@@ -46,12 +62,93 @@ pub struct CachedImage {
     pub digest: Digest,
 }
 
-impl Manifest {
-    /// The manifest of a finished build.
+/// A snapshot as one of a publication's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicaName {
+    /// Its region.
+    pub region: RegionName,
+    /// Its id there.
+    pub snapshot_id: SnapshotId,
+}
+
+/// A region's snapshot, completed and shared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Replica {
+    /// Its region.
+    pub region: RegionName,
+    /// Its id there.
+    pub snapshot_id: SnapshotId,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+    /// Under which key, if it is.
+    #[serde(default)]
+    pub kms_key_id: Option<KeyArn>,
+}
+
+/// Advice on a node's first minutes: a volume made from a snapshot loads its
+/// blocks lazily (EBS user guide, "Initialize Amazon EBS volumes").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Initialization {
+    /// Seconds with `volumeInitializationRate` 100 (MiB/s).
+    #[serde(rename = "seconds100MiBs")]
+    pub seconds_at_100: u64,
+    /// Seconds with `volumeInitializationRate` 300, the fastest.
+    #[serde(rename = "seconds300MiBs")]
+    pub seconds_at_300: u64,
+    /// Dollars a month of fast snapshot restore in the region's asked zones.
+    pub fsr_dollars_per_month: u64,
+}
+
+/// Dollars for one snapshot in one zone and month: $0.75 an hour (EBS pricing,
+/// us-east-1), 730 hours.
+const FSR_DOLLARS_PER_ZONE: f64 = 0.75 * 730.0;
+
+impl Initialization {
+    /// The advice for a snapshot with `used_bytes` and fast restore in `zones` zones.
     #[must_use]
-    pub fn new(build: &Build, pulled: &PulledImages, snapshot_id: SnapshotId) -> Self {
+    pub fn of(used_bytes: u64, zones: usize) -> Self {
+        let mib = used_bytes.div_ceil(1 << 20);
+        let zones = u32::try_from(zones).unwrap_or(u32::MAX);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a price")]
+        let dollars = (FSR_DOLLARS_PER_ZONE * f64::from(zones)).ceil() as u64;
         Self {
-            snapshot_id,
+            seconds_at_100: mib.div_ceil(100),
+            seconds_at_300: mib.div_ceil(300),
+            fsr_dollars_per_month: dollars,
+        }
+    }
+}
+
+impl Manifest {
+    /// The manifests of a finished build, one for each of `replicas`.
+    #[must_use]
+    pub fn of_replicas(build: &Build, pulled: &PulledImages, replicas: &[Replica]) -> Vec<Self> {
+        let names: Vec<ReplicaName> = replicas
+            .iter()
+            .map(|replica| ReplicaName {
+                region: replica.region.clone(),
+                snapshot_id: replica.snapshot_id.clone(),
+            })
+            .collect();
+        replicas.iter().map(|replica| Self::of_replica(build, pulled, replica, &names)).collect()
+    }
+
+    fn of_replica(
+        build: &Build,
+        pulled: &PulledImages,
+        replica: &Replica,
+        replicas: &[ReplicaName],
+    ) -> Self {
+        let settings = build.regions.iter().find(|settings| settings.region == replica.region);
+        let zones = settings.map_or(0, |settings| settings.fsr_zones.len());
+        Self {
+            snapshot_id: replica.snapshot_id.clone(),
+            region: replica.region.clone(),
+            encrypted: replica.encrypted,
+            kms_key_id: replica.kms_key_id.clone(),
             build: build.id.clone(),
             cache: build.cache.clone(),
             architecture: build.architecture,
@@ -62,6 +159,28 @@ impl Manifest {
             volume_gib: build.builder.volume_gib,
             used_bytes: pulled.used_bytes,
             fingerprint: build.fingerprint.clone(),
+            replicas: replicas.to_vec(),
+            consumers: build.consumers.clone(),
+            initialization: Initialization::of(pulled.used_bytes, zones),
         }
+    }
+
+    /// The manifest as it is stored.
+    #[must_use]
+    pub fn text(&self) -> String {
+        // A struct of strings and numbers cannot fail to serialize.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advice_follows_from_size_and_zones() {
+        let advice = Initialization::of(15 << 30, 3);
+        assert_eq!((advice.seconds_at_100, advice.seconds_at_300), (154, 52));
+        assert_eq!(advice.fsr_dollars_per_month, 1643);
     }
 }

@@ -7,10 +7,12 @@ pub mod cache;
 pub mod image;
 pub mod manifest;
 pub mod names;
+pub mod place;
 
 pub use architecture::Architecture;
-pub use build::{Build, OsImage, PlannedImage};
+pub use build::{Build, Home, OsImage, PlannedImage};
 pub use cache::{BuilderSettings, Cache, TimeLimits};
 pub use image::{Digest, EcrRegistry, ImageReference};
 pub use manifest::{CachedImage, Manifest};
 pub use names::{BuildId, CacheName, ParameterNames, ParameterPrefix};
+pub use place::{AccountId, Consumer, RegionName, RegionSettings, Retain};

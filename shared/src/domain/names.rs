@@ -24,6 +24,15 @@ macro_rules! checked_string {
             }
         }
 
+        #[allow(dead_code, reason = "not every name has a value of its own in the code")]
+        impl $name {
+            /// A value written in the code, which a test has seen to be right.
+            pub(crate) fn literal(text: &'static str) -> Self {
+                debug_assert!(text.parse::<Self>().is_ok());
+                Self(text.to_owned())
+            }
+        }
+
         impl TryFrom<String> for $name {
             type Error = String;
 

@@ -1,0 +1,148 @@
+//! `replicate`: ensures that a region has the snapshot, completed, shared with
+//! every consumer, and restoring fast where asked. In the home region that is
+//! the snapshot itself. Undone by `clean_up`, which finds replicas by their tags.
+
+use frontload_shared::aws::clients::Clients;
+use frontload_shared::aws::replicas::{
+    Copy, enable_fast_restore, fast_restores, share, shared_with, start_copy,
+};
+use frontload_shared::aws::snapshots::{
+    Snapshot, SnapshotId, State, find_snapshot, find_snapshots,
+};
+use frontload_shared::aws::tags::Owner;
+use frontload_shared::domain::manifest::Replica;
+use frontload_shared::domain::{Build, RegionSettings};
+use frontload_shared::step::{Report, Waited};
+use frontload_shared::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::settings::Settings;
+
+/// Payload of the function.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Input {
+    build: Build,
+    /// The home region's.
+    snapshot_id: SnapshotId,
+    region: RegionSettings,
+    waited_seconds: Waited,
+}
+
+/// Facts for later steps.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Replicated {
+    replica: Replica,
+}
+
+/// Moves one region's replica one step on.
+pub async fn handle(
+    clients: &Clients,
+    settings: &Settings,
+    input: Input,
+) -> Result<Report<Replicated>> {
+    let build = &input.build;
+    let ec2 = clients.own_ec2(&input.region.region);
+    match ensure_replica(&ec2, settings, &input).await? {
+        Report::Waiting { progress, .. }
+            if input.waited_seconds.is_past(build.time_limits.replicate_seconds) =>
+        {
+            Err(Error::ReplicateTimedOut {
+                build: build.id.clone(),
+                region: input.region.region.to_string(),
+                seconds: input.waited_seconds.0,
+                progress,
+            })
+        }
+        report => Ok(report),
+    }
+}
+
+async fn ensure_replica(
+    ec2: &aws_sdk_ec2::Client,
+    settings: &Settings,
+    input: &Input,
+) -> Result<Report<Replicated>> {
+    let (build, region) = (&input.build, &input.region);
+    let wait = |progress: String| Ok(Report::wait(input.waited_seconds.next_wait(), progress));
+    let Some(snapshot) = find_replica(ec2, settings, input).await? else {
+        return match start_copy(ec2, &settings.stack, build, &input.snapshot_id, region).await? {
+            Copy::Started(id) => wait(format!("copy {id} is started in {}", region.region)),
+            Copy::WaitsItsTurn => {
+                wait(format!("{} has as many copies under way as it takes", region.region))
+            }
+        };
+    };
+    match &snapshot.state {
+        State::Pending(at) => wait(format!("{} in {} is at {at}", snapshot.id, region.region)),
+        State::Error(reason) => Err(Error::ReplicaFailed {
+            build: build.id.clone(),
+            snapshot: snapshot.id.to_string(),
+            region: region.region.to_string(),
+            reason: reason.clone(),
+        }),
+        State::Completed => {
+            ensure_shared(ec2, build, &snapshot.id).await?;
+            if let Some(progress) = ensure_fast_restore(ec2, region, &snapshot.id).await? {
+                return wait(progress);
+            }
+            Ok(Report::Ready(Replicated { replica: describe(region, snapshot) }))
+        }
+    }
+}
+
+fn describe(region: &RegionSettings, snapshot: Snapshot) -> Replica {
+    Replica {
+        region: region.region.clone(),
+        snapshot_id: snapshot.id,
+        encrypted: snapshot.encrypted,
+        kms_key_id: snapshot.kms_key_id,
+    }
+}
+
+/// The region's snapshot of the build: the oldest, should a lost answer have left
+/// two.
+async fn find_replica(
+    ec2: &aws_sdk_ec2::Client,
+    settings: &Settings,
+    input: &Input,
+) -> Result<Option<Snapshot>> {
+    if input.region.region == input.build.region {
+        return find_snapshot(ec2, &input.snapshot_id).await;
+    }
+    let owner = Owner { stack: &settings.stack, build: &input.build.id };
+    Ok(find_snapshots(ec2, owner).await?.into_iter().next())
+}
+
+async fn ensure_shared(ec2: &aws_sdk_ec2::Client, build: &Build, id: &SnapshotId) -> Result<()> {
+    if build.consumers.is_empty() {
+        return Ok(());
+    }
+    let known = shared_with(ec2, id).await?;
+    let accounts = build.consumers.iter().map(|consumer| &consumer.account);
+    let missing: Vec<_> = accounts.filter(|a| !known.iter().any(|k| k == a.as_str())).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    share(ec2, id, &missing).await
+}
+
+/// `Some` while a zone is not yet fast.
+async fn ensure_fast_restore(
+    ec2: &aws_sdk_ec2::Client,
+    region: &RegionSettings,
+    id: &SnapshotId,
+) -> Result<Option<String>> {
+    if region.fsr_zones.is_empty() {
+        return Ok(None);
+    }
+    let known = fast_restores(ec2, Some(id)).await?;
+    let is_known = |zone: &str| known.iter().any(|restore| restore.zone == zone);
+    let missing: Vec<_> = region.fsr_zones.iter().filter(|z| !is_known(z.as_str())).collect();
+    if !missing.is_empty() {
+        enable_fast_restore(ec2, id, &missing).await?;
+    }
+    let fast = known.iter().filter(|restore| restore.enabled).count();
+    let asked = region.fsr_zones.len();
+    Ok((fast < asked).then(|| format!("{id} restores fast in {fast} of {asked} zones")))
+}

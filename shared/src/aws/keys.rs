@@ -1,0 +1,204 @@
+//! Encryption keys: what EBS would encrypt with, and who may use a key.
+
+use aws_sdk_kms::types::KeyManagerType;
+use serde_json::Value;
+
+use super::call_error;
+use crate::domain::AccountId;
+use crate::error::{Error, Result};
+
+/// A key as KMS describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Its ARN.
+    pub arn: String,
+    /// Whether it can be used now.
+    pub enabled: bool,
+    /// Whether its policy is ours to write; that of `aws/ebs` is not, so that
+    /// nothing encrypted under it can be shared.
+    pub customer_managed: bool,
+}
+
+/// A key by id, ARN or alias, or `None` when there is none.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn describe(kms: &aws_sdk_kms::Client, key: &str) -> Result<Option<Key>> {
+    match kms.describe_key().key_id(key).send().await {
+        Ok(output) => Ok(output.key_metadata().map(|found| Key {
+            arn: found.arn().unwrap_or_default().to_owned(),
+            enabled: found.enabled(),
+            customer_managed: found.key_manager() == Some(&KeyManagerType::Customer),
+        })),
+        Err(error)
+            if error.as_service_error().is_some_and(
+                aws_sdk_kms::operation::describe_key::DescribeKeyError::is_not_found_exception,
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => {
+            let region = kms.config().region();
+            Err(call_error("kms:DescribeKey", format!("key {key}"), region, &error))
+        }
+    }
+}
+
+/// The key that EBS uses for new volumes and copies when none is named; `None`
+/// when the account leaves them unencrypted.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn default_key(ec2: &aws_sdk_ec2::Client) -> Result<Option<String>> {
+    let region = ec2.config().region();
+    let by_default = ec2.get_ebs_encryption_by_default().send().await.map_err(|error| {
+        call_error("ec2:GetEbsEncryptionByDefault", "the account", region, &error)
+    })?;
+    if by_default.ebs_encryption_by_default() != Some(true) {
+        return Ok(None);
+    }
+    let key =
+        ec2.get_ebs_default_kms_key_id().send().await.map_err(|error| {
+            call_error("ec2:GetEbsDefaultKmsKeyId", "the account", region, &error)
+        })?;
+    Ok(Some(key.kms_key_id().unwrap_or("alias/aws/ebs").to_owned()))
+}
+
+/// What a consumer needs of a key to make volumes of a shared snapshot (EBS user
+/// guide, "Share an Amazon EBS snapshot").
+const NEEDED: [&str; 5] = [
+    "kms:DescribeKey",
+    "kms:CreateGrant",
+    "kms:Decrypt",
+    "kms:ReEncryptFrom",
+    "kms:GenerateDataKeyWithoutPlaintext",
+];
+
+/// Whether a consumer may use a key, as far as its policy and grants tell.
+///
+/// # Errors
+/// Those of [`call_error`]; a denied read is no error but [`Usable::Unknown`].
+pub async fn usable_by(
+    kms: &aws_sdk_kms::Client,
+    key: &str,
+    account: &AccountId,
+) -> Result<Usable> {
+    let region = kms.config().region();
+    let policy = match kms.get_key_policy().key_id(key).policy_name("default").send().await {
+        Ok(output) => output.policy().unwrap_or_default().to_owned(),
+        Err(error) => {
+            let error = call_error("kms:GetKeyPolicy", format!("key {key}"), region, &error);
+            return if matches!(error, Error::AwsDenied(_)) {
+                Ok(Usable::Unknown)
+            } else {
+                Err(error)
+            };
+        }
+    };
+    if policy_allows(&policy, account) {
+        return Ok(Usable::Yes);
+    }
+    let mut pages = kms.list_grants().key_id(key).into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => {
+                let error = call_error("kms:ListGrants", format!("key {key}"), region, &error);
+                let denied = matches!(error, Error::AwsDenied(_));
+                return if denied { Ok(Usable::Unknown) } else { Err(error) };
+            }
+        };
+        let theirs = |grantee: &str| grantee.contains(&format!(":{account}:"));
+        if page.grants().iter().any(|grant| grant.grantee_principal().is_some_and(theirs)) {
+            return Ok(Usable::Yes);
+        }
+    }
+    Ok(Usable::No)
+}
+
+/// Whether a key can be used by somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usable {
+    /// The policy or a grant says so.
+    Yes,
+    /// Neither does.
+    No,
+    /// We may not read them.
+    Unknown,
+}
+
+/// Whether the statements of a key policy together allow an account, or
+/// principals of it, all that it needs. Conditions are taken for fulfilled:
+/// preflight looks for what is plainly missing, KMS decides.
+fn policy_allows(policy: &str, account: &AccountId) -> bool {
+    let Ok(policy) = serde_json::from_str::<Value>(policy) else { return false };
+    let statements: Vec<&Value> = each(&policy["Statement"])
+        .filter(|statement| statement["Effect"] == "Allow" && names_account(statement, account))
+        .collect();
+    NEEDED.iter().all(|needed| {
+        statements.iter().any(|statement| {
+            each(&statement["Action"]).filter_map(Value::as_str).any(|a| covers(a, needed))
+        })
+    })
+}
+
+/// A policy's value, which may stand alone or in a list.
+fn each(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice).iter()
+}
+
+fn names_account(statement: &Value, account: &AccountId) -> bool {
+    let principal = &statement["Principal"];
+    let names = |text: &str| {
+        text == "*" || text == account.as_str() || text.contains(&format!(":{account}:"))
+    };
+    principal.as_str().is_some_and(names)
+        || each(&principal["AWS"]).filter_map(Value::as_str).any(names)
+}
+
+/// Whether an action pattern covers an action; policies use `*` at the end only,
+/// others are taken literally.
+fn covers(pattern: &str, action: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => action.starts_with(start),
+        None => pattern == action,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn allows(principal: &Value, actions: &Value) -> bool {
+        let statement =
+            json!({"Effect": "Allow", "Principal": principal, "Action": actions, "Resource": "*"});
+        let policy = json!({"Version": "2012-10-17", "Statement": [statement]});
+        policy_allows(&policy.to_string(), &"210987654321".parse().unwrap())
+    }
+
+    #[test]
+    fn a_policy_that_names_the_account_and_every_action_allows() {
+        let root = json!({"AWS": "arn:aws:iam::210987654321:root"});
+        let documented = json!([
+            "kms:DescribeKey",
+            "kms:CreateGrant",
+            "kms:Decrypt",
+            "kms:ReEncrypt*",
+            "kms:GenerateDataKey*"
+        ]);
+        assert!(allows(&root, &documented));
+        assert!(allows(&root, &json!("kms:*")));
+        assert!(allows(&json!({"AWS": ["123456789012", "210987654321"]}), &documented));
+        assert!(allows(&json!("*"), &documented));
+    }
+
+    #[test]
+    fn another_account_or_a_missing_action_does_not() {
+        let root = json!({"AWS": "arn:aws:iam::210987654321:root"});
+        assert!(!allows(&json!({"AWS": "arn:aws:iam::123456789012:root"}), &json!("kms:*")));
+        assert!(!allows(&root, &json!(["kms:DescribeKey", "kms:Decrypt"])));
+        assert!(!policy_allows("{", &"210987654321".parse().unwrap()));
+    }
+}

@@ -1,0 +1,218 @@
+//! Replicas: copies of a snapshot in other regions, sharing, and fast restore.
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::error::ProvideErrorMetadata;
+use aws_sdk_ec2::types::{
+    CreateVolumePermission, CreateVolumePermissionModifications, FastSnapshotRestoreStateCode,
+    Filter, OperationType, ResourceType, SnapshotAttributeName, Tag,
+};
+
+use super::snapshots::SnapshotId;
+use super::tags;
+use super::{call_error, incomplete_answer};
+use crate::domain::place::ZoneName;
+use crate::domain::{AccountId, Build, RegionSettings};
+use crate::error::Result;
+
+/// What starting a copy came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Copy {
+    /// It is under way.
+    Started(SnapshotId),
+    /// The region has as many copies under way as it takes; another call, later.
+    WaitsItsTurn,
+}
+
+/// EC2's words for too many copies at once (20 per destination region, EC2
+/// `CopySnapshot`).
+const LIMITED: [&str; 3] =
+    ["ResourceLimitExceeded", "ConcurrentSnapshotLimitExceeded", "RequestLimitExceeded"];
+
+/// Starts the copy of the home region's `source` into `settings.region`, whose
+/// client `ec2` must be. Copies inherit no tags: they are given with the call.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn start_copy(
+    ec2: &Client,
+    stack: &str,
+    build: &Build,
+    source: &SnapshotId,
+    settings: &RegionSettings,
+) -> Result<Copy> {
+    let operation = "ec2:CopySnapshot";
+    let resource = || format!("snapshot {source} of build {}", build.id);
+    let region = ec2.config().region();
+    let lineage = Tag::builder().key(tags::SOURCE).value(source.as_str()).build();
+    let own = tags::specification(stack, build, ResourceType::Snapshot);
+    let mut all = own.tags().to_vec();
+    all.push(lineage);
+    let specification = aws_sdk_ec2::types::TagSpecification::builder()
+        .resource_type(ResourceType::Snapshot)
+        .set_tags(Some(all))
+        .build();
+    let answer = ec2
+        .copy_snapshot()
+        .source_region(build.region.as_str())
+        .source_snapshot_id(source.as_str())
+        .description(format!(
+            "Frontload: images of cache {} for {}",
+            build.cache, build.architecture
+        ))
+        .set_encrypted(settings.kms_key_id.is_some().then_some(true))
+        .set_kms_key_id(settings.kms_key_id.as_ref().map(ToString::to_string))
+        .set_completion_duration_minutes(build.copy_minutes.and_then(|m| i32::try_from(m).ok()))
+        .tag_specifications(specification)
+        .send()
+        .await;
+    match answer {
+        Ok(output) => output
+            .snapshot_id()
+            .unwrap_or_default()
+            .parse()
+            .map(Copy::Started)
+            .map_err(|reason: String| incomplete_answer(operation, resource(), region, reason)),
+        Err(error) if error.code().is_some_and(|code| LIMITED.contains(&code)) => {
+            Ok(Copy::WaitsItsTurn)
+        }
+        Err(error) => Err(call_error(operation, resource(), region, &error)),
+    }
+}
+
+/// The accounts that may create volumes from a snapshot.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn shared_with(ec2: &Client, id: &SnapshotId) -> Result<Vec<String>> {
+    let output = ec2
+        .describe_snapshot_attribute()
+        .snapshot_id(id.as_str())
+        .attribute(SnapshotAttributeName::CreateVolumePermission)
+        .send()
+        .await
+        .map_err(|error| {
+            let region = ec2.config().region();
+            call_error("ec2:DescribeSnapshotAttribute", format!("snapshot {id}"), region, &error)
+        })?;
+    let permissions = output.create_volume_permissions().iter();
+    Ok(permissions.filter_map(|p| p.user_id()).map(ToOwned::to_owned).collect())
+}
+
+/// Shares a snapshot with accounts; never with everybody.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn share(ec2: &Client, id: &SnapshotId, accounts: &[&AccountId]) -> Result<()> {
+    let permission =
+        |account: &&AccountId| CreateVolumePermission::builder().user_id(account.as_str()).build();
+    let change = CreateVolumePermissionModifications::builder()
+        .set_add(Some(accounts.iter().map(permission).collect()))
+        .build();
+    ec2.modify_snapshot_attribute()
+        .snapshot_id(id.as_str())
+        .attribute(SnapshotAttributeName::CreateVolumePermission)
+        .operation_type(OperationType::Add)
+        .create_volume_permission(change)
+        .send()
+        .await
+        .map(drop)
+        .map_err(|error| {
+            let region = ec2.config().region();
+            call_error("ec2:ModifySnapshotAttribute", format!("snapshot {id}"), region, &error)
+        })
+}
+
+/// Fast snapshot restore of one snapshot in one zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FastRestore {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// The zone.
+    pub zone: String,
+    /// Whether volumes made now need no initialization.
+    pub enabled: bool,
+}
+
+/// Where our snapshots restore fast, or are getting there. `of` limits it to one.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn fast_restores(ec2: &Client, of: Option<&SnapshotId>) -> Result<Vec<FastRestore>> {
+    let operation = "ec2:DescribeFastSnapshotRestores";
+    let region = ec2.config().region();
+    let filter =
+        |id: &SnapshotId| Filter::builder().name("snapshot-id").values(id.as_str()).build();
+    let mut pages = ec2
+        .describe_fast_snapshot_restores()
+        .set_filters(of.map(|id| vec![filter(id)]))
+        .into_paginator()
+        .send();
+    let mut found = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| call_error(operation, "snapshots", region, &error))?;
+        for restore in page.fast_snapshot_restores() {
+            let state = restore.state();
+            if state == Some(&FastSnapshotRestoreStateCode::Disabled)
+                || state == Some(&FastSnapshotRestoreStateCode::Disabling)
+            {
+                continue;
+            }
+            // Snapshots of other owners may carry ids of other forms.
+            let Ok(snapshot) = restore.snapshot_id().unwrap_or_default().parse() else { continue };
+            found.push(FastRestore {
+                snapshot,
+                zone: restore.availability_zone().unwrap_or_default().to_owned(),
+                enabled: state == Some(&FastSnapshotRestoreStateCode::Enabled),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Switches fast restore on in zones.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn enable_fast_restore(ec2: &Client, id: &SnapshotId, zones: &[&ZoneName]) -> Result<()> {
+    let operation = "ec2:EnableFastSnapshotRestores";
+    let region = ec2.config().region();
+    let output = ec2
+        .enable_fast_snapshot_restores()
+        .source_snapshot_ids(id.as_str())
+        .set_availability_zones(Some(zones.iter().map(ToString::to_string).collect()))
+        .send()
+        .await
+        .map_err(|error| call_error(operation, format!("snapshot {id}"), region, &error))?;
+    // The call succeeds even when it did nothing.
+    let failed = output.unsuccessful().iter().flat_map(
+        aws_sdk_ec2::types::EnableFastSnapshotRestoreErrorItem::fast_snapshot_restore_state_errors,
+    );
+    let reasons: Vec<String> = failed
+        .filter_map(|error| error.error())
+        .map(|error| error.message().unwrap_or("no reason given").to_owned())
+        .collect();
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    Err(incomplete_answer(operation, format!("snapshot {id}"), region, reasons.join("; ")))
+}
+
+/// Switches fast restore off, since it is paid by the hour.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn disable_fast_restore(ec2: &Client, restores: &[FastRestore]) -> Result<()> {
+    for restore in restores {
+        ec2.disable_fast_snapshot_restores()
+            .source_snapshot_ids(restore.snapshot.as_str())
+            .availability_zones(&restore.zone)
+            .send()
+            .await
+            .map_err(|error| {
+                let resource = format!("snapshot {}", restore.snapshot);
+                let region = ec2.config().region();
+                call_error("ec2:DisableFastSnapshotRestores", resource, region, &error)
+            })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! Lineages: a snapshot and its copies in other regions, which stay or go
+//! together.
+
+use std::collections::BTreeMap;
+
+use super::world::FoundSnapshot;
+
+/// For each id its lineage, called by the smallest id in it.
+pub(super) struct Lineages<'a>(BTreeMap<&'a str, &'a str>);
+
+impl<'a> Lineages<'a> {
+    /// Puts `snapshots` and the sources that they name into lineages. A source
+    /// that is not among them still joins its replicas. Sources that name each
+    /// other in a chain or a circle make one lineage.
+    pub(super) fn new(snapshots: &[&'a FoundSnapshot]) -> Self {
+        let links: Vec<[&str; 2]> = snapshots
+            .iter()
+            .map(|snapshot| {
+                let id = snapshot.id.as_str();
+                [id, snapshot.tags.source.as_deref().unwrap_or(id)]
+            })
+            .collect();
+        let mut of: BTreeMap<&str, &str> =
+            links.as_flattened().iter().map(|id| (*id, *id)).collect();
+        loop {
+            let mut changed = false;
+            for link in &links {
+                let smallest = link.map(|id| of[id]).into_iter().min().unwrap_or_default();
+                for id in link {
+                    changed |= of.insert(id, smallest) != Some(smallest);
+                }
+            }
+            if !changed {
+                return Self(of);
+            }
+        }
+    }
+
+    /// The lineage of an id, if it is in one.
+    pub(super) fn of(&self, id: &str) -> Option<&'a str> {
+        self.0.get(id).copied()
+    }
+}

@@ -1,0 +1,222 @@
+//! A stand-in for AWS at the level of HTTP, for tests: Parameter Store in many
+//! accounts and regions, and the security token service that leads to them. The
+//! SDK's real clients talk to it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::return_self_not_must_use,
+    missing_docs,
+    reason = "only tests use it"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use aws_config::retry::RetryConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_http_client::test_util::infallible_client_fn;
+use aws_smithy_types::body::SdkBody;
+use serde_json::{Value, json};
+
+use crate::aws::clients::Clients;
+
+/// Account of [`FakeCloud::clients`].
+pub const OWN: &str = "123456789012";
+
+/// Every parameter's versions and labels, by account and region.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    versions: BTreeMap<Name, Vec<String>>,
+    labels: BTreeMap<(Name, String), i64>,
+    /// Changing calls so far.
+    pub changes: usize,
+    /// The number of the changing call that is refused.
+    pub fail_change: Option<usize>,
+    /// Whether the refused call has its effect all the same.
+    pub fail_after: bool,
+    /// What EC2 answers, by region and action: the inside of its XML. An action
+    /// without answer here succeeds with nothing.
+    pub ec2: BTreeMap<(String, String), String>,
+    /// EC2's calls: region, action, and the id that it is about, if it is about one.
+    pub ec2_calls: Vec<String>,
+}
+
+/// Account, region, parameter.
+type Name = (String, String, String);
+
+/// The stand-in; clones share one world.
+#[derive(Clone, Debug, Default)]
+pub struct FakeCloud(Arc<Mutex<World>>);
+
+impl FakeCloud {
+    /// The world, to look at or to plant a fault in.
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+
+    /// Another cloud that starts as this one is.
+    pub fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.world().clone())))
+    }
+
+    /// Clients of our own account whose every call ends here.
+    pub fn clients(&self) -> Clients {
+        let cloud = self.clone();
+        let http = infallible_client_fn(move |request| {
+            let body = String::from_utf8(request.body().bytes().unwrap_or_default().to_vec());
+            let header = |name: &str| {
+                request
+                    .headers()
+                    .get(name)
+                    .and_then(|value| value.to_str().ok())
+                    .unwrap_or_default()
+            };
+            let (account, region) = read_scope(header("authorization"));
+            let operation = header("x-amz-target").rsplit('.').next().unwrap_or_default();
+            let (status, answer) = if operation.is_empty() {
+                (200, cloud.world().answer_query(&region, &body.unwrap()))
+            } else {
+                let input = serde_json::from_str(&body.unwrap()).unwrap();
+                cloud.world().answer(operation, (account, region), &input)
+            };
+            http::Response::builder().status(status).body(SdkBody::from(answer)).unwrap()
+        });
+        let own = Credentials::new(OWN, "secret", None, None, "test");
+        let sdk = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(SharedCredentialsProvider::new(own))
+            .retry_config(RetryConfig::disabled())
+            .http_client(http)
+            .build();
+        Clients::new(sdk, Some("external".to_owned()))
+    }
+}
+
+/// Account (the access key is the account) and region of a request's signature.
+fn read_scope(authorization: &str) -> (String, String) {
+    let scope = authorization.split("Credential=").nth(1).unwrap_or_default();
+    let mut parts = scope.split('/');
+    let account = parts.next().unwrap_or_default().to_owned();
+    (account, parts.nth(1).unwrap_or_default().to_owned())
+}
+
+/// Credentials whose access key is the account of the role.
+fn assume_role(body: &str) -> String {
+    let account = body.split("iam%3A%3A").nth(1).unwrap_or_default();
+    let account: String = account.chars().take(12).collect();
+    format!(
+        "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>{account}</AccessKeyId>\
+         <SecretAccessKey>secret</SecretAccessKey><SessionToken>token</SessionToken>\
+         <Expiration>2999-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult>\
+         </AssumeRoleResponse>"
+    )
+}
+
+fn refusal(code: &str) -> (u16, String) {
+    (400, json!({"__type": code, "message": "planted"}).to_string())
+}
+
+impl World {
+    /// The services that speak the query protocol: STS and EC2.
+    fn answer_query(&mut self, region: &str, body: &str) -> String {
+        let fields: BTreeMap<&str, &str> =
+            body.split('&').filter_map(|field| field.split_once('=')).collect();
+        let action = fields.get("Action").copied().unwrap_or_default();
+        if action == "AssumeRole" {
+            return assume_role(body);
+        }
+        let id =
+            ["SnapshotId", "InstanceId.1", "VolumeId"].iter().find_map(|name| fields.get(name));
+        let call = format!("{region} {action} {}", id.copied().unwrap_or_default());
+        self.ec2_calls.push(call.trim_end().to_owned());
+        let inside = self.ec2.get(&(region.to_owned(), action.to_owned()));
+        let inside = inside.map(String::as_str).unwrap_or_default();
+        format!("<{action}Response>{inside}</{action}Response>")
+    }
+
+    /// The value and version of `name` or `name:label`.
+    pub fn read(&self, account: &str, region: &str, name: &str) -> Option<(String, i64)> {
+        let (plain, label) = match name.split_once(':') {
+            Some((plain, label)) => (plain, Some(label)),
+            None => (name, None),
+        };
+        let key = (account.to_owned(), region.to_owned(), plain.to_owned());
+        let versions = self.versions.get(&key)?;
+        let version = match label {
+            Some(label) => *self.labels.get(&(key, label.to_owned()))?,
+            None => i64::try_from(versions.len()).unwrap(),
+        };
+        Some((versions.get(usize::try_from(version).unwrap() - 1)?.clone(), version))
+    }
+
+    /// Newest values by place and last part of the name.
+    pub fn newest(&self) -> BTreeMap<String, String> {
+        let shown = |((account, region, name), versions): (&Name, &Vec<String>)| {
+            let name = name.rsplit('/').next().unwrap();
+            (format!("{account} {region} {name}"), versions.last().unwrap().clone())
+        };
+        self.versions.iter().map(shown).collect()
+    }
+
+    /// The values that carry a label, likewise.
+    pub fn labelled(&self, label: &str) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        for (((account, region, name), of), version) in &self.labels {
+            let key = (account.clone(), region.clone(), name.clone());
+            let index = usize::try_from(*version).unwrap() - 1;
+            if let Some(value) = self.versions.get(&key).and_then(|v| v.get(index))
+                && of == label
+            {
+                let name = name.rsplit('/').next().unwrap();
+                found.insert(format!("{account} {region} {name}"), value.clone());
+            }
+        }
+        found
+    }
+
+    fn answer(&mut self, operation: &str, place: (String, String), input: &Value) -> (u16, String) {
+        let name = input["Name"].as_str().unwrap_or_default().to_owned();
+        if operation == "GetParameter" {
+            return match self.read(&place.0, &place.1, &name) {
+                None => refusal("ParameterNotFound"),
+                Some((value, version)) => {
+                    let parameter = json!({"Name": name, "Value": value, "Version": version});
+                    (200, json!({"Parameter": parameter}).to_string())
+                }
+            };
+        }
+        self.changes += 1;
+        let refused = self.fail_change == Some(self.changes);
+        if refused && !self.fail_after {
+            return refusal("ParameterLimitExceeded");
+        }
+        let answer = self.change(operation, (place.0, place.1, name), input);
+        if refused { refusal("ParameterLimitExceeded") } else { (200, answer.to_string()) }
+    }
+
+    fn change(&mut self, operation: &str, key: Name, input: &Value) -> Value {
+        match operation {
+            "PutParameter" => {
+                let versions = self.versions.entry(key).or_default();
+                versions.push(input["Value"].as_str().unwrap().to_owned());
+                json!({"Version": versions.len()})
+            }
+            "DeleteParameter" => {
+                self.versions.remove(&key);
+                self.labels.retain(|(name, _), _| *name != key);
+                json!({})
+            }
+            "LabelParameterVersion" => {
+                let label = input["Labels"][0].as_str().unwrap().to_owned();
+                self.labels.insert((key, label), input["ParameterVersion"].as_i64().unwrap());
+                json!({"InvalidLabels": []})
+            }
+            other => json!({"unknown": other}),
+        }
+    }
+}
