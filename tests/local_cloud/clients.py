@@ -23,14 +23,22 @@ def _session() -> boto3.Session:
     return boto3.Session(botocore_session=botocore.session.Session(_NOTHING_INHERITED))
 
 
-def make_client(service: str, endpoint_url: str, account: str, attempts: int = 2) -> Any:
+def make_client(
+    service: str,
+    endpoint_url: str,
+    account: str,
+    attempts: int = 2,
+    region: str = REGION,
+    session_token: str | None = None,
+) -> Any:
     """A client of an emulator; the access key id is the account, as MiniStack reads it."""
     return _session().client(
         service,
         endpoint_url=endpoint_url,
-        region_name=REGION,
+        region_name=region,
         aws_access_key_id=account,
         aws_secret_access_key="local",
+        aws_session_token=session_token,
         config=Config(
             retries={"total_max_attempts": attempts},
             read_timeout=60,

@@ -19,7 +19,8 @@ from . import ACCOUNT, ECR_HOST, PUBLIC_HOST, REGION, certificates
 from .builder_host import CapacityError, Endpoints, make_builder_host
 from .clients import make_client
 from .control_client import Control
-from .deploy import deploy
+from .deploy import Target, deploy
+from .iam_roles import RoleFinder
 from .images import Layout, push_layout
 from .janitor import HOST_DIR, Janitor
 from .ministack import LAYER_SERVICES, MiniStack
@@ -147,7 +148,8 @@ class LocalCloud:
             authority.ca_file,
             self.client("events"),
         )
-        self.layer = Layer(self.host, ACCOUNT, REGION, port, token, source)
+        find_role = RoleFinder(self.url)
+        self.layer = Layer(self.host, ACCOUNT, REGION, port, token, source, find_role)
         self.layer.world.settings.update(self._settings)
         self.layer.start()
         self.control = Control(self.layer_url)
@@ -178,25 +180,28 @@ class LocalCloud:
         self.timings[what] = time.monotonic() - begun
         self._say(f"{what} ({self.timings[what]:.1f} s)")
 
-    def client(self, service: str) -> Any:
-        """A boto3 client for a service of the local cloud."""
+    def client(self, service: str, region: str = REGION, account: str = ACCOUNT) -> Any:
+        """A boto3 client for a service of the local cloud, in an account and region."""
         ours = service.upper() in LAYER_SERVICES
-        return make_client(service, self.layer_url if ours else self.url, ACCOUNT)
+        return make_client(service, self.layer_url if ours else self.url, account, region=region)
 
     def deploy(
         self,
         template_build_dir: Path,
         overrides: dict[str, str] | None = None,
         stack: str = "frontload",
+        region: str = REGION,
+        account: str = ACCOUNT,
+        template: str = "template.yaml",
     ) -> str:
-        """Deploy `template.yaml` of a `sam build` directory; returns what sam said."""
+        """Deploy a template of a directory, such as that of `sam build`, to an account and
+        region; returns what sam said."""
         home = self.state_dir / "sam"
         home.mkdir(exist_ok=True)
         self._say(f"deploying stack {stack} with sam")
         with self._timed(f"stack {stack} deployed"):
-            return deploy(
-                template_build_dir / "template.yaml", stack, overrides or {}, home, self.url
-            )
+            target = Target(self.url, account, region)
+            return deploy(template_build_dir / template, stack, overrides or {}, home, target)
 
     def push(self, layout: Layout, tag: str, repository: str, as_tag: str | None = None) -> str:
         """Push an image to the ECR registry and wait until ECR knows it; returns its digest."""
@@ -237,7 +242,7 @@ def main() -> None:
     try:
         with LocalCloud(kind, say=partial(print, flush=True)) as cloud:
             print(f"state {cloud.state_dir}")
-            print(f"MiniStack {cloud.url}, EC2, SSM and ECR {cloud.layer_url}", flush=True)
+            print(f"MiniStack {cloud.url}, the AWS layer {cloud.layer_url}", flush=True)
             ended.wait()
     except KeyboardInterrupt:
         pass

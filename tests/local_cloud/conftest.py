@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from . import REGION
 from .aws.server import Layer as AwsLayer
+from .aws.world import Role
 from .clients import make_client
 from .cloud import LocalCloud
 from .control_client import Control
@@ -19,13 +21,33 @@ from .images import BUSYBOX, Layer, Layout
 
 ACCOUNT = "999999999999"
 """Another than the local cloud's, whose layer may run in the same process."""
+CONSUMER = "888888888888"
+STRANGER = "777777777777"
+IRELAND = "eu-west-1"
+CONSUMER_ACTIONS = (
+    "kms:DescribeKey",
+    "kms:CreateGrant",
+    "kms:Decrypt",
+    "kms:ReEncrypt*",
+    "kms:GenerateDataKey*",
+)
 FAST = {
     "instance_running_seconds": 0.05,
     "agent_online_seconds": 0.05,
     "shutting_down_seconds": 0.05,
     "snapshot_seconds": 0.2,
+    "copy_seconds": 0.2,
+    "fast_restore_enabling_seconds": 0.05,
+    "fast_restore_optimizing_seconds": 0.05,
     "invocation_delay_seconds": 0.05,
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Silence moto where AWS answers with an error that its API description does not list."""
+    quiet = pytest.mark.filterwarnings("ignore:Exception.* does not match an error shape")
+    for item in items:
+        item.add_marker(quiet)
 
 
 class Aws:
@@ -35,9 +57,48 @@ class Aws:
         self.layer = layer
         self.host = host
         self.control = Control(layer.url)
-        self.ec2, self.ssm, self.ecr = (
-            make_client(service, layer.url, ACCOUNT, attempts=1)
-            for service in ("ec2", "ssm", "ecr")
+        self._clients: dict[tuple[str | None, ...], Any] = {}
+        self.roles: dict[tuple[str, str], Role] = {}
+        layer.world.find_role = lambda account, name: self.roles.get((account, name))
+        self.ec2, self.ssm, self.ecr, self.kms, self.sts = map(
+            self.client, ("ec2", "ssm", "ecr", "kms", "sts")
+        )
+
+    def client(
+        self, service: str, region: str = REGION, account: str = ACCOUNT, token: str | None = None
+    ) -> Any:
+        """A client of another account or region, or of an assumed role by its session token."""
+        wanted = (service, region, account, token)
+        if wanted not in self._clients:
+            self._clients[wanted] = make_client(
+                service, self.layer.url, account, attempts=1, region=region, session_token=token
+            )
+        return self._clients[wanted]
+
+    def make_snapshot(self, region: str = REGION, account: str = ACCOUNT, **volume: Any) -> str:
+        """A completed snapshot of a new volume; returns its id."""
+        ec2 = self.client("ec2", region, account)
+        made = ec2.create_volume(**{"Size": 1, "AvailabilityZone": f"{region}a", **volume})
+        snapshot_id = ec2.create_snapshot(VolumeId=made["VolumeId"])["SnapshotId"]
+        wait_until(lambda: self.snapshot(snapshot_id, region, account)["State"] == "completed")
+        return snapshot_id
+
+    def make_key(self, region: str = REGION, users: tuple[str, ...] = ()) -> str:
+        """A customer-managed key whose policy lets other accounts use it for EBS; its ARN."""
+        statements = [{"Principal": {"AWS": ACCOUNT}, "Action": "kms:*"}]
+        for user in users:
+            principal = {"AWS": f"arn:aws:iam::{user}:root"}
+            statements.append({"Principal": principal, "Action": list(CONSUMER_ACTIONS)})
+        policy = {"Statement": [{"Effect": "Allow", "Resource": "*", **one} for one in statements]}
+        made = self.client("kms", region).create_key(Policy=json.dumps(policy))
+        return made["KeyMetadata"]["Arn"]
+
+    def share(self, snapshot_id: str, account: str = CONSUMER, region: str = REGION) -> None:
+        """Let an account create volumes from the snapshot."""
+        self.client("ec2", region).modify_snapshot_attribute(
+            SnapshotId=snapshot_id,
+            Attribute="createVolumePermission",
+            CreateVolumePermission={"Add": [{"UserId": account}]},
         )
 
     def launch(self, **changes: Any) -> str:
@@ -109,9 +170,12 @@ class Aws:
         command = self.ssm.list_commands(CommandId=command_id)["Commands"][0]
         return command["Status"], command["StatusDetails"]
 
-    def snapshot(self, snapshot_id: str) -> dict[str, Any]:
-        """The snapshot as DescribeSnapshots shows it."""
-        return self.ec2.describe_snapshots(SnapshotIds=[snapshot_id])["Snapshots"][0]
+    def snapshot(
+        self, snapshot_id: str, region: str = REGION, account: str = ACCOUNT
+    ) -> dict[str, Any]:
+        """The snapshot as DescribeSnapshots shows it to an account."""
+        ec2 = self.client("ec2", region, account)
+        return ec2.describe_snapshots(SnapshotIds=[snapshot_id])["Snapshots"][0]
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 5.0) -> None:

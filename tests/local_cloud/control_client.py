@@ -15,11 +15,21 @@ class Control:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def calls(self, service: str | None = None, action: str | None = None) -> list[dict[str, Any]]:
-        """The AWS calls so far, in order."""
-        wanted = {"service": service, "action": action}
+    def calls(
+        self, service: str | None = None, action: str | None = None, **place: str
+    ) -> list[dict[str, Any]]:
+        """The AWS calls so far, in order; `place` is account and region."""
+        wanted = {"service": service, "action": action, **place}
         query = urllib.parse.urlencode({k: v for k, v in wanted.items() if v})
         return self._ask("calls?" + query)
+
+    def snapshots(self, **place: str) -> list[dict[str, Any]]:
+        """The snapshots of all accounts, or of that account and region, see `aws.views`."""
+        return self._ask("snapshots?" + urllib.parse.urlencode(place))
+
+    def parameters(self, **place: str) -> list[dict[str, Any]]:
+        """The parameters of all accounts, or of that account and region, see `aws.views`."""
+        return self._ask("parameters?" + urllib.parse.urlencode(place))
 
     def state(self) -> dict[str, Any]:
         """Settings, planted faults, instances, commands and the builder host's errors."""
@@ -46,7 +56,7 @@ class Control:
         self._ask("lose", {"instanceId": instance_id})
 
     def reset(self) -> None:
-        """Empty EC2 and SSM."""
+        """Empty EC2, SSM and KMS in every account and region."""
         self._ask("reset", {})
 
     def _ask(self, path: str, body: dict[str, Any] | None = None) -> Any:

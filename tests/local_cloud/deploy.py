@@ -7,8 +7,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
-from . import ACCOUNT, REGION
 from .processes import TESTS_DIR, clean_environment
 
 DEPLOY_SECONDS = 180.0
@@ -31,11 +31,21 @@ def find_sam() -> str:
     return found
 
 
-def deploy(template: Path, stack: str, overrides: dict[str, str], home: Path, endpoint: str) -> str:
+class Target(NamedTuple):
+    """Where a stack goes: CloudFormation's endpoint, an account and a region."""
+
+    endpoint: str
+    account: str
+    region: str
+
+
+def deploy(
+    template: Path, stack: str, overrides: dict[str, str], home: Path, target: Target
+) -> str:
     """Deploy the template and wait for it. Returns what sam said; raises DeployError."""
     command = [
         find_sam(), "deploy", "--template-file", str(template), "--stack-name", stack,
-        "--region", REGION, "--resolve-s3", "--no-confirm-changeset",
+        "--region", target.region, "--resolve-s3", "--no-confirm-changeset",
         "--no-fail-on-empty-changeset", "--no-progressbar",
         "--capabilities", "CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND",
     ]  # fmt: skip
@@ -46,10 +56,10 @@ def deploy(template: Path, stack: str, overrides: dict[str, str], home: Path, en
         home,
         SAM_CLI_TELEMETRY="0",
         SAM_CLI_POLL_DELAY="0.5",
-        AWS_ENDPOINT_URL=endpoint,
-        AWS_ACCESS_KEY_ID=ACCOUNT,
+        AWS_ENDPOINT_URL=target.endpoint,
+        AWS_ACCESS_KEY_ID=target.account,
         AWS_SECRET_ACCESS_KEY="local",
-        AWS_DEFAULT_REGION=REGION,
+        AWS_DEFAULT_REGION=target.region,
     )
     done = subprocess.run(
         command,

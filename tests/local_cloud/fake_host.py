@@ -43,6 +43,9 @@ class FakeHost:
     def snapshot_volume(self, volume_id: str, snapshot_id: str) -> None:
         shutil.copy(self.volume_file(volume_id), self.volume_file(snapshot_id))
 
+    def copy_snapshot(self, source_id: str, snapshot_id: str) -> None:
+        shutil.copy(self.volume_file(source_id), self.volume_file(snapshot_id))
+
     def delete_snapshot(self, snapshot_id: str) -> None:
         self.volume_file(snapshot_id).unlink()
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from botocore.exceptions import ClientError
 
-from .conftest import Aws, wait_until
+from .conftest import CONSUMER, IRELAND, Aws, wait_until
 
 
 def test_a_command_cancelled_before_it_was_delivered_never_runs(aws: Aws) -> None:
@@ -150,3 +150,20 @@ def test_a_planted_edit_changes_the_script_before_it_runs(aws: Aws) -> None:
     shown = aws.ssm.list_commands(CommandId=command_id)["Commands"][0]
     assert shown["Parameters"]["commands"] == [script]
     assert aws.control.state()["faults"]["script_edits"][0]["hits"] == 2
+
+
+def test_another_account_or_region_knows_nothing_of_instances_and_commands(aws: Aws) -> None:
+    instance_id = aws.launch_online()
+    command_id = aws.send(instance_id, "true")
+    ended(aws, command_id)
+    home = aws.ssm
+    for elsewhere in (aws.client("ssm", account=CONSUMER), aws.client("ssm", IRELAND)):
+        aws.ssm = elsewhere
+        assert elsewhere.describe_instance_information()["InstanceInformationList"] == []
+        assert elsewhere.list_commands()["Commands"] == []
+        with pytest.raises(ClientError, match="InvalidCommandId"):
+            elsewhere.cancel_command(CommandId=command_id)
+        with pytest.raises(ClientError, match="InvalidInstanceId"):
+            aws.send(instance_id, "true")
+    aws.ssm = home
+    assert [command["CommandId"] for command in home.list_commands()["Commands"]] == [command_id]

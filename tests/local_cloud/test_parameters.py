@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError
 
-from .conftest import Aws
+from . import REGION
+from .conftest import ACCOUNT, CONSUMER, IRELAND, Aws
 
 NAME = "/frontload/default/x86_64/snapshot-id"
 
@@ -89,3 +90,27 @@ def test_parameters_are_listed_by_path(aws: Aws) -> None:
     found = aws.ssm.get_parameters_by_path(Path="/frontload", Recursive=True)["Parameters"]
     assert [parameter["Name"] for parameter in found] == [NAME]
     assert aws.ssm.get_parameters_by_path(Path="/frontload")["Parameters"] == []
+
+
+def test_every_account_and_region_has_its_own_parameters(aws: Aws) -> None:
+    places = [(REGION, ACCOUNT), (IRELAND, ACCOUNT), (REGION, CONSUMER), (IRELAND, CONSUMER)]
+    for region, account in places:
+        ssm = aws.client("ssm", region, account)
+        ssm.put_parameter(Name=NAME, Value=f"{account} {region}", Type="String")
+        ssm.label_parameter_version(Name=NAME, ParameterVersion=1, Labels=["current"])
+    for region, account in places:
+        ssm = aws.client("ssm", region, account)
+        found = ssm.get_parameter(Name=f"{NAME}:current")["Parameter"]
+        assert (found["Value"], found["Version"]) == (f"{account} {region}", 1)
+        assert len(ssm.get_parameter_history(Name=NAME)["Parameters"]) == 1
+
+
+def test_bottlerocket_is_in_every_region_with_an_image_of_its_own(aws: Aws) -> None:
+    found = set()
+    for region, account in ((REGION, CONSUMER), (IRELAND, CONSUMER), ("ap-southeast-2", ACCOUNT)):
+        path = "/aws/service/bottlerocket/aws-k8s-1.35/x86_64/latest/image_id"
+        ssm, ec2 = aws.client("ssm", region, account), aws.client("ec2", region, account)
+        image_id = ssm.get_parameter(Name=path)["Parameter"]["Value"]
+        assert ec2.describe_images(ImageIds=[image_id])["Images"]
+        found.add(image_id)
+    assert len(found) == 3

@@ -7,7 +7,8 @@ from typing import Any
 
 from moto.core.responses import BaseResponse
 
-from .dispatch import AwsError, handles
+from .dispatch import AwsError, handles, place_of
+from .instances import place_of_instance
 from .world import World
 
 
@@ -17,6 +18,8 @@ def describe_instance_information(world: World, request: BaseResponse) -> Any:
     wanted = _wanted_ids(request)
     views = []
     for life in world.instances.values():
+        if place_of_instance(life) != place_of(request):
+            continue
         if life.agent == "absent" or (wanted is not None and life.instance.id not in wanted):
             continue
         views.append(

@@ -7,20 +7,25 @@ import threading
 import time
 from typing import Any
 
+from .world import Place
+
 
 class CallRecord:
-    """Every AWS call in order: number, Unix time, service, action, parameters, outcome."""
+    """Every AWS call in order: number, Unix time, account, region, service, action, parameters,
+    outcome."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self._calls: list[dict[str, Any]] = []
         self._lock = threading.Lock()
 
-    def begin(self, service: str, action: str, parameters: Any) -> dict[str, Any]:
+    def begin(self, place: Place, service: str, action: str, parameters: Any) -> dict[str, Any]:
         """Add a call; the caller fills in `status` when it is answered."""
         call = {
             "number": next(self._numbers),
             "time": time.time(),
+            "account": place.account,
+            "region": place.region,
             "service": service,
             "action": action,
             "parameters": plain(parameters),
@@ -30,14 +35,14 @@ class CallRecord:
             self._calls.append(call)
         return call
 
-    def list(self, service: str | None = None, action: str | None = None) -> list[dict[str, Any]]:
-        """The calls so far, filtered by service and action where given."""
+    def list(self, **wanted: str | None) -> list[dict[str, Any]]:
+        """The calls so far, filtered by service, action, account and region where given."""
+        given = {name: value for name, value in wanted.items() if value is not None}
         with self._lock:
             return [
                 call
                 for call in self._calls
-                if (service is None or call["service"] == service)
-                and (action is None or call["action"] == action)
+                if all(call[name] == value for name, value in given.items())
             ]
 
     def clear(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from moto.core.responses import BaseResponse
 
 from .commands import DOCUMENT, Command, command_view, known_command
-from .dispatch import AwsError, handles
+from .dispatch import AwsError, handles, place_of
 from .world import World
 
 STDOUT_LIMIT = 24_000
@@ -39,7 +39,7 @@ def list_command_invocations(world: World, request: BaseResponse) -> Any:
 @handles("ssm", "GetCommandInvocation")
 def get_command_invocation(world: World, request: BaseResponse) -> Any:
     """One invocation with its output; right after SendCommand it does not exist yet."""
-    command = known_command(world, request._get_param("CommandId"))
+    command = known_command(world, request, request._get_param("CommandId"))
     if command.instance_id != request._get_param("InstanceId") or not _invocation_exists(
         world, command
     ):
@@ -58,7 +58,11 @@ def get_command_invocation(world: World, request: BaseResponse) -> Any:
 def _chosen(world: World, request: BaseResponse) -> list[Command]:
     command_id = request._get_param("CommandId")
     instance_id = request._get_param("InstanceId")
-    commands = [known_command(world, command_id)] if command_id else world.commands.values()
+    commands = (
+        [known_command(world, request, command_id)]
+        if command_id
+        else [c for c in world.commands.values() if c.place == place_of(request)]
+    )
     chosen = [c for c in commands if instance_id in (None, c.instance_id)]
     for wanted in request._get_param("Filters", []):
         key, value = wanted["key"], wanted["value"]

@@ -11,9 +11,10 @@ from typing import Any
 
 from moto.core.responses import BaseResponse
 
-from .dispatch import AwsError, handles
+from .dispatch import AwsError, handles, place_of
+from .instances import place_of_instance
 from .script_edits import edit_script
-from .world import World
+from .world import Place, World
 
 COMMENT_LIMIT = 100
 DEFAULT_SECONDS = 3600
@@ -25,6 +26,7 @@ FINAL = {"Success", "Failed", "TimedOut", "Cancelled"}
 class Command:
     """One SendCommand to one instance."""
 
+    place: Place
     instance_id: str
     comment: str
     parameters: dict[str, list[str]]
@@ -61,10 +63,11 @@ def send_command(world: World, request: BaseResponse) -> Any:
     """Start a command on one online instance."""
     command = _parse(request)
     life = world.instances.get(command.instance_id)
-    if life is None or life.agent != "online":
+    place = place_of(request)
+    if life is None or life.agent != "online" or place_of_instance(life) != place:
         raise AwsError(
             "InvalidInstanceId",
-            f"Instances [[{command.instance_id}]] not in a valid state for account {world.account}",
+            f"Instances [[{command.instance_id}]] not in a valid state for account {place.account}",
         )
     world.commands[command.id] = command
     undelivered = world.faults.commands_undelivered
@@ -100,7 +103,7 @@ def _parse(request: BaseResponse) -> Command:
         raise AwsError("InvalidParameters", "document requires parameter commands")
     seconds = int(parameters.get("executionTimeout", [str(DEFAULT_SECONDS)])[0])
     delivery = request._get_int_param("TimeoutSeconds") or DEFAULT_SECONDS
-    return Command(ids[0], comment, parameters, delivery, seconds)
+    return Command(place_of(request), ids[0], comment, parameters, delivery, seconds)
 
 
 def _never_deliver(world: World, command: Command, ending: dict[str, str]) -> None:
@@ -152,7 +155,7 @@ def _wait_in_vain(world: World, command: Command) -> None:
 @handles("ssm", "CancelCommand")
 def cancel_command(world: World, request: BaseResponse) -> Any:
     """Cancel a command; a finished one is left as it is."""
-    command = known_command(world, request._get_param("CommandId"))
+    command = known_command(world, request, request._get_param("CommandId"))
     if command.status in FINAL:
         return {}
     if command.started_at is None:
@@ -166,10 +169,10 @@ def cancel_command(world: World, request: BaseResponse) -> Any:
     return {}
 
 
-def known_command(world: World, command_id: str) -> Command:
-    """The command of that id; raises AwsError."""
+def known_command(world: World, request: BaseResponse, command_id: str) -> Command:
+    """The caller's command of that id; raises AwsError."""
     command = world.commands.get(command_id)
-    if command is None:
+    if command is None or command.place != place_of(request):
         raise AwsError("InvalidCommandId", f"command {command_id} does not exist")
     return command
 

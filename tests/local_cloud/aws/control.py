@@ -1,11 +1,13 @@
 """The tests' own endpoint, JSON over HTTP under `/_local/`.
 
-GET  calls[?service=&action=]   the AWS calls so far
+GET  calls[?service=&action=&account=&region=]   the AWS calls so far
+GET  snapshots[?account=&region=]    what accounts have in their regions, see `views`
+GET  parameters[?account=&region=]
 GET  state                      settings, planted faults, instances, commands, host errors
 POST settings {name: value}     change durations and choices
 POST faults   {name: value}     plant faults (see `world.Faults`)
 POST lose     {"instanceId"}    end an instance from outside, as a failing machine would
-POST reset                      empty EC2 and SSM; images stay, for the registry keeps them
+POST reset                      empty EC2, SSM and KMS; images stay, for the registry keeps them
 POST registry-events            the registry's notifications
 """
 
@@ -17,10 +19,12 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
+from . import views
 from .calls import CallRecord
 from .instances import begin_termination
 from .pushes import PushReceiver
-from .world import Faults, World
+from .regions import is_enabled
+from .world import Faults, Place, World
 
 PREFIX = "/_local/"
 
@@ -58,10 +62,28 @@ class Control:
 
     def _read(self, name: str, query: dict[str, str]) -> Any:
         if name == "calls":
-            return self.record.list(query.get("service"), query.get("action"))
+            return self.record.list(**query)
         if name == "state":
             return self._state()
+        if name == "snapshots":
+            return self._everywhere(query, lambda place: views.snapshots(self.world, place))
+        if name == "parameters":
+            return self._everywhere(query, views.parameters)
         raise KeyError(f"nothing at {PREFIX}{name}")
+
+    def _everywhere(
+        self, query: dict[str, str], view: Callable[[Place], list[dict[str, Any]]]
+    ) -> list[dict[str, Any]]:
+        """A view of every account and region that was called, or of the wanted ones."""
+        with self.world.lock:
+            return [
+                entry
+                for place in sorted(self.world.places)
+                if query.get("account") in (None, place.account)
+                and query.get("region") in (None, place.region)
+                and is_enabled(self.world, place)
+                for entry in view(place)
+            ]
 
     def _state(self) -> dict[str, Any]:
         world = self.world

@@ -1,4 +1,4 @@
-"""Routes an AWS action: planted fault, then our handler, else moto's own; all recorded.
+"""Routes an AWS action: planted fault, checks, then our handler, else moto's own; all recorded.
 
 moto has one method through which every action goes, `BaseResponse.call_action`. It is wrapped
 here once, so a handler of ours needs no subclass of moto's response and backend classes.
@@ -7,7 +7,9 @@ here once, so a handler of ours needs no subclass of moto's response and backend
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from moto.core.exceptions import ServiceException
@@ -15,13 +17,17 @@ from moto.core.responses import ActionResult, BaseResponse
 from werkzeug.exceptions import HTTPException
 
 from .calls import CallRecord
-from .world import World
+from .world import Place, World
 
+_CREDENTIAL = re.compile(r"Credential=(?P<account>\d{12})/")
 Handler = Callable[[World, Any], Any]
+Check = Callable[[World, Any, str, str], None]
 Reply = tuple[int, dict[str, str], Any]
 
 HANDLERS: dict[tuple[str, str], Handler] = {}
-SERVICES = {"ec2", "ssm", "ecr", "sts"}
+CHECKS: list[Check] = []
+"""What every call passes before its handler, in this order; each raises `AwsError` to refuse it."""
+SERVICES = {"ec2", "ssm", "ecr", "sts", "kms"}
 
 
 def handles(service: str, action: str) -> Callable[[Handler], Handler]:
@@ -42,37 +48,75 @@ class AwsError(ServiceException):
         super().__init__(code, message)
 
 
-WORLDS: dict[str, tuple[World, CallRecord]] = {}
-"""The layers of this process by account; moto keeps accounts apart, too."""
+def unknown_credentials(service: str, message: str) -> AwsError:
+    """The error by which a service says that it does not know who calls."""
+    if service == "ec2":
+        return AwsError(
+            "AuthFailure", "AWS was not able to validate the provided access credentials"
+        )
+    code = "InvalidClientTokenId" if service == "sts" else "UnrecognizedClientException"
+    return AwsError(code, message)
+
+
+def account_of_key(authorization: str) -> str | None:
+    """The account that a signature's access key id is, also an assumed role's; None for a key id
+    of another form, which is taken for home's."""
+    found = _CREDENTIAL.search(authorization)
+    return found["account"] if found else None
+
+
+def place_of(request: BaseResponse) -> Place:
+    """The account and region of a call."""
+    return Place(request.current_account, request.region)
+
+
+LAYER: ContextVar[tuple[World, CallRecord]] = ContextVar("layer")
+"""The layer whose server received the request."""
+OWNERS: dict[str, World] = {}
+"""The layer that an account belongs to: moto keeps accounts apart, not the layers of a process."""
 
 _moto_dispatch = BaseResponse.call_action
 
 
-def install(world: World, record: CallRecord) -> None:
-    """Answer the account's requests from this world. Raises RuntimeError when it has one."""
-    if world.account in WORLDS:
-        raise RuntimeError(f"account {world.account} has a layer in this process already")
-    WORLDS[world.account] = (world, record)
+def install() -> None:
+    """Let every request to moto go through here."""
     BaseResponse.call_action = _call_action  # type: ignore[method-assign]
 
 
+def claim_account(world: World, account: str) -> None:
+    """Make the account this layer's. Raises AccountTakenError when another layer has it."""
+    if OWNERS.setdefault(account, world) is not world:
+        raise AccountTakenError(f"account {account} belongs to another layer in this process")
+
+
+class AccountTakenError(RuntimeError):
+    """Two layers of a process cannot share an account."""
+
+
+def accounts_of(world: World) -> list[str]:
+    """The accounts that called this layer, home included."""
+    return [account for account, owner in list(OWNERS.items()) if owner is world]
+
+
 def remove(world: World) -> None:
-    """Stop answering the account's requests."""
-    WORLDS.pop(world.account, None)
+    """Give the layer's accounts back."""
+    for account in accounts_of(world):
+        OWNERS.pop(account)
 
 
 def _call_action(request: BaseResponse) -> Reply:
-    world, record = WORLDS[request.current_account]
-    return _answer(world, record, request)
-
-
-def _answer(world: World, record: CallRecord, request: BaseResponse) -> Reply:
+    world, record = LAYER.get()
     service, action = str(request.service_name), str(request._get_action())
+    try:
+        claim_account(world, request.current_account)
+    except AccountTakenError as error:
+        return _refuse(request, "NotImplemented", str(error), 400)
     if service not in SERVICES:
         return _refuse(request, "NotImplemented", f"the layer does not serve {service}", 400)
-    call = record.begin(service, action, _parameters(request))
+    place = place_of(request)
+    call = record.begin(place, service, action, _parameters(request))
     with world.lock:
-        fault = world.faults.for_call(service, action)
+        fault = world.faults.for_call(service, action, place)
         if fault and fault.when == "before":
             reply = _refuse(request, fault.code, fault.message, fault.status)
         else:
@@ -94,6 +138,9 @@ def _parameters(request: BaseResponse) -> Any:
 def _perform(world: World, request: BaseResponse, service: str, action: str) -> Reply:
     handler = HANDLERS.get((service, action))
     try:
+        for check in CHECKS:
+            check(world, request, service, action)
+        world.places.add(place_of(request))
         if handler is None:
             return _moto_dispatch(request)
         result = handler(world, request)

@@ -12,13 +12,10 @@ from moto.ec2.responses._base_response import EC2BaseResponse
 from moto.ec2.utils import parse_user_data
 
 from ..builder_host.interface import InstanceOptions, InstanceSpec
+from .block_devices import DATA_DEVICE, prepare_devices
 from .calls import plain
-from .dispatch import AwsError, handles
-from .volumes import require_completed
-from .world import World
-
-DATA_DEVICE = "/dev/xvdb"
-ROOT_DEVICE = "/dev/xvda"
+from .dispatch import AwsError, handles, place_of
+from .world import Place, World
 
 # moto answers RunInstances with `pending` whatever the state; a repeated token must show the
 # instance as it is now.
@@ -34,6 +31,8 @@ class InstanceLife:
     instance: Instance
     reservation: Any
     agent: str = "absent"
+    doomed: bool = False
+    """It ends by itself right after the launch: a volume's key cannot be used."""
     started_on_host: bool = False
     on_host: threading.Lock = field(default_factory=threading.Lock)
     """Held while the builder host starts or stops it, so that a stop never overtakes a start."""
@@ -45,12 +44,12 @@ def run_instances(world: World, request: EC2BaseResponse) -> Any:
     request.error_on_dryrun()
     token = request._get_param("ClientToken")
     arguments = json.dumps(plain(request.params), sort_keys=True)
-    if token and (known := world.client_tokens.get(token)):
+    if token and (known := world.client_tokens.get((place_of(request), token))):
         return _same_instance(world, known, arguments)
     life = _launch(world, request)
     if token:
         life.instance.client_token = token
-        world.client_tokens[token] = (arguments, life)
+        world.client_tokens[place_of(request), token] = (arguments, life)
     world.in_background(lambda: _boot(world, life), f"boot of {life.instance.id}")
     return life.reservation
 
@@ -75,10 +74,8 @@ def _same_instance(world: World, known: tuple[str, InstanceLife], arguments: str
 
 def _launch(world: World, request: EC2BaseResponse) -> InstanceLife:
     image = _image(request)
-    devices = _devices(image, request._get_param("BlockDeviceMappings", []))
-    for device in devices:
-        if snapshot_id := device["Ebs"].get("SnapshotId"):
-            require_completed(request, snapshot_id)
+    asked = request._get_param("BlockDeviceMappings", [])
+    prepared = prepare_devices(world, place_of(request), asked)
     profile = request._get_param("IamInstanceProfile.Name")
     reservation = request.ec2_backend.run_instances(
         image.id,
@@ -93,7 +90,7 @@ def _launch(world: World, request: EC2BaseResponse) -> InstanceLife:
         security_group_ids=request._get_param("SecurityGroupIds", []),
         nics=request._get_param("NetworkInterfaces", []),
         tags=request._parse_tag_specification(),
-        block_device_mappings=devices,
+        block_device_mappings=prepared.devices,
         instance_initiated_shutdown_behavior=request._get_param(
             "InstanceInitiatedShutdownBehavior"
         ),
@@ -104,11 +101,14 @@ def _launch(world: World, request: EC2BaseResponse) -> InstanceLife:
     # Named, not looked up: the profile lives in the other emulator's IAM.
     if profile:
         instance.iam_instance_profile = {
-            "Arn": f"arn:aws:iam::{world.account}:instance-profile/{profile}",
+            "Arn": f"arn:aws:iam::{request.current_account}:instance-profile/{profile}",
             "Id": "AIPALOCALCLOUD",
         }
-    life = InstanceLife(instance, reservation)
-    _create_data_volume(world, life)
+    life = InstanceLife(instance, reservation, doomed=prepared.doomed)
+    for name, block in instance.block_device_mapping.items():
+        instance.ec2_backend.volumes[block.volume_id].snapshot_id = prepared.sources[name]
+    if not prepared.doomed:
+        _create_data_volume(world, life)
     world.instances[instance.id] = life
     return life
 
@@ -121,21 +121,6 @@ def _image(request: EC2BaseResponse) -> Any:
     return image
 
 
-def _devices(image: Any, asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The image's two devices, overlaid by what the request says of them."""
-    defaults = {
-        ROOT_DEVICE: {"VolumeSize": 4, "VolumeType": "gp3", "DeleteOnTermination": True},
-        DATA_DEVICE: {"VolumeSize": 20, "VolumeType": "gp3", "DeleteOnTermination": True},
-    }
-    for mapping in asked:
-        device = defaults.setdefault(mapping["DeviceName"], {"DeleteOnTermination": False})
-        given = plain(mapping.get("Ebs") or {})
-        if "SnapshotId" in given and "VolumeSize" not in given:
-            device.pop("VolumeSize", None)
-        device.update(given)
-    return [{"DeviceName": name, "Ebs": ebs} for name, ebs in defaults.items()]
-
-
 def _create_data_volume(world: World, life: InstanceLife) -> None:
     try:
         world.create_volume(data_volume(life.instance))
@@ -143,6 +128,12 @@ def _create_data_volume(world: World, life: InstanceLife) -> None:
         life.instance.terminate()
         life.instance.ec2_backend.reservations.pop(life.reservation.id)
         raise
+
+
+def place_of_instance(life: InstanceLife) -> Place:
+    """The account and region in which an instance runs."""
+    backend = life.instance.ec2_backend
+    return Place(backend.account_id, backend.region_name)
 
 
 def data_volume(instance: Instance) -> Any:
@@ -158,6 +149,9 @@ def _boot(world: World, life: InstanceLife) -> None:
         with world.lock:
             if life.instance.state != "pending":
                 return
+            if life.doomed:
+                _fail_launch(world, life)
+                return
             life.instance._state = InstanceState("running", 16)
             if world.faults.take("instances_never_online"):
                 return
@@ -168,6 +162,13 @@ def _boot(world: World, life: InstanceLife) -> None:
     with world.lock:
         if life.instance.state == "running":
             life.agent = "online"
+
+
+def _fail_launch(world: World, life: InstanceLife) -> None:
+    begin_termination(world, life)
+    life.instance.state_reason = StateReason(
+        "Client.InternalError: Client error on launch", "Client.InternalError"
+    )
 
 
 def _spec(instance: Instance) -> InstanceSpec:
@@ -228,7 +229,9 @@ def _end(world: World, life: InstanceLife) -> None:
             for block in life.instance.block_device_mapping.values()
             if block.delete_on_termination
         ]
+        reason = life.instance.state_reason
         life.instance.terminate()
+        life.instance.state_reason = reason
         for volume_id in doomed:
             world.delete_volume(volume_id)
     if world.wait(world.settings.terminated_visible_seconds):

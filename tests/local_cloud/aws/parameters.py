@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from moto.core.utils import utcnow
@@ -12,7 +13,7 @@ from moto.ssm.exceptions import ParameterNotFound, ParameterVersionNotFound
 from moto.ssm.models import Parameter
 from moto.ssm.responses import SimpleSystemManagerResponse
 
-from .dispatch import AwsError, handles
+from .dispatch import AwsError, handles, place_of
 from .world import World
 
 STANDARD_BYTES = 4096
@@ -97,20 +98,28 @@ def label_parameter_version(world: World, request: SimpleSystemManagerResponse) 
     return {"InvalidLabels": invalid, "ParameterVersion": version}
 
 
-def seed_bottlerocket(account: str, region: str) -> None:
-    """Register one image per architecture and name it in AWS's public parameters."""
+def seed_bottlerocket(
+    world: World, request: SimpleSystemManagerResponse, service: str, action: str
+) -> None:
+    """Before the first call in an account and region: register one image per architecture and
+    name it in AWS's public parameters."""
+    account, region = place = place_of(request)
+    if place in world.seeded or service not in ("ec2", "ssm"):
+        return
+    world.seeded.add(place)
     for architecture in ARCHITECTURES:
-        image = _register_image(account, region, architecture)
+        image = _register_image(account, region, architecture, home=region == world.region)
         for variant in BOTTLEROCKET_VARIANTS:
             path = f"/aws/service/bottlerocket/{variant}/{architecture}/latest"
             _put_public(account, region, f"{path}/image_id", image.id)
             _put_public(account, region, f"{path}/image_version", BOTTLEROCKET_VERSION)
 
 
-def _register_image(account: str, region: str, architecture: str) -> Ami:
+def _register_image(account: str, region: str, architecture: str, home: bool) -> Ami:
     backend = ec2_backends[account][region]
-    # Fixed ids: a test may write them down.
-    image_id = "ami-0b0771e0c8e70064" + ("a" if architecture == "x86_64" else "b")
+    # Fixed ids: a test may write them down. Each region has images of its own.
+    unique = "0b0771e0c8e70064" if home else hashlib.sha256(region.encode()).hexdigest()[:16]
+    image_id = f"ami-{unique}" + ("a" if architecture == "x86_64" else "b")
     image = Ami(
         backend,
         image_id,

@@ -1,6 +1,6 @@
 """Serves the layer on a loopback port, from a thread of this process.
 
-moto keeps its backends in the process, by account: a process can hold one layer per account.
+moto keeps its backends in the process, by account: layers of one process share no account.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
 
 from moto.ec2 import ec2_backends
+from moto.kms import kms_backends
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     MotoRequestHandler,
@@ -25,16 +26,33 @@ from . import (  # noqa: F401 - each registers its handlers
     agents,
     command_lists,
     commands,
+    copies,
     dispatch,
+    encryption,
+    fast_restores,
     images,
     instances,
+    keys,
+    launch_templates,
+    machine_images,
     parameters,
+    regions,
+    roles,
+    sharing,
+    snapshots,
     volumes,
 )
 from .calls import CallRecord
 from .control import PREFIX, Control
 from .pushes import PushReceiver, PushSource
-from .world import World
+from .world import FindRole, World
+
+dispatch.CHECKS[:] = [
+    regions.require_region,
+    roles.require_permission,
+    parameters.seed_bottlerocket,
+    keys.resolve_key,
+]
 
 
 class Layer:
@@ -48,18 +66,24 @@ class Layer:
         port: int = 0,
         registry_token: str = "",
         registry: PushSource | None = None,
+        find_role: FindRole | None = None,
     ) -> None:
         self.world = World(host, account, region)
         self.world.registry_token = registry_token
+        if find_role:
+            self.world.find_role = find_role
         self.record = CallRecord()
-        dispatch.install(self.world, self.record)
+        dispatch.install()
+        dispatch.claim_account(self.world, account)
         self.reset()
         self.pushes = PushReceiver(self.world, registry) if registry else None
         control = Control(self.world, self.record, self.reset, self.pushes)
         moto = DomainDispatcherApplication(create_backend_app)
 
         def application(environ: dict[str, Any], start_response: Any) -> Any:
-            environ["HTTP_X_MOTO_ACCOUNT_ID"] = account
+            named = dispatch.account_of_key(environ.get("HTTP_AUTHORIZATION", ""))
+            environ["HTTP_X_MOTO_ACCOUNT_ID"] = named or account
+            dispatch.LAYER.set((self.world, self.record))
             ours = environ.get("PATH_INFO", "").startswith(PREFIX)
             return (control if ours else moto)(environ, start_response)
 
@@ -73,15 +97,17 @@ class Layer:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def reset(self) -> None:
-        """Empty EC2 and SSM and seed Bottlerocket's image and parameters again."""
+        """Empty EC2, SSM and KMS in every account and region."""
         with self.world.lock:
             self._end_everything()
-            account, region = self.world.account, self.world.region
-            ec2_backends[account][region].reset()
-            ssm_backends[account][region].reset()
+            self._forget_backends()
             self.world.renew()
             self.record.clear()
-            parameters.seed_bottlerocket(account, region)
+
+    def _forget_backends(self) -> None:
+        for account in dispatch.accounts_of(self.world):
+            for backends in (ec2_backends, ssm_backends, kms_backends):
+                backends.pop(account, None)
 
     def _end_everything(self) -> None:
         world = self.world
@@ -99,6 +125,7 @@ class Layer:
         self.world.stopping.set()
         self._server.shutdown()
         self._server.server_close()
+        self._forget_backends()
         dispatch.remove(self.world)
         self.world.host.close()
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Place(NamedTuple):
+    """An account in a region: where a call goes, and where what it makes lives."""
+
+    account: str
+    region: str
 
 
 @dataclass
@@ -23,6 +31,23 @@ class Settings:
     """How long after SendCommand an invocation does not exist yet."""
     undelivered_seconds: float = 2.0
     """When a command planted as undeliverable times out, where its own limit is later."""
+    copy_seconds: float = 2.0
+    """How long CopySnapshot takes, whatever the size."""
+    copies_per_region: int = 20
+    """Copies that an account may have under way in one destination region."""
+    fast_restore_enabling_seconds: float = 0.5
+    fast_restore_optimizing_seconds: float = 1.0
+    fast_restores_per_region: int = 5
+    """Snapshots for which an account may have fast restores in one region."""
+    regions_not_opted_in: list[str] = field(
+        default_factory=lambda: ["af-south-1", "ap-east-1", "me-south-1"]
+    )
+    """Regions that are not enabled: a region's name for all accounts, or `<account>/<region>`."""
+    caller_role: str = "frontload-function"
+    """The role of every caller that assumed none: a Lambda's credentials tell its account alone,
+    while a trust policy may ask for the role (`aws:PrincipalArn`)."""
+    largest_page: int = 1000
+    """Lowers how many entries EC2 lists at once, to see whether a caller asks for the rest."""
     terminated_token: str = "same_instance"
     """RunInstances with the token of a terminated instance: `same_instance`, or the error
     `IdempotentInstanceTerminated`. Both have been reported of AWS (boto3 issue 4406)."""
@@ -33,13 +58,16 @@ class Settings:
         for name, value in changes.items():
             if name not in known:
                 raise ValueError(f"no setting {name!r}; known: {', '.join(sorted(known))}")
+            if known[name] is list and not isinstance(value, list):
+                raise ValueError(f"setting {name!r} is a list")
             setattr(self, name, known[name](value))
 
 
 @dataclass
 class CallFault:
     """An AWS call that fails. `when` is `before` (nothing happened) or `after` (the effect
-    happened and the answer is lost). `count` is how many calls it hits."""
+    happened and the answer is lost). `count` is how many calls it hits, the first `skip` left out.
+    With `account` or `region` it hits, and counts, only calls there."""
 
     service: str
     action: str
@@ -49,6 +77,16 @@ class CallFault:
     when: str = "before"
     count: int = 1
     skip: int = 0
+    account: str | None = None
+    region: str | None = None
+
+    def concerns(self, service: str, action: str, place: Place) -> bool:
+        """Whether it is meant for this call."""
+        return (
+            (self.service, self.action) == (service, action)
+            and self.account in (None, place.account)
+            and self.region in (None, place.region)
+        )
 
     def take(self) -> bool:
         """Whether this call is hit; counts down."""
@@ -66,6 +104,7 @@ class Faults:
     """What was planted; the counters go down as the faults happen."""
 
     snapshots_to_fail: int = 0
+    copies_to_fail: list[dict[str, str]] = field(default_factory=list)
     snapshot_message: str = "planted by the local cloud"
     instances_never_online: int = 0
     commands_undelivered: list[dict[str, str]] = field(default_factory=list)
@@ -77,7 +116,8 @@ class Faults:
 
         A script edit is {"find": text, "replace": text}; it also reaches into base64. An
         undelivered command is how it ends without having run: {"status", "details"}, such as
-        TimedOut and DeliveryTimedOut, or Failed and Undeliverable.
+        TimedOut and DeliveryTimedOut, or Failed and Undeliverable. A copy to fail is
+        {"message"}, with "region" only a copy into that region.
         """
         known = {f.name for f in dataclasses.fields(self)}
         for name, value in changes.items():
@@ -98,22 +138,65 @@ class Faults:
         setattr(self, counter, left - 1)
         return True
 
-    def for_call(self, service: str, action: str) -> CallFault | None:
+    def for_call(self, service: str, action: str, place: Place) -> CallFault | None:
         """The planted fault that hits this call, if any."""
         for fault in self.calls:
-            if (fault.service, fault.action) == (service, action) and fault.take():
+            if fault.concerns(service, action, place) and fault.take():
                 return fault
         return None
 
+    def for_copy(self, region: str) -> str | None:
+        """The state message with which this copy is planted to fail, if it is."""
+        for fault in self.copies_to_fail:
+            if fault.get("region", region) == region:
+                self.copies_to_fail.remove(fault)
+                return fault["message"]
+        return None
+
+
+FindRole = Callable[[str, str], "Role | None"]
+
+
+@dataclass(frozen=True)
+class Role:
+    """An IAM role: its trust policy and the policies that say what it may do."""
+
+    trust: dict[str, Any]
+    policies: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Session:
+    """A role that was assumed, known by its session token."""
+
+    account: str
+    role_name: str
+    name: str
+    role: Role
+    expires: datetime.datetime
+
+    @property
+    def arn(self) -> str:
+        """The caller, as GetCallerIdentity and policies name it."""
+        return f"arn:aws:sts::{self.account}:assumed-role/{self.role_name}/{self.name}"
+
 
 class World:
-    """One running layer. `lock` is held during every AWS action and every change of state."""
+    """One running layer. `lock` is held during every AWS action and every change of state.
+
+    `account` and `region` are home: where the ECR registry is, and what a call without a
+    12-digit access key id is taken for.
+    """
 
     def __init__(self, host: Any, account: str, region: str) -> None:
         self.host = host
         self.account = account
         self.region = region
+        self.home = Place(account, region)
         self.registry_token = ""
+        self.find_role: FindRole = lambda account, name: None
+        self.sessions: dict[str, Session] = {}
+        """By token. They outlive `renew`: a warm Lambda keeps its credentials."""
         self.lock = threading.RLock()
         self.settings = Settings()
         self.stopping = threading.Event()
@@ -131,6 +214,9 @@ class World:
         self.host_errors: list[str] = []
         self.host_volumes: set[str] = set()
         self.host_snapshots: set[str] = set()
+        self.fast_restores: list[Any] = []
+        self.places: set[Place] = {self.home}
+        self.seeded: set[Place] = set()
 
     def create_volume(self, volume: Any) -> None:
         """Give an EBS volume its bytes on the builder host."""
@@ -146,6 +232,11 @@ class World:
     def create_snapshot(self, volume_id: str, snapshot_id: str) -> None:
         """Copy a volume's bytes as they are on disk now, unflushed."""
         self.host.snapshot_volume(volume_id, snapshot_id)
+        self.host_snapshots.add(snapshot_id)
+
+    def copy_snapshot(self, source_id: str, snapshot_id: str) -> None:
+        """Copy a snapshot's bytes by reference."""
+        self.host.copy_snapshot(source_id, snapshot_id)
         self.host_snapshots.add(snapshot_id)
 
     def delete_snapshot(self, snapshot_id: str) -> None:

@@ -86,6 +86,10 @@ class ContainerdHost:
         """Keep the volume's bytes as they are on the device now; nothing is flushed."""
         self._volumes.snapshot(volume_id, snapshot_id)
 
+    def copy_snapshot(self, source_id: str, snapshot_id: str) -> None:
+        """Another snapshot with the same bytes, by reference."""
+        self._volumes.copy_snapshot(source_id, snapshot_id)
+
     def delete_snapshot(self, snapshot_id: str) -> None:
         """Remove the snapshot."""
         self._volumes.delete_snapshot(snapshot_id)

@@ -55,6 +55,10 @@ class ScriptedHost:
         """Copy the file."""
         shutil.copy(self._file(volume_id), self._file(snapshot_id))
 
+    def copy_snapshot(self, source_id: str, snapshot_id: str) -> None:
+        """Copy the file."""
+        shutil.copy(self._file(source_id), self._file(snapshot_id))
+
     def delete_snapshot(self, snapshot_id: str) -> None:
         """Remove the file."""
         self._file(snapshot_id).unlink(missing_ok=True)

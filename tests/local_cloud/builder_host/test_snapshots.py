@@ -156,3 +156,18 @@ def test_a_snapshot_outlives_its_volume_and_a_volume_its_snapshot(host, start):
     host.delete_volume("vol-second")
     with pytest.raises(BuilderHostError, match="snapshot snap-kept does not exist"):
         host.create_volume("vol-third", 10, "snap-kept")
+
+
+def test_a_copied_snapshot_keeps_its_content_when_its_source_is_gone(
+    host, pulled, app, source, snapshot
+):
+    assert pulled.run(FLUSH).exit_code == 0
+    host.snapshot_volume(pulled.volume_id, "snap-source")
+    host.copy_snapshot("snap-source", "snap-copy")
+    host.delete_snapshot("snap-source")
+    try:
+        copied = check_content(host, "snap-copy", {app.reference: app.digest}, source)
+        assert host.snapshot_gib("snap-copy") > 0
+    finally:
+        host.delete_snapshot("snap-copy")
+    assert (copied.files_wrong, copied.files_checked >= app.files) == (0, True)

@@ -1,0 +1,58 @@
+"""The block devices of an instance to be launched: the image's, overlaid by the request's."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .calls import plain
+from .encryption import of_volume
+from .snapshots import require_completed
+from .volumes import sized_for, why_no_volume
+from .world import Place, World
+
+DATA_DEVICE = "/dev/xvdb"
+ROOT_DEVICE = "/dev/xvda"
+
+
+class PreparedDevices(NamedTuple):
+    """Devices with size and encryption as EC2 fills them in."""
+
+    devices: list[dict[str, Any]]
+    sources: dict[str, str | None]
+    """The snapshot of each device: moto would look for a shared one among the account's own."""
+    doomed: bool
+    """A volume cannot be made: the launch fails right after it began."""
+
+
+def prepare_devices(world: World, place: Place, asked: list[dict[str, Any]]) -> PreparedDevices:
+    """The devices of a launch in an account and region. Raises AwsError."""
+    devices = _devices(asked)
+    sources = {device["DeviceName"]: device["Ebs"].pop("SnapshotId", None) for device in devices}
+    lacking = [
+        _prepare(world, place, device["Ebs"], sources[device["DeviceName"]]) for device in devices
+    ]
+    return PreparedDevices(devices, sources, any(lacking))
+
+
+def _devices(asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The image's two devices, overlaid by what the request says of them."""
+    defaults = {
+        ROOT_DEVICE: {"VolumeSize": 4, "VolumeType": "gp3", "DeleteOnTermination": True},
+        DATA_DEVICE: {"VolumeSize": 20, "VolumeType": "gp3", "DeleteOnTermination": True},
+    }
+    for mapping in asked:
+        device = defaults.setdefault(mapping["DeviceName"], {"DeleteOnTermination": False})
+        given = plain(mapping.get("Ebs") or {})
+        if "SnapshotId" in given and "VolumeSize" not in given:
+            device.pop("VolumeSize", None)
+        device.update(given)
+    return [{"DeviceName": name, "Ebs": ebs} for name, ebs in defaults.items()]
+
+
+def _prepare(world: World, place: Place, ebs: dict[str, Any], snapshot_id: str | None) -> bool:
+    """Fill in size and encryption as EC2 would; says whether the volume cannot be made."""
+    snapshot = require_completed(world, place, snapshot_id) if snapshot_id else None
+    ebs["VolumeSize"] = sized_for(snapshot, ebs.get("VolumeSize"), "InvalidBlockDeviceMapping")
+    encryption = of_volume(place, ebs, snapshot)
+    ebs["Encrypted"], ebs["KmsKeyId"] = encryption.on, encryption.key
+    return why_no_volume(place, snapshot, encryption) is not None

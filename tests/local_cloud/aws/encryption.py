@@ -1,0 +1,110 @@
+"""EBS encryption: the account's defaults, and under which key a new volume or copy is."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from moto.ec2 import ec2_backends
+from moto.ec2.models.elastic_block_store import Snapshot
+from moto.ec2.responses._base_response import EC2BaseResponse
+
+from .dispatch import AwsError, handles, place_of
+from .keys import find_key, managed_key
+from .world import Place, World
+
+
+class Encryption(NamedTuple):
+    """Under which key something is encrypted: an ARN, or what the caller wrote when no such key
+    exists; None is not encrypted."""
+
+    key: str | None
+
+    @property
+    def on(self) -> bool:
+        """Whether it is encrypted at all."""
+        return self.key is not None
+
+
+NONE = Encryption(None)
+
+
+def default_key(place: Place) -> str:
+    """The ARN of the key that EBS uses in an account and region when none is named."""
+    backend = ec2_backends[place.account][place.region]
+    return backend.default_kms_key_id or managed_key(place).arn
+
+
+def of_volume(place: Place, asked: dict[str, Any], snapshot: Snapshot | None) -> Encryption:
+    """The encryption of a new volume, empty or from a snapshot. Raises AwsError."""
+    wanted, named = _asked(asked)
+    source_encrypted = snapshot is not None and snapshot.encrypted
+    if named and not wanted and not source_encrypted:
+        raise _key_without_encryption()
+    if named:
+        return Encryption(_arn(place, named))
+    if snapshot is not None and snapshot.encrypted and snapshot.owner_id == place.account:
+        return Encryption(snapshot.kms_key_id)
+    if (
+        source_encrypted
+        or wanted
+        or ec2_backends[place.account][place.region].ebs_encryption_by_default
+    ):
+        return Encryption(default_key(place))
+    return NONE
+
+
+def of_copy(place: Place, asked: dict[str, Any], source: Snapshot) -> Encryption:
+    """The encryption of a snapshot's copy in its destination. Raises AwsError."""
+    wanted, named = _asked(asked)
+    if named and not wanted and not source.encrypted:
+        raise _key_without_encryption()
+    if named:
+        return Encryption(_arn(place, named))
+    by_default = ec2_backends[place.account][place.region].ebs_encryption_by_default
+    if source.encrypted or wanted or by_default:
+        return Encryption(default_key(place))
+    return NONE
+
+
+def _asked(asked: dict[str, Any]) -> tuple[bool, str | None]:
+    return str(asked.get("Encrypted") or "").lower() == "true", asked.get("KmsKeyId")
+
+
+def _arn(place: Place, named: str) -> str:
+    key = find_key(place, named)
+    return key.arn if key else named
+
+
+def _key_without_encryption() -> AwsError:
+    return AwsError(
+        "InvalidParameterDependency",
+        "The parameter [KmsKeyId] requires the parameter Encrypted to be set.",
+    )
+
+
+@handles("ec2", "GetEbsDefaultKmsKeyId")
+def get_ebs_default_kms_key_id(world: World, request: EC2BaseResponse) -> Any:
+    """The default key; `alias/aws/ebs` as long as none was chosen."""
+    request.error_on_dryrun()
+    return {"KmsKeyId": request.ec2_backend.default_kms_key_id or "alias/aws/ebs"}
+
+
+@handles("ec2", "ModifyEbsDefaultKmsKeyId")
+def modify_ebs_default_kms_key_id(world: World, request: EC2BaseResponse) -> Any:
+    """Choose the default key."""
+    request.error_on_dryrun()
+    named = request._get_param("KmsKeyId")
+    key = find_key(place_of(request), named)
+    if key is None:
+        raise AwsError("InvalidParameterValue", f"The KMS key {named} is not accessible")
+    managed = key.key_manager == "AWS"
+    request.ec2_backend.default_kms_key_id = "" if managed else key.arn
+    return {"KmsKeyId": "alias/aws/ebs" if managed else key.arn}
+
+
+@handles("ec2", "ResetEbsDefaultKmsKeyId")
+def reset_ebs_default_kms_key_id(world: World, request: EC2BaseResponse) -> Any:
+    """Go back to `aws/ebs`."""
+    request.error_on_dryrun()
+    request.ec2_backend.default_kms_key_id = ""
+    return {"KmsKeyId": "alias/aws/ebs"}

@@ -1,0 +1,157 @@
+"""KMS keys: who may use one, the key `aws/ebs` of each region, and keys named by ARN."""
+
+from __future__ import annotations
+
+import json
+
+from moto.core.responses import BaseResponse
+from moto.kms import kms_backends
+from moto.kms.models import Key
+
+from .dispatch import AwsError, place_of
+from .policies import resource_allows
+from .world import Place, World
+
+EBS_ALIAS = "alias/aws/ebs"
+EBS_ACTIONS = (
+    "DescribeKey",
+    "CreateGrant",
+    "Decrypt",
+    "ReEncryptFrom",
+    "ReEncryptTo",
+    "GenerateDataKeyWithoutPlaintext",
+)
+"""What an account must be allowed so that EBS can make or copy a volume under the key."""
+OWNER_ONLY = {"GetKeyPolicy", "PutKeyPolicy", "CreateAlias", "ListAliases", "ScheduleKeyDeletion"}
+
+
+def managed_key(place: Place) -> Key:
+    """The key `aws/ebs` of an account and region, made on first use as AWS does."""
+    key = kms_backends[place.account][place.region].describe_key(EBS_ALIAS)
+    if key.key_manager != "AWS":
+        key.key_manager = "AWS"
+        key.policy = _managed_policy(place)
+    return key
+
+
+def _managed_policy(place: Place) -> str:
+    through_ebs = {
+        "kms:CallerAccount": place.account,
+        "kms:ViaService": f"ec2.{place.region}.amazonaws.com",
+    }
+    return json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Id": "auto-ebs-2",
+            "Statement": [
+                {
+                    "Sid": "Allow access through EBS for all principals in the account",
+                    "Effect": "Allow",
+                    "Principal": {"AWS": "*"},
+                    "Action": [f"kms:{action}" for action in ("Encrypt", *EBS_ACTIONS)],
+                    "Resource": "*",
+                    "Condition": {"StringEquals": through_ebs},
+                },
+                {
+                    "Sid": "Allow direct access to key metadata to the account",
+                    "Effect": "Allow",
+                    "Principal": {"AWS": f"arn:aws:iam::{place.account}:root"},
+                    "Action": ["kms:Describe*", "kms:Get*", "kms:List*", "kms:RevokeGrant"],
+                    "Resource": "*",
+                },
+            ],
+        }
+    )
+
+
+def find_key(place: Place, name: str) -> Key | None:
+    """The key of that id, alias or ARN, as seen from an account and region; None when there is
+    none, or it is another region's."""
+    if name.startswith("arn:"):
+        _, _, _, region, account, name = name.split(":", 5)
+        if region != place.region:
+            return None
+        place = Place(account, region)
+    if name == EBS_ALIAS:
+        return managed_key(place)
+    backend = kms_backends[place.account][place.region]
+    name = name.removeprefix("key/")
+    for key in backend.keys.values():
+        if name == key.id or name in key.aliases:
+            return key
+    return None
+
+
+def why_unusable(name: str, place: Place) -> str | None:
+    """Why EBS cannot use the key for this account in this region; None when it can."""
+    key = find_key(place, name)
+    if key is None:
+        return f"Key {name} does not exist in {place.region}"
+    if key.key_state != "Enabled":
+        return f"{key.arn} is {key.key_state}"
+    denied = [action for action in EBS_ACTIONS if not allows(key, place, action)]
+    if denied:
+        return f"{key.arn} does not allow account {place.account} kms:{', kms:'.join(denied)}"
+    return None
+
+
+def allows(key: Key, place: Place, action: str, through_ebs: bool = True) -> bool:
+    """Whether the key's policy or a grant lets the account do this, by EBS or directly."""
+    if _granted(key, place.account, action):
+        return True
+    condition_keys = {"kms:CallerAccount": place.account, "kms:GrantIsForAWSResource": "true"}
+    if through_ebs:
+        condition_keys["kms:ViaService"] = f"ec2.{place.region}.amazonaws.com"
+    return resource_allows(
+        key.policy or "{}", place.account, f"kms:{action}", key.arn, place.region, condition_keys
+    )
+
+
+def _granted(key: Key, account: str, action: str) -> bool:
+    # Callers are known by account alone: any principal of it stands for all.
+    return any(
+        account in grant.grantee_principal.split(":") and action in grant.operations
+        for grant in key.grants.values()
+    )
+
+
+def resolve_key(world: World, request: BaseResponse, service: str, action: str) -> None:
+    """Find the key a KMS call names, refuse what its policy does not allow, and let moto see the
+    bare id in the owner's account. moto would look for any ARN's id at home."""
+    if service != "kms":
+        return
+    body = json.loads(request.body or "{}")
+    name = body.get("KeyId")
+    if not name:
+        return
+    place = place_of(request)
+    key = find_key(place, name)
+    if key is None:
+        region = name.split(":")[3] if name.startswith("arn:") else place.region
+        raise AwsError("NotFoundException", _not_found(place, name, region))
+    foreign = key.account_id != place.account
+    if foreign and action in OWNER_ONLY or not allows(key, place, action, through_ebs=False):
+        raise AwsError(
+            "AccessDeniedException",
+            f"User: arn:aws:iam::{place.account}:root is not authorized to perform: kms:{action} "
+            f"on resource: {key.arn} because no resource-based policy allows the kms:{action} "
+            "action",
+        )
+    request.current_account = key.account_id
+    # moto demands the policy's name, of which there is only one.
+    request.body = json.dumps({"PolicyName": "default", **body, "KeyId": key.id})
+
+
+def _not_found(place: Place, name: str, region: str) -> str:
+    if region != place.region:
+        return f"Invalid arn {region}"
+    if name.startswith("arn:"):
+        return f"Key '{name}' does not exist"
+    return f"Key 'arn:aws:kms:{place.region}:{place.account}:key/{name}' does not exist"
+
+
+def is_managed(arn: str) -> bool:
+    """Whether the key of that ARN is AWS's own, which cannot be shared."""
+    _, _, _, region, account, _ = arn.split(":", 5)
+    key = find_key(Place(account, region), arn)
+    return key is not None and key.key_manager == "AWS"

@@ -1,0 +1,50 @@
+"""EC2's pages: MaxResults, NextToken, and limits."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from moto.ec2.responses._base_response import EC2BaseResponse
+
+from .dispatch import AwsError
+from .world import World
+
+Item = TypeVar("Item")
+_MARK = "page-from-"
+
+
+def cut_page(
+    world: World, request: EC2BaseResponse, items: Sequence[Item], smallest: int, largest: int
+) -> tuple[Sequence[Item], str | None]:
+    """The page that the request asks for, and the token of the next.
+
+    `smallest` and `largest` are the limits of MaxResults; more than the largest is cut, as AWS
+    does. Raises AwsError.
+    """
+    asked = request._get_param("MaxResults")
+    if asked is not None and int(asked) < smallest:
+        raise AwsError(
+            "InvalidParameterValue",
+            f"Value ( {asked} ) for parameter maxResults is invalid. Expecting a value greater "
+            f"than or equal to {smallest}.",
+        )
+    size = min(int(asked or largest), largest, world.settings.largest_page)
+    start = _start(request._get_param("NextToken"))
+    end = start + size
+    return items[start:end], _token(end) if end < len(items) else None
+
+
+def _token(start: int) -> str:
+    return base64.b64encode(f"{_MARK}{start}".encode()).decode()
+
+
+def _start(token: Any) -> int:
+    if not token:
+        return 0
+    try:
+        return int(base64.b64decode(token, validate=True).decode().removeprefix(_MARK))
+    except (binascii.Error, ValueError) as error:
+        raise AwsError("InvalidNextToken", "The token provided is invalid.") from error

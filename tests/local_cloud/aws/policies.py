@@ -1,0 +1,66 @@
+"""Whether a policy document lets a caller do something, by MiniStack's evaluator.
+
+A caller is known by its account: `arn:aws:iam::<account>:root` stands for all of its principals.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ministack.core.iam_evaluator import (
+    EvalContext,
+    evaluate,
+    evaluate_resource_policy,
+    evaluate_trust_policy,
+    parse_policy_document,
+)
+
+
+def resource_allows(
+    policy: str | dict[str, Any],
+    account: str,
+    action: str,
+    resource: str,
+    region: str,
+    keys: dict[str, str],
+) -> bool:
+    """Whether a resource's policy allows the account the action. `keys` are condition keys."""
+    context = _context(_root(account), account, action, resource, region, keys)
+    return evaluate_resource_policy(policy, context).decision == "Allow"
+
+
+def trust_allows(
+    policy: dict[str, Any], caller: str, role_arn: str, region: str, keys: dict[str, str]
+) -> bool:
+    """Whether a role's trust policy lets the caller, by its ARN, assume it."""
+    account = caller.split(":")[4]
+    context = _context(caller, account, "sts:AssumeRole", role_arn, region, keys)
+    return evaluate_trust_policy(policy, caller, context)
+
+
+def identity_allows(
+    policies: list[dict[str, Any]], caller_arn: str, action: str, resource: str, region: str
+) -> bool:
+    """Whether a role's own policies allow it the action."""
+    account = caller_arn.split(":")[4]
+    context = _context(caller_arn, account, action, resource, region, {})
+    return evaluate(context, [parse_policy_document(one) for one in policies]).decision == "Allow"
+
+
+def _root(account: str) -> str:
+    return f"arn:aws:iam::{account}:root"
+
+
+def _context(
+    caller: str, account: str, action: str, resource: str, region: str, keys: dict[str, str]
+) -> EvalContext:
+    return EvalContext(
+        principal_arn=caller,
+        principal_type="AssumedRole" if ":assumed-role/" in caller else "Root",
+        principal_account=account,
+        action=action,
+        resource_arn=resource,
+        region=region,
+        secure_transport=True,
+        service_context={name.lower(): value for name, value in keys.items()},
+    )

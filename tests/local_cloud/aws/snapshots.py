@@ -1,0 +1,208 @@
+"""EBS snapshots: they take time, and an account sees its own and those shared with it."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from moto.ec2 import ec2_backends
+from moto.ec2.models.elastic_block_store import Snapshot
+from moto.ec2.responses._base_response import EC2BaseResponse
+from moto.ec2.utils import generic_filter
+
+from .dispatch import AwsError, accounts_of, handles, place_of
+from .pages import cut_page
+from .world import Place, World
+
+SMALLEST_PAGE, LARGEST_PAGE = 5, 1000
+
+
+class TimedSnapshot(Snapshot):
+    """A snapshot whose state follows the clock: pending, then completed or error."""
+
+    started: float
+    duration: float
+    failure: str | None
+
+    def _share_done(self) -> float:
+        if self.duration <= 0:
+            return 1.0
+        return min(1.0, (time.monotonic() - self.started) / self.duration)
+
+    @property
+    def status(self) -> str:  # type: ignore[override]
+        if self._share_done() < 1.0:
+            return "pending"
+        return "error" if self.failure else "completed"
+
+    @property
+    def progress(self) -> str:
+        done = int(self._share_done() * 100)
+        # A failing snapshot stops short of the end, as AWS shows it.
+        return f"{min(done, 90) if self.failure else done}%"
+
+    @property
+    def state_message(self) -> str | None:
+        return self.failure if self.status == "error" else None
+
+    @property
+    def completion_time(self) -> datetime.datetime | None:
+        if self.status != "completed":
+            return None
+        return self.start_time + datetime.timedelta(seconds=self.duration)
+
+
+def follow_the_clock(
+    snapshot: Snapshot, kind: type[TimedSnapshot], seconds: float, failure: str | None
+) -> None:
+    """Make moto's finished snapshot one that takes time, and then fails if a reason is given."""
+    del snapshot.__dict__["status"]
+    snapshot.__class__ = kind
+    snapshot.started = time.monotonic()  # type: ignore[attr-defined]
+    snapshot.duration = seconds  # type: ignore[attr-defined]
+    snapshot.failure = failure  # type: ignore[attr-defined]
+
+
+@handles("ec2", "CreateSnapshot")
+def create_snapshot(world: World, request: EC2BaseResponse) -> Any:
+    """Take the volume's bytes as they are now, unflushed, and report them completed later."""
+    request.error_on_dryrun()
+    volume_id = request._get_param("VolumeId")
+    tags = request._parse_tag_specification().get("snapshot", {})
+    snapshot = request.ec2_backend.create_snapshot(
+        volume_id, request._get_param("Description") or ""
+    )
+    try:
+        world.create_snapshot(volume_id, snapshot.id)
+    except Exception:
+        request.ec2_backend.snapshots.pop(snapshot.id)
+        raise
+    snapshot.kms_key_id = snapshot.volume.kms_key_id
+    fails = world.faults.take("snapshots_to_fail")
+    failure = world.faults.snapshot_message if fails else None
+    follow_the_clock(snapshot, TimedSnapshot, world.settings.snapshot_seconds, failure)
+    snapshot.add_tags(tags)
+    return snapshot
+
+
+def is_public(snapshot: Snapshot) -> bool:
+    """Whether everybody sees it: shared with all, or one of AWS's own."""
+    amazons = snapshot.owner_id != snapshot.ec2_backend.account_id
+    return amazons or "all" in snapshot.create_volume_permission_groups
+
+
+def visible_snapshots(world: World, place: Place) -> Iterator[Snapshot]:
+    """The snapshots an account sees in a region: its own, AWS's, and those shared with it.
+
+    Another account's is a view of it, without its owner's tags: whatever tags it shows the
+    account has put there itself.
+    """
+    yield from list(ec2_backends[place.account][place.region].snapshots.values())
+    for account in accounts_of(world):
+        if account == place.account or Place(account, place.region) not in world.places:
+            continue
+        for snapshot in list(ec2_backends[account][place.region].snapshots.values()):
+            if snapshot.owner_id != account:
+                continue
+            shared = place.account in snapshot.create_volume_permission_userids
+            if shared or is_public(snapshot):
+                view = copy.copy(snapshot)
+                view.ec2_backend = ec2_backends[place.account][place.region]
+                yield view
+
+
+def known_snapshot(world: World, place: Place, snapshot_id: str) -> Snapshot:
+    """The snapshot as the account sees it. Raises AwsError."""
+    for snapshot in visible_snapshots(world, place):
+        if snapshot.id == snapshot_id:
+            return snapshot
+    # moto leaves the message empty; AWS names the snapshot.
+    raise AwsError("InvalidSnapshot.NotFound", f"The snapshot '{snapshot_id}' does not exist.")
+
+
+def own_snapshot(world: World, request: EC2BaseResponse, snapshot_id: str) -> Snapshot:
+    """The snapshot, if it is the caller's; a shared one is refused. Raises AwsError."""
+    place = place_of(request)
+    snapshot = known_snapshot(world, place, snapshot_id)
+    if snapshot.owner_id != place.account:
+        raise AwsError(
+            "OperationNotPermitted",
+            f"The snapshot '{snapshot_id}' belongs to account {snapshot.owner_id}",
+        )
+    return snapshot
+
+
+@handles("ec2", "DescribeSnapshots")
+def describe_snapshots(world: World, request: EC2BaseResponse) -> Any:
+    """The visible snapshots by id, owner, who may restore them, and filter, in pages.
+
+    As on AWS a page is cut before the filters: it may be empty although more follow.
+    """
+    request.error_on_dryrun()
+    place = place_of(request)
+    ids = request._get_param("SnapshotIds", [])
+    if ids and request._get_param("MaxResults"):
+        raise AwsError(
+            "InvalidParameterCombination",
+            "The parameter snapshotSet cannot be used with the parameter maxResults",
+        )
+    found = (
+        [known_snapshot(world, place, snapshot_id) for snapshot_id in ids]
+        if ids
+        else visible_snapshots(world, place)
+    )
+    found = [snapshot for snapshot in found if _is_asked_for(request, place, snapshot)]
+    page, token = cut_page(world, request, found, SMALLEST_PAGE, LARGEST_PAGE)
+    filters = request._filters_from_querystring()
+    return {"Snapshots": generic_filter(filters, list(page)), "NextToken": token}
+
+
+def _is_asked_for(request: EC2BaseResponse, place: Place, snapshot: Snapshot) -> bool:
+    owners = request._get_param("OwnerIds", [])
+    restorers = request._get_param("RestorableByUserIds", [])
+    names = {snapshot.owner_id}
+    if snapshot.owner_id == place.account:
+        names.add("self")
+    if snapshot.from_ami and snapshot.owner_id != place.account:
+        names.add("amazon")
+    if owners and not names & set(owners):
+        return False
+    return not restorers or bool(_restorers(place, snapshot) & set(restorers))
+
+
+def _restorers(place: Place, snapshot: Snapshot) -> set[str]:
+    own = snapshot.owner_id == place.account
+    names = set(snapshot.create_volume_permission_userids) if own else set()
+    if own or place.account in snapshot.create_volume_permission_userids:
+        names.add("self")
+    if is_public(snapshot):
+        names.add("all")
+    return names
+
+
+@handles("ec2", "DeleteSnapshot")
+def delete_snapshot(world: World, request: EC2BaseResponse) -> Any:
+    """Delete a snapshot and its bytes, unless an image of the account uses it."""
+    request.error_on_dryrun()
+    snapshot_id = request._get_param("SnapshotId")
+    own_snapshot(world, request, snapshot_id)
+    for image in request.ec2_backend.amis.values():
+        if snapshot_id in {m["Ebs"].get("SnapshotId") for m in image.block_device_mappings}:
+            raise AwsError(
+                "InvalidSnapshot.InUse",
+                f"The snapshot {snapshot_id} is currently in use by {image.id}",
+            )
+    request.ec2_backend.delete_snapshot(snapshot_id)
+    world.delete_snapshot(snapshot_id)
+    return {}
+
+
+def require_completed(world: World, place: Place, snapshot_id: str) -> Snapshot:
+    """The snapshot, or the error AWS gives when something is made from it too early."""
+    snapshot = known_snapshot(world, place, snapshot_id)
+    if snapshot.status != "completed":
+        raise AwsError("IncorrectState", f"Snapshot is in invalid state - {snapshot.status}")
+    return snapshot

@@ -1,0 +1,37 @@
+"""Reads roles from MiniStack's IAM, where CloudFormation makes them, for our STS to judge by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .aws.world import Role
+from .clients import make_client
+
+
+class RoleFinder:
+    """Finds a role by account and name; None when there is none."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._clients: dict[str, Any] = {}
+
+    def __call__(self, account: str, name: str) -> Role | None:
+        iam = self._clients.get(account)
+        if iam is None:
+            iam = self._clients[account] = make_client("iam", self._url, account)
+        try:
+            role = iam.get_role(RoleName=name)["Role"]
+        except iam.exceptions.NoSuchEntityException:
+            return None
+        return Role(role["AssumeRolePolicyDocument"], list(_policies(iam, name)))
+
+
+def _policies(iam: Any, role: str) -> Iterator[dict[str, Any]]:
+    for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+        yield iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+    for attached in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
+        arn = attached["PolicyArn"]
+        version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+        found = iam.get_policy_version(PolicyArn=arn, VersionId=version)
+        yield found["PolicyVersion"]["Document"]
