@@ -141,11 +141,9 @@ mod tests {
     use aws_sdk_ec2::operation::run_instances::RunInstancesOutput;
     use aws_sdk_ec2::types::{Instance, InstanceStateName};
     use aws_sdk_ssm::operation::describe_instance_information::DescribeInstanceInformationOutput;
-    use aws_sdk_ssm::operation::list_command_invocations::ListCommandInvocationsOutput;
+    use aws_sdk_ssm::operation::list_commands::ListCommandsOutput;
     use aws_sdk_ssm::operation::send_command::SendCommandOutput;
-    use aws_sdk_ssm::types::{
-        CommandInvocation, CommandInvocationStatus, InstanceInformation, PingStatus,
-    };
+    use aws_sdk_ssm::types::{Command, CommandStatus, InstanceInformation, PingStatus};
     use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
     use serde_json::json;
 
@@ -163,11 +161,7 @@ mod tests {
         mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules)
     }
 
-    fn ssm(
-        online: bool,
-        probe: Option<CommandInvocationStatus>,
-        send: &Rule,
-    ) -> aws_sdk_ssm::Client {
+    fn ssm(online: bool, probe: Option<CommandStatus>, send: &Rule) -> aws_sdk_ssm::Client {
         let describe =
             mock!(aws_sdk_ssm::Client::describe_instance_information).then_output(move || {
                 let status = if online { PingStatus::Online } else { PingStatus::ConnectionLost };
@@ -176,16 +170,16 @@ mod tests {
                     .instance_information_list(instance)
                     .build()
             });
-        let list = mock!(aws_sdk_ssm::Client::list_command_invocations).then_output(move || {
+        let list = mock!(aws_sdk_ssm::Client::list_commands).then_output(move || {
             let commands = probe.clone().map(|status| {
-                CommandInvocation::builder()
+                Command::builder()
                     .command_id("c-1")
                     .comment("frontload probe default-x86-64-0123456789ab")
                     .status(status)
                     .build()
             });
-            ListCommandInvocationsOutput::builder()
-                .set_command_invocations(commands.map(|command| vec![command]))
+            ListCommandsOutput::builder()
+                .set_commands(commands.map(|command| vec![command]))
                 .build()
         });
         mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&describe, &list, send])
@@ -268,12 +262,12 @@ mod tests {
         assert_eq!(sent.num_calls(), 0);
         report(&running(), &ssm(true, None, &sent), 0).await;
         assert_eq!(sent.num_calls(), 1);
-        let waiting = Some(CommandInvocationStatus::InProgress);
+        let waiting = Some(CommandStatus::InProgress);
         report(&running(), &ssm(true, waiting, &sent), 0).await;
         assert_eq!(sent.num_calls(), 1);
-        report(&running(), &ssm(true, Some(CommandInvocationStatus::Failed), &sent), 0).await;
+        report(&running(), &ssm(true, Some(CommandStatus::Failed), &sent), 0).await;
         assert_eq!(sent.num_calls(), 2);
-        let answered = ssm(true, Some(CommandInvocationStatus::Success), &sent);
+        let answered = ssm(true, Some(CommandStatus::Success), &sent);
         let ready = report(&running(), &answered, 0).await;
         assert_eq!(ready, r#"ready "i-1""#);
     }

@@ -2,7 +2,7 @@
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::error::ProvideErrorMetadata;
-use aws_sdk_ssm::types::{CommandInvocationStatus, InstanceInformationStringFilter, PingStatus};
+use aws_sdk_ssm::types::{CommandStatus, InstanceInformationStringFilter, PingStatus};
 
 use super::call_error;
 use super::instances::InstanceId;
@@ -52,14 +52,14 @@ pub enum Status {
     Dropped,
 }
 
-impl From<Option<&CommandInvocationStatus>> for Status {
-    fn from(status: Option<&CommandInvocationStatus>) -> Self {
+impl From<Option<&CommandStatus>> for Status {
+    fn from(status: Option<&CommandStatus>) -> Self {
         match status {
-            Some(CommandInvocationStatus::Success) => Self::Succeeded,
-            Some(CommandInvocationStatus::Failed) => Self::Failed,
-            Some(CommandInvocationStatus::TimedOut) => Self::TimedOut,
-            Some(CommandInvocationStatus::Cancelled) => Self::Dropped,
-            // Pending, InProgress, Delayed, Cancelling, and what SSM adds later:
+            Some(CommandStatus::Success) => Self::Succeeded,
+            Some(CommandStatus::Failed) => Self::Failed,
+            Some(CommandStatus::TimedOut) => Self::TimedOut,
+            Some(CommandStatus::Cancelled) => Self::Dropped,
+            // Pending, InProgress, Cancelling, and what SSM adds later:
             // the step's own limit ends the wait.
             _ => Self::Running,
         }
@@ -100,7 +100,9 @@ pub async fn is_online(ssm: &Client, instance: &InstanceId) -> Result<bool> {
     Ok(status == Some(&PingStatus::Online))
 }
 
-/// The commands of one purpose of one build, newest first.
+/// The commands of one purpose of one build, newest first. Their invocations are
+/// not asked for: SSM knows none right after `SendCommand`, and a command that is
+/// not found would be sent again.
 ///
 /// # Errors
 /// Those of [`super::call_error`].
@@ -111,24 +113,23 @@ pub async fn find(
     purpose: Purpose,
 ) -> Result<Vec<Command>> {
     let comment = purpose.comment(build);
-    let mut pages =
-        ssm.list_command_invocations().instance_id(instance.as_str()).into_paginator().send();
+    let mut pages = ssm.list_commands().instance_id(instance.as_str()).into_paginator().send();
     let mut commands = Vec::new();
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| {
             call_error(
-                "ssm:ListCommandInvocations",
+                "ssm:ListCommands",
                 format!("instance {instance}"),
                 ssm.config().region(),
                 &error,
             )
         })?;
-        for invocation in page.command_invocations() {
-            let Some(id) = invocation.command_id() else { continue };
-            if invocation.comment() == Some(&comment) {
+        for command in page.commands() {
+            let Some(id) = command.command_id() else { continue };
+            if command.comment() == Some(&comment) {
                 let requested =
-                    invocation.requested_date_time().map_or(0, aws_smithy_types::DateTime::secs);
-                let status = Status::from(invocation.status());
+                    command.requested_date_time().map_or(0, aws_smithy_types::DateTime::secs);
+                let status = Status::from(command.status());
                 commands.push((requested, Command { id: id.to_owned(), status }));
             }
         }

@@ -136,7 +136,11 @@ impl FromStr for ImageReference {
                 "the part before the first / is no registry host; write for instance docker.io/library/nginx:1.27",
             );
         }
-        if name.len() > MAX_NAME || !repository.split('/').all(is_path_component) {
+        if name.len() > MAX_NAME {
+            let length = name.len();
+            return refuse(&format!("its name has {length} characters, at most {MAX_NAME} fit"));
+        }
+        if !repository.split('/').all(is_path_component) {
             return refuse(
                 "the repository must be lower-case letters and digits joined by . _ - and /",
             );

@@ -1,0 +1,145 @@
+"""Fixtures: one local cloud with the deployed stack for the package, and a clean start for each
+test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from local_cloud.builder_host.containerd_host import check_machine
+from local_cloud.builder_host.interface import CapacityError
+from local_cloud.cloud import LocalCloud
+from local_cloud.images import BUSYBOX, Layer, Layout
+
+from .stack import STACK, Cache, Execution, Frontload
+from .world import World
+
+BUILD_DIR = Path(__file__).parents[2] / ".aws-sam" / "build"
+WAIT_SCALE = 0.05
+QUICK = {
+    "instance_running_seconds": 0.1,
+    "agent_online_seconds": 0.3,
+    "shutting_down_seconds": 0.1,
+    "snapshot_seconds": 0.5,
+    "invocation_delay_seconds": 0.1,
+    "undelivered_seconds": 0.2,
+}
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="package")
+def cloud() -> Iterator[LocalCloud]:
+    """Not for the session: other packages have their own, and a process holds one at a time."""
+    try:
+        check_machine()
+    except CapacityError as error:
+        if os.environ.get("FRONTLOAD_REQUIRE_CONTAINERD"):
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+    if not (BUILD_DIR / "template.yaml").exists():
+        pytest.fail(f"{BUILD_DIR} holds no built application: make build", pytrace=False)
+    with LocalCloud("containerd", WAIT_SCALE, QUICK) as running:
+        machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
+        overrides = {"EventSource": "local.ecr", "Architecture": machine}
+        running.deploy(BUILD_DIR, overrides, STACK)
+        yield running
+
+
+@pytest.fixture(scope="package")
+def layout(cloud: LocalCloud) -> Layout:
+    """Images by name: `app` and `other` start; `multi` is `app` for both architectures."""
+    made = Layout(cloud.state_dir / "layout")
+    base = [BUSYBOX, Layer("mixed", "base", 2)]
+    made.add_image("app", [*base, Layer("random", "app", 1)])
+    made.add_image("other", [*base, Layer("random", "other", 1)])
+    made.add_image("multi", base, ("x86_64", "arm64"))
+    made.add_image("arm", base, ("arm64",))
+    made.add_image("arm-index", base, ("arm64",), index=True)
+    return made
+
+
+@pytest.fixture(scope="package")
+def frontload(cloud: LocalCloud, layout: Layout) -> Frontload:
+    return Frontload(cloud, layout)
+
+
+@pytest.fixture
+def world(cloud: LocalCloud) -> World:
+    return World(cloud)
+
+
+@pytest.fixture(autouse=True)
+def clean_start(cloud: LocalCloud, frontload: Frontload) -> Iterator[None]:
+    """Afterwards nothing runs, is planted or has surprised the builder host."""
+    yield
+    try:
+        frontload.wait_until_idle()
+    finally:
+        cloud.control.clear_faults()
+        cloud.control.settings(**QUICK)
+        for registry in (cloud.registry, cloud.public):
+            registry.start()
+        cloud.registry.accept_password()
+    assert cloud.control.state()["hostErrors"] == []
+
+
+@contextmanager
+def new_cache(frontload: Frontload) -> Iterator[Cache]:
+    """A cache without a document, under a name that no other has."""
+    made = Cache(frontload, f"cache-{next(_numbers)}")
+    yield made
+    # A push reads every document: one left behind would be refused or built in other tests.
+    frontload.delete_cache(made.name)
+
+
+@pytest.fixture
+def cache(frontload: Frontload, clean_start: None) -> Iterator[Cache]:
+    """A test's own cache, still without a document."""
+    with new_cache(frontload) as made:
+        yield made
+
+
+@pytest.fixture
+def edit_script(cloud: LocalCloud) -> Iterator[Callable[[str, str], None]]:
+    """Plants changes to the builder's script, and makes sure that they took place."""
+
+    def edit(find: str, replace: str) -> None:
+        cloud.control.plant(script_edits=[{"find": find, "replace": replace}])
+
+    yield edit
+    edits = cloud.control.state()["faults"]["script_edits"]
+    assert [one["find"] for one in edits if not one.get("hits")] == []
+
+
+RunFailing = Callable[..., Execution]
+
+
+@pytest.fixture
+def run_failing(frontload: Frontload, world: World, cache: Cache) -> RunFailing:
+    """Runs a cache that was published before and must fail, and makes sure that the world is as
+    before, while `meanwhile` is done to it."""
+    world.plant_publication(cache)
+
+    def run(error: str, *told: str, meanwhile: Callable[[], Any] = lambda: None) -> Execution:
+        before = world.state()
+        assert (before.builders, before.volumes, before.leases) == ([], [], [])
+        arn = frontload.start(cache.name)
+        meanwhile()
+        execution = frontload.wait(arn)
+        assert (execution.status, execution.error) == ("FAILED", error), execution.cause
+        assert [text for text in told if text not in execution.cause] == [], execution.cause
+        assert world.state() == before
+        for build in frontload.builds_of(execution):
+            assert (build.status, build.error) == ("FAILED", error)
+            assert build.cause.startswith(
+                f"Build {build.input['build']['id']} of cache {cache.name}"
+            )
+        return execution
+
+    return run

@@ -1,0 +1,280 @@
+"""The deployed stack: its caches, its executions, and the pushes and events that start them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from local_cloud import ECR_HOST
+from local_cloud.cloud import LocalCloud
+from local_cloud.images import Layout
+
+STACK = "frontload"
+PREFIX = "/frontload"
+EXECUTION_SECONDS = 120.0
+POLL_SECONDS = 0.1
+
+OnPoll = Callable[[], Any]
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+    """Poll until the condition gives something true, which is returned.
+
+    Raises TimeoutError, which says `what` was awaited.
+    """
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what} did not come within {seconds:.0f} s")
+        time.sleep(POLL_SECONDS)
+    return found
+
+
+@dataclass(frozen=True)
+class Execution:
+    """An execution that is over."""
+
+    arn: str
+    status: str
+    input: dict[str, Any]
+    output: dict[str, Any]
+    error: str
+    cause: str
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """Of a pipeline that built: the result of each build."""
+        return [build["result"] for build in self.output["builds"]]
+
+
+@dataclass(frozen=True)
+class Push:
+    """An image that was pushed, and the pipeline's execution that its event started."""
+
+    digest: str
+    execution: Execution
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a function answered: its result, or its error's name and message."""
+
+    result: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+    message: str = ""
+
+
+class Frontload:
+    """The stack in one local cloud. Every wait has a time limit and raises TimeoutError."""
+
+    def __init__(self, cloud: LocalCloud, layout: Layout) -> None:
+        self._cloud = cloud
+        self._layout = layout
+        self._ssm = cloud.client("ssm")
+        self._executions = cloud.client("stepfunctions")
+        formation = cloud.client("cloudformation")
+        (stack,) = formation.describe_stacks(StackName=STACK)["Stacks"]
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        self.pipeline = outputs["PipelineStateMachineArn"]
+        self.build_machine = outputs["BuildStateMachineArn"]
+        resources = formation.describe_stack_resources(StackName=STACK)["StackResources"]
+        self._ids = {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in resources}
+        self._subscribe()
+
+    # Caches
+
+    def put_cache(self, name: str, document: dict[str, Any] | str) -> str:
+        """Write a cache document, which may be none; returns the parameter's name."""
+        text = document if isinstance(document, str) else json.dumps(document)
+        parameter = f"{PREFIX}/caches/{name}"
+        self._ssm.put_parameter(Name=parameter, Value=text, Type="String", Overwrite=True)
+        return parameter
+
+    def delete_cache(self, name: str) -> None:
+        """Delete the document; no error when there is none."""
+        self._ssm.delete_parameters(Names=[f"{PREFIX}/caches/{name}"])
+
+    # Executions
+
+    def start(self, cache: str) -> str:
+        """Ask for a cache as a person does; returns the execution's ARN."""
+        answer = self._executions.start_execution(
+            stateMachineArn=self.pipeline, input=json.dumps({"cache": cache})
+        )
+        return answer["executionArn"]
+
+    def run(self, cache: str) -> Execution:
+        """Ask for a cache and wait for the end."""
+        return self.wait(self.start(cache))
+
+    def wait(self, arn: str, on_poll: OnPoll = lambda: None) -> Execution:
+        """Wait for the end of an execution, calling `on_poll` at every look."""
+
+        def ended() -> dict[str, Any] | None:
+            on_poll()
+            shown = self._executions.describe_execution(executionArn=arn)
+            return shown if shown["status"] != "RUNNING" else None
+
+        shown = wait_until(ended, f"the end of {arn}", EXECUTION_SECONDS)
+        return Execution(
+            arn,
+            shown["status"],
+            json.loads(shown["input"]),
+            json.loads(shown.get("output") or "{}"),
+            shown.get("error") or "",
+            shown.get("cause") or "",
+        )
+
+    def builds_of(self, pipeline: Execution) -> list[Execution]:
+        """The builds that an execution of the pipeline ran."""
+        starter = "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID"
+        builds = [self.wait(arn) for arn in self._list(self.build_machine)]
+        return [build for build in builds if build.input[starter] == pipeline.arn]
+
+    def history(self, arn: str) -> list[dict[str, Any]]:
+        """The events of an execution, oldest first."""
+        pages = self._executions.get_paginator("get_execution_history")
+        return [event for page in pages.paginate(executionArn=arn) for event in page["events"]]
+
+    def wait_until_idle(self) -> None:
+        """Return when nothing runs any more."""
+        for machine in (self.pipeline, self.build_machine):
+            for arn in self._list(machine):
+                self.wait(arn)
+
+    def _list(self, machine: str) -> list[str]:
+        pages = self._executions.get_paginator("list_executions")
+        found = pages.paginate(stateMachineArn=machine)
+        return [one["executionArn"] for page in found for one in page["executions"]]
+
+    # What starts the pipeline from outside
+
+    def push(self, image: str, repository: str, tag: str, on_poll: OnPoll = lambda: None) -> Push:
+        """Push an image of the layout and wait for the execution that the push started."""
+        before = set(self._list(self.pipeline))
+        digest = self._cloud.push(self._layout, image, repository, tag)
+
+        def is_ours(event: dict[str, Any]) -> bool:
+            detail = event.get("detail", {})
+            wanted = (repository, tag, digest)
+            keys = ("repository-name", "image-tag", "image-digest")
+            return tuple(detail.get(key) for key in keys) == wanted
+
+        arn = self._started_by(is_ours, before, f"the execution of the push of {repository}:{tag}")
+        return Push(digest, self.wait(arn, on_poll))
+
+    def manifest(self, digest: str) -> dict[str, Any]:
+        """The manifest of an image of the layout."""
+        path = self._layout.directory / "blobs" / digest.replace(":", "/")
+        return json.loads(path.read_text())
+
+    def send_event(self, detail_type: str, detail: dict[str, Any]) -> Execution:
+        """Put an event of ECR on the bus and wait for the execution that it started."""
+        entry = {"Source": "local.ecr", "DetailType": detail_type, "Detail": json.dumps(detail)}
+        (sent,) = self._cloud.client("events").put_events(Entries=[entry])["Entries"]
+        event_id = sent["EventId"]
+        arn = self._started_by(
+            lambda event: event.get("id") == event_id, set(), f"the execution of event {event_id}"
+        )
+        return self.wait(arn)
+
+    def _started_by(
+        self, is_ours: Callable[[dict[str, Any]], bool], known: set[str], what: str
+    ) -> str:
+        def started() -> str | None:
+            for arn in self._list(self.pipeline):
+                if arn not in known:
+                    known.add(arn)
+                    shown = self._executions.describe_execution(executionArn=arn)
+                    if is_ours(json.loads(shown["input"])):
+                        return arn
+            return None
+
+        return wait_until(started, what)
+
+    # Functions
+
+    def invoke(self, step: str, payload: dict[str, Any]) -> Answer:
+        """Call one function by the name of its step, such as `clean_up`."""
+        logical = "".join(part.capitalize() for part in step.split("_")) + "Function"
+        answer = self._cloud.client("lambda").invoke(
+            FunctionName=self._ids[logical], Payload=json.dumps(payload).encode()
+        )
+        body = json.load(answer["Payload"])
+        if "FunctionError" in answer:
+            return Answer(error=body["errorType"], message=body["errorMessage"])
+        return Answer(result=body)
+
+    # Announcements
+
+    def _subscribe(self) -> None:
+        queues, events = self._cloud.client("sqs"), self._cloud.client("events")
+        self._queue = queues.create_queue(QueueName="announcements")["QueueUrl"]
+        attributes = queues.get_queue_attributes(QueueUrl=self._queue, AttributeNames=["QueueArn"])
+        target = {"Id": "queue", "Arn": attributes["Attributes"]["QueueArn"]}
+        events.put_rule(Name="announcements", EventPattern=json.dumps({"source": ["frontload"]}))
+        events.put_targets(Rule="announcements", Targets=[target])
+        self._announced: list[dict[str, Any]] = []
+
+    def announcements(self, cache: str, count: int) -> list[dict[str, Any]]:
+        """The events that told of publications of a cache; waits for `count` of them."""
+
+        def arrived() -> list[dict[str, Any]]:
+            answer = self._cloud.client("sqs").receive_message(
+                QueueUrl=self._queue, MaxNumberOfMessages=10
+            )
+            # Not deleted: the queue lives as long as its readers, and hides what was read.
+            self._announced += [json.loads(m["Body"]) for m in answer.get("Messages", [])]
+            found = [event for event in self._announced if event["detail"]["cache"] == cache]
+            return found if len(found) >= count else []
+
+        return wait_until(arrived, f"{count} announcements of cache {cache}")
+
+
+@dataclass(frozen=True)
+class Cache:
+    """One test's cache and the repository that holds its images."""
+
+    frontload: Frontload
+    name: str
+    architecture: str = "x86_64"
+
+    @property
+    def repository(self) -> str:
+        """Of its images, in ECR and elsewhere."""
+        return f"team/{self.name}"
+
+    def reference(self, tag: str = "v1") -> str:
+        """An image of its repository in ECR."""
+        return f"{ECR_HOST}/{self.repository}:{tag}"
+
+    def by_digest(self, digest: str) -> str:
+        """The same, by digest."""
+        return f"{ECR_HOST}/{self.repository}@{digest}"
+
+    def document(self, *references: str, **changes: Any) -> dict[str, Any]:
+        """A good document: these images, by default `v1` of the repository."""
+        return {
+            "images": list(references) or [self.reference()],
+            "architectures": [self.architecture],
+            "variant": "aws-k8s-1.35",
+            "builder": {"volumeGib": 1},
+            **changes,
+        }
+
+    def put(self, *references: str, **changes: Any) -> None:
+        """Write `document(...)`."""
+        self.frontload.put_cache(self.name, self.document(*references, **changes))
+
+    def push(self, image: str = "app", tag: str = "v1", on_poll: OnPoll = lambda: None) -> Push:
+        """Push an image of the layout to the repository and wait for what that started."""
+        return self.frontload.push(image, self.repository, tag, on_poll)
+
+    @property
+    def parameters(self) -> tuple[str, str]:
+        """Names of its publication: snapshot id and manifest."""
+        path = f"{PREFIX}/{self.name}/{self.architecture}"
+        return f"{path}/snapshot-id", f"{path}/manifest"

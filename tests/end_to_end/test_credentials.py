@@ -1,0 +1,153 @@
+"""S6: no credential is in an SSM command, a log, a tag, a parameter or the snapshot."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from local_cloud.builder_host.interface import BuilderHostError
+from local_cloud.builder_host.node import boot_node
+from local_cloud.cloud import LocalCloud
+from local_cloud.images import Layout
+
+from .conftest import new_cache
+from .stack import Cache, Execution, Frontload, wait_until
+from .world import World
+
+CHUNK = 8 << 20
+BASE64 = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}")
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A build of which the secrets are known."""
+
+    cache: Cache
+    build: Execution
+    builder: str
+    secrets: dict[str, str]
+    """Name -> a piece that no other text holds."""
+    snapshot_id: str
+
+
+@pytest.fixture(scope="module")
+def watched(cloud: LocalCloud, frontload: Frontload) -> Iterator[Watched]:
+    world = World(cloud)
+    with new_cache(frontload) as cache:
+        cache.push()
+        cache.put()
+        arn = frontload.start(cache.name)
+        (builder,) = wait_until(world.builders_alive, "the builder")
+        role = wait_until(lambda: credentials_of(cloud, builder), "the builder's boot")
+        pipeline = frontload.wait(arn)
+    assert pipeline.status == "SUCCEEDED", pipeline.cause
+    (build,) = frontload.builds_of(pipeline)
+    yield Watched(cache, build, builder, secrets(cloud, role), world.published(cache)[0])
+
+
+def credentials_of(cloud: LocalCloud, builder: str) -> dict[str, str] | None:
+    """The credentials of the builder's role, once it has booted."""
+    try:
+        return cloud.host.instance(builder).metadata.credentials
+    except BuilderHostError:
+        return None
+
+
+def secrets(cloud: LocalCloud, role: dict[str, str]) -> dict[str, str]:
+    """What to look for. A piece is enough: a text that was cut leaks as well."""
+    token = cloud.registry.password or ""
+    login = base64.b64encode(f"AWS:{token}".encode()).decode()
+    return {
+        "registry token's beginning": token[:40],
+        "registry token's end": token[-40:],
+        "registry login": login[:60],
+        "role's secret key": role["SecretAccessKey"],
+        "role's session token": role["Token"][:40],
+    }
+
+
+def told(cloud: LocalCloud, frontload: Frontload, world: World, build: Execution) -> dict[str, Any]:
+    """Where Frontload and the services it uses wrote something down."""
+    logs = cloud.client("logs")
+    groups = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
+    return {
+        "SSM commands": cloud.control.state()["commands"],
+        "AWS calls": world.calls(0),
+        "parameters": [str(one) for one in world.state().published.values()],
+        "instances": world.instances(),
+        "snapshots": world.snapshots(),
+        "execution": frontload.history(build.arn),
+        "functions' logs": [logs.filter_log_events(logGroupName=name) for name in groups],
+        "the services' log": (cloud.state_dir / "ministack/ministack.log").read_text(),
+    }
+
+
+def decoded(text: str) -> str:
+    """The text and what its base64 says."""
+    inside = []
+    for match in BASE64.finditer(text):
+        try:
+            inside.append(base64.b64decode(match[0], validate=True).decode())
+        except ValueError:
+            continue
+    return "\n".join([text, *inside])
+
+
+def pieces_in(file: Path, pieces: dict[str, str]) -> list[str]:
+    """Names of the pieces that a sparse file's bytes hold, deleted files' bytes included."""
+    found, end = set(), file.stat().st_size
+    with file.open("rb") as data:
+        position = os.lseek(data.fileno(), 0, os.SEEK_DATA)
+        while position < end:
+            data.seek(position)
+            chunk = data.read(CHUNK + 100)
+            found |= {name for name, piece in pieces.items() if piece.encode() in chunk}
+            try:
+                position = os.lseek(data.fileno(), position + CHUNK, os.SEEK_DATA)
+            except OSError:
+                break
+    return sorted(found)
+
+
+def test_nothing_that_is_written_down_holds_a_credential(
+    cloud: LocalCloud, frontload: Frontload, world: World, watched: Watched
+) -> None:
+    build = watched.build.input["build"]["id"]
+    for place, content in told(cloud, frontload, world, watched.build).items():
+        text = decoded(json.dumps(content, default=str))
+        # The log of the services names functions, not builds.
+        assert (build if place != "the services' log" else "PullFunction") in text, place
+        held = [name for name, piece in watched.secrets.items() if piece in text]
+        assert held == [], place
+
+
+def test_the_snapshot_s_bytes_hold_no_credential(
+    cloud: LocalCloud, layout: Layout, watched: Watched
+) -> None:
+    snapshot = cloud.host._volumes.directory / f"{watched.snapshot_id}.snapshot"
+    known = {"the image": layout.digest("app"), "the pull's script": "apiclient exec admin bash"}
+    assert pieces_in(snapshot, known) == sorted(known)
+    assert pieces_in(snapshot, watched.secrets) == []
+
+
+def test_the_snapshot_holds_neither_earlier_commands_nor_the_builder_s_journal(
+    cloud: LocalCloud, world: World, watched: Watched
+) -> None:
+    (pull,) = world.commands("pull", on=watched.builder)
+    probes = world.commands("probe", on=watched.builder)
+    with boot_node(cloud.host, watched.snapshot_id) as node:
+        agent = node.root / "local/host-containers/control/ssm"
+        files = [str(path) for path in agent.rglob("*") if path.is_file()]
+        journals = list((node.root / "local/var/log/journal").rglob("*.journal"))
+        journal = "".join(path.read_text() for path in journals)
+    assert any(pull["id"] in file for file in files)
+    assert [p["id"] for p in probes if any(p["id"] in file for file in files)] == []
+    assert "Started Bottlerocket" in journal
+    assert watched.builder not in journal

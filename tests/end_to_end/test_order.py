@@ -1,0 +1,58 @@
+"""Builds that meet: one at a time per cache, and the digest that was planned wins."""
+
+from __future__ import annotations
+
+from local_cloud.builder_host.node import boot_node
+from local_cloud.cloud import LocalCloud
+
+from .stack import Cache, Frontload, wait_until
+from .world import World
+
+
+class Watch:
+    """Counts the builders alive at every look."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.most = 0
+
+    def __call__(self) -> None:
+        self.most = max(self.most, len(self._world.builders_alive()))
+
+
+def test_a_tag_that_moves_during_the_build_changes_the_next_build_only(
+    cloud: LocalCloud, frontload: Frontload, world: World, cache: Cache
+) -> None:
+    planned = cache.push("app").digest
+    cache.put()
+    # The builder starts only after the tag has moved.
+    cloud.control.settings(instance_running_seconds=2.0)
+    mark, watch = world.mark(), Watch(world)
+    first = frontload.start(cache.name)
+    wait_until(lambda: world.calls(mark, "RunInstances"), "the launch")
+    moved = cache.push("other", on_poll=watch)
+    assert frontload.wait(first).status == moved.execution.status == "SUCCEEDED"
+    assert planned != moved.digest
+    for label, digest in (("previous", planned), ("current", moved.digest)):
+        snapshot_id, manifest = world.published(cache, label)
+        assert [one["digest"] for one in manifest["images"]] == [digest]
+        with boot_node(cloud.host, snapshot_id) as node:
+            by_name = {cache.reference(): digest, cache.by_digest(digest): digest}
+            assert node.images() == by_name
+            node.start_container(cache.reference())
+    assert watch.most == 1
+
+
+def test_a_cache_asked_for_twice_at_once_is_built_once(
+    frontload: Frontload, world: World, cache: Cache
+) -> None:
+    cache.push()
+    cache.put()
+    mark, watch = world.mark(), Watch(world)
+    started = [frontload.start(cache.name) for _ in range(2)]
+    ended = [frontload.wait(arn, watch) for arn in started]
+    results = {result["outcome"]: result for execution in ended for result in execution.results}
+    assert sorted(results) == ["published", "unchanged"]
+    assert results["published"]["snapshotId"] in results["unchanged"]["reason"]
+    assert watch.most == len(world.calls(mark, "RunInstances")) == 1
+    assert len(world.versions(cache.parameters[0])) == 1

@@ -1,0 +1,142 @@
+"""S5: calling any step again is harmless."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from local_cloud.cloud import LocalCloud
+
+from .conftest import QUICK, new_cache
+from .stack import Answer, Cache, Execution, Frontload, wait_until
+from .world import State, World
+
+STEPS = [
+    "claim", "preflight", "launch", "pull", "snapshot", "replicate", "publish", "clean_up",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Doubled:
+    """A build of which every call was made twice at once."""
+
+    cache: Cache
+    plans: list[Answer]
+    outcome: str
+    builder: str
+    snapshot_id: str
+    released: list[str]
+    before: State
+    mark: int
+
+
+@pytest.fixture(scope="module")
+def doubled(cloud: LocalCloud, frontload: Frontload) -> Iterator[Doubled]:
+    """Drives the functions as the state machine does, but calls each of them twice."""
+    world = World(cloud)
+    with new_cache(frontload) as cache:
+        cache.push()
+        cache.put()
+        before, mark = world.state(), world.mark()
+        request = {"request": {"cache": cache.name}, "executionId": f"{cache.name} by hand"}
+        plans = [frontload.invoke("plan", request) for _ in range(2)]
+        payload: dict[str, Any] = {"executionId": "by hand", "waitedSeconds": 0}
+        (payload["build"],) = plans[0].result["builds"]
+        (payload["region"],) = payload["build"]["regions"]
+        for step in STEPS:
+            if step == "pull":
+                call_before_ssm_shows_it(cloud, frontload, payload)
+            payload |= twice_until_ready(frontload, step, payload)
+            if step == "replicate":
+                payload["replicas"] = [payload["replica"]]
+    keys = ("outcome", "instanceId", "snapshotId", "released")
+    yield Doubled(cache, plans, *(payload[key] for key in keys), before, mark)
+
+
+def call_before_ssm_shows_it(
+    cloud: LocalCloud, frontload: Frontload, payload: dict[str, Any]
+) -> None:
+    """Pull twice while SSM has no invocation yet of what the first call sent."""
+    cloud.control.settings(invocation_delay_seconds=1.0)
+    for _ in range(2):
+        assert not frontload.invoke("pull", payload).result["ready"]
+    cloud.control.settings(**QUICK)
+
+
+def twice_until_ready(frontload: Frontload, step: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """Call a step twice, again and again until it is done; returns its facts."""
+
+    def ready() -> dict[str, Any] | None:
+        answers = [frontload.invoke(step, payload) for _ in range(2)]
+        assert [answer.error for answer in answers] == ["", ""], answers
+        return answers[1].result if answers[1].result["ready"] else None
+
+    facts = wait_until(ready, f"the end of {step}")
+    assert frontload.invoke(step, payload) == Answer(facts), step
+    return facts
+
+
+def test_a_plan_is_the_same_each_time(doubled: Doubled) -> None:
+    assert doubled.plans[0] == doubled.plans[1]
+    assert len(doubled.plans[0].result["builds"]) == 1
+
+
+def test_steps_called_twice_make_everything_once(world: World, doubled: Doubled) -> None:
+    assert doubled.outcome == "claimed"
+    calls = [call for call in world.calls(doubled.mark) if call["status"] == 200]
+    tagged = [call for call in calls if doubled.cache.name in json.dumps(call["parameters"])]
+    actions = [call["action"] for call in tagged]
+    assert (actions.count("RunInstances"), actions.count("CreateSnapshot")) == (1, 1)
+    parameters = doubled.cache.parameters
+    assert [len(world.versions(name)) for name in parameters] == [1, 1]
+    assert world.published(doubled.cache)[0] == doubled.snapshot_id
+
+
+def test_a_pull_called_twice_sends_one_command(world: World, doubled: Doubled) -> None:
+    assert len(world.commands("pull", on=doubled.builder)) == 1
+
+
+def test_a_clean_up_called_twice_leaves_nothing_but_the_publication(
+    world: World, doubled: Doubled
+) -> None:
+    assert doubled.released == []
+    assert doubled.builder not in world.builders_alive()
+    after = world.state()
+    assert (after.builders, after.volumes, after.leases) == ([], [], [])
+    assert doubled.snapshot_id in set(after.snapshots) - set(doubled.before.snapshots)
+    named = [id for id, one in world.snapshots().items() if doubled.cache.name in str(one["Tags"])]
+    assert named == [doubled.snapshot_id]
+
+
+def payload_of(frontload: Frontload, build: Execution) -> dict[str, Any]:
+    """All that the steps of a finished build were given, from its history."""
+    payload: dict[str, Any] = {"executionId": build.arn, "waitedSeconds": 0}
+    payload["build"] = build.input["build"]
+    for event in frontload.history(build.arn):
+        output = event.get("taskSucceededEventDetails", {}).get("output", "{}")
+        facts = json.loads(output).get("Payload", {})
+        payload |= {name: facts[name] for name in ("pulled", "snapshotId") if name in facts}
+    return payload
+
+
+def test_a_late_repeat_of_any_step_of_a_finished_build_changes_nothing(
+    frontload: Frontload, world: World, cache: Cache
+) -> None:
+    cache.push()
+    cache.put()
+    (build,) = frontload.builds_of(frontload.run(cache.name))
+    payload = payload_of(frontload, build)
+    before, mark = world.state(), world.mark()
+    answers = {step: [frontload.invoke(step, payload) for _ in range(2)] for step in STEPS}
+    assert [step for step, (first, second) in answers.items() if first != second] == []
+    # Its builder is gone for good, so that two steps can only say so.
+    lost = [step for step, (answer, _) in answers.items() if answer.error == "BuilderLost"]
+    assert lost == ["launch", "pull"]
+    assert answers["claim"][0].result["outcome"] == "unchanged"
+    assert answers["snapshot"][0].result["snapshotId"] == world.published(cache)[0]
+    assert answers["clean_up"][0].result["released"] == []
+    assert world.changes(mark) == []
+    assert world.state() == before

@@ -1,0 +1,119 @@
+"""Requests that build nothing: events that concern no cache, and documents that are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from local_cloud import ECR_HOST
+
+from .stack import PREFIX, Cache, Frontload
+from .world import World
+
+EVENTS = Path(__file__).parents[1] / "events"
+GOOD = f"{ECR_HOST}/team/app:v1"
+
+
+@pytest.mark.parametrize(
+    ("fixture", "reason"),
+    [
+        ("ecr-push-untagged", 'was pushed to "team/app" without a tag'),
+        ("ecr-push-unknown-repository", "no cache holds nobody/knows:v1 in account 123456789012"),
+        ("ecr-delete", '"DELETE" of "team/app" is no push'),
+        ("ecr-push-failed", 'the push to "team/app" ended in "FAILURE"'),
+    ],
+)
+def test_an_event_that_is_no_push_of_a_cached_image_does_nothing_and_says_why(
+    frontload: Frontload, world: World, cache: Cache, fixture: str, reason: str
+) -> None:
+    # A cache that the event would concern, were it a tagged push that succeeded.
+    cache.put(GOOD)
+    event = json.loads((EVENTS / f"{fixture}.json").read_text())
+    mark = world.mark()
+    execution = frontload.send_event(event["detail-type"], event["detail"])
+    assert execution.status == "SUCCEEDED", execution.cause
+    assert reason in execution.output["reason"]
+    assert frontload.builds_of(execution) == []
+    assert [call["action"] for call in world.calls(mark) if call["service"] == "ec2"] == []
+    assert world.changes(mark) == []
+
+
+def test_the_push_event_of_a_cached_image_is_taken_for_one(
+    frontload: Frontload, cache: Cache
+) -> None:
+    cache.put(GOOD)
+    event = json.loads((EVENTS / "ecr-push.json").read_text())
+    execution = frontload.send_event(event["detail-type"], event["detail"])
+    # Its image was never pushed, so that taking it seriously ends here.
+    assert (execution.status, execution.error) == ("FAILED", "ImageNotFound")
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    """A good document but for the changes."""
+    good = {"images": [GOOD], "architectures": ["x86_64"], "variant": "aws-k8s-1.35"}
+    return good | changes
+
+
+REFERENCE = "is not an image reference"
+REFUSED: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
+    "no JSON": ("{images: [", ["the document is not JSON"]),
+    "unknown field": (changed(imagess=[]), ["imagess", "unknown field", "expected one of"]),
+    "unknown field inside": (
+        changed(builder={"volumeGB": 1}),
+        ["builder", "volumeGB", "volumeGib"],
+    ),
+    "a command": (changed(images=[GOOD, "a;rm -rf /"]), ["images[1]", REFERENCE, "';'", "use "]),
+    "an expansion": (changed(images=["$(x)"]), ["images[0]", REFERENCE, "'$'", "use registry/"]),
+    "spaces": (changed(images=[f"{GOOD} --all"]), ["images[0]", REFERENCE, "' '", "use registry/"]),
+    "300 characters": (
+        changed(images=[f"{ECR_HOST}/{'a' * 300}:v1"]),
+        ["images[0]", REFERENCE, "255"],
+    ),
+    "no tag": (changed(images=[f"{ECR_HOST}/team/app"]), ["images[0]", "write :latest"]),
+    "unknown architecture": (
+        changed(architectures=["x86_64", "riscv64"]),
+        ["architectures[1]", "riscv64", "expected `x86_64` or `arm64`"],
+    ),
+    "empty list": (changed(images=[]), ["images: ", "name at least one"]),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_bad_cache_document_is_refused_by_field_before_anything_is_changed(
+    frontload: Frontload, world: World, cache: Cache, what: str
+) -> None:
+    document, told = REFUSED[what]
+    parameter = frontload.put_cache(cache.name, document)
+    mark = world.mark()
+    execution = frontload.run(cache.name)
+    assert (execution.status, execution.error) == ("FAILED", "InvalidCache")
+    assert execution.cause.startswith(f"InvalidCache: parameter {parameter} is refused: ")
+    assert [text for text in told if text not in execution.cause] == [], execution.cause
+    assert frontload.builds_of(execution) == []
+    assert world.changes(mark) == []
+
+
+def test_a_cache_that_does_not_exist_is_refused_with_the_name_of_its_parameter(
+    frontload: Frontload, world: World, cache: Cache
+) -> None:
+    mark = world.mark()
+    execution = frontload.run(cache.name)
+    assert (execution.status, execution.error) == ("FAILED", "InvalidCache")
+    assert f"{PREFIX}/caches/{cache.name} is refused: it does not exist" in execution.cause
+    assert world.changes(mark) == []
+
+
+def test_a_bad_document_fails_a_push_but_keeps_no_other_cache_from_being_built(
+    frontload: Frontload, world: World, cache: Cache
+) -> None:
+    cache.put()
+    broken = frontload.put_cache(f"{cache.name}-broken", "{")
+    try:
+        pushed = cache.push()
+    finally:
+        frontload.delete_cache(f"{cache.name}-broken")
+    assert (pushed.execution.status, pushed.execution.error) == ("FAILED", "InvalidCache")
+    assert f"parameter {broken} is refused" in pushed.execution.cause
+    assert world.published(cache)[1]["images"][0]["digest"] == pushed.digest
