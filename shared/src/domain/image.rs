@@ -108,18 +108,8 @@ impl FromStr for ImageReference {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let refuse = |why: &str| Err(format!("{} is not an image reference: {why}", quoted(text)));
-        if text.len() > MAX_REFERENCE {
-            return refuse(&format!(
-                "it has {} characters, at most {MAX_REFERENCE} fit",
-                text.len()
-            ));
-        }
-        if let Some(bad) =
-            text.chars().find(|c| !c.is_ascii_alphanumeric() && !"._-/:@".contains(*c))
-        {
-            return refuse(&format!(
-                "it holds {bad:?}; use registry/repository:tag or registry/repository@sha256:…"
-            ));
+        if let Err(why) = check_text(text) {
+            return refuse(&why);
         }
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => (name, Some(digest.parse::<Digest>()?)),
@@ -159,6 +149,20 @@ impl FromStr for ImageReference {
             tag: tag.map(str::to_owned),
             digest,
         })
+    }
+}
+
+/// Length and alphabet of a whole reference.
+fn check_text(text: &str) -> Result<(), String> {
+    if text.len() > MAX_REFERENCE {
+        return Err(format!("it has {} characters, at most {MAX_REFERENCE} fit", text.len()));
+    }
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+    match text.chars().find(|c| !is_allowed(*c)) {
+        None => Ok(()),
+        Some(bad) => Err(format!(
+            "it holds {bad:?}; use registry/repository:tag or registry/repository@sha256:…"
+        )),
     }
 }
 
