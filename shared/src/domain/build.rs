@@ -40,7 +40,7 @@ pub struct Build {
     pub builder: BuilderSettings,
     /// How long each step may take.
     pub time_limits: TimeLimits,
-    /// Equal fingerprints mean equal contents: see [`Build::fingerprint_of`].
+    /// Equal fingerprints mean equal contents: see [`Build::compute_fingerprint`].
     pub fingerprint: String,
 }
 
