@@ -1,5 +1,5 @@
 //! The Lambda functions of Frontload: one `bootstrap` for all of them, since
-//! linking the SDK once instead of seven times is what a build mostly costs.
+//! linking the SDK is what a build mostly costs, and so it is done once.
 //! `_HANDLER`, the function's `Handler` in the template, says which one this is.
 
 mod claim;

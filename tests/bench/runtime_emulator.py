@@ -102,6 +102,7 @@ def emulated(bootstrap: Path, handler: str, log: Path) -> Iterator[EmulatedFunct
     runtime_port, port, closed_port = free_ports(3)
     environment = clean_environment(
         log.parent,
+        FRONTLOAD_ACCOUNT="123456789012",
         FRONTLOAD_STACK="frontload",
         FRONTLOAD_PREFIX="/frontload",
         FRONTLOAD_EVENT_BUS="default",
