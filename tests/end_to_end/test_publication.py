@@ -19,8 +19,6 @@ from .conftest import new_cache
 from .stack import Cache, Frontload
 from .world import Version, World
 
-MANAGED = "io.cri-containerd.image=managed"
-
 
 @dataclass(frozen=True)
 class Publication:
@@ -157,8 +155,6 @@ def test_a_node_s_kubelet_finds_every_image_by_tag_and_digest(
     assert None not in by_name.values(), by_name
     assert by_name[one] == by_name[publication.cache.by_digest(publication.images[one])] == config
     assert id_in_cri(node, publication.cache.reference("three")) is None
-    lines = {line.split()[0]: line for line in node.ctr("images", "ls").stdout.splitlines()}
-    assert [name for name in by_name if MANAGED not in lines[name]] == []
 
 
 def test_the_next_push_publishes_anew_and_keeps_the_previous_snapshot(

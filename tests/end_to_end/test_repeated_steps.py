@@ -86,10 +86,11 @@ def test_a_plan_is_the_same_each_time(doubled: Doubled) -> None:
 
 def test_steps_called_twice_make_everything_once(world: World, doubled: Doubled) -> None:
     assert doubled.outcome == "claimed"
-    calls = [call for call in world.calls(doubled.mark) if call["status"] == 200]
-    tagged = [call for call in calls if doubled.cache.name in json.dumps(call["parameters"])]
-    actions = [call["action"] for call in tagged]
-    assert (actions.count("RunInstances"), actions.count("CreateSnapshot")) == (1, 1)
+    tag = {"Key": "frontload:cache", "Value": doubled.cache.name}
+    builders = [one["InstanceId"] for one in world.instances() if tag in one.get("Tags", [])]
+    assert builders == [doubled.builder]
+    copied = [call["parameters"] for call in world.calls(doubled.mark, "CreateSnapshot")]
+    assert len([one for one in copied if doubled.cache.name in json.dumps(one)]) == 1
     parameters = doubled.cache.parameters
     assert [len(world.versions(name)) for name in parameters] == [1, 1]
     assert world.published(doubled.cache)[0] == doubled.snapshot_id
@@ -115,11 +116,13 @@ def payload_of(frontload: Frontload, build: Execution) -> dict[str, Any]:
     """All that the steps of a finished build were given, from its history."""
     payload: dict[str, Any] = {"executionId": build.arn, "waitedSeconds": 0}
     payload["build"] = build.input["build"]
+    (payload["region"],) = payload["build"]["regions"]
     for event in frontload.history(build.arn):
         output = event.get("taskSucceededEventDetails", {}).get("output", "{}")
         facts = json.loads(output).get("Payload", {})
-        payload |= {name: facts[name] for name in ("pulled", "snapshotId") if name in facts}
-    return payload
+        known = ("pulled", "snapshotId", "replica")
+        payload |= {name: facts[name] for name in known if name in facts}
+    return {**payload, "replicas": [payload["replica"]]}
 
 
 def test_a_late_repeat_of_any_step_of_a_finished_build_changes_nothing(
@@ -133,8 +136,8 @@ def test_a_late_repeat_of_any_step_of_a_finished_build_changes_nothing(
     answers = {step: [frontload.invoke(step, payload) for _ in range(2)] for step in STEPS}
     assert [step for step, (first, second) in answers.items() if first != second] == []
     # Its builder is gone for good, so that two steps can only say so.
-    lost = [step for step, (answer, _) in answers.items() if answer.error == "BuilderLost"]
-    assert lost == ["launch", "pull"]
+    failed = {step: answer.error for step, (answer, _) in answers.items() if answer.error}
+    assert failed == {"launch": "BuilderLost", "pull": "BuilderLost"}
     assert answers["claim"][0].result["outcome"] == "unchanged"
     assert answers["snapshot"][0].result["snapshotId"] == world.published(cache)[0]
     assert answers["clean_up"][0].result["released"] == []

@@ -1,0 +1,143 @@
+"""Fixtures: one local cloud with Frontload in the home account, its role in two consumer accounts,
+and the forwarding of pushes in a source account."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from end_to_end.stack import STACK, Cache, Frontload
+from end_to_end.world import World
+from local_cloud import ACCOUNT, CONSUMERS, REGION
+from local_cloud.builder_host.containerd_host import check_machine
+from local_cloud.builder_host.interface import CapacityError
+from local_cloud.cloud import LocalCloud
+from local_cloud.images import BUSYBOX, Layer, Layout
+
+from .places import Places, Requests
+
+ROOT = Path(__file__).parents[2]
+BUILD_DIR = ROOT / ".aws-sam" / "build"
+EXTERNAL_ID = "agreed-12345"
+SOURCE_ACCOUNT = "567890123456"
+WAIT_SCALE = 0.03
+QUICK = {
+    "instance_running_seconds": 0.1,
+    "agent_online_seconds": 0.3,
+    "shutting_down_seconds": 0.1,
+    "snapshot_seconds": 0.3,
+    "copy_seconds": 0.3,
+    "fast_restore_enabling_seconds": 0.1,
+    "fast_restore_optimizing_seconds": 0.1,
+    "invocation_delay_seconds": 0.1,
+}
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="package")
+def cloud() -> Iterator[LocalCloud]:
+    """Not for the session: other packages have their own, and a process holds one at a time."""
+    try:
+        check_machine()
+    except CapacityError as error:
+        if os.environ.get("FRONTLOAD_REQUIRE_CONTAINERD"):
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+    if not (BUILD_DIR / "template.yaml").exists():
+        pytest.fail(f"{BUILD_DIR} holds no built application: make build", pytrace=False)
+    with LocalCloud("containerd", WAIT_SCALE, QUICK) as running:
+        deploy_everywhere(running)
+        yield running
+
+
+def deploy_everywhere(cloud: LocalCloud) -> None:
+    """Deploy each template to the accounts it is for."""
+    machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
+    home = {
+        "EventSource": "local.ecr",
+        "Architecture": machine,
+        "ConsumerExternalId": EXTERNAL_ID,
+    }
+    cloud.deploy(BUILD_DIR, home, STACK)
+    consumer = {"FrontloadAccount": ACCOUNT, "ExternalId": EXTERNAL_ID}
+    for account in CONSUMERS:
+        cloud.deploy(
+            ROOT / "infra", consumer, "frontload-consumer", REGION, account, "consumer.yaml"
+        )
+    outputs = cloud.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
+    (bus,) = [o["OutputValue"] for o in outputs["Outputs"] if o["OutputKey"] == "EventBusArn"]
+    source = {
+        "FrontloadBusArn": bus,
+        # MiniStack has no registry policies.
+        "RegistryAccess": "none",
+        "EventSource": "local.ecr",
+    }
+    cloud.deploy(
+        ROOT / "infra", source, "frontload-source", REGION, SOURCE_ACCOUNT, "source-account.yaml"
+    )
+
+
+@pytest.fixture(scope="package")
+def layout(cloud: LocalCloud) -> Layout:
+    """Two images that start, `app` and `other`."""
+    made = Layout(cloud.state_dir / "layout")
+    base = [BUSYBOX, Layer("mixed", "base", 2)]
+    made.add_image("app", [*base, Layer("random", "app", 1)])
+    made.add_image("other", [*base, Layer("random", "other", 1)])
+    return made
+
+
+@pytest.fixture(scope="package")
+def frontload(cloud: LocalCloud, layout: Layout) -> Frontload:
+    return Frontload(cloud, layout)
+
+
+@pytest.fixture(scope="package")
+def places(cloud: LocalCloud) -> Places:
+    return Places(cloud)
+
+
+@pytest.fixture(scope="package")
+def requests(cloud: LocalCloud, frontload: Frontload) -> Requests:
+    return Requests(cloud, frontload)
+
+
+@pytest.fixture
+def world(cloud: LocalCloud) -> World:
+    """The home account in the home region alone."""
+    return World(cloud)
+
+
+@pytest.fixture(scope="package")
+def shared_image(frontload: Frontload) -> str:
+    """An image that no cache holds when it is pushed, for requests that must build nothing."""
+    cache = Cache(frontload, "shared")
+    cache.push()
+    return cache.reference()
+
+
+@pytest.fixture(autouse=True)
+def clean_start(cloud: LocalCloud, frontload: Frontload) -> Iterator[None]:
+    """Afterwards nothing runs, is planted or has surprised the builder host."""
+    settings = cloud.control.state()["settings"]
+    yield
+    try:
+        frontload.wait_until_idle()
+    finally:
+        cloud.control.clear_faults()
+        cloud.control.settings(**settings)
+        cloud.registry.start()
+    assert cloud.control.state()["hostErrors"] == []
+
+
+@pytest.fixture
+def cache(frontload: Frontload, clean_start: None) -> Iterator[Cache]:
+    """A test's own cache, still without a document."""
+    made = Cache(frontload, f"regions-{next(_numbers)}")
+    yield made
+    # A push reads every document: one left behind would be refused or built in other tests.
+    frontload.delete_cache(made.name)

@@ -1,0 +1,146 @@
+"""What would fail at a build's end is refused before its start, and costs nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from end_to_end.stack import Cache, Execution, Frontload
+from end_to_end.world import World
+from local_cloud import ACCOUNT, CONSUMERS, REGION
+from local_cloud.cloud import LocalCloud
+
+from .places import Places, consumers, regions
+
+IRELAND = "eu-west-1"
+NO_KEY = f"arn:aws:kms:{IRELAND}:{ACCOUNT}:key/00000000-0000-0000-0000-000000000000"
+NOT_ENABLED = "me-south-1"
+MISSING_ROLE = "no-such-role"
+STRICT_ROLE = "frontload-strict"
+
+Refuse = Callable[..., Execution]
+
+
+@pytest.fixture
+def refuse(
+    cloud: LocalCloud,
+    frontload: Frontload,
+    places: Places,
+    world: World,
+    cache: Cache,
+    shared_image: str,
+) -> Refuse:
+    """Asks for a cache with the given fields, which preflight must refuse with the given words."""
+
+    def run(told: list[str], **document: Any) -> Execution:
+        cache.put(shared_image, **document)
+        before, mark = cloud.control.snapshots(), world.mark()
+        execution = frontload.run(cache.name)
+        assert (execution.status, execution.error) == ("FAILED", "PreflightRefused")
+        assert [text for text in told if text not in execution.cause] == [], execution.cause
+        actions = {call["action"] for call in world.calls(mark)}
+        assert not actions & {"RunInstances", "CreateSnapshot", "CopySnapshot", "CreateVolume"}
+        assert (places.leases(), places.published(cache)) == ([], {})
+        assert cloud.control.snapshots() == before
+        return execution
+
+    return run
+
+
+def with_key(key: str) -> list[dict[str, Any]]:
+    """Two regions, of which Ireland has that key."""
+    return regions(REGION, IRELAND, eu_west_1={"kmsKeyId": key})
+
+
+def test_a_region_that_is_not_enabled_is_refused(refuse: Refuse) -> None:
+    told = ["regions[1].region: ", NOT_ENABLED, "not enabled", ACCOUNT, "enable it"]
+    refuse(told, regions=regions(REGION, NOT_ENABLED))
+
+
+def test_a_region_that_does_not_exist_is_refused(refuse: Refuse) -> None:
+    told = ["regions[1].region: ", "eu-nowhere-9", "does not exist", "remove it"]
+    refuse(told, regions=regions(REGION, "eu-nowhere-9"))
+
+
+def test_a_key_that_does_not_exist_is_refused(refuse: Refuse) -> None:
+    told = [NO_KEY, f"does not exist in {IRELAND}", "create it, or name another"]
+    refuse(told, regions=with_key(NO_KEY))
+
+
+def test_a_disabled_key_is_refused(cloud: LocalCloud, places: Places, refuse: Refuse) -> None:
+    key = places.make_key(IRELAND)
+    cloud.client("kms", IRELAND).disable_key(KeyId=key)
+    refuse([key, IRELAND, "is disabled", "enable it"], regions=with_key(key))
+
+
+def test_the_accounts_default_key_is_refused_with_consumers(
+    cloud: LocalCloud, refuse: Refuse
+) -> None:
+    told = [f"{IRELAND} would encrypt with ", "AWS's own", CONSUMERS[0], "customer-managed key in "]
+    ec2 = cloud.client("ec2", IRELAND)
+    ec2.enable_ebs_encryption_by_default()
+    try:
+        refuse(told, regions=regions(REGION, IRELAND), consumers=consumers(CONSUMERS[0]))
+    finally:
+        ec2.disable_ebs_encryption_by_default()
+
+
+def test_a_copy_that_would_inherit_encryption_under_the_default_key_is_refused_with_consumers(
+    places: Places, refuse: Refuse
+) -> None:
+    own = places.make_key(REGION, *CONSUMERS)
+    told = [f"{IRELAND} would encrypt with ", "aws/ebs", CONSUMERS[0], f"kmsKeyId of {IRELAND}"]
+    listed = regions(REGION, IRELAND, us_east_1={"kmsKeyId": own})
+    refuse(told, regions=listed, consumers=consumers(*CONSUMERS))
+
+
+def test_a_key_policy_that_lacks_one_consumer_is_refused(places: Places, refuse: Refuse) -> None:
+    key = places.make_key(IRELAND, CONSUMERS[0])
+    home = places.make_key(REGION, *CONSUMERS)
+    listed = regions(REGION, IRELAND, us_east_1={"kmsKeyId": home}, eu_west_1={"kmsKeyId": key})
+    told = [f"consumer {CONSUMERS[1]} may not use key {key} in {IRELAND}", "let its policy allow"]
+    refuse(told, regions=listed, consumers=consumers(*CONSUMERS))
+
+
+@pytest.fixture
+def strict_role(cloud: LocalCloud) -> str:
+    """A role of a consumer that asks for another external id than ours."""
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
+        "Action": "sts:AssumeRole",
+        "Condition": {"StringEquals": {"sts:ExternalId": "another-id"}},
+    }
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    iam = cloud.client("iam", account=CONSUMERS[1])
+    iam.create_role(RoleName=STRICT_ROLE, AssumeRolePolicyDocument=json.dumps(policy))
+    return STRICT_ROLE
+
+
+def test_a_consumer_without_the_role_is_refused(refuse: Refuse) -> None:
+    told = [f"consumer {CONSUMERS[1]} in ", MISSING_ROLE, "deploy infra/consumer.yaml"]
+    listed = [*consumers(CONSUMERS[0]), {"account": CONSUMERS[1], "role": MISSING_ROLE}]
+    refuse(told, consumers=listed)
+
+
+def test_a_consumer_whose_role_asks_for_another_external_id_is_refused(
+    refuse: Refuse, strict_role: str
+) -> None:
+    told = [f"consumer {CONSUMERS[1]} in ", strict_role, "deploy infra/consumer.yaml", "external"]
+    refuse(told, consumers=[{"account": CONSUMERS[1], "role": strict_role}])
+
+
+def test_a_region_that_is_not_enabled_for_a_consumer_is_refused(
+    cloud: LocalCloud, refuse: Refuse
+) -> None:
+    known = cloud.control.state()["settings"]["regions_not_opted_in"]
+    cloud.control.settings(regions_not_opted_in=[*known, f"{CONSUMERS[0]}/{IRELAND}"])
+    told = [f"consumer {CONSUMERS[0]} in {IRELAND} "]
+    refuse(told, regions=regions(REGION, IRELAND), consumers=consumers(*CONSUMERS))
+
+
+def test_a_fast_restore_zone_that_does_not_exist_is_refused(refuse: Refuse) -> None:
+    told = ["fsrZones: eu-west-1z is no zone of eu-west-1", "which has eu-west-1a"]
+    refuse(told, regions=regions(REGION, IRELAND, eu_west_1={"fsrZones": ["eu-west-1z"]}))
