@@ -169,12 +169,13 @@ def test_a_command_of_which_ssm_says_nothing(
 def test_a_builder_that_is_terminated_from_outside(
     cloud: LocalCloud, world: World, built: Cache, edit_script: Edit, run_failing: RunFailing
 ) -> None:
-    edit_script("\nmask_kubelet\n", "\nsleep 600\n")
+    edit_script("\nmask_kubelet\n", '\ntouch "$host/local/pulling"; sleep 600\n')
     lost = []
 
     def lose_builder() -> None:
         (builder,) = wait_until(world.builders_alive, "the builder")
-        wait_until(lambda: world.commands("pull", on=builder), "the pull")
+        wait_until(lambda: world.commands("pull", on=builder), "the pull's command")
+        wait_until((cloud.host.instance(builder).root / "local/pulling").exists, "the pull")
         cloud.control.lose_instance(builder)
         lost.append(builder)
 
