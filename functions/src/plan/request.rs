@@ -5,8 +5,9 @@
 use std::fmt;
 
 use aws_lambda_events::eventbridge::EventBridgeEvent;
-use frontload_shared::domain::image::{Digest, ImageReference, is_valid_tag};
+use frontload_shared::domain::image::{Digest, ImageReference, check_repository_and_tag};
 use frontload_shared::domain::names::{CacheName, quoted};
+use frontload_shared::domain::{AccountId, RegionName};
 use frontload_shared::{Error, Result};
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,11 +23,11 @@ pub enum Request {
     Nothing(String),
 }
 
-/// An image that was pushed to ECR under a tag.
+/// An image that was pushed to ECR under a tag; every part is of its alphabet.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PushedImage {
-    account: String,
-    region: String,
+    account: AccountId,
+    region: RegionName,
     repository: String,
     tag: String,
 }
@@ -35,7 +36,7 @@ impl PushedImage {
     /// Whether a cache's reference names this image by its tag.
     pub fn is(&self, reference: &ImageReference) -> bool {
         reference.ecr_registry().is_some_and(|registry| {
-            registry.account == self.account && registry.region == self.region
+            registry.account == self.account.as_str() && registry.region == self.region.as_str()
         }) && reference.repository() == self.repository
             && reference.tag() == Some(self.tag.as_str())
             && reference.digest().is_none()
@@ -92,14 +93,26 @@ fn read_event(event: &Value) -> Result<Request> {
         return Ok(Request::Nothing(format!("events of type {what} start no build")));
     }
     let action = EcrImageAction::deserialize(&event.detail).map_err(invalid)?;
-    Ok(match why_ignored(&action) {
-        Some(reason) => Request::Nothing(reason),
-        None => Request::Push(PushedImage {
-            account: event.account.unwrap_or_default(),
-            region: event.region.unwrap_or_default(),
-            repository: action.repository_name,
-            tag: action.image_tag.unwrap_or_default(),
-        }),
+    if let Some(reason) = why_ignored(&action) {
+        return Ok(Request::Nothing(reason));
+    }
+    let pushed = read_pushed(event.account, event.region, action);
+    Ok(pushed.map_or_else(Request::Nothing, Request::Push))
+}
+
+/// The pushed image, or why the event names none.
+fn read_pushed(
+    account: Option<String>,
+    region: Option<String>,
+    action: EcrImageAction,
+) -> std::result::Result<PushedImage, String> {
+    let tag = action.image_tag.unwrap_or_default();
+    check_repository_and_tag(&action.repository_name, &tag)?;
+    Ok(PushedImage {
+        account: account.unwrap_or_default().try_into()?,
+        region: region.unwrap_or_default().try_into()?,
+        repository: action.repository_name,
+        tag,
     })
 }
 
@@ -117,7 +130,6 @@ fn why_ignored(action: &EcrImageAction) -> Option<String> {
             let digest = action.image_digest.as_ref().map_or("an image", Digest::as_str);
             Some(format!("{digest} was pushed to {repository} without a tag"))
         }
-        Some(tag) if !is_valid_tag(tag) => Some(format!("{} is no tag", quoted(tag))),
         Some(_) => None,
     }
 }
@@ -166,6 +178,21 @@ mod tests {
         event["detail"]["something-new"] = json!({"a": 1});
         event["something-new"] = json!(1);
         assert!(matches!(read(&event).unwrap(), Request::Push(_)));
+    }
+
+    #[test]
+    fn an_event_whose_names_are_none_starts_nothing_and_is_quoted() {
+        for (pointer, value, reason) in [
+            ("/detail/repository-name", "a\nb", r#""a\nb" is no repository"#),
+            ("/detail/image-tag", "$(x)", r#""$(x)" is no tag"#),
+            ("/account", "12345", r#""12345" is not an account id"#),
+            ("/region", "mars", r#""mars" is not a region"#),
+        ] {
+            let mut event = fixture("ecr-push");
+            *event.pointer_mut(pointer).unwrap() = json!(value);
+            let Request::Nothing(said) = read(&event).unwrap() else { panic!("{pointer}") };
+            assert!(said.starts_with(reason), "{said}");
+        }
     }
 
     #[test]

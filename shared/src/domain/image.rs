@@ -208,10 +208,18 @@ fn is_tag(text: &str) -> bool {
         && text.chars().all(|c| is_word(c) || c == '.' || c == '-')
 }
 
-/// Whether `text` may be a tag; events carry tags that were not checked here.
-#[must_use]
-pub fn is_valid_tag(text: &str) -> bool {
-    is_tag(text)
+/// A repository and tag from outside, as one name.
+///
+/// # Errors
+/// A sentence that says which of the two is none.
+pub fn check_repository_and_tag(repository: &str, tag: &str) -> Result<(), String> {
+    if repository.len() > MAX_NAME || !repository.split('/').all(is_path_component) {
+        return Err(format!("{} is no repository", quoted(repository)));
+    }
+    if !is_tag(tag) {
+        return Err(format!("{} is no tag", quoted(tag)));
+    }
+    Ok(())
 }
 
 impl fmt::Display for ImageReference {

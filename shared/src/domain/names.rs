@@ -79,6 +79,13 @@ fn is_lower_alnum(c: char) -> bool {
     c.is_ascii_lowercase() || c.is_ascii_digit()
 }
 
+/// Text from outside on one line: control characters gone, at most `most`
+/// characters.
+#[must_use]
+pub fn one_line(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(most).collect()
+}
+
 /// `Ok` when `text` is 1 to `max` characters of `[a-z0-9-]`, starting with a
 /// letter or digit.
 fn check_slug(text: &str, max: usize) -> Result<(), String> {
