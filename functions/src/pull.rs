@@ -7,6 +7,7 @@ use frontload_shared::aws::tags::Owner;
 use frontload_shared::builder::report::{PulledImages, read_report};
 use frontload_shared::builder::script;
 use frontload_shared::domain::Build;
+use frontload_shared::domain::names::one_line;
 use frontload_shared::step::{Report, Waited};
 use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -96,14 +97,15 @@ fn judge(build: &Build, status: &Status, output: &Output) -> Result<Pulled> {
 
 fn failed(build: &Build, output: &Output) -> Error {
     let says = |text: &str| {
-        let lines: Vec<&str> = text.lines().rev().take(3).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+        let mut last: Vec<_> = text.lines().rev().take(3).map(|line| one_line(line, 300)).collect();
+        last.reverse();
+        last.join(" | ")
     };
     Error::BuilderFailed {
         build: build.id.clone(),
         reason: format!(
             "SSM says {}; output: {}; errors: {}",
-            output.details,
+            one_line(&output.details, 100),
             says(&output.stdout),
             says(&output.stderr)
         ),
@@ -157,6 +159,13 @@ mod tests {
             message.ends_with("SSM says Details; output: Killed; errors: b | c | d"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn what_a_builder_printed_cannot_write_lines_of_its_own_nor_fill_the_log() {
+        let long = format!("\u{1b}[31m{}", "x".repeat(9000));
+        let message = outcome(&Status::Failed, &json!(long));
+        assert!(message.len() < 600 && !message.contains('\u{1b}'), "{message}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::names::{checked_string, quoted};
+use crate::domain::names::{checked_string, one_line, quoted};
 use crate::domain::{Build, CachedImage};
 use crate::error::Error;
 
@@ -111,9 +111,8 @@ pub fn check_pulled(build: &Build, pulled: PulledImages) -> Result<PulledImages,
 /// those of containerd 1.6 to 2.1 were recorded from runs of it.
 fn name_failure(build: &Build, failure: &Failure) -> Error {
     let build = build.id.clone();
-    let image: String = failure.image.chars().filter(|c| !c.is_control()).take(400).collect();
-    let reason: String =
-        failure.reason.chars().filter(|c| !c.is_control()).take(MAX_REASON).collect();
+    let image = one_line(&failure.image, 400);
+    let reason = one_line(&failure.reason, MAX_REASON);
     let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
     if says(&["no space left on device"]) {
         return Error::VolumeFull { build, image, reason };
