@@ -29,8 +29,8 @@ pub struct Launched {
     instance_id: InstanceId,
 }
 
-/// Seconds that the probe may take on the instance; SSM allows no less
-/// (`AWS-RunShellScript`, `executionTimeout`).
+/// Seconds that the probe may take on the instance (`AWS-RunShellScript`,
+/// `executionTimeout`): long for an answer, short for a boot.
 const PROBE_SECONDS: u32 = 30;
 
 /// Moves the builder one step towards answering.

@@ -75,6 +75,12 @@ log_in_to_ecr() { # image, region, domain: fills ecr_passwords[region]
   ecr_passwords[$2]=${password#AWS:}
 }
 
+# What a registry or a volume would say again the next time.
+is_final() { # the last line of ctr
+  [[ $1 == *"no space left on device"* || $1 == *": not found" ||
+    $1 == *"401 Unauthorized"* || $1 == *"403 Forbidden"* ]]
+}
+
 pull_image() { # image, name to pull, ECR region or -
   local output attempt status credentials=()
   [[ $3 != - ]] && credentials=(--user "AWS:${ecr_passwords[$3]}")
@@ -85,7 +91,8 @@ pull_image() { # image, name to pull, ECR region or -
     ((status == 0)) && return
     ((status == 124 || status == 137)) && fail time "$1" "not pulled within $limit_seconds seconds"
     say "attempt $attempt: $output"
-    sleep "$attempt"
+    is_final "$output" && break
+    ((attempt < 3)) && sleep "$attempt"
   done
   fail pull "$1" "$output"
 }
