@@ -2,7 +2,7 @@
 //! It runs at the end of every build, whatever its end was, and decides by the
 //! world, not by what earlier steps said.
 
-use frontload_shared::aws::clients::{Clients, Place};
+use frontload_shared::aws::clients::Clients;
 use frontload_shared::aws::instances::{State, find_builders, terminate_builder};
 use frontload_shared::aws::parameters;
 use frontload_shared::aws::snapshots::{
@@ -10,7 +10,7 @@ use frontload_shared::aws::snapshots::{
 };
 use frontload_shared::aws::tags::Owner;
 use frontload_shared::domain::{Build, ParameterNames};
-use frontload_shared::publication::{self, Published, places};
+use frontload_shared::publication::{self, places};
 use frontload_shared::step::{Report, Waited};
 use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -80,7 +80,8 @@ async fn end_builders(ec2: &aws_sdk_ec2::Client, owner: Owner<'_>) -> Result<Opt
     Ok(progress)
 }
 
-/// Deletes the build's snapshots and replicas, unless they are published.
+/// Deletes the build's snapshots and replicas, unless a parameter names them: one
+/// that another build has superseded is what a rollback goes back to (S3).
 async fn remove_unpublished(
     clients: &Clients,
     owner: Owner<'_>,
@@ -99,15 +100,20 @@ async fn remove_unpublished(
             return Ok(Vec::new());
         }
     }
-    let ids: Vec<String> = found.iter().map(|(_, id)| id.to_string()).collect();
     let regions: Vec<_> = build.regions.iter().map(|settings| settings.region.clone()).collect();
     let places = places(&regions, &build.consumers);
-    let stands = publication::undo_half(clients, names, &build.id, &places, &ids).await?;
-    let published = if stands { published_ids(clients, names, &places).await? } else { Vec::new() };
+    // Whoever has given the lease back may be a publication behind: what it sees
+    // half done may be the next build's, at work.
+    let ssm = clients.own_ssm(&build.region);
+    if holds_lease(&ssm, build, names).await? {
+        let ids: Vec<String> = found.iter().map(|(_, id)| id.to_string()).collect();
+        publication::undo_half(clients, names, &build.id, &places, &ids).await?;
+    }
+    let kept = publication::named_snapshots(clients, names, &places).await?;
     let mut removed = Vec::new();
     // The home region's last: as long as it is there, replicas are looked for.
     for (ec2, id) in found.into_iter().rev() {
-        if !published.contains(&id.to_string()) {
+        if !kept.contains(id.as_str()) {
             delete_snapshot(&ec2, &id).await?;
             removed.push(id.to_string());
         }
@@ -115,17 +121,13 @@ async fn remove_unpublished(
     Ok(removed)
 }
 
-async fn published_ids(
-    clients: &Clients,
+async fn holds_lease(
+    ssm: &aws_sdk_ssm::Client,
+    build: &Build,
     names: &ParameterNames,
-    places: &[Place],
-) -> Result<Vec<String>> {
-    let mut ids = Vec::new();
-    for place in places.iter().filter(|place| place.consumer.is_none()) {
-        let ssm = clients.ssm(place).await?;
-        ids.extend(Published::read(&ssm, names).await?.snapshot_id);
-    }
-    Ok(ids)
+) -> Result<bool> {
+    let lease = parameters::get(ssm, &names.lease).await?;
+    Ok(lease.and_then(|lease| Lease::read(&lease.value)).is_some_and(|l| l.build == build.id))
 }
 
 /// Gives the cache and architecture back, if this build holds them.
@@ -134,8 +136,7 @@ async fn release_lease(
     build: &Build,
     names: &ParameterNames,
 ) -> Result<Option<String>> {
-    let lease = parameters::get(ssm, &names.lease).await?;
-    if lease.and_then(|lease| Lease::read(&lease.value)).is_none_or(|l| l.build != build.id) {
+    if !holds_lease(ssm, build, names).await? {
         return Ok(None);
     }
     parameters::delete(ssm, &names.lease).await?;
@@ -209,6 +210,25 @@ mod tests {
         let released = report(&cloud, 0).await;
         assert_eq!(released, r#"["snap-2","snap-1","/frontload/leases/default/x86_64"]"#);
         assert!(cloud.world().read(OWN, HOME, "/frontload/leases/default/x86_64").is_none());
+    }
+
+    /// Its answer was lost, and meanwhile the next build has published, or is at it.
+    #[tokio::test]
+    async fn a_late_repetition_leaves_what_is_published_and_what_can_be_gone_back_to() {
+        let cloud = cloud("terminated", true);
+        let name = "/frontload/default/x86_64/snapshot-id";
+        for (region, id, next) in [(HOME, "snap-1", "snap-8"), (AWAY, "snap-2", "snap-9")] {
+            let ssm = cloud.clients().own_ssm(&region.parse().unwrap());
+            let version = parameters::put(&ssm, name, id).await.unwrap();
+            parameters::label(&ssm, name, version, parameters::PREVIOUS).await.unwrap();
+            if region == HOME {
+                parameters::put(&ssm, name, next).await.unwrap();
+            }
+        }
+        assert_eq!(report(&cloud, 0).await, "[]");
+        let values = cloud.world().newest();
+        assert_eq!(values["123456789012 us-east-1 snapshot-id"], "snap-8");
+        assert_eq!(values["123456789012 eu-west-1 snapshot-id"], "snap-2");
     }
 
     #[tokio::test]

@@ -3,9 +3,7 @@
 //! the snapshot itself. Undone by `clean_up`, which finds replicas by their tags.
 
 use frontload_shared::aws::clients::Clients;
-use frontload_shared::aws::replicas::{
-    Copy, enable_fast_restore, fast_restores, share, shared_with, start_copy,
-};
+use frontload_shared::aws::replicas::{Copy, ensure_fast_restore, share, shared_with, start_copy};
 use frontload_shared::aws::snapshots::{
     Snapshot, SnapshotId, State, find_snapshot, find_snapshots,
 };
@@ -83,7 +81,9 @@ async fn ensure_replica(
         }),
         State::Completed => {
             ensure_shared(ec2, build, &snapshot.id).await?;
-            if let Some(progress) = ensure_fast_restore(ec2, region, &snapshot.id).await? {
+            if let Some(progress) =
+                ensure_fast_restore(ec2, &snapshot.id, &region.fsr_zones).await?
+            {
                 return wait(progress);
             }
             Ok(Report::Ready(Replicated { replica: describe(region, snapshot) }))
@@ -125,24 +125,4 @@ async fn ensure_shared(ec2: &aws_sdk_ec2::Client, build: &Build, id: &SnapshotId
         return Ok(());
     }
     share(ec2, id, &missing).await
-}
-
-/// `Some` while a zone is not yet fast.
-async fn ensure_fast_restore(
-    ec2: &aws_sdk_ec2::Client,
-    region: &RegionSettings,
-    id: &SnapshotId,
-) -> Result<Option<String>> {
-    if region.fsr_zones.is_empty() {
-        return Ok(None);
-    }
-    let known = fast_restores(ec2, Some(id)).await?;
-    let is_known = |zone: &str| known.iter().any(|restore| restore.zone == zone);
-    let missing: Vec<_> = region.fsr_zones.iter().filter(|z| !is_known(z.as_str())).collect();
-    if !missing.is_empty() {
-        enable_fast_restore(ec2, id, &missing).await?;
-    }
-    let fast = known.iter().filter(|restore| restore.enabled).count();
-    let asked = region.fsr_zones.len();
-    Ok((fast < asked).then(|| format!("{id} restores fast in {fast} of {asked} zones")))
 }

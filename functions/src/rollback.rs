@@ -1,18 +1,18 @@
 //! `rollback`: moves a publication back to its previous manifest in every region
 //! and account. Running it twice goes forward again. It deletes nothing.
 
-use frontload_shared::aws::clients::{Clients, Place};
-use frontload_shared::aws::parameters::{self, CURRENT, PREVIOUS};
-use frontload_shared::aws::replicas::shared_with;
+use frontload_shared::aws::clients::{Clients, Place, at_once};
+use frontload_shared::aws::parameters::{self, CURRENT, PREVIOUS, Parameter};
+use frontload_shared::aws::replicas::{ensure_fast_restore, shared_with};
 use frontload_shared::aws::snapshots::{State, find_snapshot};
 use frontload_shared::domain::{Architecture, BuildId, CacheName, Manifest, ParameterNames};
-use frontload_shared::publication::{self, Published, Target, places};
+use frontload_shared::publication::{self, Target, places};
 use frontload_shared::step::{Report, Waited};
 use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::claim::{Lease, take};
-use crate::publish::{Publications, announce, list};
+use crate::publish::{Publications, announce, end_fast_restore, list};
 use crate::settings::Settings;
 
 /// Payload of the function.
@@ -32,8 +32,9 @@ struct Request {
     architecture: Architecture,
 }
 
-/// How long a running build is waited for.
-const LIMIT_SECONDS: u32 = 3600;
+/// How long a running build, and then fast restore, is waited for. EBS needs an
+/// hour for a TiB (EBS user guide, "Fast snapshot restore").
+const LIMIT_SECONDS: u32 = 7200;
 
 /// Takes the lease, so that no build publishes meanwhile, and goes back.
 pub async fn handle(
@@ -44,66 +45,151 @@ pub async fn handle(
 ) -> Result<Report<Publications>> {
     let Request { cache, architecture } = &input.rollback;
     let names = ParameterNames::new(&settings.prefix, cache, *architecture);
-    let build = BuildId::derive(cache, *architecture, &input.execution_id);
+    let id = BuildId::derive(cache, *architecture, &input.execution_id);
     let ssm = clients.own_ssm(&settings.home.region);
-    let lease = Lease { build: build.clone(), execution_id: input.execution_id };
+    let lease = Lease { build: id.clone(), execution_id: input.execution_id };
+    let is_past = input.waited_seconds.is_past(LIMIT_SECONDS);
+    let seconds = input.waited_seconds.0;
     if let Some(holder) = take(&ssm, sfn, &names.lease, &lease).await? {
-        if input.waited_seconds.is_past(LIMIT_SECONDS) {
-            let seconds = input.waited_seconds.0;
-            return Err(Error::BuildInProgress { build, holder, seconds });
+        if is_past {
+            return Err(Error::BuildInProgress { build: id, holder, seconds });
         }
         return Ok(Report::wait(10, format!("waiting for {holder}")));
     }
-    let result = roll_back(clients, settings, &input.rollback, &names, &build).await;
-    // A call that is to be repeated keeps the lease.
-    if !result.as_ref().is_err_and(Error::retryable) {
-        parameters::delete(&ssm, &names.lease).await?;
+    let rollback = Rollback { clients, settings, request: &input.rollback, names: &names, id: &id };
+    let result = match rollback.go_back().await {
+        Ok(Report::Waiting { progress, .. }) if is_past => {
+            Err(rollback.give_up(seconds, progress).await)
+        }
+        other => other,
+    };
+    // A call that is to be repeated keeps the lease. One that cannot be given back
+    // is taken over when this execution is over.
+    let is_over = match &result {
+        Ok(report) => matches!(report, Report::Ready(_)),
+        Err(error) => !error.retryable(),
+    };
+    if is_over && let Err(error) = parameters::delete(&ssm, &names.lease).await {
+        tracing::warn!(lease = names.lease, %error, "the lease is not given back");
     }
-    result.map(Report::Ready)
+    result
 }
 
-async fn roll_back(
-    clients: &Clients,
-    settings: &Settings,
-    request: &Request,
-    names: &ParameterNames,
-    id: &BuildId,
-) -> Result<Publications> {
-    let refuse = |reason: String| Error::NothingToRollBack {
-        cache: request.cache.to_string(),
-        architecture: request.architecture.to_string(),
-        reason,
-    };
-    let home = clients.own_ssm(&settings.home.region);
-    let current = Published::read_labelled(&home, names, CURRENT).await?.manifest();
-    let Some(current) = current else { return Err(refuse("nothing is published".to_owned())) };
-    let regions: Vec<_> = current.replicas.iter().map(|replica| replica.region.clone()).collect();
-    let mut targets = Vec::new();
-    let mut manifests: Vec<Manifest> = Vec::new();
-    for place in places(&regions, &current.consumers) {
-        let ssm = clients.ssm(&place).await?;
-        let previous = Published::read_labelled(&ssm, names, PREVIOUS).await?;
-        let Some(manifest) = previous.manifest() else {
-            let account = place.consumer.as_ref().map_or("the own account", |c| c.account.as_str());
-            return Err(refuse(format!("{account} has no previous value in {}", place.region)));
-        };
-        targets.push(Target {
+struct Rollback<'a> {
+    clients: &'a Clients,
+    settings: &'a Settings,
+    request: &'a Request,
+    names: &'a ParameterNames,
+    /// Marks the manifests that this execution publishes: a call whose answer was
+    /// lost is then told from a second rollback, which would go forward again.
+    id: &'a BuildId,
+}
+
+impl Rollback<'_> {
+    fn refuse(&self, reason: String) -> Error {
+        Error::NothingToRollBack {
+            cache: self.request.cache.to_string(),
+            architecture: self.request.architecture.to_string(),
+            reason,
+        }
+    }
+
+    async fn go_back(&self) -> Result<Report<Publications>> {
+        let goals = self.find_goals().await?;
+        for (place, manifest) in &goals {
+            let reason = check_usable(self.clients, place, manifest).await?;
+            reason.map_or(Ok(()), |reason| Err(self.refuse(reason)))?;
+        }
+        let own = goals.iter().filter(|(place, _)| place.consumer.is_none());
+        let own: Vec<Manifest> = own.map(|(_, manifest)| manifest.clone()).collect();
+        for manifest in &own {
+            let ec2 = self.clients.own_ec2(&manifest.region);
+            let (id, zones) = (&manifest.snapshot_id, &manifest.fsr_zones);
+            if let Some(progress) = ensure_fast_restore(&ec2, id, zones).await? {
+                return Ok(Report::wait(30, progress));
+            }
+        }
+        let target = |(place, manifest): (Place, Manifest)| Target {
             place,
-            manifest: previous.manifest.unwrap_or_default(),
+            manifest: manifest.text(),
             snapshot_id: manifest.snapshot_id.to_string(),
-        });
-        manifests.push(manifest);
+        };
+        let targets: Vec<Target> = goals.into_iter().map(target).collect();
+        publication::publish(self.clients, self.names, self.id, &targets).await?;
+        announce(self.clients, self.settings, self.names, &own).await?;
+        for manifest in &own {
+            end_fast_restore(self.clients, self.settings, manifest).await?;
+        }
+        Ok(Report::Ready(Publications { publications: list(self.settings, self.names, &own) }))
     }
-    for (target, manifest) in targets.iter().zip(&manifests) {
-        check_usable(clients, &target.place, manifest).await?.map_or(Ok(()), |r| Err(refuse(r)))?;
+
+    /// The manifest that each place goes to. All are of one build: the home region's
+    /// previous one, or the one that an earlier call of this execution began with.
+    async fn find_goals(&self) -> Result<Vec<(Place, Manifest)>> {
+        let home = Place::own(&self.settings.home.region);
+        let [newest, previous, _] = self.read_manifests(&home).await?;
+        let Some(newest) = newest else {
+            return Err(self.refuse("nothing is published".to_owned()));
+        };
+        let goal = if newest.rollback.as_ref() == Some(self.id) {
+            newest.build
+        } else {
+            let region = &home.region;
+            let lacks = || format!("the own account has no previous value in {region}");
+            previous.ok_or_else(|| self.refuse(lacks()))?.build
+        };
+        let replicas = &newest.replicas;
+        let regions: Vec<_> = replicas.iter().map(|replica| replica.region.clone()).collect();
+        let places = places(&regions, &newest.consumers);
+        let known = at_once(&places, |place| self.read_manifests(place)).await;
+        let mut goals = Vec::new();
+        for (place, known) in places.into_iter().zip(known) {
+            let found = known?.into_iter().flatten().find(|manifest| manifest.build == goal);
+            let Some(mut manifest) = found else {
+                let (account, region) = (place.account_shown(), &place.region);
+                return Err(
+                    self.refuse(format!("{account} does not know build {goal} in {region}"))
+                );
+            };
+            manifest.rollback = Some(self.id.clone());
+            manifest.consumers.clone_from(&newest.consumers);
+            manifest.replicas.retain(|replica| regions.contains(&replica.region));
+            goals.push((place, manifest));
+        }
+        Ok(goals)
     }
-    publication::publish(clients, names, id, &targets).await?;
-    let own = targets.iter().zip(manifests).filter(|(target, _)| target.place.consumer.is_none());
-    let own: Vec<Manifest> = own
-        .map(|(_, manifest)| Manifest { consumers: current.consumers.clone(), ..manifest })
-        .collect();
-    announce(clients, settings, names, &own).await?;
-    Ok(Publications { publications: list(settings, names, &own) })
+
+    /// A place's newest, previous and current manifest.
+    async fn read_manifests(&self, place: &Place) -> Result<[Option<Manifest>; 3]> {
+        let ssm = self.clients.ssm(place).await?;
+        let name = &self.names.manifest;
+        let read = |of: Option<Parameter>| serde_json::from_str(&of?.value).ok();
+        Ok([
+            read(parameters::get(&ssm, name).await?),
+            read(parameters::get_labelled(&ssm, name, PREVIOUS).await?),
+            read(parameters::get_labelled(&ssm, name, CURRENT).await?),
+        ])
+    }
+
+    /// Ends what fast restore was begun and is paid for.
+    async fn give_up(&self, seconds: u64, progress: String) -> Error {
+        let ended = async {
+            let home = Place::own(&self.settings.home.region);
+            let [newest, ..] = self.read_manifests(&home).await?;
+            for replica in newest.iter().flat_map(|manifest| &manifest.replicas) {
+                let [now, ..] = self.read_manifests(&Place::own(&replica.region)).await?;
+                if let Some(now) = now {
+                    end_fast_restore(self.clients, self.settings, &now).await?;
+                }
+            }
+            Ok::<(), Error>(())
+        };
+        if let Err(error) = ended.await {
+            return error;
+        }
+        let (cache, architecture) = (&self.request.cache, self.request.architecture);
+        Error::RollbackTimedOut { cache: format!("{cache} for {architecture}"), seconds, progress }
+    }
 }
 
 /// S1 for what is gone back to: completed, and shared with the place's account.
@@ -125,4 +211,172 @@ async fn check_usable(
     let is_shared = shared.iter().any(|account| account == consumer.account.as_str());
     Ok((!is_shared)
         .then(|| format!("snapshot {id} in {region} is not shared with {}", consumer.account)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use aws_smithy_mocks::{RuleMode, mock_client};
+    use frontload_shared::domain::manifest::Replica;
+    use frontload_shared::publication::targets;
+    use frontload_shared::testing::FakeCloud;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{build_document, pulled, settings, shown};
+
+    const REGIONS: [&str; 2] = ["us-east-1", "eu-west-1"];
+
+    /// The manifests of a build whose snapshots are `snap-<mark>0` and `snap-<mark>1`,
+    /// published in two regions and to one consumer.
+    fn manifests(mark: &str) -> Vec<Manifest> {
+        let mut build = build_document();
+        build["id"] = json!(format!("build-{mark}"));
+        build["regions"] = REGIONS.map(|region| json!({"region": region})).into();
+        build["consumers"] = json!([{"account": "210987654321"}]);
+        let replica = |(index, region): (usize, &&str)| Replica {
+            region: region.parse().unwrap(),
+            snapshot_id: format!("snap-{mark}{index}").parse().unwrap(),
+            encrypted: false,
+            kms_key_id: None,
+        };
+        let replicas: Vec<Replica> = REGIONS.iter().enumerate().map(replica).collect();
+        let pulled = serde_json::from_value(pulled()).unwrap();
+        Manifest::of_replicas(&serde_json::from_value(build).unwrap(), &pulled, &replicas)
+    }
+
+    fn names() -> ParameterNames {
+        let prefix = &settings().prefix;
+        ParameterNames::new(prefix, &"default".parse().unwrap(), Architecture::X86_64)
+    }
+
+    async fn publish(cloud: &FakeCloud, targets: &[Target]) {
+        let by = "anybody".parse().unwrap();
+        publication::publish(&cloud.clients(), &names(), &by, targets).await.unwrap();
+    }
+
+    /// Builds a and b are published one after the other; all snapshots are usable.
+    async fn cloud() -> FakeCloud {
+        let cloud = FakeCloud::default();
+        for mark in ["a", "b"] {
+            publish(&cloud, &targets(&manifests(mark))).await;
+        }
+        for (index, region) in REGIONS.iter().enumerate() {
+            let mut world = cloud.world();
+            let mut answer = |action: &str, inside: String| {
+                world.ec2.insert(((*region).to_owned(), action.to_owned()), inside);
+            };
+            let item = format!(
+                "<item><snapshotId>snap-a{index}</snapshotId><status>completed</status></item>"
+            );
+            answer("DescribeSnapshots", format!("<snapshotSet>{item}</snapshotSet>"));
+            let permission = "<item><userId>210987654321</userId></item>";
+            answer(
+                "DescribeSnapshotAttribute",
+                format!("<createVolumePermission>{permission}</createVolumePermission>"),
+            );
+        }
+        cloud
+    }
+
+    async fn roll_back(cloud: &FakeCloud, execution: &str, waited: u32) -> String {
+        let input = json!({
+            "rollback": {"cache": "default", "architecture": "x86_64"},
+            "executionId": execution,
+            "waitedSeconds": waited,
+        });
+        let sfn = mock_client!(aws_sdk_sfn, RuleMode::MatchAny, []);
+        let input = serde_json::from_value(input).unwrap();
+        match handle(&cloud.clients(), &sfn, &settings(), input).await {
+            Ok(Report::Waiting { progress, .. }) => progress,
+            Ok(ready) => shown(&ready)["publications"].as_array().unwrap().len().to_string(),
+            Err(error) => error.name().to_owned(),
+        }
+    }
+
+    /// The builds whose snapshots nodes read, anywhere.
+    fn read(cloud: &FakeCloud) -> BTreeSet<char> {
+        let newest = cloud.world().newest();
+        let ids = newest.iter().filter(|(name, _)| name.ends_with("snapshot-id"));
+        ids.map(|(_, id)| id.chars().nth(5).unwrap()).collect()
+    }
+
+    fn lease(cloud: &FakeCloud) -> Option<String> {
+        Some(cloud.world().read("123456789012", "us-east-1", &names().lease)?.0)
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_answer_was_lost_does_not_go_forward_again() {
+        let cloud = cloud().await;
+        for execution in ["first", "first"] {
+            assert_eq!(roll_back(&cloud, execution, 0).await, "4");
+            assert_eq!(read(&cloud), ['a'].into());
+        }
+        assert_eq!(roll_back(&cloud, "second", 0).await, "4");
+        assert_eq!(read(&cloud), ['b'].into());
+        assert_eq!(lease(&cloud), None);
+    }
+
+    /// Each number of places at which a rollback may have died, by itself or by
+    /// another one.
+    #[tokio::test]
+    async fn what_a_dead_rollback_left_is_made_one_build_again() {
+        for execution in ["same", "other"] {
+            for at in 1..4 {
+                let cloud = cloud().await;
+                let begun_by =
+                    BuildId::derive(&"default".parse().unwrap(), Architecture::X86_64, "same");
+                let mut begun = manifests("a");
+                for manifest in &mut begun {
+                    manifest.rollback = Some(begun_by.clone());
+                }
+                publish(&cloud, &targets(&begun)[..at]).await;
+                assert_eq!(read(&cloud), ['a', 'b'].into());
+                assert_eq!(roll_back(&cloud, execution, 0).await, "4");
+                assert_eq!(read(&cloud).len(), 1, "{execution} rollback, dead at {at}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_back_to_is_marked_and_keeps_its_span() {
+        let cloud = cloud().await;
+        roll_back(&cloud, "first", 0).await;
+        let manifest = &cloud.world().newest()["210987654321 eu-west-1 manifest"];
+        let manifest: Manifest = serde_json::from_str(manifest).unwrap();
+        assert_eq!(manifest.build.as_str(), "build-a");
+        assert!(manifest.rollback.is_some());
+        assert_eq!(manifest.consumers, manifests("b")[0].consumers);
+    }
+
+    #[tokio::test]
+    async fn fast_restore_is_waited_for_and_given_up_at_the_limit() {
+        let cloud = FakeCloud::default();
+        for mark in ["a", "b"] {
+            let mut of = manifests(mark);
+            of[0].fsr_zones = vec!["us-east-1a".parse().unwrap()];
+            publish(&cloud, &targets(&of)).await;
+        }
+        cloud.world().ec2 = self::cloud().await.world().ec2.clone();
+        let progress = roll_back(&cloud, "first", 0).await;
+        assert_eq!(progress, "snap-a0 restores fast in 0 of 1 zones");
+        assert!(lease(&cloud).is_some());
+        assert_eq!(roll_back(&cloud, "first", LIMIT_SECONDS).await, "RollbackTimedOut");
+        assert_eq!((read(&cloud), lease(&cloud)), (['b'].into(), None));
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_cannot_be_given_back_does_not_hide_the_result() {
+        let changes = |cloud: &FakeCloud| cloud.world().changes;
+        let whole = cloud().await;
+        let start = changes(&whole);
+        roll_back(&whole, "first", 0).await;
+        let last = changes(&whole);
+        let cloud = cloud().await;
+        assert_eq!(changes(&cloud), start);
+        cloud.world().fail_change = Some(last);
+        assert_eq!(roll_back(&cloud, "first", 0).await, "4");
+        assert!(lease(&cloud).is_some(), "the last change gives the lease back");
+    }
 }

@@ -278,6 +278,18 @@ pub enum Error {
         /// What is missing, and where.
         reason: String,
     },
+    /// The snapshots gone back to did not restore fast in time.
+    #[error(
+        "rollback of cache {cache} waited {seconds} s: {progress}; what is published is as it was; start it again"
+    )]
+    RollbackTimedOut {
+        /// The cache and its architecture.
+        cache: String,
+        /// The limit.
+        seconds: u64,
+        /// How far it came.
+        progress: String,
+    },
     /// Pruning cannot see everything that may name a snapshot.
     #[error("cache {cache} is not pruned: {reason}; nothing was deleted")]
     PruneRefused {
@@ -353,6 +365,7 @@ impl Error {
             Self::ReplicaFailed { .. } => "ReplicaFailed",
             Self::ReplicateTimedOut { .. } => "ReplicateTimedOut",
             Self::NothingToRollBack { .. } => "NothingToRollBack",
+            Self::RollbackTimedOut { .. } => "RollbackTimedOut",
             Self::PruneRefused { .. } => "PruneRefused",
             Self::PublishRefused { .. } => "PublishRefused",
             Self::PublishFailed { .. } => "PublishFailed",
@@ -391,6 +404,7 @@ impl Error {
             | Self::ReplicaFailed { .. }
             | Self::ReplicateTimedOut { .. }
             | Self::NothingToRollBack { .. }
+            | Self::RollbackTimedOut { .. }
             | Self::PruneRefused { .. }
             | Self::PublishRefused { .. }
             | Self::PublishFailed { .. }

@@ -41,6 +41,8 @@ pub struct World {
     /// What EC2 answers, by region and action: the inside of its XML. An action
     /// without answer here succeeds with nothing.
     pub ec2: BTreeMap<(String, String), String>,
+    /// The details of the events that were put on any bus.
+    pub events: Vec<Value>,
     /// EC2's calls: region, action, and the id that it is about, if it is about one.
     pub ec2_calls: Vec<String>,
 }
@@ -190,6 +192,10 @@ impl World {
                 }
             };
         }
+        let is_create = operation == "PutParameter" && input["Overwrite"] != true;
+        if is_create && self.read(&place.0, &place.1, &name).is_some() {
+            return refusal("ParameterAlreadyExists");
+        }
         self.changes += 1;
         let refused = self.fail_change == Some(self.changes);
         if refused && !self.fail_after {
@@ -210,6 +216,11 @@ impl World {
                 self.versions.remove(&key);
                 self.labels.retain(|(name, _), _| *name != key);
                 json!({})
+            }
+            "PutEvents" => {
+                let entry = &input["Entries"][0];
+                self.events.push(serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap());
+                json!({"Entries": [{"EventId": "1"}]})
             }
             "LabelParameterVersion" => {
                 let label = input["Labels"][0].as_str().unwrap().to_owned();

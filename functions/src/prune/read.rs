@@ -1,7 +1,7 @@
 //! Reads the world of a pruning: the cache's snapshots, and everything that may
 //! name one. What cannot be read is part of the world: it keeps everything.
 
-use frontload_shared::aws::clients::{Clients, Place};
+use frontload_shared::aws::clients::{Clients, Place, at_once};
 use frontload_shared::aws::parameters::{CURRENT, PREVIOUS};
 use frontload_shared::aws::replicas::fast_restores;
 use frontload_shared::aws::snapshots::{Snapshot, SnapshotId, find_cache_snapshots};
@@ -30,32 +30,47 @@ pub async fn world(
     cache: &CacheName,
     places: &[Place],
 ) -> Result<World> {
+    let read = |place| read_place(clients, settings, cache, place);
     let mut world = World::default();
-    for place in places {
-        let account = place.consumer.as_ref().map_or(&settings.home.account, |c| &c.account);
-        let mut reader = Reader { world: &mut world, account: account.as_str(), place };
-        let ec2 = match clients.ec2(place).await {
-            Ok(ec2) => ec2,
-            Err(error) => {
-                reader.note(Unreadable::Everything, error)?;
-                continue;
-            }
-        };
-        if place.consumer.is_none() {
-            match find_cache_snapshots(&ec2, &settings.stack, cache).await {
-                Ok(found) => {
-                    let found = found.into_iter().map(|s| describe(place, s));
-                    reader.world.snapshots.extend(found);
-                }
-                Err(error) => reader.note(Unreadable::Snapshots, error)?,
-            }
-        }
-        let named = parameters(clients, settings, cache, place).await;
-        reader.take(Unreadable::Parameters, named)?;
-        reader.take(Unreadable::LaunchTemplates, namers::in_launch_templates(&ec2).await)?;
-        reader.take(Unreadable::Images, namers::in_images(&ec2).await)?;
-        reader.take(Unreadable::FastRestores, restores(&ec2).await)?;
+    for part in at_once(places, read).await {
+        let part = part?;
+        world.snapshots.extend(part.snapshots);
+        world.namings.extend(part.namings);
+        world.unread.extend(part.unread);
     }
+    Ok(world)
+}
+
+async fn read_place(
+    clients: &Clients,
+    settings: &Settings,
+    cache: &CacheName,
+    place: &Place,
+) -> Result<World> {
+    let mut world = World::default();
+    let account = place.consumer.as_ref().map_or(&settings.home.account, |c| &c.account);
+    let mut reader = Reader { world: &mut world, account: account.as_str(), place };
+    let ec2 = match clients.ec2(place).await {
+        Ok(ec2) => ec2,
+        Err(error) => {
+            reader.note(Unreadable::Everything, error)?;
+            return Ok(world);
+        }
+    };
+    if place.consumer.is_none() {
+        match find_cache_snapshots(&ec2, &settings.stack, cache).await {
+            Ok(found) => {
+                let found = found.into_iter().map(|s| describe(place, s));
+                reader.world.snapshots.extend(found);
+            }
+            Err(error) => reader.note(Unreadable::Snapshots, error)?,
+        }
+    }
+    let named = parameters(clients, settings, cache, place).await;
+    reader.take(Unreadable::Parameters, named)?;
+    reader.take(Unreadable::LaunchTemplates, namers::in_launch_templates(&ec2).await)?;
+    reader.take(Unreadable::Images, namers::in_images(&ec2).await)?;
+    reader.take(Unreadable::FastRestores, restores(&ec2).await)?;
     Ok(world)
 }
 

@@ -9,6 +9,7 @@ use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_ec2::config::Region;
+use futures_util::{StreamExt, stream};
 use tokio::sync::Mutex;
 
 use super::{call_error, incomplete_answer};
@@ -36,6 +37,25 @@ impl Place {
     pub fn of(consumer: &Consumer, region: &RegionName) -> Self {
         Self { region: region.clone(), consumer: Some(consumer.clone()) }
     }
+
+    /// The account as a message names it.
+    #[must_use]
+    pub fn account_shown(&self) -> &str {
+        self.consumer.as_ref().map_or("the own account", |consumer| consumer.account.as_str())
+    }
+}
+
+/// Calls go to so many places at a time: a cache may have a hundred.
+const AT_ONCE: usize = 16;
+
+/// Does something for every item, several at a time. Results are in the items'
+/// order.
+pub async fn at_once<'a, I, T, F: Future<Output = T>>(
+    items: &'a [I],
+    act: impl FnMut(&'a I) -> F,
+) -> Vec<T> {
+    let acts: Vec<F> = items.iter().map(act).collect();
+    stream::iter(acts).buffered(AT_ONCE).collect().await
 }
 
 /// Makes clients. Consumers' credentials are kept until shortly before they end.

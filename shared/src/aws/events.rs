@@ -65,3 +65,28 @@ pub async fn put_published(
         Some(code) => Err(incomplete_answer(operation, resource(), events.config().region(), code)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::aws::clients::Place;
+    use crate::domain::Architecture;
+    use crate::testing::FakeCloud;
+
+    /// `tests/infra` holds the same file against the schema.
+    #[tokio::test]
+    async fn the_event_is_the_documented_one() {
+        let sample = include_str!("../../../tests/events/snapshot-published.json");
+        let sample: Value = serde_json::from_str(sample).unwrap();
+        let manifest: Manifest = serde_json::from_value(sample.clone()).unwrap();
+        let prefix = "/frontload".parse().unwrap();
+        let names = ParameterNames::new(&prefix, &manifest.cache, Architecture::X86_64);
+        let cloud = FakeCloud::default();
+        let events = cloud.clients().events(&Place::own(&manifest.region)).await.unwrap();
+        let account = &manifest.consumers[0].account;
+        put_published(&events, "default", account, &names, &manifest).await.unwrap();
+        assert_eq!(cloud.world().events, [sample]);
+    }
+}

@@ -169,11 +169,33 @@ pub async fn fast_restores(ec2: &Client, of: Option<&SnapshotId>) -> Result<Vec<
     Ok(found)
 }
 
-/// Switches fast restore on in zones.
+/// Ensures that a snapshot restores fast in `zones`: `Some` with how far it came
+/// while one of them is not there yet.
 ///
 /// # Errors
 /// Those of [`call_error`].
-pub async fn enable_fast_restore(ec2: &Client, id: &SnapshotId, zones: &[&ZoneName]) -> Result<()> {
+pub async fn ensure_fast_restore(
+    ec2: &Client,
+    id: &SnapshotId,
+    zones: &[ZoneName],
+) -> Result<Option<String>> {
+    if zones.is_empty() {
+        return Ok(None);
+    }
+    let known = fast_restores(ec2, Some(id)).await?;
+    let is_known = |zone: &str| known.iter().any(|restore| restore.zone == zone);
+    let missing: Vec<_> = zones.iter().filter(|zone| !is_known(zone.as_str())).collect();
+    if !missing.is_empty() {
+        enable_fast_restore(ec2, id, &missing).await?;
+    }
+    let is_fast = |zone: &str| known.iter().any(|restore| restore.enabled && restore.zone == zone);
+    let fast = zones.iter().filter(|zone| is_fast(zone.as_str())).count();
+    let asked = zones.len();
+    Ok((fast < asked).then(|| format!("{id} restores fast in {fast} of {asked} zones")))
+}
+
+/// Switches fast restore on in zones.
+async fn enable_fast_restore(ec2: &Client, id: &SnapshotId, zones: &[&ZoneName]) -> Result<()> {
     let operation = "ec2:EnableFastSnapshotRestores";
     let region = ec2.config().region();
     let output = ec2

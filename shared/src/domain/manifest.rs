@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::cache::Snapshotter;
-use super::place::KeyArn;
+use super::place::{KeyArn, ZoneName};
 use super::{
     Architecture, Build, BuildId, CacheName, Consumer, Digest, ImageReference, OsImage, RegionName,
 };
@@ -26,6 +26,9 @@ pub struct Manifest {
     pub kms_key_id: Option<KeyArn>,
     /// The build that made it.
     pub build: BuildId,
+    /// The rollback that published it, if one did.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rollback: Option<BuildId>,
     /// Its cache.
     pub cache: CacheName,
     /// The architecture of every image.
@@ -48,6 +51,9 @@ pub struct Manifest {
     pub replicas: Vec<ReplicaName>,
     /// The accounts that it is published to besides the own one.
     pub consumers: Vec<Consumer>,
+    /// The zones of the region in which it restores fast.
+    #[serde(default)]
+    pub fsr_zones: Vec<ZoneName>,
     /// How long a node's volume takes until all of it is there.
     pub initialization: Initialization,
 }
@@ -143,13 +149,14 @@ impl Manifest {
         replicas: &[ReplicaName],
     ) -> Self {
         let settings = build.regions.iter().find(|settings| settings.region == replica.region);
-        let zones = settings.map_or(0, |settings| settings.fsr_zones.len());
+        let fsr_zones = settings.map_or_else(Vec::new, |settings| settings.fsr_zones.clone());
         Self {
             snapshot_id: replica.snapshot_id.clone(),
             region: replica.region.clone(),
             encrypted: replica.encrypted,
             kms_key_id: replica.kms_key_id.clone(),
             build: build.id.clone(),
+            rollback: None,
             cache: build.cache.clone(),
             architecture: build.architecture,
             images: pulled.images.clone(),
@@ -161,7 +168,8 @@ impl Manifest {
             fingerprint: build.fingerprint.clone(),
             replicas: replicas.to_vec(),
             consumers: build.consumers.clone(),
-            initialization: Initialization::of(pulled.used_bytes, zones),
+            initialization: Initialization::of(pulled.used_bytes, fsr_zones.len()),
+            fsr_zones,
         }
     }
 
