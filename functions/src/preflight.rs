@@ -1,9 +1,11 @@
 //! `preflight`: finds out in seconds what would make a build fail after its
 //! minutes. It changes nothing.
 
-use frontload_shared::aws::clients::{Clients, Place};
+use frontload_shared::aws::clients::{Clients, Place, at_once};
 use frontload_shared::aws::keys::{self, Usable};
+use frontload_shared::aws::snapshots::count_pending;
 use frontload_shared::aws::{parameters, regions};
+use frontload_shared::domain::place::ZoneName;
 use frontload_shared::domain::{Build, Consumer, ParameterNames, RegionSettings};
 use frontload_shared::step::Report;
 use frontload_shared::{Error, Result};
@@ -33,49 +35,85 @@ pub async fn handle(
     let refuse = |reason: String| Error::PreflightRefused { build: build.id.clone(), reason };
     let home = clients.own_ec2(&build.region);
     let enabled = regions::enabled_regions(&home).await?;
-    for (index, settings) in build.regions.iter().enumerate() {
-        let region = &settings.region;
+    for RegionSettings { region, .. } in &build.regions {
         if !enabled.contains(region.as_str()) {
             return Err(refuse(format!(
-                "regions[{index}].region: {region} does not exist or is not enabled for account {}; \
+                "regions[{region}].region: {region} does not exist or is not enabled for account {}; \
                  enable it in the account's settings, or remove it",
                 build.account
             )));
         }
     }
+    let home_encrypts = match build.regions.first().and_then(|home| home.kms_key_id.as_ref()) {
+        Some(_) => true,
+        None => keys::default_key(&home).await?.is_some(),
+    };
+    let by_region =
+        at_once(&build.regions, |region| check_region(clients, build, region, home_encrypts));
     let mut checked = Vec::new();
-    for region in &build.regions {
-        check_zones(clients, region).await?.map_or(Ok(()), |reason| Err(refuse(reason)))?;
-        match check_key(clients, build, region).await? {
-            Ok(lines) => checked.extend(lines),
-            Err(reason) => return Err(refuse(reason)),
-        }
+    for found in by_region.await {
+        checked.extend(found?.map_err(refuse)?);
     }
     let names = ParameterNames::new(&settings.prefix, &build.cache, build.architecture);
-    for consumer in &build.consumers {
-        if let Some(reason) = check_consumer(clients, build, consumer, &names).await? {
-            return Err(refuse(reason));
-        }
-        checked.push(format!("role {} of {} can be assumed", consumer.role, consumer.account));
+    let by_consumer =
+        at_once(&build.consumers, |consumer| check_consumer(clients, build, consumer, &names));
+    for found in by_consumer.await {
+        checked.push(found?.map_err(refuse)?);
     }
     Ok(Report::Ready(Checked { checked }))
 }
 
-/// `Some` when a zone is none of the region's.
-async fn check_zones(clients: &Clients, settings: &RegionSettings) -> Result<Option<String>> {
-    if settings.fsr_zones.is_empty() {
-        return Ok(None);
+/// What was found out, or why the build is refused.
+type Verdict<T> = std::result::Result<T, String>;
+
+async fn check_region(
+    clients: &Clients,
+    build: &Build,
+    settings: &RegionSettings,
+    home_encrypts: bool,
+) -> Result<Verdict<Vec<String>>> {
+    if let Err(refusal) = check_zones(clients, settings).await? {
+        return Ok(Err(refusal));
     }
-    let zones = regions::zones(&clients.own_ec2(&settings.region)).await?;
-    let missing = settings.fsr_zones.iter().find(|zone| !zones.contains(zone.as_str()));
-    Ok(missing.map(|zone| {
-        let known = zones.iter().cloned().collect::<Vec<_>>().join(", ");
-        format!("fsrZones: {zone} is no zone of {}, which has {known}", settings.region)
-    }))
+    let mut lines = match check_key(clients, build, settings, home_encrypts).await? {
+        Ok(lines) => lines,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    if settings.region != build.region {
+        lines.push(describe_quota(clients, settings).await?);
+    }
+    Ok(Ok(lines))
 }
 
-/// Why the region's key does not do, or what was found out of it.
-type KeyCheck = std::result::Result<Vec<String>, String>;
+/// How many copies a region takes at once; AWS does not raise it (EBS user guide,
+/// "Copy an Amazon EBS snapshot").
+const COPIES_AT_ONCE: usize = 20;
+
+/// The quota left for the copy. It is no reason to refuse: a copy waits its turn.
+async fn describe_quota(clients: &Clients, settings: &RegionSettings) -> Result<String> {
+    let region = &settings.region;
+    let pending = count_pending(&clients.own_ec2(region)).await?;
+    let outlook = if pending < COPIES_AT_ONCE { "the copy can start" } else { "the copy may wait" };
+    Ok(format!(
+        "{region}: {pending} snapshots are pending, {COPIES_AT_ONCE} copies run at once: {outlook}"
+    ))
+}
+
+/// Refuses a zone that is none of the region's.
+async fn check_zones(clients: &Clients, settings: &RegionSettings) -> Result<Verdict<()>> {
+    if settings.fsr_zones.is_empty() {
+        return Ok(Ok(()));
+    }
+    let region = &settings.region;
+    let zones = regions::zones(&clients.own_ec2(region)).await?;
+    let is_missing = |zone: &ZoneName| !zones.contains(zone.as_str());
+    let Some(index) = settings.fsr_zones.iter().position(is_missing) else { return Ok(Ok(())) };
+    let known = zones.iter().cloned().collect::<Vec<_>>().join(", ");
+    Ok(Err(format!(
+        "regions[{region}].fsrZones[{index}]: {} is no zone of {region}; name one of {known}",
+        settings.fsr_zones[index]
+    )))
+}
 
 /// The key that the region's snapshot will be encrypted under must be usable, and
 /// shareable when there are consumers.
@@ -83,18 +121,16 @@ async fn check_key(
     clients: &Clients,
     build: &Build,
     settings: &RegionSettings,
-) -> Result<KeyCheck> {
+    home_encrypts: bool,
+) -> Result<Verdict<Vec<String>>> {
     let region = &settings.region;
+    let field = format!("regions[{region}].kmsKeyId");
     let named = settings.kms_key_id.as_ref().map(ToString::to_string);
     let default = keys::default_key(&clients.own_ec2(region)).await?;
     // A copy of an encrypted snapshot is encrypted, under the default key if none
     // is named.
-    let home_encrypts = match build.regions.first().and_then(|home| home.kms_key_id.as_ref()) {
-        Some(_) => true,
-        None => keys::default_key(&clients.own_ec2(&build.region)).await?.is_some(),
-    };
     let inherited = home_encrypts.then(|| "alias/aws/ebs".to_owned());
-    let Some(key) = named.clone().or(default).or(inherited) else {
+    let Some(key) = named.or(default).or(inherited) else {
         return Ok(Ok(vec![format!("{region}: not encrypted")]));
     };
     let kms = clients.own_kms(region);
@@ -105,23 +141,26 @@ async fn check_key(
         managed.then(|| keys::Key { arn: key.clone(), enabled: true, customer_managed: false })
     }) else {
         return Ok(Err(format!(
-            "key {key} does not exist in {region}; create it, or name another"
+            "{field}: key {key} does not exist in {region}; create it, or name another"
         )));
     };
     if !found.enabled {
-        return Ok(Err(format!("key {key} in {region} is disabled; enable it, or name another")));
+        return Ok(Err(format!(
+            "{field}: key {key} in {region} is disabled; enable it, or name another"
+        )));
     }
     if build.consumers.is_empty() {
         return Ok(Ok(vec![format!("{region}: key {key}")]));
     }
     if !found.customer_managed {
         return Ok(Err(format!(
-            "{region} would encrypt with {key}, which is AWS's own: a snapshot under it cannot be \
-             shared with {}; name a customer-managed key in kmsKeyId of {region}",
+            "{field}: {region} would encrypt with {key}, which is AWS's own: a snapshot under it \
+             cannot be shared with {}; name a customer-managed key",
             build.consumers[0].account
         )));
     }
-    check_key_use(&kms, build, region.as_str(), &found.arn).await
+    let lines = check_key_use(&kms, build, region.as_str(), &found.arn).await?;
+    Ok(lines.map_err(|refusal| format!("{field}: {refusal}")))
 }
 
 /// Every consumer must be able to use the key, as far as can be read.
@@ -130,7 +169,7 @@ async fn check_key_use(
     build: &Build,
     region: &str,
     key: &str,
-) -> Result<KeyCheck> {
+) -> Result<Verdict<Vec<String>>> {
     let mut lines = vec![format!("{region}: key {key}")];
     for consumer in &build.consumers {
         let account = &consumer.account;
@@ -151,15 +190,16 @@ async fn check_key_use(
     Ok(Ok(lines))
 }
 
-/// `Some` when the consumer's parameters cannot be reached through its role.
+/// The consumer's parameters must be reachable through its role, in every region.
 async fn check_consumer(
     clients: &Clients,
     build: &Build,
     consumer: &Consumer,
     names: &ParameterNames,
-) -> Result<Option<String>> {
-    for settings in &build.regions {
-        let place = Place::of(consumer, &settings.region);
+) -> Result<Verdict<String>> {
+    let Consumer { account, role, .. } = consumer;
+    for RegionSettings { region, .. } in &build.regions {
+        let place = Place::of(consumer, region);
         let read = async {
             let ssm = clients.ssm(&place).await?;
             parameters::get(&ssm, &names.snapshot_id).await
@@ -168,13 +208,12 @@ async fn check_consumer(
             Ok(_) => {}
             Err(error) if error.retryable() => return Err(error),
             Err(error) => {
-                return Ok(Some(format!(
-                    "consumer {} in {} cannot be written through its role {}: {error}; deploy \
-                     infra/consumer.yaml there with our account and external id",
-                    consumer.account, settings.region, consumer.role
+                return Ok(Err(format!(
+                    "consumer {account} in {region} cannot be written through its role {role}: \
+                     {error}; deploy infra/consumer.yaml there with our account and external id"
                 )));
             }
         }
     }
-    Ok(None)
+    Ok(Ok(format!("role {role} of {account} can be assumed")))
 }

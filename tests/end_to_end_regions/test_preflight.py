@@ -55,12 +55,18 @@ def with_key(key: str) -> list[dict[str, Any]]:
 
 
 def test_a_region_that_is_not_enabled_is_refused(refuse: Refuse) -> None:
-    told = ["regions[1].region: ", NOT_ENABLED, "not enabled", ACCOUNT, "enable it"]
+    told = [
+        f"regions[{NOT_ENABLED}].region: ",
+        "does not exist or is",
+        "not enabled",
+        ACCOUNT,
+        "enable it",
+    ]
     refuse(told, regions=regions(REGION, NOT_ENABLED))
 
 
 def test_a_region_that_does_not_exist_is_refused(refuse: Refuse) -> None:
-    told = ["regions[1].region: ", "eu-nowhere-9", "does not exist", "remove it"]
+    told = ["regions[eu-nowhere-9].region: ", "does not exist", "remove it"]
     refuse(told, regions=regions(REGION, "eu-nowhere-9"))
 
 
@@ -91,7 +97,12 @@ def test_a_copy_that_would_inherit_encryption_under_the_default_key_is_refused_w
     places: Places, refuse: Refuse
 ) -> None:
     own = places.make_key(REGION, *CONSUMERS)
-    told = [f"{IRELAND} would encrypt with ", "aws/ebs", CONSUMERS[0], f"kmsKeyId of {IRELAND}"]
+    told = [
+        f"{IRELAND} would encrypt with ",
+        "aws/ebs",
+        CONSUMERS[0],
+        f"regions[{IRELAND}].kmsKeyId: ",
+    ]
     listed = regions(REGION, IRELAND, us_east_1={"kmsKeyId": own})
     refuse(told, regions=listed, consumers=consumers(*CONSUMERS))
 
@@ -142,5 +153,10 @@ def test_a_region_that_is_not_enabled_for_a_consumer_is_refused(
 
 
 def test_a_fast_restore_zone_that_does_not_exist_is_refused(refuse: Refuse) -> None:
-    told = ["fsrZones: eu-west-1z is no zone of eu-west-1", "which has eu-west-1a"]
-    refuse(told, regions=regions(REGION, IRELAND, eu_west_1={"fsrZones": ["eu-west-1z"]}))
+    told = [
+        f"regions[{IRELAND}].fsrZones[1]: eu-west-1z is no zone of eu-west-1",
+        "name one of eu-west-1a",
+    ]
+    refuse(
+        told, regions=regions(REGION, IRELAND, eu_west_1={"fsrZones": ["eu-west-1a", "eu-west-1z"]})
+    )

@@ -156,19 +156,29 @@ def test_a_refused_rollback_ends_under_its_own_error_name(machines: Machines) ->
 
 def test_a_dry_run_of_prune_tells_every_decision_and_that_it_was_dry(machines: Machines) -> None:
     request = {"cache": "default", "dryRun": True}
-    machines.record({"prune": [not_ready(3), {"ready": True, "decisions": [DECISION]}]})
+    pruned = {"dryRun": True, "total": 1, "decisions": [DECISION], "refused": []}
+    machines.record({"prune": [not_ready(3), {"ready": True, **pruned}]})
     ended = machines.run("pipeline", {"prune": request})
-    assert ended.output == {"prune": request, "decisions": [DECISION]}
+    assert ended.output == {"prune": request, **pruned}
     assert [call["event"] for call in machines.calls()] == [
         {"prune": request, "waitedSeconds": 0},
         {"prune": request, "waitedSeconds": 3},
     ]
 
 
-def test_a_prune_with_nothing_to_decide_tells_an_empty_list(machines: Machines) -> None:
-    machines.record({"prune": [{"ready": True, "decisions": []}]})
-    ended = machines.run("pipeline", {"prune": {"cache": "default", "retire": True}})
-    assert ended.output["decisions"] == []
+def test_an_unconfirmed_retirement_is_told_as_a_dry_run(machines: Machines) -> None:
+    pruned = {"dryRun": True, "total": 0, "decisions": [], "refused": []}
+    machines.record({"prune": [{"ready": True, **pruned}]})
+    request = {"cache": "default", "retire": True}
+    ended = machines.run("pipeline", {"prune": request})
+    assert ended.output == {"prune": request, **pruned}
+
+
+def test_what_ec2_would_not_delete_is_told(machines: Machines) -> None:
+    pruned = {"dryRun": False, "total": 1, "decisions": [], "refused": ["snap-1: in use"]}
+    machines.record({"prune": [{"ready": True, **pruned}]})
+    ended = machines.run("pipeline", {"prune": {"cache": "default"}})
+    assert ended.output["refused"] == ["snap-1: in use"]
 
 
 def test_a_refused_prune_ends_under_its_own_error_name(machines: Machines) -> None:

@@ -95,7 +95,11 @@ pub async fn usable_by(
             };
         }
     };
-    if policy_allows(&policy, account) {
+    let mut missing = match read_policy(&policy, account) {
+        Verdict::Denies => return Ok(Usable::No),
+        Verdict::Lacks(missing) => missing,
+    };
+    if missing.is_empty() {
         return Ok(Usable::Yes);
     }
     let mut pages = kms.list_grants().key_id(key).into_paginator().send();
@@ -109,11 +113,15 @@ pub async fn usable_by(
             }
         };
         let theirs = |grantee: &str| grantee.contains(&format!(":{account}:"));
-        if page.grants().iter().any(|grant| grant.grantee_principal().is_some_and(theirs)) {
-            return Ok(Usable::Yes);
+        let grants = page.grants().iter();
+        for grant in grants.filter(|grant| grant.grantee_principal().is_some_and(theirs)) {
+            let grants = |action: &str| {
+                grant.operations().iter().any(|operation| action == format!("kms:{operation}"))
+            };
+            missing.retain(|action| !grants(action));
         }
     }
-    Ok(Usable::No)
+    Ok(if missing.is_empty() { Usable::Yes } else { Usable::No })
 }
 
 /// Whether a key can be used by somebody.
@@ -127,19 +135,33 @@ pub enum Usable {
     Unknown,
 }
 
-/// Whether the statements of a key policy together allow an account, or
-/// principals of it, all that it needs. Conditions are taken for fulfilled:
+/// What a key policy says of an account.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// A statement takes away what is needed, whatever others give.
+    Denies,
+    /// What no statement gives, of all that is needed.
+    Lacks(Vec<&'static str>),
+}
+
+/// Reads the statements of a key policy for an account or principals of it. The
+/// condition of a permission is taken for fulfilled, that of a denial for not:
 /// preflight looks for what is plainly missing, KMS decides.
-fn policy_allows(policy: &str, account: &AccountId) -> bool {
-    let Ok(policy) = serde_json::from_str::<Value>(policy) else { return false };
-    let statements: Vec<&Value> = each(&policy["Statement"])
-        .filter(|statement| statement["Effect"] == "Allow" && names_account(statement, account))
-        .collect();
-    NEEDED.iter().all(|needed| {
-        statements.iter().any(|statement| {
-            each(&statement["Action"]).filter_map(Value::as_str).any(|a| covers(a, needed))
-        })
-    })
+fn read_policy(policy: &str, account: &AccountId) -> Verdict {
+    let Ok(policy) = serde_json::from_str::<Value>(policy) else {
+        return Verdict::Lacks(NEEDED.to_vec());
+    };
+    let says = |effect: &str, needed: &str| {
+        each(&policy["Statement"])
+            .filter(|statement| statement["Effect"] == effect && names_account(statement, account))
+            .filter(|statement| effect == "Allow" || statement["Condition"].is_null())
+            .flat_map(|statement| each(&statement["Action"]))
+            .any(|action| action.as_str().is_some_and(|action| covers(action, needed)))
+    };
+    if NEEDED.iter().any(|needed| says("Deny", needed)) {
+        return Verdict::Denies;
+    }
+    Verdict::Lacks(NEEDED.into_iter().filter(|needed| !says("Allow", needed)).collect())
 }
 
 /// A policy's value, which may stand alone or in a list.
@@ -167,6 +189,10 @@ fn covers(pattern: &str, action: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_kms::operation::get_key_policy::GetKeyPolicyOutput;
+    use aws_sdk_kms::operation::list_grants::ListGrantsOutput;
+    use aws_sdk_kms::types::{GrantListEntry, GrantOperation};
+    use aws_smithy_mocks::{mock, mock_client};
     use serde_json::json;
 
     use super::*;
@@ -174,8 +200,12 @@ mod tests {
     fn allows(principal: &Value, actions: &Value) -> bool {
         let statement =
             json!({"Effect": "Allow", "Principal": principal, "Action": actions, "Resource": "*"});
-        let policy = json!({"Version": "2012-10-17", "Statement": [statement]});
-        policy_allows(&policy.to_string(), &"210987654321".parse().unwrap())
+        read(&json!([statement])) == Verdict::Lacks(Vec::new())
+    }
+
+    fn read(statements: &Value) -> Verdict {
+        let policy = json!({"Version": "2012-10-17", "Statement": statements});
+        read_policy(&policy.to_string(), &"210987654321".parse().unwrap())
     }
 
     #[test]
@@ -199,6 +229,42 @@ mod tests {
         let root = json!({"AWS": "arn:aws:iam::210987654321:root"});
         assert!(!allows(&json!({"AWS": "arn:aws:iam::123456789012:root"}), &json!("kms:*")));
         assert!(!allows(&root, &json!(["kms:DescribeKey", "kms:Decrypt"])));
-        assert!(!policy_allows("{", &"210987654321".parse().unwrap()));
+        assert_ne!(read_policy("{", &"210987654321".parse().unwrap()), Verdict::Lacks(vec![]));
+    }
+
+    #[test]
+    fn a_plain_denial_outweighs_and_a_conditional_one_may_not_apply() {
+        let root = json!({"AWS": "arn:aws:iam::210987654321:root"});
+        let give = json!({"Effect": "Allow", "Principal": root, "Action": "kms:*"});
+        let mut take = json!({"Effect": "Deny", "Principal": "*", "Action": ["kms:Decrypt"]});
+        assert_eq!(read(&json!([give, take])), Verdict::Denies);
+        take["Condition"] = json!({"StringNotEquals": {"kms:CallerAccount": "210987654321"}});
+        assert_eq!(read(&json!([give, take])), Verdict::Lacks(vec![]));
+    }
+
+    async fn usable(operations: &[GrantOperation]) -> Usable {
+        let policy = mock!(aws_sdk_kms::Client::get_key_policy)
+            .then_output(|| GetKeyPolicyOutput::builder().policy("{}").build());
+        let grant = GrantListEntry::builder()
+            .grantee_principal("arn:aws:iam::210987654321:role/nodes")
+            .set_operations(Some(operations.to_vec()))
+            .build();
+        let grants = mock!(aws_sdk_kms::Client::list_grants)
+            .then_output(move || ListGrantsOutput::builder().grants(grant.clone()).build());
+        let kms = mock_client!(aws_sdk_kms, [&policy, &grants]);
+        usable_by(&kms, "key", &"210987654321".parse().unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn grants_must_cover_every_operation_that_the_policy_lacks() {
+        let all = [
+            GrantOperation::DescribeKey,
+            GrantOperation::CreateGrant,
+            GrantOperation::Decrypt,
+            GrantOperation::ReEncryptFrom,
+            GrantOperation::GenerateDataKeyWithoutPlaintext,
+        ];
+        assert_eq!(usable(&all).await, Usable::Yes);
+        assert_eq!(usable(&all[..4]).await, Usable::No);
     }
 }

@@ -112,6 +112,15 @@ pub async fn find_cache_snapshots(
     list_snapshots(ec2, filters, &format!("snapshots of cache {cache}")).await
 }
 
+/// How many of the account's snapshots are not yet completed in the region.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn count_pending(ec2: &Client) -> Result<usize> {
+    let pending = vec![Filter::builder().name("status").values("pending").build()];
+    Ok(list_snapshots(ec2, pending, "pending snapshots").await?.len())
+}
+
 async fn list_snapshots(
     ec2: &Client,
     filters: Vec<Filter>,
