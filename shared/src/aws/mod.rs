@@ -20,6 +20,9 @@ use std::error::Error as StdError;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
 use crate::error::{AwsCall, Error};
 
@@ -29,7 +32,12 @@ use crate::error::{AwsCall, Error};
 pub async fn sdk_config() -> SdkConfig {
     let timeouts =
         TimeoutConfig::builder().operation_timeout(std::time::Duration::from_secs(20)).build();
-    aws_config::defaults(BehaviorVersion::v2026_01_12()).timeout_config(timeouts).load().await
+    let https = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(https)
+        .timeout_config(timeouts)
+        .load()
+        .await
 }
 
 /// Error codes that heal by themselves. (EC2 "Error codes", SSM and ECR API
