@@ -19,7 +19,7 @@ GOOD = f"{ECR_HOST}/team/app:v1"
 @pytest.mark.parametrize(
     ("fixture", "reason"),
     [
-        ("ecr-push-untagged", 'was pushed to "team/app" without a tag'),
+        ("ecr-push-untagged", "no cache holds team/app@sha256:7f5b2640"),
         ("ecr-push-unknown-repository", "no cache holds nobody/knows:v1 in account 123456789012"),
         ("ecr-delete", '"DELETE" of "team/app" is no push'),
         ("ecr-push-failed", 'the push to "team/app" ended in "FAILURE"'),

@@ -9,15 +9,15 @@ use frontload_shared::builder::report::PulledImages;
 use frontload_shared::domain::build::OsImage;
 use frontload_shared::domain::manifest::Replica;
 use frontload_shared::domain::{
-    Architecture, Build, BuildId, Cache, CacheName, CachedImage, Manifest, ParameterPrefix,
-    RegionSettings,
+    Architecture, Build, BuildId, Cache, CacheName, CachedImage, EcrImage, Manifest,
+    ParameterPrefix, RegionSettings,
 };
 use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::settings::Settings;
-use request::{PushedImage, Request};
+use request::{Order, Request};
 
 /// Payload of the function.
 #[derive(Debug, Deserialize)]
@@ -57,12 +57,9 @@ pub async fn handle(
     let planner = Planner { ssm, ecr, settings, execution_id: &input.execution_id };
     match request::read(&input.request)? {
         Request::Nothing(reason) => Ok(nothing(reason)),
-        Request::Cache(name) => {
-            let builds = planner.plan_named(&name).await?;
-            let reason = format!("{} builds of cache {name} as requested", builds.len());
-            Ok(Plan { builds, refused: Vec::new(), reason })
-        }
-        Request::Push(pushed) => planner.plan_pushed(&pushed).await,
+        Request::Builds(order) => planner.plan_order(&order).await,
+        Request::Image(image) => planner.plan_pushed(&image).await,
+        Request::Reconcile => Err(Error::InvalidRequest("reconcile is not known yet".to_owned())),
     }
 }
 
@@ -79,6 +76,20 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
+    async fn plan_order(&self, order: &Order) -> Result<Plan> {
+        if order.architecture.is_some() || order.force || order.dry_run {
+            let problem = "architecture, force and dryRun are not known yet";
+            return Err(Error::InvalidRequest(problem.to_owned()));
+        }
+        let mut builds = Vec::new();
+        for name in &order.caches {
+            builds.extend(self.plan_named(name).await?);
+        }
+        let names: Vec<&str> = order.caches.iter().map(CacheName::as_str).collect();
+        let reason = format!("{} builds of cache {} as requested", builds.len(), names.join(", "));
+        Ok(Plan { builds, refused: Vec::new(), reason })
+    }
+
     async fn plan_named(&self, name: &CacheName) -> Result<Vec<Build>> {
         let parameter = self.settings.prefix.cache(name);
         let Some(document) = parameters::get(self.ssm, &parameter).await? else {
@@ -94,12 +105,12 @@ impl Planner<'_> {
 
     /// One broken document must not keep the others from being built, nor go
     /// unnoticed: the pipeline fails at its end with what is refused here.
-    async fn plan_pushed(&self, pushed: &PushedImage) -> Result<Plan> {
+    async fn plan_pushed(&self, pushed: &EcrImage) -> Result<Plan> {
         let mut plan = Plan { builds: Vec::new(), refused: Vec::new(), reason: String::new() };
         for (name, document) in parameters::list(self.ssm, &self.settings.prefix.caches()).await? {
             let short = name.rsplit('/').next().unwrap_or_default().to_owned();
             let cache = match parse_named(self.settings, &name, &short, &document) {
-                Ok(cache) if !cache.images.iter().any(|image| pushed.is(image)) => continue,
+                Ok(cache) if !cache.is_concerned_by(pushed) => continue,
                 Ok(cache) => self.plan_cache(&cache).await,
                 Err(error) => Err(error),
             };
@@ -124,10 +135,7 @@ impl Planner<'_> {
         let mut builds = Vec::new();
         for &architecture in &cache.architectures {
             let os = self.find_os_image(cache, architecture).await?;
-            let mut planned = Vec::new();
-            for reference in &cache.images {
-                planned.push(images::resolve(self.ecr, reference, architecture).await?);
-            }
+            let planned = images::select_all(self.ecr, &cache.images, architecture).await?.images;
             let id = BuildId::derive(&cache.name, architecture, self.execution_id);
             let build = Build::new(id, cache, architecture, &self.settings.home, os, planned);
             check_manifest_fits(&self.settings.prefix, &build)?;

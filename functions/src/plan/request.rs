@@ -1,13 +1,12 @@
-//! What an execution of the pipeline was started with: an ECR event or a
-//! person's request. Events come from outside; what they carry is compared with
-//! configuration and goes nowhere else.
+//! What an execution of the pipeline was started with: an ECR event, a person's
+//! request, or the schedule. Events come from outside; what they carry is
+//! compared with configuration and goes nowhere else.
 
-use std::fmt;
+use std::collections::BTreeSet;
 
 use aws_lambda_events::eventbridge::EventBridgeEvent;
-use frontload_shared::domain::image::{Digest, ImageReference, check_repository_and_tag};
-use frontload_shared::domain::names::{CacheName, quoted};
-use frontload_shared::domain::{AccountId, RegionName};
+use frontload_shared::domain::names::{one_line, quoted};
+use frontload_shared::domain::{Architecture, CacheName, Digest, EcrImage, Tag};
 use frontload_shared::{Error, Result};
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,127 +14,200 @@ use serde_json::Value;
 /// A request, understood.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Build what holds this image.
-    Push(PushedImage),
-    /// Build this cache.
-    Cache(CacheName),
+    /// Build what this image concerns.
+    Image(EcrImage),
+    /// Build what a person asks for.
+    Builds(Order),
+    /// Compare every cache with what is published.
+    Reconcile,
     /// Nothing to do, and why.
     Nothing(String),
 }
 
-/// An image that was pushed to ECR under a tag; every part is of its alphabet.
+/// What a person asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub struct PushedImage {
-    account: AccountId,
-    region: RegionName,
-    repository: String,
-    tag: String,
+pub struct Order {
+    /// At least one; none twice.
+    pub caches: Vec<CacheName>,
+    /// This one only; `None` means each cache's own.
+    pub architecture: Option<Architecture>,
+    /// Build although nothing changed.
+    pub force: bool,
+    /// Only tell what would be built and why.
+    pub dry_run: bool,
 }
 
-impl PushedImage {
-    /// Whether a cache's reference names this image by its tag.
-    pub fn is(&self, reference: &ImageReference) -> bool {
-        reference.ecr_registry().is_some_and(|registry| {
-            registry.account == self.account.as_str() && registry.region == self.region.as_str()
-        }) && reference.repository() == self.repository
-            && reference.tag() == Some(self.tag.as_str())
-            && reference.digest().is_none()
-    }
-}
-
-impl fmt::Display for PushedImage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { account, region, repository, tag } = self;
-        write!(f, "{repository}:{tag} in account {account} in {region}")
-    }
-}
-
-/// `detail` of `ECR Image Action` (Amazon ECR user guide, "Sample events").
-/// AWS adds fields: unknown ones are ignored.
+/// A person's request or the schedule's, as it is written.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct EcrImageAction {
-    action_type: String,
-    result: String,
-    repository_name: String,
-    image_digest: Option<Digest>,
-    image_tag: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CacheRequest {
-    cache: CacheName,
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Written {
+    cache: Option<CacheName>,
+    caches: Option<Vec<CacheName>>,
+    architecture: Option<Architecture>,
+    force: Option<bool>,
+    dry_run: Option<bool>,
+    reconcile: Option<bool>,
 }
 
 /// Reads a request.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`] for what is neither an event of a known type nor
-/// `{"cache": "<name>"}`.
+/// [`Error::InvalidRequest`] for what is neither an event of `EventBridge` nor a
+/// request that can be met.
 pub fn read(request: &Value) -> Result<Request> {
     if request.get("detail-type").is_some() {
         return read_event(request);
     }
-    let request = CacheRequest::deserialize(request).map_err(|error| {
-        Error::InvalidRequest(format!(
-            "{error}; write {{\"cache\": \"<name>\"}}, or send an ECR event"
-        ))
+    let written = serde_path_to_error::deserialize(request).map_err(|error| {
+        let path = match error.path().to_string() {
+            path if path == "." => String::new(),
+            path => format!("{path}: "),
+        };
+        refuse(&one_line(&format!("{path}{}", error.inner()), 400))
     })?;
-    Ok(Request::Cache(request.cache))
+    read_written(written)
+}
+
+fn refuse(problem: &str) -> Error {
+    Error::InvalidRequest(format!(
+        "{problem}; write {{\"cache\": \"<name>\"}} or {{\"caches\": [\"<name>\", …]}}, with \
+         \"architecture\", \"force\" and \"dryRun\" if wanted, or send an ECR event"
+    ))
+}
+
+fn read_written(written: Written) -> Result<Request> {
+    let Written { cache, caches, architecture, force, dry_run, reconcile } = written;
+    let asks_more = architecture.is_some() || force.is_some() || dry_run.is_some();
+    let caches = match (cache, caches, reconcile) {
+        (None, None, Some(true)) if !asks_more => return Ok(Request::Reconcile),
+        (None, None, Some(true)) => return Err(refuse("reconcile stands alone")),
+        (None, None, Some(false)) => return Err(refuse("reconcile can only be true")),
+        (None, None, None) => return Err(refuse("no cache is named")),
+        (_, _, Some(_)) => return Err(refuse("reconcile is about all caches and names none")),
+        (Some(_), Some(_), None) => return Err(refuse("both cache and caches are given")),
+        (Some(cache), None, None) => vec![cache],
+        (None, Some(caches), None) => caches,
+    };
+    if caches.is_empty() {
+        return Err(refuse("caches: the list is empty"));
+    }
+    if caches.iter().collect::<BTreeSet<_>>().len() < caches.len() {
+        return Err(refuse("caches: a cache stands twice"));
+    }
+    let (force, dry_run) = (force.unwrap_or_default(), dry_run.unwrap_or_default());
+    Ok(Request::Builds(Order { caches, architecture, force, dry_run }))
+}
+
+/// What may stand for new content in a registry (Amazon ECR user guide, "Sample
+/// events from Amazon ECR").
+enum Kind {
+    Push,
+    Replication,
+    PullThrough,
+}
+
+impl Kind {
+    fn of(detail_type: &str) -> Option<Self> {
+        match detail_type {
+            "ECR Image Action" => Some(Self::Push),
+            "ECR Replication Action" => Some(Self::Replication),
+            "ECR Pull Through Cache Action" => Some(Self::PullThrough),
+            _ => None,
+        }
+    }
+
+    /// What a person calls it.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Replication => "replication",
+            Self::PullThrough => "pull through the cache",
+        }
+    }
+
+    /// The action that brings content, where there are several.
+    fn action(&self) -> Option<&'static str> {
+        match self {
+            Self::Push => Some("PUSH"),
+            Self::Replication => Some("REPLICATE"),
+            Self::PullThrough => None,
+        }
+    }
+
+    fn outcome<'a>(&self, action: &'a EcrAction) -> Option<&'a str> {
+        match self {
+            Self::Push | Self::Replication => action.result.as_deref(),
+            Self::PullThrough => action.sync_status.as_deref(),
+        }
+    }
+}
+
+/// `detail` of these events. AWS adds fields: unknown ones are ignored.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct EcrAction {
+    action_type: Option<String>,
+    result: Option<String>,
+    /// The result of a pull through the cache.
+    sync_status: Option<String>,
+    repository_name: String,
+    image_digest: Option<String>,
+    image_tag: Option<String>,
 }
 
 fn read_event(event: &Value) -> Result<Request> {
-    let invalid = |error: serde_json::Error| Error::InvalidRequest(format!("the event: {error}"));
-    let event = EventBridgeEvent::<Value>::deserialize(event).map_err(invalid)?;
-    if event.detail_type != "ECR Image Action" {
-        let what = quoted(&event.detail_type);
-        return Ok(Request::Nothing(format!("events of type {what} start no build")));
-    }
-    let action = EcrImageAction::deserialize(&event.detail).map_err(invalid)?;
-    if let Some(reason) = why_ignored(&action) {
-        return Ok(Request::Nothing(reason));
-    }
-    let pushed = read_pushed(event.account, event.region, action);
-    Ok(pushed.map_or_else(Request::Nothing, Request::Push))
+    let event = EventBridgeEvent::<Value>::deserialize(event)
+        .map_err(|error| Error::InvalidRequest(format!("the event: {error}")))?;
+    Ok(read_image(event).map_or_else(Request::Nothing, Request::Image))
 }
 
-/// The pushed image, or why the event names none.
-fn read_pushed(
-    account: Option<String>,
-    region: Option<String>,
-    action: EcrImageAction,
-) -> std::result::Result<PushedImage, String> {
-    let tag = action.image_tag.unwrap_or_default();
-    check_repository_and_tag(&action.repository_name, &tag)?;
-    Ok(PushedImage {
-        account: account.unwrap_or_default().try_into()?,
-        region: region.unwrap_or_default().try_into()?,
-        repository: action.repository_name,
-        tag,
-    })
-}
-
-/// Why an image action starts no build, if so.
-fn why_ignored(action: &EcrImageAction) -> Option<String> {
+/// The image whose content is new, or why the event names none. Whatever another
+/// account may send, it fails no execution.
+fn read_image(event: EventBridgeEvent<Value>) -> std::result::Result<EcrImage, String> {
+    let detail_type = quoted(&event.detail_type);
+    let Some(kind) = Kind::of(&event.detail_type) else {
+        return Err(format!("events of type {detail_type} start no build"));
+    };
+    let action = EcrAction::deserialize(event.detail).map_err(|error| {
+        let error = one_line(&error.to_string(), 200);
+        format!("the event of type {detail_type} is not as ECR sends it: {error}")
+    })?;
+    check_outcome(&kind, &action)?;
     let repository = quoted(&action.repository_name);
-    if action.action_type != "PUSH" {
-        return Some(format!("{} of {repository} is no push", quoted(&action.action_type)));
+    let image = EcrImage {
+        account: event.account.unwrap_or_default().try_into()?,
+        region: event.region.unwrap_or_default().try_into()?,
+        repository: action.repository_name.try_into()?,
+        tag: present(action.image_tag).map(Tag::try_from).transpose()?,
+        digest: present(action.image_digest).map(Digest::try_from).transpose()?,
+    };
+    if image.tag.is_none() && image.digest.is_none() {
+        return Err(format!("the event about {repository} has neither tag nor digest"));
     }
-    if action.result != "SUCCESS" {
-        return Some(format!("the push to {repository} ended in {}", quoted(&action.result)));
+    Ok(image)
+}
+
+/// An empty string says as little as no string.
+fn present(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+/// `Err` with the reason when the action brought no content.
+fn check_outcome(kind: &Kind, action: &EcrAction) -> std::result::Result<(), String> {
+    let repository = quoted(&action.repository_name);
+    let name = action.action_type.as_deref().unwrap_or_default();
+    if kind.action().is_some_and(|wanted| wanted != name) {
+        return Err(format!("{} of {repository} is no {}", quoted(name), kind.name()));
     }
-    match action.image_tag.as_deref() {
-        None | Some("") => {
-            let digest = action.image_digest.as_ref().map_or("an image", Digest::as_str);
-            Some(format!("{digest} was pushed to {repository} without a tag"))
-        }
-        Some(_) => None,
+    match kind.outcome(action).unwrap_or_default() {
+        "SUCCESS" => Ok(()),
+        other => Err(format!("the {} to {repository} ended in {}", kind.name(), quoted(other))),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use frontload_shared::domain::Selection;
     use serde_json::json;
 
     use super::*;
@@ -146,74 +218,166 @@ mod tests {
         serde_json::from_str(&text).unwrap()
     }
 
-    fn shown(name: &str) -> String {
-        match read(&fixture(name)).unwrap() {
-            Request::Push(pushed) => format!("push of {pushed}"),
-            Request::Cache(name) => format!("cache {name}"),
-            Request::Nothing(reason) => format!("nothing: {reason}"),
+    fn image(name: &str) -> EcrImage {
+        let Request::Image(image) = read(&fixture(name)).unwrap() else { panic!("{name}") };
+        image
+    }
+
+    fn nothing(event: &Value) -> String {
+        let Request::Nothing(reason) = read(event).unwrap() else { panic!("{event}") };
+        reason
+    }
+
+    fn refusal(request: &Value) -> String {
+        let error = read(request).unwrap_err();
+        assert_eq!(error.name(), "InvalidRequest");
+        error.to_string()
+    }
+
+    #[test]
+    fn content_that_is_new_in_a_registry_names_its_image() {
+        for (name, expected) in [
+            ("ecr-push", "team/app:v1 in account 123456789012 in us-east-1"),
+            ("ecr-push-index", "team/app:v1 in account 123456789012 in us-east-1"),
+            ("ecr-push-other-account", "team/app:v1 in account 567890123456 in us-east-1"),
+            ("ecr-push-new-fields", "team/app:v1 in account 123456789012 in us-east-1"),
+            ("ecr-replication", "team/app:v1 in account 123456789012 in us-east-1"),
+            ("ecr-pull-through", "docker-hub/alpine:3.17.2 in account 123456789012 in us-east-1"),
+        ] {
+            assert_eq!(image(name).to_string(), expected, "{name}");
+            assert!(image(name).digest.is_some(), "{name}");
         }
     }
 
     #[test]
-    fn a_tagged_push_names_its_image() {
-        assert_eq!(shown("ecr-push"), "push of team/app:v1 in account 123456789012 in us-east-1");
+    fn a_replica_is_an_image_of_the_registry_that_it_arrived_in() {
+        let event = fixture("ecr-replication");
+        assert_eq!(event["detail"]["source-region"], "eu-west-1");
+        assert_eq!(event["detail"]["source-account"], "567890123456");
+        let at = |host: &str| -> bool {
+            let reference = json!(format!("{host}.amazonaws.com/team/app:v1"));
+            let selection: Selection = serde_json::from_value(reference).unwrap();
+            selection.concerns(&image("ecr-replication"))
+        };
+        assert!(at("123456789012.dkr.ecr.us-east-1"));
+        assert!(!at("567890123456.dkr.ecr.eu-west-1"));
+    }
+
+    #[test]
+    fn a_push_under_two_tags_is_two_events_of_one_digest() {
+        let (one, two) = (image("ecr-push-multi-tag-1"), image("ecr-push-multi-tag-2"));
+        assert_eq!(one.digest, two.digest);
+        assert_ne!(one.tag, two.tag);
+    }
+
+    #[test]
+    fn a_push_without_a_tag_names_its_image_by_digest() {
+        let untagged = image("ecr-push-untagged");
+        assert_eq!(untagged.tag, None);
+        assert!(untagged.to_string().starts_with("team/app@sha256:7f5b2640"), "{untagged}");
+        let mut event = fixture("ecr-push-untagged");
+        event["detail"]["image-tag"] = json!("");
+        assert_eq!(read(&event).unwrap(), Request::Image(untagged));
+        event["detail"].as_object_mut().unwrap().remove("image-digest");
+        assert_eq!(nothing(&event), "the event about \"team/app\" has neither tag nor digest");
     }
 
     #[test]
     fn events_that_start_no_build_say_why() {
         for (name, reason) in [
-            ("ecr-push-untagged", "was pushed to \"team/app\" without a tag"),
             ("ecr-push-failed", "the push to \"team/app\" ended in \"FAILURE\""),
             ("ecr-delete", "\"DELETE\" of \"team/app\" is no push"),
+            ("ecr-archive", "\"UPDATE_STORAGE_CLASS\" of \"team/app\" is no push"),
             ("ecr-scan", "events of type \"ECR Image Scan\" start no build"),
+            ("ecr-replication-failed", "the replication to \"team/app\" ended in \"FAILED\""),
+            (
+                "ecr-pull-through-failed",
+                "the pull through the cache to \"docker-hub/alpine\" ended in \"FAILURE\"",
+            ),
         ] {
-            let shown = shown(name);
-            assert!(shown.starts_with("nothing: ") && shown.contains(reason), "{shown}");
+            let said = nothing(&fixture(name));
+            assert!(said.starts_with(reason), "{name}: {said}");
         }
-    }
-
-    #[test]
-    fn fields_that_aws_adds_later_are_ignored() {
-        let mut event = fixture("ecr-push");
-        event["detail"]["something-new"] = json!({"a": 1});
-        event["something-new"] = json!(1);
-        assert!(matches!(read(&event).unwrap(), Request::Push(_)));
     }
 
     #[test]
     fn an_event_whose_names_are_none_starts_nothing_and_is_quoted() {
+        let long = "v".repeat(10_000);
         for (pointer, value, reason) in [
             ("/detail/repository-name", "a\nb", r#""a\nb" is no repository"#),
             ("/detail/image-tag", "$(x)", r#""$(x)" is no tag"#),
+            ("/detail/image-tag", "v1\u{7}\u{1b}[2J", r#""v1\u{7}\u{1b}[2J" is no tag"#),
+            ("/detail/image-tag", &long, r#""vvvv"#),
+            ("/detail/image-digest", "sha256:0", r#""sha256:0" is not a digest"#),
             ("/account", "12345", r#""12345" is not an account id"#),
             ("/region", "mars", r#""mars" is not a region"#),
+            ("/detail-type", "ECR\nImage Action", r#"events of type "ECR\nImage Action" start"#),
         ] {
+            for name in ["ecr-push", "ecr-replication", "ecr-pull-through"] {
+                let mut event = fixture(name);
+                *event.pointer_mut(pointer).unwrap() = json!(value);
+                let said = nothing(&event);
+                assert!(said.starts_with(reason), "{said}");
+                assert!(said.len() < 200 && !said.contains(char::is_control), "{said:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_of_another_form_starts_nothing_and_fails_no_execution() {
+        for detail in [json!({}), json!(3), json!({"repository-name": "x".repeat(10_000)})] {
             let mut event = fixture("ecr-push");
-            *event.pointer_mut(pointer).unwrap() = json!(value);
-            let Request::Nothing(said) = read(&event).unwrap() else { panic!("{pointer}") };
-            assert!(said.starts_with(reason), "{said}");
+            event["detail"] = detail;
+            assert!(nothing(&event).len() < 300);
         }
+        let mut event = fixture("ecr-push");
+        event["detail"]["image-tag"] = json!({"nested": "\n".repeat(1000)});
+        let said = nothing(&event);
+        assert!(said.starts_with("the event of type \"ECR Image Action\" is not as"), "{said}");
     }
 
     #[test]
-    fn a_person_names_a_cache() {
-        assert_eq!(shown("request-cache"), "cache default");
-        for bad in [json!({}), json!({"cache": "a b"}), json!({"cache": "a", "x": 1}), json!(3)] {
-            assert_eq!(read(&bad).unwrap_err().name(), "InvalidRequest", "{bad}");
-        }
+    fn a_person_names_caches_and_how_they_are_built() {
+        let order = |request: Value| {
+            let Request::Builds(order) = read(&request).unwrap() else { panic!("{request}") };
+            let names: Vec<&str> = order.caches.iter().map(CacheName::as_str).collect();
+            (names.join(" "), order.architecture, order.force, order.dry_run)
+        };
+        assert_eq!(order(fixture("request-cache")), ("default".to_owned(), None, false, false));
+        assert_eq!(
+            order(fixture("request-caches")),
+            ("default gpu".to_owned(), Some(Architecture::Arm64), false, true)
+        );
+        let forced = order(json!({"cache": "a", "force": true, "dryRun": false}));
+        assert_eq!(forced, ("a".to_owned(), None, true, false));
     }
 
     #[test]
-    fn a_push_concerns_references_by_that_tag_only() {
-        let Request::Push(pushed) = read(&fixture("ecr-push")).unwrap() else { panic!("a push") };
-        let host = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
-        let is = |text: &str| pushed.is(&text.parse().unwrap());
-        assert!(is(&format!("{host}/team/app:v1")));
-        assert!(!is(&format!("{host}/team/app:v2")));
-        assert!(!is(&format!("{host}/team/other:v1")));
-        assert!(!is("123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/app:v1"));
-        assert!(!is("210987654321.dkr.ecr.us-east-1.amazonaws.com/team/app:v1"));
-        assert!(!is(&format!("{host}/team/app:v1@sha256:{}", "0".repeat(64))));
-        assert!(!is("ghcr.io/team/app:v1"));
+    fn the_schedule_asks_to_reconcile() {
+        assert_eq!(read(&fixture("request-reconcile")).unwrap(), Request::Reconcile);
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_met_is_refused_with_what_would_be_right() {
+        for (request, problem) in [
+            (json!({}), "no cache is named"),
+            (json!({"force": true}), "no cache is named"),
+            (json!({"cache": "a", "caches": ["b"]}), "both cache and caches are given"),
+            (json!({"caches": []}), "caches: the list is empty"),
+            (json!({"caches": ["a", "b", "a"]}), "caches: a cache stands twice"),
+            (json!({"caches": ["a", "b c"]}), "caches[1]: \"b c\" is not a name"),
+            (json!({"cache": "a b"}), "cache: \"a b\" is not a name"),
+            (json!({"cache": "a", "dryrun": true}), "dryrun: unknown field `dryrun`, expected"),
+            (json!({"cache": "a", "force": "yes"}), "force: invalid type: string \"yes\""),
+            (json!({"cache": "a", "architecture": "amd64"}), "architecture: unknown variant"),
+            (json!({"reconcile": false}), "reconcile can only be true"),
+            (json!({"reconcile": true, "force": true}), "reconcile stands alone"),
+            (json!({"reconcile": true, "cache": "a"}), "reconcile is about all caches"),
+            (json!(3), "invalid type: integer `3`"),
+        ] {
+            let said = refusal(&request);
+            assert!(said.contains(&format!("refused: {problem}")), "{said}");
+            assert!(said.contains("write {\"cache\": \"<name>\"} or"), "{said}");
+        }
     }
 }

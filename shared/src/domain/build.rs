@@ -189,7 +189,7 @@ pub(crate) mod tests {
         let cache = Cache::parse("default".parse().unwrap(), document).unwrap();
         let cache = cache.settle(&home.account, &home.region).unwrap();
         let images = vec![PlannedImage {
-            reference: cache.images[0].clone(),
+            reference: "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app:v1".parse().unwrap(),
             digest: Some(format!("sha256:{}", "a".repeat(64)).parse().unwrap()),
             compressed_bytes: Some(1000),
         }];

@@ -1,7 +1,6 @@
 //! The cache document: the configuration that a person puts into Parameter
 //! Store under `<prefix>/caches/<name>`.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +8,9 @@ use serde_json::Value;
 
 use super::names::{checked_string, quoted};
 use super::place::{AccountId, Consumer, RegionName, RegionSettings, Retain};
-use super::{Architecture, CacheName, ImageReference};
+use super::selection::{EcrImage, Selection, WatchPattern};
+use super::timing::{Debounce, OsUpdates};
+use super::{Architecture, CacheName};
 
 /// A checked cache document with its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +18,15 @@ pub struct Cache {
     /// The last part of the parameter's name.
     pub name: CacheName,
     /// The images to hold, in the document's order; none twice.
-    pub images: Vec<ImageReference>,
+    pub images: Vec<Selection>,
+    /// Which pushes start a build; empty means those of all its images.
+    pub watch: Vec<WatchPattern>,
+    /// The accounts other than the own one from whose ECR images may come.
+    pub source_accounts: Vec<AccountId>,
+    /// How pushes are gathered into one build.
+    pub debounce: Debounce,
+    /// When a new Bottlerocket release is followed.
+    pub os_updates: OsUpdates,
     /// One build is made for each; none twice.
     pub architectures: Vec<Architecture>,
     /// The Bottlerocket variant of the builder.
@@ -203,7 +212,15 @@ impl fmt::Display for InvalidCache {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Document {
-    images: Vec<ImageReference>,
+    images: Vec<Selection>,
+    #[serde(default)]
+    watch: Vec<WatchPattern>,
+    #[serde(default)]
+    source_accounts: Vec<AccountId>,
+    #[serde(default)]
+    debounce: Debounce,
+    #[serde(default)]
+    os_updates: OsUpdates,
     architectures: Vec<Architecture>,
     variant: Variant,
     #[serde(default)]
@@ -223,6 +240,11 @@ struct Document {
 /// More images than any manifest could name: Plan refuses fewer already when
 /// their references are long.
 const MAX_IMAGES: usize = 100;
+
+/// Enough for a pattern per image.
+const MAX_WATCHED: usize = 100;
+/// As many as consumers.
+const MAX_SOURCES: usize = 100;
 
 /// All steps together must end, clean-up included, before the build state
 /// machine's own limit of 24 h: past that nothing cleans up.
@@ -251,21 +273,14 @@ impl Cache {
                 },
                 problem: error.into_inner().to_string(),
             })?;
-        check_list("images", &document.images, MAX_IMAGES)?;
-        check_list("architectures", &document.architectures, 2)?;
-        check_range("builder.volumeGib", document.builder.volume_gib.into(), 1, 16_384)?;
-        check_limits(&document.time_limits)?;
-        check_regions(&document.regions)?;
-        let accounts: Vec<_> = document.consumers.iter().map(|c| &c.account).collect();
-        if !accounts.is_empty() {
-            check_list("consumers", &accounts, MAX_CONSUMERS)?;
-        }
-        check_range("retain.count", document.retain.count, 1, 1000)?;
-        check_range("retain.minimumAgeDays", document.retain.minimum_age_days, 0, 3650)?;
-        check_copy_minutes(document.copy_minutes, &document.time_limits)?;
+        document.check()?;
         Ok(Self {
             name,
             images: document.images,
+            watch: document.watch,
+            source_accounts: document.source_accounts,
+            debounce: document.debounce,
+            os_updates: document.os_updates,
             architectures: document.architectures,
             variant: document.variant,
             builder: document.builder,
@@ -281,8 +296,9 @@ impl Cache {
     /// none is named.
     ///
     /// # Errors
-    /// [`InvalidCache`] when regions are named without the home region, or the own
-    /// account stands among the consumers.
+    /// [`InvalidCache`] when regions are named without the home region, the own
+    /// account stands among the consumers or the source accounts, or an image is of
+    /// an account that is neither.
     pub fn settle(mut self, account: &AccountId, home: &RegionName) -> Result<Self, InvalidCache> {
         if self.regions.is_empty() {
             let region = home.clone();
@@ -303,8 +319,100 @@ impl Cache {
                 ),
             });
         }
+        self.check_sources(account)?;
         Ok(self)
     }
+
+    fn check_sources(&self, own: &AccountId) -> Result<(), InvalidCache> {
+        if let Some(index) = self.source_accounts.iter().position(|account| account == own) {
+            return Err(InvalidCache {
+                field: format!("sourceAccounts[{index}]"),
+                problem: format!(
+                    "{own} is the own account, whose images may be used anyway: remove it"
+                ),
+            });
+        }
+        for (index, selection) in self.images.iter().enumerate() {
+            let Some(registry) = selection.ecr_registry() else { continue };
+            let account = registry.account;
+            if account != *own && !self.source_accounts.contains(&account) {
+                return Err(InvalidCache {
+                    field: format!("images[{index}]"),
+                    problem: format!(
+                        "account {account} is not allowed as a source: add it to sourceAccounts"
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what happened to `image` is a reason to plan this cache again. The
+    /// accounts of a settled cache's images are allowed ones: an image of another
+    /// account or registry is none of them.
+    #[must_use]
+    pub fn is_concerned_by(&self, image: &EcrImage) -> bool {
+        self.images.iter().any(|selection| selection.concerns(image))
+            && (self.watch.is_empty() || self.watch.iter().any(|pattern| pattern.matches(image)))
+    }
+}
+
+impl Document {
+    /// The rules that one field's type cannot hold.
+    fn check(&self) -> Result<(), InvalidCache> {
+        check_images(&self.images)?;
+        check_optional_list("watch", &self.watch, MAX_WATCHED)?;
+        check_optional_list("sourceAccounts", &self.source_accounts, MAX_SOURCES)?;
+        check_debounce(self.debounce)?;
+        check_os_updates(&self.os_updates)?;
+        check_list("architectures", &self.architectures, 2)?;
+        check_range("builder.volumeGib", self.builder.volume_gib.into(), 1, 16_384)?;
+        check_limits(&self.time_limits)?;
+        check_regions(&self.regions)?;
+        let accounts: Vec<_> = self.consumers.iter().map(|c| &c.account).collect();
+        check_optional_list("consumers", &accounts, MAX_CONSUMERS)?;
+        check_range("retain.count", self.retain.count, 1, 1000)?;
+        check_range("retain.minimumAgeDays", self.retain.minimum_age_days, 0, 3650)?;
+        check_copy_minutes(self.copy_minutes, &self.time_limits)
+    }
+}
+
+/// All rules together must not ask for more than could be planned.
+fn check_images(images: &[Selection]) -> Result<(), InvalidCache> {
+    check_list("images", images, MAX_IMAGES)?;
+    let most: usize = images.iter().map(Selection::most).sum();
+    if most <= MAX_IMAGES {
+        return Ok(());
+    }
+    Err(InvalidCache {
+        field: "images".to_owned(),
+        problem: format!(
+            "the entries ask for up to {most} images: at most {MAX_IMAGES} fit, lower newest or \
+             split the cache"
+        ),
+    })
+}
+
+/// Whoever wants to wait for longer wants the schedule, and no pushes.
+const MAX_DEBOUNCE: i64 = 3600;
+
+fn check_debounce(debounce: Debounce) -> Result<(), InvalidCache> {
+    let (quiet, limit) = (i64::from(debounce.quiet_seconds), i64::from(debounce.limit_seconds));
+    check_range("debounce.quietSeconds", quiet, 0, MAX_DEBOUNCE)?;
+    if limit < quiet {
+        return Err(InvalidCache {
+            field: "debounce.limitSeconds".to_owned(),
+            problem: format!("{limit} is less than quietSeconds: use {quiet} to {MAX_DEBOUNCE}"),
+        });
+    }
+    check_range("debounce.limitSeconds", limit, quiet, MAX_DEBOUNCE)
+}
+
+fn check_os_updates(updates: &OsUpdates) -> Result<(), InvalidCache> {
+    let OsUpdates::Window { days, start_hour, hours } = updates else { return Ok(()) };
+    check_list("osUpdates.days", days, 7)?;
+    check_range("osUpdates.startHour", (*start_hour).into(), 0, 23)?;
+    check_range("osUpdates.hours", (*hours).into(), 1, 24)
 }
 
 fn check_limits(limits: &TimeLimits) -> Result<(), InvalidCache> {
@@ -325,9 +433,7 @@ fn check_limits(limits: &TimeLimits) -> Result<(), InvalidCache> {
 
 fn check_regions(regions: &[RegionSettings]) -> Result<(), InvalidCache> {
     let names: Vec<_> = regions.iter().map(|region| &region.region).collect();
-    if !names.is_empty() {
-        check_list("regions", &names, MAX_REGIONS)?;
-    }
+    check_optional_list("regions", &names, MAX_REGIONS)?;
     for (index, settings) in regions.iter().enumerate() {
         let region = &settings.region;
         if let Some(key) =
@@ -363,12 +469,20 @@ fn check_copy_minutes(minutes: Option<u32>, limits: &TimeLimits) -> Result<(), I
     Err(InvalidCache { field: "copyMinutes".to_owned(), problem })
 }
 
-fn check_list<T: Ord>(field: &str, list: &[T], most: usize) -> Result<(), InvalidCache> {
+fn check_optional_list<T: PartialEq>(
+    field: &str,
+    list: &[T],
+    most: usize,
+) -> Result<(), InvalidCache> {
+    if list.is_empty() { Ok(()) } else { check_list(field, list, most) }
+}
+
+fn check_list<T: PartialEq>(field: &str, list: &[T], most: usize) -> Result<(), InvalidCache> {
     let problem = if list.is_empty() {
         "the list is empty: name at least one".to_owned()
     } else if list.len() > most {
         format!("the list has {} entries: at most {most} fit, split the cache", list.len())
-    } else if list.iter().collect::<BTreeSet<_>>().len() < list.len() {
+    } else if list.iter().enumerate().any(|(index, entry)| list[..index].contains(entry)) {
         "an entry stands twice: name each once".to_owned()
     } else {
         return Ok(());
@@ -416,6 +530,8 @@ mod tests {
         let cache = parse(&document()).unwrap();
         assert_eq!(cache.builder.volume_gib, 100);
         assert_eq!(cache.time_limits.pull_seconds, 3600);
+        assert_eq!((cache.debounce.quiet_seconds, cache.debounce.limit_seconds), (60, 600));
+        assert_eq!(cache.os_updates, OsUpdates::AtOnce);
     }
 
     #[test]
@@ -531,6 +647,167 @@ mod tests {
                 .to_string()
                 .starts_with("consumers[0].account: 123456789012 is the own")
         );
+    }
+
+    const HOST: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+
+    #[test]
+    fn a_rule_that_is_none_is_refused_with_path_and_remedy() {
+        let app = format!("{HOST}/team/app");
+        for (rule, start) in [
+            (json!({"tags": "v*"}), "images[1]: missing field `repository`"),
+            (
+                json!({"repository": "ghcr.io/team/app", "tags": "v*"}),
+                "images[1].repository: \"ghcr.io/team/app\": a rule needs a private ECR repository",
+            ),
+            (json!({"repository": app}), "images[1]: a rule needs either tags"),
+            (
+                json!({"repository": app, "tags": "*", "versions": "*"}),
+                "images[1]: a rule needs either tags",
+            ),
+            (
+                json!({"repository": app, "tags": "^v.*$"}),
+                "images[1].tags: \"^v.*$\" is not a pattern: write the name with *",
+            ),
+            (
+                json!({"repository": app, "versions": ">=1.2 <2"}),
+                "images[1].versions: \">=1.2 <2\" is not a range of versions: expected comma",
+            ),
+            (
+                json!({"repository": app, "tags": "*", "newest": 0}),
+                "images[1].newest: 0 is out of range: use 1 to 50",
+            ),
+            (
+                json!({"repository": app, "tags": "*", "newest": 51}),
+                "images[1].newest: 51 is out of range: use 1 to 50",
+            ),
+            (
+                json!({"repository": app, "tags": "*", "by": "age"}),
+                "images[1].by: unknown variant `age`, expected `pushTime` or `version`",
+            ),
+            (json!({"repository": app, "tag": "*"}), "images[1].tag: unknown field `tag`"),
+            (json!(3), "images[1]: invalid type: integer `3`, expected a string or an object"),
+        ] {
+            let error = refusal(|doc| doc["images"] = json!(["ghcr.io/a/b:c", rule]));
+            assert!(error.starts_with(start), "{error}");
+        }
+    }
+
+    #[test]
+    fn rules_that_ask_for_more_than_could_be_planned_are_refused() {
+        let app = format!("{HOST}/team/app");
+        let rule = |tags: &str| json!({"repository": app, "tags": tags, "newest": 50});
+        let error = refusal(|doc| doc["images"] = json!([rule("a*"), rule("b*"), rule("c*")]));
+        assert!(error.starts_with("images: the entries ask for up to 150 images"), "{error}");
+    }
+
+    #[test]
+    fn watch_patterns_that_are_none_are_refused() {
+        for (pattern, problem) in [
+            ("team/app", "has no colon: write <repository>:<tag>"),
+            ("team/app:", "is not a pattern"),
+            (":v1", "is not a pattern"),
+            ("team/app:v1:v2", "is not a pattern"),
+            ("$(x):*", "is not a pattern"),
+        ] {
+            let error = refusal(|doc| doc["watch"] = json!(["*:*", pattern]));
+            assert!(error.starts_with("watch[1]: ") && error.contains(problem), "{error}");
+        }
+    }
+
+    #[test]
+    fn waiting_times_and_update_windows_outside_their_range_are_refused() {
+        let days = json!(["saturday", "sunday"]);
+        let weekend = |start, hours| json!({"days": days, "startHour": start, "hours": hours});
+        for (field, value, start) in [
+            ("debounce", json!({"quietSeconds": 3601}), "debounce.quietSeconds: 3601 is out of"),
+            (
+                "debounce",
+                json!({"quietSeconds": 900}),
+                "debounce.limitSeconds: 600 is less than quietSeconds: use 900 to 3600",
+            ),
+            ("debounce", json!({"limitSeconds": 3601}), "debounce.limitSeconds: 3601 is out of"),
+            ("debounce", json!({"quiet": 1}), "debounce.quiet: unknown field"),
+            ("osUpdates", json!("later"), "osUpdates: unknown variant `later`, expected `atOnce`"),
+            ("osUpdates", weekend(24, 1), "osUpdates.startHour: 24 is out of range: use 0 to 23"),
+            ("osUpdates", weekend(0, 0), "osUpdates.hours: 0 is out of range: use 1 to 24"),
+            ("osUpdates", weekend(0, 25), "osUpdates.hours: 25 is out of range: use 1 to 24"),
+            (
+                "osUpdates",
+                json!({"days": [], "startHour": 1, "hours": 1}),
+                "osUpdates.days: the list is empty",
+            ),
+            (
+                "osUpdates",
+                json!({"days": ["caturday"], "startHour": 1, "hours": 1}),
+                "osUpdates.days[0]: unknown variant `caturday`",
+            ),
+        ] {
+            let error = refusal(|doc| doc[field] = value);
+            assert!(error.starts_with(start), "{error}");
+        }
+        let window = weekend(22, 4);
+        let mut value = document();
+        value["osUpdates"] = window;
+        value["debounce"] = json!({"quietSeconds": 0, "limitSeconds": 0});
+        assert!(parse(&value).is_ok());
+    }
+
+    fn settled(change: impl FnOnce(&mut Value)) -> Result<Cache, String> {
+        let mut value = document();
+        change(&mut value);
+        let cache = parse(&value).unwrap();
+        cache
+            .settle(&"123456789012".parse().unwrap(), &"us-east-1".parse().unwrap())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_image_of_an_account_that_is_not_listed_is_refused() {
+        let foreign = "210987654321.dkr.ecr.us-east-1.amazonaws.com/team/app";
+        let fixed = json!(["ghcr.io/a/b:c", format!("{foreign}:v1")]);
+        let rule = json!(["ghcr.io/a/b:c", {"repository": foreign, "tags": "*"}]);
+        for images in [fixed, rule] {
+            let error = settled(|doc| doc["images"] = images.clone()).unwrap_err();
+            assert!(error.starts_with("images[1]: account 210987654321 is not allowed"), "{error}");
+            let allowed = settled(|doc| {
+                doc["images"] = images;
+                doc["sourceAccounts"] = json!(["210987654321"]);
+            });
+            assert!(allowed.is_ok());
+        }
+        let own = settled(|doc| doc["sourceAccounts"] = json!(["123456789012"])).unwrap_err();
+        assert!(own.starts_with("sourceAccounts[0]: 123456789012 is the own account"), "{own}");
+    }
+
+    #[test]
+    fn a_cache_is_concerned_by_its_images_as_far_as_they_are_watched() {
+        let cache = |watch: Value| {
+            let rule = json!({"repository": format!("{HOST}/team/app"), "tags": "v*"});
+            settled(|doc| {
+                doc["images"] = json!([rule, format!("{HOST}/team/tool:latest")]);
+                doc["watch"] = watch;
+            })
+            .unwrap()
+        };
+        let image = |repository: &str, tag: &str| EcrImage {
+            account: "123456789012".parse().unwrap(),
+            region: "us-east-1".parse().unwrap(),
+            repository: repository.parse().unwrap(),
+            tag: Some(tag.parse().unwrap()),
+            digest: None,
+        };
+        let all = cache(json!([]));
+        assert!(all.is_concerned_by(&image("team/app", "v2")));
+        assert!(all.is_concerned_by(&image("team/tool", "latest")));
+        assert!(!all.is_concerned_by(&image("team/other", "latest")));
+        let some = cache(json!(["team/app:*", "team/other:*"]));
+        assert!(some.is_concerned_by(&image("team/app", "v2")));
+        assert!(!some.is_concerned_by(&image("team/tool", "latest")));
+        assert!(!some.is_concerned_by(&image("team/other", "v1")));
+        let foreign =
+            EcrImage { account: "210987654321".parse().unwrap(), ..image("team/app", "v2") };
+        assert!(!all.is_concerned_by(&foreign));
     }
 
     #[test]

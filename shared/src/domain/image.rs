@@ -10,6 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::names::{checked_string, quoted};
+use super::place::{AccountId, RegionName};
 
 checked_string!(
     /// A content digest: `sha256:` and 64 lower-case hexadecimal digits.
@@ -26,6 +27,23 @@ checked_string!(
     }
 );
 
+checked_string!(
+    /// A tag: 1 to 128 letters, digits, `_`, `.` and `-`, not starting with `.` or `-`.
+    Tag,
+    |text| if is_tag(text) { Ok(()) } else { Err(format!("{} is no tag", quoted(text))) }
+);
+
+checked_string!(
+    /// The name of a repository below its registry, such as `team/app`.
+    RepositoryName,
+    |text| {
+        if text.len() <= MAX_NAME && text.split('/').all(is_path_component) {
+            return Ok(());
+        }
+        Err(format!("{} is no repository", quoted(text)))
+    }
+);
+
 /// A reference to an image: `registry/repository` with a tag, a digest, or both.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -39,10 +57,82 @@ pub struct ImageReference {
 /// An ECR private registry, read off its host name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EcrRegistry {
-    /// Twelve digits.
-    pub account: String,
-    /// Such as `eu-west-1`.
-    pub region: String,
+    /// The account that owns it.
+    pub account: AccountId,
+    /// Where it is.
+    pub region: RegionName,
+}
+
+impl EcrRegistry {
+    /// The registry that a host name stands for, if it is one: form
+    /// `<account>.dkr.ecr.<region>.amazonaws.com[.cn]` (Amazon ECR user guide,
+    /// "Private registries").
+    fn of_host(host: &str) -> Option<Self> {
+        let (account, rest) = host.split_once(".dkr.ecr.")?;
+        let host = rest.strip_suffix(".cn").unwrap_or(rest);
+        let region = host.strip_suffix(".amazonaws.com")?;
+        Some(Self { account: account.parse().ok()?, region: region.parse().ok()? })
+    }
+}
+
+/// A repository of a private ECR registry, written `host/name`: the only kind
+/// whose tags can be listed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct EcrRepository {
+    host: String,
+    registry: EcrRegistry,
+    name: RepositoryName,
+}
+
+impl EcrRepository {
+    /// Account and region.
+    #[must_use]
+    pub fn registry(&self) -> &EcrRegistry {
+        &self.registry
+    }
+
+    /// The name below the registry.
+    #[must_use]
+    pub fn name(&self) -> &RepositoryName {
+        &self.name
+    }
+
+    /// What a pod writes for the image with this tag.
+    #[must_use]
+    pub fn at_tag(&self, tag: &Tag) -> ImageReference {
+        ImageReference {
+            registry: self.host.clone(),
+            repository: self.name.to_string(),
+            tag: Some(tag.to_string()),
+            digest: None,
+        }
+    }
+}
+
+impl TryFrom<String> for EcrRepository {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let (host, name) = text.split_once('/').unwrap_or((&text, ""));
+        let Some(registry) = EcrRegistry::of_host(host) else {
+            return Err(format!(
+                "{}: a rule needs a private ECR repository, since other registries cannot be \
+                 listed; write <account>.dkr.ecr.<region>.amazonaws.com/<name>",
+                quoted(&text)
+            ));
+        };
+        let name = name.parse().map_err(|problem| {
+            format!("{problem}: write lower-case letters and digits joined by . _ - and /, no tag")
+        })?;
+        Ok(Self { host: host.to_owned(), registry, name })
+    }
+}
+
+impl fmt::Display for EcrRepository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.host, self.name)
+    }
 }
 
 /// Longest reference accepted: 255 for the name (distribution's limit) and room
@@ -88,18 +178,17 @@ impl ImageReference {
         Some(format!("{}/{}:{tag}", self.registry, self.repository))
     }
 
-    /// The ECR registry that the host name stands for, if it is one: form
-    /// `<account>.dkr.ecr.<region>.amazonaws.com[.cn]` (Amazon ECR user guide,
-    /// "Private registries").
+    /// The same tag, held to `digest`.
+    #[must_use]
+    pub fn with_digest(mut self, digest: &Digest) -> Self {
+        self.digest = Some(digest.clone());
+        self
+    }
+
+    /// The ECR registry that the host name stands for, if it is one.
     #[must_use]
     pub fn ecr_registry(&self) -> Option<EcrRegistry> {
-        let (account, rest) = self.registry.split_once(".dkr.ecr.")?;
-        let host = rest.strip_suffix(".cn").unwrap_or(rest);
-        let region = host.strip_suffix(".amazonaws.com")?;
-        let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
-        let is_region = !region.is_empty() && !region.contains('.');
-        (is_account && is_region)
-            .then(|| EcrRegistry { account: account.to_owned(), region: region.to_owned() })
+        EcrRegistry::of_host(&self.registry)
     }
 }
 
@@ -121,10 +210,8 @@ impl FromStr for ImageReference {
                 "the registry is missing; write for instance public.ecr.aws/nginx/nginx:1.27",
             );
         };
-        if !is_registry(registry) {
-            return refuse(
-                "the part before the first / is no registry host; write for instance docker.io/library/nginx:1.27",
-            );
+        if let Err(why) = check_registry(registry) {
+            return refuse(why);
         }
         if name.len() > MAX_NAME {
             let length = name.len();
@@ -174,6 +261,21 @@ fn split_tag(name: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// A host that was meant as ECR's and is none must not pass for a registry that
+/// cannot be asked.
+fn check_registry(text: &str) -> Result<(), &'static str> {
+    if !is_registry(text) {
+        return Err(
+            "the part before the first / is no registry host; write for instance docker.io/library/nginx:1.27",
+        );
+    }
+    let is_amazon = text.ends_with(".amazonaws.com") || text.ends_with(".amazonaws.com.cn");
+    if text.contains(".dkr.ecr.") && is_amazon && EcrRegistry::of_host(text).is_none() {
+        return Err("its host is no ECR registry; write <account>.dkr.ecr.<region>.amazonaws.com");
+    }
+    Ok(())
+}
+
 fn is_registry(text: &str) -> bool {
     let (host, port) = match text.split_once(':') {
         Some((host, port)) => (host, Some(port)),
@@ -206,20 +308,6 @@ fn is_tag(text: &str) -> bool {
     (1..=128).contains(&text.len())
         && text.starts_with(is_word)
         && text.chars().all(|c| is_word(c) || c == '.' || c == '-')
-}
-
-/// A repository and tag from outside, as one name.
-///
-/// # Errors
-/// A sentence that says which of the two is none.
-pub fn check_repository_and_tag(repository: &str, tag: &str) -> Result<(), String> {
-    if repository.len() > MAX_NAME || !repository.split('/').all(is_path_component) {
-        return Err(format!("{} is no repository", quoted(repository)));
-    }
-    if !is_tag(tag) {
-        return Err(format!("{} is no tag", quoted(tag)));
-    }
-    Ok(())
 }
 
 impl fmt::Display for ImageReference {
@@ -304,10 +392,38 @@ mod tests {
         assert_eq!((ecr.account.as_str(), ecr.region.as_str()), ("123456789012", "eu-west-1"));
         assert!(registry("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/a:b").is_some());
         assert!(registry("public.ecr.aws/a:b").is_none());
-        assert!(registry("12345.dkr.ecr.eu-west-1.amazonaws.com/a:b").is_none());
         assert!(
             registry("123456789012.dkr.ecr.eu-west-1.amazonaws.com.evil.example/a:b").is_none()
         );
+    }
+
+    #[test]
+    fn a_host_that_was_meant_as_ecr_and_is_none_is_refused() {
+        for host in
+            ["12345.dkr.ecr.eu-west-1.amazonaws.com", "123456789012.dkr.ecr.euwest1.amazonaws.com"]
+        {
+            let error = format!("{host}/a:b").parse::<ImageReference>().unwrap_err();
+            assert!(error.ends_with("write <account>.dkr.ecr.<region>.amazonaws.com"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_repository_that_can_be_listed_is_one_of_a_private_ecr_registry() {
+        let parse = |text: &str| EcrRepository::try_from(text.to_owned());
+        let host = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+        let repository = parse(&format!("{host}/team/app")).unwrap();
+        assert_eq!(repository.name().as_str(), "team/app");
+        assert_eq!(repository.registry().region.as_str(), "eu-west-1");
+        let tagged = repository.at_tag(&"v1".parse().unwrap());
+        assert_eq!(tagged, format!("{host}/team/app:v1").parse().unwrap());
+        for other in ["public.ecr.aws/nginx/nginx", "team/app", "", "$(x)/y"] {
+            let error = parse(other).unwrap_err();
+            assert!(error.contains("other registries cannot be listed"), "{error}");
+        }
+        for name in ["", "/", "team/app:v1", "Team", "a b", &"a".repeat(300)] {
+            let error = parse(&format!("{host}/{name}")).unwrap_err();
+            assert!(error.contains("is no repository: write"), "{error}");
+        }
     }
 
     #[test]

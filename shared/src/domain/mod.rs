@@ -8,11 +8,16 @@ pub mod image;
 pub mod manifest;
 pub mod names;
 pub mod place;
+pub mod selection;
+mod text_or_object;
+pub mod timing;
 
 pub use architecture::Architecture;
 pub use build::{Build, Home, OsImage, PlannedImage};
 pub use cache::{BuilderSettings, Cache, TimeLimits};
-pub use image::{Digest, EcrRegistry, ImageReference};
+pub use image::{Digest, EcrRegistry, EcrRepository, ImageReference, RepositoryName, Tag};
 pub use manifest::{CachedImage, Manifest};
 pub use names::{BuildId, CacheName, ParameterNames, ParameterPrefix};
 pub use place::{AccountId, Consumer, RegionName, RegionSettings, Retain};
+pub use selection::{EcrImage, Selection, TagRule, TaggedImage, WatchPattern, choose};
+pub use timing::{Debounce, OsUpdates};

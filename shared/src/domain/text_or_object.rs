@@ -1,0 +1,40 @@
+//! Reading what may be written as a string or as an object.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
+
+/// A string or an object. Serde's untagged enums would lose the path of the
+/// field that is wrong, and what is wrong with it.
+pub(super) enum TextOrObject<T, O> {
+    /// It was a string.
+    Text(T),
+    /// It was an object.
+    Object(O),
+}
+
+impl<'de, T: Deserialize<'de>, O: Deserialize<'de>> Deserialize<'de> for TextOrObject<T, O> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Either(PhantomData))
+    }
+}
+
+struct Either<T, O>(PhantomData<(T, O)>);
+
+impl<'de, T: Deserialize<'de>, O: Deserialize<'de>> Visitor<'de> for Either<T, O> {
+    type Value = TextOrObject<T, O>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or an object")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        T::deserialize(text.into_deserializer()).map(TextOrObject::Text)
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Self::Value, M::Error> {
+        O::deserialize(MapAccessDeserializer::new(map)).map(TextOrObject::Object)
+    }
+}
