@@ -1,31 +1,45 @@
-//! `claim`: decides whether there is anything to build, and ensures that the
-//! cache and architecture are this build's own. Undone by `clean_up`.
+//! `claim`: gathers a burst of pushes into one build, ensures that the cache and
+//! architecture are this build's own, and decides then what is to be built, by
+//! what the tags stand for now. Undone by `clean_up`.
 
-use frontload_shared::aws::executions::is_running;
-use frontload_shared::aws::parameters;
-use frontload_shared::aws::snapshots::{State, find_snapshot};
-use frontload_shared::domain::{Build, BuildId, Manifest, ParameterNames};
-use frontload_shared::publication::Published;
+use frontload_shared::aws::clients::Clients;
+use frontload_shared::aws::leases::{Applicant, LeaseKey, Leases, Standing, Taking};
+use frontload_shared::domain::{Build, BuildRequest};
 use frontload_shared::step::{Report, Waited};
 use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::lease::{Looked, Turn, take_turn};
+use crate::plan::resolve::{Planner, Resolved, Verdict};
 use crate::settings::Settings;
 
 /// Payload of the function.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Input {
-    build: Build,
+    request: BuildRequest,
     execution_id: String,
     waited_seconds: Waited,
+    /// What the last call told to be passed on.
+    #[serde(default)]
+    seen_token: Option<u64>,
 }
 
-/// What the build does next.
+/// What happens next.
 #[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Claim {
     outcome: Outcome,
     reason: String,
+    /// Decided now, and not changed afterwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    build: Option<Build>,
+    /// The lease's fencing token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<u64>,
+    /// The execution that does what was asked for here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    successor: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -33,252 +47,368 @@ pub struct Claim {
 enum Outcome {
     Claimed,
     Unchanged,
+    Superseded,
 }
 
-/// Who owns a cache and architecture: the value of the lease parameter.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Lease {
-    /// The owning build.
-    pub build: BuildId,
-    /// Its execution: when that is over, the lease means nothing.
-    pub execution_id: String,
-}
-
-impl Lease {
-    /// Reads a lease; `None` for a value that is none.
-    #[must_use]
-    pub fn read(value: &str) -> Option<Self> {
-        serde_json::from_str(value).ok()
+impl Claim {
+    fn of(outcome: Outcome, reason: String) -> Self {
+        Self { outcome, reason, build: None, token: None, successor: None }
     }
 }
 
-/// Looks for something to do, then takes the lease or waits for it.
+/// Waits for quiet and for the lease, then decides. `now` is in epoch seconds.
 pub async fn handle(
-    ec2: &aws_sdk_ec2::Client,
-    ssm: &aws_sdk_ssm::Client,
-    sfn: &aws_sdk_sfn::Client,
+    clients: &Clients,
     settings: &Settings,
+    now: i64,
     input: Input,
+) -> Result<Looked<Claim>> {
+    let request = &input.request;
+    let home = &settings.home.region;
+    let leases = clients.leases(home, &settings.lease_table);
+    let key = LeaseKey::new(&request.cache, request.architecture);
+    let me = Applicant { build: request.id.clone(), execution: input.execution_id };
+    let mut standing = leases.read(&key).await?;
+    if input.waited_seconds.0 == 0 || standing.newest.is_none() {
+        standing = leases.register(&key, &me, now, request.force).await?;
+    }
+    if !standing.is_held_by(&me.build) {
+        match before_the_lease(&standing, request, input.waited_seconds, now) {
+            Before::Superseded(by) => return Ok(Report::Ready(superseded(by)).into()),
+            Before::Quiet(seconds) => {
+                let progress = format!("waiting {seconds} s for more pushes");
+                return Ok(Report::wait(seconds, progress).into());
+            }
+            Before::Turn => {}
+        }
+    }
+    let sfn = clients.own_sfn(home);
+    let (ours, taking) = ((&key, &me), Taking::AsNewest);
+    match take_turn(&leases, &sfn, ours, taking, standing, input.seen_token).await? {
+        Turn::Ours(standing) => {
+            let planner = Planner { clients, settings, now };
+            decide(&leases, &key, &planner, request, &standing).await.map(Into::into)
+        }
+        Turn::Later(later) => {
+            let seconds = input.waited_seconds.0;
+            if input.waited_seconds.is_past(request.claim_seconds) {
+                let (build, holder) = (request.id.clone(), later.holder);
+                return Err(Error::BuildInProgress { build, holder, seconds });
+            }
+            Ok(later.into())
+        }
+    }
+}
+
+/// What there is to do before the lease is tried for.
+#[derive(Debug, PartialEq, Eq)]
+enum Before {
+    Superseded(Applicant),
+    /// Seconds to wait for more pushes.
+    Quiet(u32),
+    Turn,
+}
+
+/// The newest request serves all before it, once no other has come for the quiet
+/// time, or once the first of them has waited for the limit.
+fn before_the_lease(
+    standing: &Standing,
+    request: &BuildRequest,
+    waited: Waited,
+    now: i64,
+) -> Before {
+    if let Some(newest) = standing.newest.as_ref().filter(|newest| newest.build != request.id) {
+        return Before::Superseded(newest.clone());
+    }
+    let quiet_left = i64::from(request.debounce.quiet_seconds)
+        .saturating_sub(i64::try_from(waited.0).unwrap_or(i64::MAX));
+    let first = standing.waiting_since.unwrap_or(now);
+    let limit_left = first.saturating_add(request.debounce.limit_seconds.into()) - now;
+    match u32::try_from(quiet_left.min(limit_left)) {
+        Ok(seconds @ 1..) => Before::Quiet(seconds),
+        _ => Before::Turn,
+    }
+}
+
+fn superseded(by: Applicant) -> Claim {
+    let reason = format!("a newer request has come, which {} serves", by.execution);
+    Claim { successor: Some(by.execution), ..Claim::of(Outcome::Superseded, reason) }
+}
+
+/// With the lease in hand: what is to be built, if anything. The lease is kept for
+/// a build, and for a call that is to be repeated.
+async fn decide(
+    leases: &Leases,
+    key: &LeaseKey,
+    planner: &Planner<'_>,
+    request: &BuildRequest,
+    standing: &Standing,
 ) -> Result<Report<Claim>> {
-    let build = &input.build;
-    let names = ParameterNames::new(&settings.prefix, &build.cache, build.architecture);
-    if let Some(reason) = unchanged(ec2, ssm, build, &names).await? {
-        return Ok(Report::Ready(Claim { outcome: Outcome::Unchanged, reason }));
-    }
-    let lease = Lease { build: build.id.clone(), execution_id: input.execution_id };
-    match take(ssm, sfn, &names.lease, &lease).await? {
-        None => {
-            let reason = format!("{} differs from what is published", build.fingerprint);
-            Ok(Report::Ready(Claim { outcome: Outcome::Claimed, reason }))
+    let forced = standing.forced || request.force;
+    let resolved = planner.resolve(request, forced).await;
+    match resolved {
+        Ok(Resolved { build, verdict: Verdict::Build(reason) }) => {
+            let (build, token) = (Some(build), Some(standing.token));
+            let claim = Claim { build, token, ..Claim::of(Outcome::Claimed, reason) };
+            Ok(Report::Ready(claim))
         }
-        Some(holder) if input.waited_seconds.is_past(build.time_limits.claim_seconds) => {
-            Err(Error::BuildInProgress {
-                build: build.id.clone(),
-                holder,
-                seconds: input.waited_seconds.0,
-            })
+        Ok(Resolved { verdict: Verdict::Unchanged(reason), .. }) => {
+            leases.release(key, &request.id).await?;
+            Ok(Report::Ready(Claim::of(Outcome::Unchanged, reason)))
         }
-        Some(holder) => Ok(Report::wait(30, format!("waiting for {holder}"))),
-    }
-}
-
-/// Why there is nothing to build, if so (S9). A published snapshot that is gone
-/// or broken is no reason to rest.
-async fn unchanged(
-    ec2: &aws_sdk_ec2::Client,
-    ssm: &aws_sdk_ssm::Client,
-    build: &Build,
-    names: &ParameterNames,
-) -> Result<Option<String>> {
-    let published = Published::read(ssm, names).await?.manifest();
-    let same = |manifest: &Manifest| manifest.fingerprint == build.fingerprint;
-    let Some(manifest) = published.filter(same) else { return Ok(None) };
-    let snapshot = find_snapshot(ec2, &manifest.snapshot_id).await?;
-    let usable = snapshot.is_some_and(|snapshot| snapshot.state == State::Completed);
-    Ok(usable.then(|| {
-        format!(
-            "snapshot {} of build {} holds the same images, OS image and configuration",
-            manifest.snapshot_id, manifest.build
-        )
-    }))
-}
-
-/// Takes the lease: `None` when it is ours, else the execution that holds it.
-pub async fn take(
-    ssm: &aws_sdk_ssm::Client,
-    sfn: &aws_sdk_sfn::Client,
-    name: &str,
-    lease: &Lease,
-) -> Result<Option<String>> {
-    let value = serde_json::to_string(lease).unwrap_or_default();
-    if parameters::create(ssm, name, &value).await? {
-        return Ok(None);
-    }
-    let Some(found) = parameters::get(ssm, name).await? else {
-        return Ok(Some("a build that has just ended".to_owned()));
-    };
-    match Lease::read(&found.value) {
-        Some(holder) if holder.build == lease.build => Ok(None),
-        Some(holder) if is_running(sfn, &holder.execution_id).await? => {
-            Ok(Some(holder.execution_id))
-        }
-        // The holder is over, or the value is none of ours: the next call takes it.
-        _ => {
-            parameters::delete(ssm, name).await?;
-            Ok(Some("the lease of a build that is over".to_owned()))
-        }
+        // `clean_up` gives the lease back.
+        Err(error) => Err(error),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput;
-    use aws_sdk_ec2::types::{Snapshot, SnapshotState};
-    use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
-    use aws_sdk_sfn::types::ExecutionStatus;
-    use aws_sdk_ssm::operation::delete_parameter::DeleteParameterOutput;
-    use aws_sdk_ssm::operation::get_parameter::GetParameterOutput;
-    use aws_sdk_ssm::operation::put_parameter::PutParameterOutput;
-    use aws_sdk_ssm::types::Parameter;
-    use aws_smithy_mocks::{MockResponse, Rule, RuleMode, mock, mock_client};
     use frontload_shared::builder::report::PulledImages;
     use frontload_shared::domain::manifest::Replica;
-    use serde_json::json;
+    use frontload_shared::domain::{Architecture, Manifest, ParameterNames};
+    use frontload_shared::publication::{self, targets};
+    use frontload_shared::testing::FakeCloud;
+    use serde_json::{Value, json};
 
     use super::*;
-    use crate::testing::{build, input, json_error, pulled, settings, shown};
+    use crate::testing::{DIGEST_A, DIGEST_B, pulled, put_cache, request, settings, shown};
 
-    const LEASE: &str = "/frontload/leases/default/x86_64";
+    const NOW: i64 = 1_000_000;
 
-    /// Parameter Store with these parameters, where creating fails if the lease
-    /// is among them.
-    fn ssm(parameters: &[(&str, String)], more: &[&Rule]) -> aws_sdk_ssm::Client {
-        let held = parameters.iter().any(|(name, _)| *name == LEASE);
-        let parameters: Vec<(String, String)> =
-            parameters.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        let get = mock!(aws_sdk_ssm::Client::get_parameter).then_compute_response(move |request| {
-            let found = parameters.iter().find(|(name, _)| Some(name.as_str()) == request.name());
-            let Some((_, value)) = found else {
-                return MockResponse::Http(json_error("ParameterNotFound"));
-            };
-            let parameter = Parameter::builder().value(value).version(1).build();
-            MockResponse::Output(GetParameterOutput::builder().parameter(parameter).build())
+    /// A cache whose tag stands for image A; everything published is usable.
+    fn cloud() -> FakeCloud {
+        let cloud = FakeCloud::default();
+        put_cache(&cloud, "default", &json!({}));
+        let snapshot = "<item><snapshotId>snap-1</snapshotId><status>completed</status></item>";
+        let answer = format!("<snapshotSet>{snapshot}</snapshotSet>");
+        let place = ("us-east-1".to_owned(), "DescribeSnapshots".to_owned());
+        cloud.world().ec2.insert(place, answer);
+        cloud
+    }
+
+    fn input(build: &str, more: &Value) -> Input {
+        let mut request = request();
+        request["id"] = json!(build);
+        let mut payload = json!({
+            "request": request, "executionId": format!("arn:{build}"), "waitedSeconds": 60,
         });
-        let put = mock!(aws_sdk_ssm::Client::put_parameter)
-            .match_requests(|request| request.overwrite() == Some(false))
-            .then_compute_response(move |_| {
-                if held {
-                    MockResponse::Http(json_error("ParameterAlreadyExists"))
-                } else {
-                    MockResponse::Output(PutParameterOutput::builder().build())
-                }
-            });
-        let rules: Vec<&Rule> = [&get, &put].into_iter().chain(more.iter().copied()).collect();
-        mock_client!(aws_sdk_ssm, RuleMode::MatchAny, rules)
+        for (name, value) in more.as_object().unwrap() {
+            match name.as_str() {
+                "force" => payload["request"]["force"] = value.clone(),
+                "quiet" => payload["request"]["debounce"]["quietSeconds"] = value.clone(),
+                _ => payload[name] = value.clone(),
+            }
+        }
+        serde_json::from_value(payload).unwrap()
     }
 
-    fn ec2(state: SnapshotState) -> aws_sdk_ec2::Client {
-        let describe = mock!(aws_sdk_ec2::Client::describe_snapshots).then_output(move || {
-            let snapshot = Snapshot::builder().snapshot_id("snap-1").state(state.clone()).build();
-            DescribeSnapshotsOutput::builder().snapshots(snapshot).build()
-        });
-        mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&describe])
-    }
-
-    fn sfn(status: ExecutionStatus) -> aws_sdk_sfn::Client {
-        let describe = mock!(aws_sdk_sfn::Client::describe_execution).then_output(move || {
-            DescribeExecutionOutput::builder()
-                .execution_arn("arn")
-                .state_machine_arn("arn")
-                .status(status.clone())
-                .start_date(aws_sdk_sfn::primitives::DateTime::from_secs(0))
-                .build()
-                .unwrap()
-        });
-        mock_client!(aws_sdk_sfn, RuleMode::MatchAny, [&describe])
-    }
-
-    /// What is published when `build` was the last to be published.
-    fn published(build: &Build) -> Vec<(&'static str, String)> {
-        let pulled: PulledImages = serde_json::from_value(pulled()).unwrap();
-        let replica = Replica {
-            region: "us-east-1".parse().unwrap(),
-            snapshot_id: "snap-1".parse().unwrap(),
-            encrypted: false,
-            kms_key_id: None,
-        };
-        let manifest = Manifest::of_replicas(build, &pulled, &[replica]).remove(0);
-        vec![
-            ("/frontload/default/x86_64/snapshot-id", "snap-1".to_owned()),
-            ("/frontload/default/x86_64/manifest", manifest.text()),
-        ]
-    }
-
-    fn held_by(build: &str) -> (&'static str, String) {
-        (LEASE, json!({"build": build, "executionId": "arn:other"}).to_string())
-    }
-
-    async fn outcome(
-        ssm: &aws_sdk_ssm::Client,
-        snapshot: SnapshotState,
-        holder: ExecutionStatus,
-        waited: u32,
-    ) -> String {
-        let input = input(&json!({"executionId": "arn:own", "waitedSeconds": waited}));
-        match handle(&ec2(snapshot), ssm, &sfn(holder), &settings(), input).await {
-            Ok(Report::Waiting { progress, .. }) => progress,
-            Ok(ready) => shown(&ready)["outcome"].to_string(),
-            Err(error) => error.name().to_owned(),
+    async fn claim_at(cloud: &FakeCloud, now: i64, build: &str, more: Value) -> Value {
+        match handle(&cloud.clients(), &settings(), now, input(build, &more)).await {
+            Ok(looked) => shown(&looked),
+            Err(error) => json!(error.name()),
         }
     }
 
-    #[tokio::test]
-    async fn equal_fingerprint_and_usable_snapshot_mean_unchanged() {
-        let ssm = ssm(&published(&build()), &[]);
-        let (completed, running) = (SnapshotState::Completed, ExecutionStatus::Running);
-        assert_eq!(outcome(&ssm, completed, running, 0).await, "\"unchanged\"");
+    /// Progress of a claim that waits, outcome of one that is ready.
+    async fn claim(cloud: &FakeCloud, build: &str, more: Value) -> String {
+        let answer = claim_at(cloud, NOW, build, more).await;
+        let told = ["progress", "outcome"].iter().find_map(|name| answer[name].as_str());
+        told.or(answer.as_str()).unwrap().to_owned()
+    }
+
+    /// Asks at once, as a person does.
+    async fn ask(cloud: &FakeCloud, build: &str) -> String {
+        claim(cloud, build, json!({"waitedSeconds": 0, "quiet": 0})).await
+    }
+
+    async fn release(cloud: &FakeCloud, build: &str) {
+        let leases = cloud.clients().leases(&settings().home.region, "leases");
+        assert!(leases.release(&key(), &build.parse().unwrap()).await.unwrap());
+    }
+
+    fn key() -> LeaseKey {
+        LeaseKey::new(&"default".parse().unwrap(), Architecture::X86_64)
     }
 
     #[tokio::test]
-    async fn a_published_snapshot_that_is_broken_is_built_again() {
-        let ssm = ssm(&published(&build()), &[]);
-        let (broken, running) = (SnapshotState::Error, ExecutionStatus::Running);
-        assert_eq!(outcome(&ssm, broken, running, 0).await, "\"claimed\"");
+    async fn a_push_waits_for_quiet_and_is_built_then() {
+        let cloud = cloud();
+        let first = claim(&cloud, "a", json!({"waitedSeconds": 0})).await;
+        assert_eq!(first, "waiting 60 s for more pushes");
+        assert_eq!(claim(&cloud, "a", json!({})).await, "claimed");
     }
 
     #[tokio::test]
-    async fn another_fingerprint_is_built() {
-        let mut other = build();
-        other.fingerprint = "sha256:1".to_owned();
-        let ssm = ssm(&published(&other), &[]);
-        let (completed, running) = (SnapshotState::Completed, ExecutionStatus::Running);
-        assert_eq!(outcome(&ssm, completed, running, 0).await, "\"claimed\"");
+    async fn a_newer_push_supersedes_and_is_named() {
+        let cloud = cloud();
+        claim(&cloud, "a", json!({"waitedSeconds": 0})).await;
+        claim(&cloud, "b", json!({"waitedSeconds": 0})).await;
+        let answer = claim_at(&cloud, NOW, "a", json!({})).await;
+        assert_eq!(
+            (&answer["outcome"], &answer["successor"]),
+            (&json!("superseded"), &json!("arn:b"))
+        );
+        assert_eq!(claim(&cloud, "b", json!({})).await, "claimed");
     }
 
     #[tokio::test]
-    async fn a_lease_held_by_a_running_execution_is_waited_for_until_the_limit() {
-        let ssm = ssm(&[held_by("other-build")], &[]);
-        let run =
-            |waited| outcome(&ssm, SnapshotState::Completed, ExecutionStatus::Running, waited);
-        assert_eq!(run(0).await, "waiting for arn:other");
-        assert_eq!(run(14400).await, "BuildInProgress");
+    async fn a_burst_without_end_is_built_when_its_first_push_has_waited_for_the_limit() {
+        let cloud = cloud();
+        let push =
+            async |now, build| claim_at(&cloud, now, build, json!({"waitedSeconds": 0})).await;
+        push(NOW, "a").await;
+        assert_eq!(push(NOW + 570, "b").await["waitSeconds"], 30);
+        assert_eq!(push(NOW + 600, "c").await["outcome"], "claimed");
+        assert_eq!(push(NOW + 601, "d").await["waitSeconds"], 60, "a burst of its own");
     }
 
     #[tokio::test]
-    async fn the_lease_of_an_execution_that_is_over_is_given_up() {
-        let delete = mock!(aws_sdk_ssm::Client::delete_parameter)
-            .match_requests(|request| request.name() == Some(LEASE))
-            .then_output(|| DeleteParameterOutput::builder().build());
-        let ssm = ssm(&[held_by("other-build")], &[&delete]);
-        outcome(&ssm, SnapshotState::Completed, ExecutionStatus::Aborted, 0).await;
-        assert_eq!(delete.num_calls(), 1);
+    async fn pushes_during_a_build_cause_one_more_after_it_with_the_newest_digests() {
+        let cloud = cloud();
+        assert_eq!(ask(&cloud, "a").await, "claimed");
+        for build in ["b", "c"] {
+            claim(&cloud, build, json!({"waitedSeconds": 0})).await;
+        }
+        assert_eq!(claim(&cloud, "b", json!({})).await, "superseded");
+        assert_eq!(claim(&cloud, "c", json!({})).await, "waiting for arn:a");
+        cloud.world().registry.push("team/app", "v1", DIGEST_B);
+        release(&cloud, "a").await;
+        let answer = claim_at(&cloud, NOW, "c", json!({})).await;
+        assert_eq!(answer["build"]["images"][0]["digest"], DIGEST_B);
+        assert_eq!(answer["token"], 2);
     }
 
     #[tokio::test]
-    async fn claiming_again_finds_the_own_lease() {
-        let ssm = ssm(&[held_by("default-x86-64-0123456789ab")], &[]);
-        let (completed, running) = (SnapshotState::Completed, ExecutionStatus::Running);
-        assert_eq!(outcome(&ssm, completed, running, 0).await, "\"claimed\"");
+    async fn a_lease_that_is_held_is_waited_for_until_the_limit() {
+        let cloud = cloud();
+        ask(&cloud, "a").await;
+        claim(&cloud, "b", json!({"waitedSeconds": 0})).await;
+        assert_eq!(claim(&cloud, "b", json!({"waitedSeconds": 14400})).await, "BuildInProgress");
+    }
+
+    #[tokio::test]
+    async fn the_lease_of_an_execution_that_is_over_is_taken_after_its_last_calls_must_have_ended()
+    {
+        let cloud = cloud();
+        ask(&cloud, "a").await;
+        claim(&cloud, "b", json!({"waitedSeconds": 0})).await;
+        cloud.world().over.insert("arn:a".to_owned());
+        let answer = claim_at(&cloud, NOW, "b", json!({})).await;
+        assert_eq!((&answer["waitSeconds"], &answer["seenToken"]), (&json!(90), &json!(1)));
+        assert_eq!(
+            claim(&cloud, "b", json!({"seenToken": 0})).await,
+            "waiting for the last calls of arn:a, which is over"
+        );
+        assert_eq!(claim(&cloud, "b", json!({"seenToken": 1})).await, "claimed");
+    }
+
+    #[tokio::test]
+    async fn a_claim_whose_answer_was_lost_finds_its_own_lease() {
+        let cloud = cloud();
+        for _ in 0..2 {
+            assert_eq!(ask(&cloud, "a").await, "claimed");
+        }
+        assert_eq!(cloud.world().items["default/x86_64"]["leaseToken"], json!({"N": "1"}));
+    }
+
+    #[tokio::test]
+    async fn an_error_that_is_not_repeated_keeps_the_lease_for_clean_up_alone() {
+        let cloud = cloud();
+        cloud.world().registry.lacks.push("amd64".to_owned());
+        assert_eq!(ask(&cloud, "a").await, "PlatformMissing");
+        release(&cloud, "a").await;
+    }
+
+    /// Publishes what build `id` claims, as image A or B.
+    async fn publish(cloud: &FakeCloud, id: &str, rollback: bool) {
+        let answer = claim_at(cloud, NOW, id, json!({"waitedSeconds": 0, "quiet": 0})).await;
+        let build: Build = serde_json::from_value(answer["build"].clone()).unwrap();
+        let mut pulled: PulledImages = serde_json::from_value(pulled()).unwrap();
+        pulled.images[0].digest = build.images[0].digest.clone().unwrap();
+        let replica = Replica {
+            region: "us-east-1".parse().unwrap(),
+            snapshot_id: format!("snap-{id}").parse().unwrap(),
+            encrypted: false,
+            kms_key_id: None,
+        };
+        let mut manifest = Manifest::of_replicas(&build, 1, &pulled, &[replica]);
+        manifest[0].rollback = rollback.then(|| "rollback".parse().unwrap());
+        let names = ParameterNames::new(&settings().prefix, &build.cache, build.architecture);
+        let published = targets(&manifest);
+        publication::publish(&cloud.clients(), &names, &build.id, 1, &published).await.unwrap();
+        release(cloud, id).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_published_already_is_not_built_again_unless_forced() {
+        let cloud = cloud();
+        publish(&cloud, "a", false).await;
+        assert_eq!(ask(&cloud, "b").await, "unchanged");
+        let forced = json!({"waitedSeconds": 0, "quiet": 0, "force": true});
+        assert_eq!(claim(&cloud, "c", forced).await, "claimed");
+    }
+
+    fn release_bottlerocket(cloud: &FakeCloud) {
+        let latest = "/aws/service/bottlerocket/aws-k8s-1.35/x86_64/latest";
+        cloud.world().put(&format!("{latest}/image_id"), "ami-0def");
+        cloud.world().put(&format!("{latest}/image_version"), "2.0.0");
+    }
+
+    #[tokio::test]
+    async fn a_change_is_told_in_one_line() {
+        let cloud = cloud();
+        publish(&cloud, "a", false).await;
+        let why = async |build: &str| {
+            let now = json!({"waitedSeconds": 0, "quiet": 0});
+            let answer = claim_at(&cloud, NOW, build, now).await;
+            assert_eq!(answer["outcome"], "claimed", "{answer}");
+            release(&cloud, build).await;
+            answer["reason"].as_str().unwrap().to_owned()
+        };
+        cloud.world().registry.push("team/app", "v1", DIGEST_B);
+        assert!(why("b").await.ends_with("/team/app:v1 is new"));
+        cloud.world().registry.push("team/app", "v1", DIGEST_A);
+        put_cache(&cloud, "default", &json!({"builder": {"volumeGib": 50}}));
+        assert_eq!(why("c").await, "the configuration differs from what is published");
+        put_cache(&cloud, "default", &json!({}));
+        release_bottlerocket(&cloud);
+        assert_eq!(why("d").await, "Bottlerocket 2.0.0 follows 1.57.0-abcdef01");
+    }
+
+    #[tokio::test]
+    async fn a_publication_of_which_a_part_is_gone_is_built_again() {
+        let cloud = cloud();
+        publish(&cloud, "a", false).await;
+        let place = ("us-east-1".to_owned(), "DescribeSnapshots".to_owned());
+        cloud.world().ec2.remove(&place);
+        assert_eq!(ask(&cloud, "b").await, "claimed");
+    }
+
+    #[tokio::test]
+    async fn a_cache_that_does_not_follow_keeps_its_bottlerocket() {
+        let cloud = cloud();
+        publish(&cloud, "a", false).await;
+        release_bottlerocket(&cloud);
+        put_cache(&cloud, "default", &json!({"osUpdates": "never"}));
+        assert_eq!(ask(&cloud, "b").await, "unchanged");
+        cloud.world().registry.push("team/app", "v1", DIGEST_B);
+        let answer = claim_at(&cloud, NOW, "c", json!({"waitedSeconds": 0, "quiet": 0})).await;
+        assert_eq!(answer["build"]["os"]["version"], "1.57.0-abcdef01");
+    }
+
+    #[tokio::test]
+    async fn what_was_rolled_back_is_not_built_again_until_something_changes() {
+        let cloud = cloud();
+        for (build, digest, rollback) in
+            [("a", DIGEST_A, false), ("b", DIGEST_B, false), ("c", DIGEST_A, true)]
+        {
+            cloud.world().registry.push("team/app", "v1", digest);
+            publish(&cloud, build, rollback).await;
+        }
+        cloud.world().registry.push("team/app", "v1", DIGEST_B);
+        assert_eq!(ask(&cloud, "d").await, "unchanged");
+        let digest = format!("sha256:{}", "d".repeat(64));
+        cloud.world().registry.push("team/app", "v1", &digest);
+        assert_eq!(ask(&cloud, "e").await, "claimed");
     }
 }

@@ -4,25 +4,26 @@
 
 use frontload_shared::aws::clients::Clients;
 use frontload_shared::aws::instances::{State, find_builders, terminate_builder};
-use frontload_shared::aws::parameters;
+use frontload_shared::aws::leases::LeaseKey;
 use frontload_shared::aws::snapshots::{
     delete_snapshot, delete_volume, find_leftover_volumes, find_snapshots,
 };
 use frontload_shared::aws::tags::Owner;
-use frontload_shared::domain::{Build, ParameterNames};
+use frontload_shared::domain::{Build, BuildRequest, ParameterNames, RegionSettings};
 use frontload_shared::publication::{self, places};
 use frontload_shared::step::{Report, Waited};
 use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::claim::Lease;
 use crate::settings::Settings;
 
 /// Payload of the function.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Input {
-    build: Build,
+    request: BuildRequest,
+    /// Absent when the build ended before it was decided: then it made nothing.
+    build: Option<Build>,
     waited_seconds: Waited,
 }
 
@@ -41,28 +42,45 @@ pub async fn handle(
     settings: &Settings,
     input: Input,
 ) -> Result<Report<Cleaned>> {
-    let build = &input.build;
+    let mut released = Vec::new();
+    if let Some(build) = &input.build {
+        match remove(clients, settings, build, input.waited_seconds).await? {
+            Report::Ready(removed) => released.extend(removed),
+            Report::Waiting { wait_seconds, progress } => {
+                return Ok(Report::wait(wait_seconds, progress));
+            }
+        }
+    }
+    let BuildRequest { id, cache, architecture, .. } = &input.request;
+    let leases = clients.leases(&settings.home.region, &settings.lease_table);
+    if leases.release(&LeaseKey::new(cache, *architecture), id).await? {
+        released.push(format!("the lease of {cache} for {architecture}"));
+    }
+    Ok(Report::Ready(Cleaned { released }))
+}
+
+/// Removes what a build made; ready when its builder is gone, too.
+async fn remove(
+    clients: &Clients,
+    settings: &Settings,
+    build: &Build,
+    waited: Waited,
+) -> Result<Report<Vec<String>>> {
     let owner = Owner { stack: &settings.stack, build: &build.id };
     let ec2 = clients.own_ec2(&build.region);
     if let Some(progress) = end_builders(&ec2, owner).await? {
-        if input.waited_seconds.is_past(LIMIT_SECONDS) {
-            return Err(Error::CleanUpTimedOut {
-                build: build.id.clone(),
-                seconds: input.waited_seconds.0,
-                progress,
-            });
+        if waited.is_past(LIMIT_SECONDS) {
+            let (build, seconds) = (build.id.clone(), waited.0);
+            return Err(Error::CleanUpTimedOut { build, seconds, progress });
         }
         return Ok(Report::wait(10, progress));
     }
-    let names = ParameterNames::new(&settings.prefix, &build.cache, build.architecture);
-    let mut released = remove_unpublished(clients, owner, build, &names).await?;
+    let mut removed = remove_unpublished(clients, owner, build, settings).await?;
     for volume in find_leftover_volumes(&ec2, owner).await? {
         delete_volume(&ec2, &volume).await?;
-        released.push(volume);
+        removed.push(volume);
     }
-    let ssm = clients.own_ssm(&build.region);
-    released.extend(release_lease(&ssm, build, &names).await?);
-    Ok(Report::Ready(Cleaned { released }))
+    Ok(Report::Ready(removed))
 }
 
 /// Terminates builders; `Some` while one is not gone.
@@ -86,11 +104,11 @@ async fn remove_unpublished(
     clients: &Clients,
     owner: Owner<'_>,
     build: &Build,
-    names: &ParameterNames,
+    settings: &Settings,
 ) -> Result<Vec<String>> {
     let mut found = Vec::new();
-    for settings in &build.regions {
-        let ec2 = clients.own_ec2(&settings.region);
+    for RegionSettings { region, .. } in &build.regions {
+        let ec2 = clients.own_ec2(region);
         for snapshot in find_snapshots(&ec2, owner).await? {
             found.push((ec2.clone(), snapshot.id));
         }
@@ -104,12 +122,14 @@ async fn remove_unpublished(
     let places = places(&regions, &build.consumers);
     // Whoever has given the lease back may be a publication behind: what it sees
     // half done may be the next build's, at work.
-    let ssm = clients.own_ssm(&build.region);
-    if holds_lease(&ssm, build, names).await? {
+    let names = ParameterNames::new(&settings.prefix, &build.cache, build.architecture);
+    let leases = clients.leases(&settings.home.region, &settings.lease_table);
+    let standing = leases.read(&LeaseKey::new(&build.cache, build.architecture)).await?;
+    if standing.is_held_by(&build.id) {
         let ids: Vec<String> = found.iter().map(|(_, id)| id.to_string()).collect();
-        publication::undo_half(clients, names, &build.id, &places, &ids).await?;
+        publication::undo_half(clients, &names, &build.id, &places, &ids).await?;
     }
-    let kept = publication::named_snapshots(clients, names, &places).await?;
+    let kept = publication::named_snapshots(clients, &names, &places).await?;
     let mut removed = Vec::new();
     // The home region's last: as long as it is there, replicas are looked for.
     for (ec2, id) in found.into_iter().rev() {
@@ -121,35 +141,16 @@ async fn remove_unpublished(
     Ok(removed)
 }
 
-async fn holds_lease(
-    ssm: &aws_sdk_ssm::Client,
-    build: &Build,
-    names: &ParameterNames,
-) -> Result<bool> {
-    let lease = parameters::get(ssm, &names.lease).await?;
-    Ok(lease.and_then(|lease| Lease::read(&lease.value)).is_some_and(|l| l.build == build.id))
-}
-
-/// Gives the cache and architecture back, if this build holds them.
-async fn release_lease(
-    ssm: &aws_sdk_ssm::Client,
-    build: &Build,
-    names: &ParameterNames,
-) -> Result<Option<String>> {
-    if !holds_lease(ssm, build, names).await? {
-        return Ok(None);
-    }
-    parameters::delete(ssm, &names.lease).await?;
-    Ok(Some(names.lease.clone()))
-}
-
 #[cfg(test)]
 mod tests {
-    use frontload_shared::testing::{FakeCloud, OWN};
+    use frontload_shared::aws::leases::{Applicant, Leases, Taking};
+    use frontload_shared::aws::parameters;
+    use frontload_shared::domain::Architecture;
+    use frontload_shared::testing::FakeCloud;
     use serde_json::json;
 
     use super::*;
-    use crate::testing::{build_document, input, settings, shown};
+    use crate::testing::{build_document, input, request, settings, shown};
 
     const HOME: &str = "us-east-1";
     const AWAY: &str = "eu-west-1";
@@ -181,7 +182,7 @@ mod tests {
     async fn report(cloud: &FakeCloud, waited: u32) -> String {
         let mut build = build_document();
         build["regions"] = json!([{"region": HOME}, {"region": AWAY}]);
-        let input = input(&json!({"build": build, "waitedSeconds": waited}));
+        let input = input(&json!({"request": request(), "build": build, "waitedSeconds": waited}));
         match handle(&cloud.clients(), &settings(), input).await {
             Ok(Report::Waiting { progress, .. }) => progress,
             Ok(ready) => shown(&ready)["released"].to_string(),
@@ -189,9 +190,20 @@ mod tests {
         }
     }
 
-    async fn put(cloud: &FakeCloud, region: &str, name: &str, value: &str) {
-        let ssm = cloud.clients().own_ssm(&region.parse().unwrap());
-        parameters::put(&ssm, name, value).await.unwrap();
+    fn leases(cloud: &FakeCloud) -> (Leases, LeaseKey) {
+        let leases = cloud.clients().leases(&HOME.parse().unwrap(), "leases");
+        (leases, LeaseKey::new(&"default".parse().unwrap(), Architecture::X86_64))
+    }
+
+    async fn take_lease(cloud: &FakeCloud, build: &str) {
+        let (leases, key) = leases(cloud);
+        let owner = Applicant { build: build.parse().unwrap(), execution: "arn".to_owned() };
+        leases.take(&key, &owner, Taking::AsAnybody, None).await.unwrap().unwrap();
+    }
+
+    async fn holder(cloud: &FakeCloud) -> Option<String> {
+        let (leases, key) = leases(cloud);
+        Some(leases.read(&key).await.unwrap().holder?.build.to_string())
     }
 
     #[tokio::test]
@@ -205,11 +217,10 @@ mod tests {
     #[tokio::test]
     async fn an_unpublished_build_leaves_no_snapshot_in_any_region_and_no_lease() {
         let cloud = cloud("terminated", true);
-        let lease = json!({"build": build_document()["id"], "executionId": "arn"}).to_string();
-        put(&cloud, HOME, "/frontload/leases/default/x86_64", &lease).await;
+        take_lease(&cloud, "default-x86-64-0123456789ab").await;
         let released = report(&cloud, 0).await;
-        assert_eq!(released, r#"["snap-2","snap-1","/frontload/leases/default/x86_64"]"#);
-        assert!(cloud.world().read(OWN, HOME, "/frontload/leases/default/x86_64").is_none());
+        assert_eq!(released, r#"["snap-2","snap-1","the lease of default for x86_64"]"#);
+        assert_eq!(holder(&cloud).await, None);
     }
 
     /// Its answer was lost, and meanwhile the next build has published, or is at it.
@@ -239,11 +250,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_build_that_was_never_decided_gives_its_lease_back() {
+        let cloud = FakeCloud::default();
+        take_lease(&cloud, "default-x86-64-0123456789ab").await;
+        let input = input(&json!({"request": request(), "build": null}));
+        handle(&cloud.clients(), &settings(), input).await.unwrap();
+        assert_eq!(holder(&cloud).await, None);
+        assert_eq!(cloud.world().ec2_calls, [""; 0]);
+    }
+
+    #[tokio::test]
     async fn another_builds_lease_stays() {
         let cloud = cloud("terminated", false);
-        let lease = json!({"build": "other", "executionId": "arn"}).to_string();
-        put(&cloud, HOME, "/frontload/leases/default/x86_64", &lease).await;
+        take_lease(&cloud, "other").await;
         assert_eq!(report(&cloud, 0).await, "[]");
-        assert!(cloud.world().read(OWN, HOME, "/frontload/leases/default/x86_64").is_some());
+        assert_eq!(holder(&cloud).await.as_deref(), Some("other"));
     }
 }

@@ -5,6 +5,7 @@
 mod claim;
 mod clean_up;
 mod launch;
+mod lease;
 mod plan;
 mod preflight;
 mod prune;
@@ -21,7 +22,7 @@ use frontload_shared::aws::clients::Clients;
 use frontload_shared::aws::sdk_config;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 
-use settings::Settings;
+use settings::{Settings, epoch_seconds};
 
 /// Serves one function: parses the payload, calls the step, logs its outcome.
 macro_rules! serve {
@@ -37,18 +38,15 @@ macro_rules! serve {
 async fn main() -> Result<(), Error> {
     settings::init_log();
     let settings = &Settings::from_env()?;
-    let sdk = &sdk_config().await;
-    let clients = &Clients::new(sdk.clone(), Settings::external_id());
+    let clients = &Clients::new(sdk_config().await, Settings::external_id());
     let ec2 = || clients.own_ec2(&settings.home.region);
     let ssm = || clients.own_ssm(&settings.home.region);
     match settings.handler.as_str() {
         "plan" => {
-            let (ssm, ecr) = (&ssm(), &aws_sdk_ecr::Client::new(sdk));
-            serve!("plan", |input| plan::handle(ssm, ecr, settings, input))
+            serve!("plan", |input| plan::handle(clients, settings, epoch_seconds(), input))
         }
         "claim" => {
-            let (ec2, ssm, sfn) = (&ec2(), &ssm(), &aws_sdk_sfn::Client::new(sdk));
-            serve!("claim", |input| claim::handle(ec2, ssm, sfn, settings, input))
+            serve!("claim", |input| claim::handle(clients, settings, epoch_seconds(), input))
         }
         "preflight" => {
             serve!("preflight", |input| preflight::handle(clients, settings, input))
@@ -70,10 +68,7 @@ async fn main() -> Result<(), Error> {
         }
         "publish" => serve!("publish", |input| publish::handle(clients, settings, input)),
         "prune" => serve!("prune", |input| prune::handle(clients, settings, input)),
-        "rollback" => {
-            let sfn = &aws_sdk_sfn::Client::new(sdk);
-            serve!("rollback", |input| rollback::handle(clients, sfn, settings, input))
-        }
+        "rollback" => serve!("rollback", |input| rollback::handle(clients, settings, input)),
         "clean_up" => serve!("clean_up", |input| clean_up::handle(clients, settings, input)),
         other => Err(format!("_HANDLER is {other:?}, which is no function of Frontload").into()),
     }

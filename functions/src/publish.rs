@@ -4,6 +4,7 @@
 
 use frontload_shared::aws::clients::{Clients, Place};
 use frontload_shared::aws::events::put_published;
+use frontload_shared::aws::leases::LeaseKey;
 use frontload_shared::aws::replicas::{disable_fast_restore, fast_restores, shared_with};
 use frontload_shared::aws::snapshots::{
     Snapshot, SnapshotId, State, find_cache_snapshots, find_snapshot,
@@ -26,6 +27,8 @@ use crate::settings::Settings;
 #[serde(rename_all = "camelCase")]
 pub struct Input {
     build: Build,
+    /// Of the lease that the build took.
+    token: u64,
     pulled: PulledImages,
     replicas: Vec<Replica>,
 }
@@ -56,15 +59,34 @@ pub async fn handle(
 ) -> Result<Report<Publications>> {
     let build = &input.build;
     let pulled = check_pulled(build, input.pulled)?;
+    check_lease(clients, settings, build, input.token).await?;
     check_replicas(clients, build, &input.replicas).await?;
-    let manifests = Manifest::of_replicas(build, &pulled, &input.replicas);
+    let manifests = Manifest::of_replicas(build, input.token, &pulled, &input.replicas);
     let names = ParameterNames::new(&settings.prefix, &build.cache, build.architecture);
-    publication::publish(clients, &names, &build.id, &targets(&manifests)).await?;
+    publication::publish(clients, &names, &build.id, input.token, &targets(&manifests)).await?;
     announce(clients, settings, &names, &manifests).await?;
     for manifest in &manifests {
         end_fast_restore(clients, settings, manifest).await?;
     }
     Ok(Report::Ready(Publications { publications: list(settings, &names, &manifests) }))
+}
+
+/// A build whose execution was over for a while has lost its lease: whoever took it
+/// over publishes something newer (S8).
+async fn check_lease(
+    clients: &Clients,
+    settings: &Settings,
+    build: &Build,
+    token: u64,
+) -> Result<()> {
+    let leases = clients.leases(&settings.home.region, &settings.lease_table);
+    let standing = leases.read(&LeaseKey::new(&build.cache, build.architecture)).await?;
+    if standing.is_held_by(&build.id) && standing.token == token {
+        return Ok(());
+    }
+    let holder = standing.holder.map_or("nobody".to_owned(), |holder| holder.execution);
+    let reason = format!("its lease with token {token} is held by {holder} now");
+    Err(Error::LeaseLost { build: build.id.clone(), reason })
 }
 
 /// Every region and account of a publication.
@@ -200,8 +222,11 @@ async fn superseded(
 
 #[cfg(test)]
 mod tests {
+    use frontload_shared::aws::leases::{Applicant, Taking};
+    use frontload_shared::testing::FakeCloud;
+
     use super::*;
-    use crate::testing::build;
+    use crate::testing::{build, settings};
 
     fn snapshot(state: State, build: &str) -> Snapshot {
         Snapshot {
@@ -212,6 +237,30 @@ mod tests {
             kms_key_id: None,
             tags: [(tags::BUILD.to_owned(), build.to_owned())].into(),
         }
+    }
+
+    async fn checked(cloud: &FakeCloud, token: u64) -> String {
+        let result = check_lease(&cloud.clients(), &settings(), &build(), token).await;
+        result.err().map_or_else(String::new, |error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn only_the_holder_of_the_lease_publishes_and_only_under_its_token() {
+        let cloud = FakeCloud::default();
+        assert!(checked(&cloud, 0).await.contains("is held by nobody now"));
+        let leases = cloud.clients().leases(&settings().home.region, "leases");
+        let key = LeaseKey::new(&build().cache, build().architecture);
+        let take = async |id: &str, over| {
+            let owner = Applicant { build: id.parse().unwrap(), execution: format!("arn:{id}") };
+            leases.take(&key, &owner, Taking::AsAnybody, over).await.unwrap().unwrap();
+        };
+        take(build().id.as_str(), None).await;
+        assert_eq!(checked(&cloud, 1).await, "");
+        take("other", Some(1)).await;
+        let refusal = checked(&cloud, 1).await;
+        assert!(refusal.contains("token 1 is held by arn:other now"), "{refusal}");
+        take(build().id.as_str(), Some(2)).await;
+        assert!(checked(&cloud, 1).await.contains("token 1"), "its own later lease");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! and account. Running it twice goes forward again. It deletes nothing.
 
 use frontload_shared::aws::clients::{Clients, Place, at_once};
+use frontload_shared::aws::leases::{Applicant, LeaseKey, Taking};
 use frontload_shared::aws::parameters::{self, CURRENT, PREVIOUS, Parameter};
 use frontload_shared::aws::replicas::{ensure_fast_restore, shared_with};
 use frontload_shared::aws::snapshots::{State, find_snapshot};
@@ -11,7 +12,7 @@ use frontload_shared::step::{Report, Waited};
 use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::claim::{Lease, take};
+use crate::lease::{Later, Looked, Turn, take_turn};
 use crate::publish::{Publications, announce, end_fast_restore, list};
 use crate::settings::Settings;
 
@@ -22,6 +23,9 @@ pub struct Input {
     rollback: Request,
     execution_id: String,
     waited_seconds: Waited,
+    /// What the last call told to be passed on.
+    #[serde(default)]
+    seen_token: Option<u64>,
 }
 
 /// What a person asks for.
@@ -39,24 +43,31 @@ const LIMIT_SECONDS: u32 = 7200;
 /// Takes the lease, so that no build publishes meanwhile, and goes back.
 pub async fn handle(
     clients: &Clients,
-    sfn: &aws_sdk_sfn::Client,
     settings: &Settings,
     input: Input,
-) -> Result<Report<Publications>> {
+) -> Result<Looked<Publications>> {
     let Request { cache, architecture } = &input.rollback;
+    let home = &settings.home.region;
     let names = ParameterNames::new(&settings.prefix, cache, *architecture);
     let id = BuildId::derive(cache, *architecture, &input.execution_id);
-    let ssm = clients.own_ssm(&settings.home.region);
-    let lease = Lease { build: id.clone(), execution_id: input.execution_id };
+    let leases = clients.leases(home, &settings.lease_table);
+    let key = LeaseKey::new(cache, *architecture);
+    let me = Applicant { build: id.clone(), execution: input.execution_id };
     let is_past = input.waited_seconds.is_past(LIMIT_SECONDS);
     let seconds = input.waited_seconds.0;
-    if let Some(holder) = take(&ssm, sfn, &names.lease, &lease).await? {
-        if is_past {
+    let standing = leases.read(&key).await?;
+    let (sfn, ours) = (clients.own_sfn(home), (&key, &me));
+    let taking = Taking::AsAnybody;
+    let turn = take_turn(&leases, &sfn, ours, taking, standing, input.seen_token).await?;
+    let token = match turn {
+        Turn::Ours(standing) => standing.token,
+        Turn::Later(Later { holder, .. }) if is_past => {
             return Err(Error::BuildInProgress { build: id, holder, seconds });
         }
-        return Ok(Report::wait(10, format!("waiting for {holder}")));
-    }
-    let rollback = Rollback { clients, settings, request: &input.rollback, names: &names, id: &id };
+        Turn::Later(later) => return Ok(later.into()),
+    };
+    let request = &input.rollback;
+    let rollback = Rollback { clients, settings, request, names: &names, id: &id, token };
     let result = match rollback.go_back().await {
         Ok(Report::Waiting { progress, .. }) if is_past => {
             Err(rollback.give_up(seconds, progress).await)
@@ -69,10 +80,10 @@ pub async fn handle(
         Ok(report) => matches!(report, Report::Ready(_)),
         Err(error) => !error.retryable(),
     };
-    if is_over && let Err(error) = parameters::delete(&ssm, &names.lease).await {
-        tracing::warn!(lease = names.lease, %error, "the lease is not given back");
+    if is_over && let Err(error) = leases.release(&key, &id).await {
+        tracing::warn!(build = %id, %error, "the lease is not given back");
     }
-    result
+    result.map(Into::into)
 }
 
 struct Rollback<'a> {
@@ -83,6 +94,7 @@ struct Rollback<'a> {
     /// Marks the manifests that this execution publishes: a call whose answer was
     /// lost is then told from a second rollback, which would go forward again.
     id: &'a BuildId,
+    token: u64,
 }
 
 impl Rollback<'_> {
@@ -115,7 +127,7 @@ impl Rollback<'_> {
             snapshot_id: manifest.snapshot_id.to_string(),
         };
         let targets: Vec<Target> = goals.into_iter().map(target).collect();
-        publication::publish(self.clients, self.names, self.id, &targets).await?;
+        publication::publish(self.clients, self.names, self.id, self.token, &targets).await?;
         announce(self.clients, self.settings, self.names, &own).await?;
         for manifest in &own {
             end_fast_restore(self.clients, self.settings, manifest).await?;
@@ -151,9 +163,13 @@ impl Rollback<'_> {
                     self.refuse(format!("{account} does not know build {goal} in {region}"))
                 );
             };
-            manifest.rollback = Some(self.id.clone());
-            manifest.consumers.clone_from(&newest.consumers);
-            manifest.replicas.retain(|replica| regions.contains(&replica.region));
+            // An earlier call's is published as it stands: it would be a new version.
+            if manifest.rollback.as_ref() != Some(self.id) {
+                manifest.rollback = Some(self.id.clone());
+                manifest.token = self.token;
+                manifest.consumers.clone_from(&newest.consumers);
+                manifest.replicas.retain(|replica| regions.contains(&replica.region));
+            }
             goals.push((place, manifest));
         }
         Ok(goals)
@@ -217,7 +233,6 @@ async fn check_usable(
 mod tests {
     use std::collections::BTreeSet;
 
-    use aws_smithy_mocks::{RuleMode, mock_client};
     use frontload_shared::domain::manifest::Replica;
     use frontload_shared::publication::targets;
     use frontload_shared::testing::FakeCloud;
@@ -243,7 +258,7 @@ mod tests {
         };
         let replicas: Vec<Replica> = REGIONS.iter().enumerate().map(replica).collect();
         let pulled = serde_json::from_value(pulled()).unwrap();
-        Manifest::of_replicas(&serde_json::from_value(build).unwrap(), &pulled, &replicas)
+        Manifest::of_replicas(&serde_json::from_value(build).unwrap(), 0, &pulled, &replicas)
     }
 
     fn names() -> ParameterNames {
@@ -253,7 +268,7 @@ mod tests {
 
     async fn publish(cloud: &FakeCloud, targets: &[Target]) {
         let by = "anybody".parse().unwrap();
-        publication::publish(&cloud.clients(), &names(), &by, targets).await.unwrap();
+        publication::publish(&cloud.clients(), &names(), &by, 0, targets).await.unwrap();
     }
 
     /// Builds a and b are published one after the other; all snapshots are usable.
@@ -286,11 +301,14 @@ mod tests {
             "executionId": execution,
             "waitedSeconds": waited,
         });
-        let sfn = mock_client!(aws_sdk_sfn, RuleMode::MatchAny, []);
         let input = serde_json::from_value(input).unwrap();
-        match handle(&cloud.clients(), &sfn, &settings(), input).await {
-            Ok(Report::Waiting { progress, .. }) => progress,
-            Ok(ready) => shown(&ready)["publications"].as_array().unwrap().len().to_string(),
+        match handle(&cloud.clients(), &settings(), input).await {
+            Ok(looked) => match shown(&looked) {
+                ready if ready["ready"] == true => {
+                    ready["publications"].as_array().unwrap().len().to_string()
+                }
+                waiting => waiting["progress"].as_str().unwrap().to_owned(),
+            },
             Err(error) => error.name().to_owned(),
         }
     }
@@ -302,8 +320,10 @@ mod tests {
         ids.map(|(_, id)| id.chars().nth(5).unwrap()).collect()
     }
 
-    fn lease(cloud: &FakeCloud) -> Option<String> {
-        Some(cloud.world().read("123456789012", "us-east-1", &names().lease)?.0)
+    async fn is_held(cloud: &FakeCloud) -> bool {
+        let leases = cloud.clients().leases(&"us-east-1".parse().unwrap(), "leases");
+        let key = LeaseKey::new(&"default".parse().unwrap(), Architecture::X86_64);
+        leases.read(&key).await.unwrap().holder.is_some()
     }
 
     #[tokio::test]
@@ -315,7 +335,7 @@ mod tests {
         }
         assert_eq!(roll_back(&cloud, "second", 0).await, "4");
         assert_eq!(read(&cloud), ['b'].into());
-        assert_eq!(lease(&cloud), None);
+        assert!(!is_held(&cloud).await);
     }
 
     /// Each number of places at which a rollback may have died, by itself or by
@@ -361,22 +381,16 @@ mod tests {
         cloud.world().ec2 = self::cloud().await.world().ec2.clone();
         let progress = roll_back(&cloud, "first", 0).await;
         assert_eq!(progress, "snap-a0 restores fast in 0 of 1 zones");
-        assert!(lease(&cloud).is_some());
+        assert!(is_held(&cloud).await);
         assert_eq!(roll_back(&cloud, "first", LIMIT_SECONDS).await, "RollbackTimedOut");
-        assert_eq!((read(&cloud), lease(&cloud)), (['b'].into(), None));
+        assert_eq!((read(&cloud), is_held(&cloud).await), (['b'].into(), false));
     }
 
     #[tokio::test]
     async fn a_lease_that_cannot_be_given_back_does_not_hide_the_result() {
-        let changes = |cloud: &FakeCloud| cloud.world().changes;
-        let whole = cloud().await;
-        let start = changes(&whole);
-        roll_back(&whole, "first", 0).await;
-        let last = changes(&whole);
         let cloud = cloud().await;
-        assert_eq!(changes(&cloud), start);
-        cloud.world().fail_change = Some(last);
+        cloud.world().refuse_table_from = Some(2);
         assert_eq!(roll_back(&cloud, "first", 0).await, "4");
-        assert!(lease(&cloud).is_some(), "the last change gives the lease back");
+        assert!(is_held(&cloud).await, "the second change would give the lease back");
     }
 }

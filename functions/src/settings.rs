@@ -2,6 +2,7 @@
 //! the way from payload to answer.
 
 use std::env;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use frontload_shared::Error;
 use frontload_shared::domain::{Home, ParameterPrefix};
@@ -20,6 +21,8 @@ pub struct Settings {
     pub stack: String,
     /// Root of our parameters.
     pub prefix: ParameterPrefix,
+    /// The table of leases.
+    pub lease_table: String,
     /// Bus of our events.
     pub event_bus: String,
     /// Instance profile of builders; empty but for `launch`.
@@ -47,6 +50,7 @@ impl Settings {
             prefix: required("FRONTLOAD_PREFIX")?
                 .parse()
                 .map_err(|problem| format!("FRONTLOAD_PREFIX: {problem}"))?,
+            lease_table: required("FRONTLOAD_LEASE_TABLE")?,
             event_bus: required("FRONTLOAD_EVENT_BUS")?,
             builder_profile: env::var("FRONTLOAD_BUILDER_PROFILE").unwrap_or_default(),
             home: Home {
@@ -55,6 +59,12 @@ impl Settings {
             },
         })
     }
+}
+
+/// The time, in epoch seconds.
+pub fn epoch_seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// One JSON object a line, for the log group. `RUST_LOG` names a level; directives

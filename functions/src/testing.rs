@@ -7,6 +7,7 @@ use aws_sdk_ec2::types::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use frontload_shared::domain::{Build, Home};
+use frontload_shared::testing::{FakeCloud, OWN};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -30,6 +31,18 @@ pub fn input<I: DeserializeOwned>(more: &Value) -> I {
     serde_json::from_value(payload).unwrap()
 }
 
+/// The request that the recorded build serves.
+pub fn request() -> Value {
+    json!({
+        "id": build_document()["id"],
+        "cache": "default",
+        "architecture": "x86_64",
+        "force": false,
+        "debounce": {"quietSeconds": 60, "limitSeconds": 600},
+        "claimSeconds": 14400
+    })
+}
+
 /// What a builder reports of the recorded build.
 pub fn pulled() -> Value {
     let image = &build_document()["images"][0];
@@ -47,6 +60,7 @@ pub fn settings() -> Settings {
         handler: String::new(),
         stack: "frontload".to_owned(),
         prefix: "/frontload".parse().unwrap(),
+        lease_table: "leases".to_owned(),
         event_bus: "default".to_owned(),
         builder_profile: "builder".to_owned(),
         home: Home {
@@ -80,13 +94,40 @@ pub fn ec2_error(code: &str) -> HttpResponse {
     HttpResponse::new(400.try_into().unwrap(), body.into())
 }
 
-/// A refusal as the JSON services word it.
-pub fn json_error(code: &str) -> HttpResponse {
-    let body = format!(r#"{{"__type":"{code}","message":"planted"}}"#);
-    HttpResponse::new(400.try_into().unwrap(), body.into())
-}
-
 /// A step's report as the state machine sees it.
 pub fn shown<T: serde::Serialize>(report: &T) -> Value {
     serde_json::to_value(report).unwrap()
+}
+
+/// Digests of two images.
+pub const DIGEST_A: &str =
+    "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+/// See [`DIGEST_A`].
+pub const DIGEST_B: &str =
+    "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+/// The registry of our own account at home.
+pub const HOST: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+
+/// Puts a cache document of image `team/app:v1`, changed by `more`, with everything
+/// that planning looks up.
+pub fn put_cache(cloud: &FakeCloud, name: &str, more: &Value) {
+    let mut document = json!({
+        "images": [format!("{HOST}/team/app:v1")],
+        "architectures": ["x86_64"],
+        "variant": "aws-k8s-1.35",
+    });
+    document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let mut world = cloud.world();
+    world.put(&format!("/frontload/caches/{name}"), &document.to_string());
+    for architecture in ["x86_64", "arm64"] {
+        let latest = format!("/aws/service/bottlerocket/aws-k8s-1.35/{architecture}/latest");
+        if world.read(OWN, "us-east-1", &format!("{latest}/image_id")).is_none() {
+            world.put(&format!("{latest}/image_id"), "ami-0abc");
+            world.put(&format!("{latest}/image_version"), "1.57.0-abcdef01");
+        }
+    }
+    if world.registry.digest("team/app", "v1").is_none() {
+        world.registry.push("team/app", "v1", DIGEST_A);
+    }
 }

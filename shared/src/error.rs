@@ -94,6 +94,17 @@ pub enum Error {
         /// How long was waited.
         seconds: u64,
     },
+    /// Another build has taken the cache and architecture over: what this one made
+    /// is older.
+    #[error(
+        "build {build} may not publish: {reason}; nothing was changed, and nothing is to be done"
+    )]
+    LeaseLost {
+        /// The build.
+        build: BuildId,
+        /// Who came after it.
+        reason: String,
+    },
     /// No instance could be launched.
     #[error("build {build} got no builder: {reason}")]
     LaunchRefused {
@@ -348,6 +359,7 @@ impl Error {
             Self::AwsDenied(_) => "AwsDenied",
             Self::AwsRejected(_) => "AwsRejected",
             Self::BuildInProgress { .. } => "BuildInProgress",
+            Self::LeaseLost { .. } => "LeaseLost",
             Self::LaunchRefused { .. } => "LaunchRefused",
             Self::BuilderLost { .. } => "BuilderLost",
             Self::LaunchTimedOut { .. } => "LaunchTimedOut",
@@ -387,6 +399,7 @@ impl Error {
             | Self::AwsDenied(_)
             | Self::AwsRejected(_)
             | Self::BuildInProgress { .. }
+            | Self::LeaseLost { .. }
             | Self::LaunchRefused { .. }
             | Self::BuilderLost { .. }
             | Self::LaunchTimedOut { .. }

@@ -72,18 +72,23 @@ struct Change {
 }
 
 /// Publishes at all targets: writes what differs, labels, reads back. Doing it
-/// again changes nothing.
+/// again changes nothing. A place where a later fencing token than `token` has
+/// published refuses it.
 ///
 /// # Errors
-/// [`Error::PublishFailed`] when any write fails, with everything put back;
+/// [`Error::LeaseLost`] with nothing written; [`Error::PublishFailed`] when any write fails, with everything put back;
 /// [`Error::AwsUnavailable`], put back too, when the same call may succeed later.
 pub async fn publish(
     clients: &Clients,
     names: &ParameterNames,
     build: &BuildId,
+    token: u64,
     targets: &[Target],
 ) -> Result<()> {
     let manifests = plan(clients, targets, &names.manifest, |target| &target.manifest).await?;
+    if let Some(later) = manifests.iter().find_map(|change| find_later(change, token)) {
+        return Err(Error::LeaseLost { build: build.clone(), reason: later });
+    }
     let ids = plan(clients, targets, &names.snapshot_id, |target| &target.snapshot_id).await?;
     let result = apply(clients, &manifests, &ids).await;
     let Err((parameter, error)) = result else { return Ok(()) };
@@ -101,6 +106,14 @@ pub async fn publish(
         } else {
             format!("not put back: {}", left.join("; "))
         },
+    })
+}
+
+/// Who published later than `token` where this change would be made.
+fn find_later(change: &Change, token: u64) -> Option<String> {
+    let published: Manifest = serde_json::from_str(change.before.value.as_ref()?).ok()?;
+    (published.token > token).then(|| {
+        format!("{} was published later, under token {}", published.build, published.token)
     })
 }
 
@@ -431,13 +444,13 @@ mod tests {
             kms_key_id: None,
         };
         let replicas: Vec<Replica> = build.regions.iter().enumerate().map(replica).collect();
-        targets(&Manifest::of_replicas(build, &pulled, &replicas))
+        targets(&Manifest::of_replicas(build, 0, &pulled, &replicas))
     }
 
     async fn publish_marked(cloud: &FakeCloud, mark: &str) -> Result<()> {
         let build = build(mark);
         let targets = targets_of(&build, mark);
-        publish(&cloud.clients(), &names(), &build.id, &targets).await
+        publish(&cloud.clients(), &names(), &build.id, 0, &targets).await
     }
 
     fn ids(values: &std::collections::BTreeMap<String, String>) -> Vec<&str> {
@@ -486,7 +499,7 @@ mod tests {
         let publish_small = async |cloud: &FakeCloud, mark: &str| {
             let build = build_in(mark, &["eu-west-1"], &["210987654321"]);
             let targets = targets_of(&build, mark);
-            publish(&cloud.clients(), &names(), &build.id, &targets).await
+            publish(&cloud.clients(), &names(), &build.id, 0, &targets).await
         };
         let old = FakeCloud::default();
         publish_small(&old, "o").await.unwrap();
@@ -508,6 +521,27 @@ mod tests {
                 assert_eq!(all(&cloud), (newest, current, previous), "change {fail}, {after}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_published_over_what_a_later_token_published() {
+        let cloud = FakeCloud::default();
+        let publish_under = async |mark: &str, token: u64| {
+            let build = build_in(mark, &["eu-west-1"], &[]);
+            let mut targets = targets_of(&build, mark);
+            for target in &mut targets {
+                let mut manifest: Manifest = serde_json::from_str(&target.manifest).unwrap();
+                manifest.token = token;
+                target.manifest = manifest.text();
+            }
+            publish(&cloud.clients(), &names(), &build.id, token, &targets).await
+        };
+        publish_under("b", 2).await.unwrap();
+        let before = (all(&cloud), cloud.world().changes);
+        let error = publish_under("a", 1).await.unwrap_err();
+        assert_eq!(error.name(), "LeaseLost");
+        assert_eq!((all(&cloud), cloud.world().changes), before);
+        publish_under("c", 3).await.unwrap();
     }
 
     type Values = std::collections::BTreeMap<String, String>;
@@ -534,7 +568,7 @@ mod tests {
         let (newest, current, _) = all(&cloud);
         let build = build("b");
         let half: Vec<Target> = targets_of(&build, "b").into_iter().take(4).collect();
-        publish(&cloud.clients(), &names(), &build.id, &half).await.unwrap();
+        publish(&cloud.clients(), &names(), &build.id, 0, &half).await.unwrap();
         let regions: Vec<RegionName> = build.regions.iter().map(|r| r.region.clone()).collect();
         let places = places(&regions, &build.consumers);
         let own: Vec<String> = (0..3).map(|index| format!("snap-b{index}")).collect();

@@ -20,8 +20,8 @@ SERVICE_ERRORS = re.compile(r"(States|Lambda|Sandbox)\.\w+")
 FAILURE_FIELDS = ("step", "error", "cause")
 # Of JSONata and of Step Functions, what the definitions use.
 KNOWN_FUNCTIONS = {
-    *("contains", "count", "exists", "join", "map", "max", "not", "string", "substring"),
-    "parse",
+    *("contains", "count", "exists", "join", "map", "max", "not", "sift", "string"),
+    *("parse", "substring"),
 }
 EXPRESSION = re.compile(r"\{%(.*)%\}", re.DOTALL)
 TEXT = re.compile(r"'(?:[^'\\]|\\.)*'|/\^.*?\$/")

@@ -3,8 +3,8 @@
 It speaks the Runtime API like the real binary, and `_HANDLER` names the step, as it does there.
 `FRONTLOAD_STAND_IN_DIR` holds `reports.json` (`{"<step>": [report, ...]}`, or
 `"<step> <build id>"` or `"<step> <region>"` for one build or region alone; the last report
-repeats) and receives `calls.jsonl`, one line per call. A report `{"raise": [name, message]}` fails
-the call under that error name.
+repeats, and a build in it gets the id of the request) and receives `calls.jsonl`, one line per
+call. A report `{"raise": [name, message]}` fails the call under that error name.
 """
 
 import fcntl
@@ -20,7 +20,8 @@ INVOCATIONS = f"http://{os.environ['AWS_LAMBDA_RUNTIME_API']}/2018-06-01/runtime
 def next_report(step: str, event: dict[str, Any]) -> Any:
     """The next recorded report of `step`; the call is written down first."""
     directory = Path(os.environ["FRONTLOAD_STAND_IN_DIR"])
-    build = event.get("build", {}).get("id", "")
+    subject = event.get("request") or event.get("build")
+    build = subject.get("id", "") if isinstance(subject, dict) else ""
     region = event.get("region", {}).get("region", "")
     caller = {"step": step, "build": build, "region": region}
     reports = json.loads((directory / "reports.json").read_text())
@@ -31,7 +32,10 @@ def next_report(step: str, event: dict[str, Any]) -> Any:
         times = sum(caller.items() <= call.items() for call in earlier)
         log.write(json.dumps(caller | {"event": event}) + "\n")
     recorded = reports.get(f"{step} {build}") or reports.get(f"{step} {region}") or reports[step]
-    return recorded[min(times, len(recorded) - 1)]
+    report = recorded[min(times, len(recorded) - 1)]
+    if isinstance(report, dict) and "build" in report:
+        report["build"]["id"] = build
+    return report
 
 
 def post(path: str, document: Any, headers: dict[str, str]) -> None:

@@ -13,6 +13,20 @@ BUILD = {
     "region": "us-east-1",
     "regions": [{"region": "us-east-1"}, {"region": "eu-west-1"}],
 }
+REQUEST = {
+    "id": "b-1",
+    "cache": "default",
+    "architecture": "x86_64",
+    "force": False,
+    "debounce": {"quietSeconds": 60, "limitSeconds": 600},
+    "claimSeconds": 14400,
+}
+
+
+def claimed(build: dict[str, Any]) -> list[Any]:
+    """The report of a claim that took the lease and decided this build."""
+    reason = "new digests"
+    return [{"ready": True, "outcome": "claimed", "reason": reason, "build": build, "token": 7}]
 
 
 def replica(region: str) -> dict[str, Any]:
@@ -27,7 +41,7 @@ PUBLICATION = {
     "encrypted": False,
 }
 REPORTS: dict[str, list[Any]] = {
-    "claim": [{"ready": True, "outcome": "claimed", "reason": "new digests"}],
+    "claim": claimed(BUILD),
     "preflight": [{"ready": True, "checked": ["us-east-1 is enabled"]}],
     "launch": [{"ready": True, "instanceId": "i-1"}],
     "pull": [{"ready": True, "pulled": {"images": 2}}],
@@ -48,7 +62,7 @@ def not_ready(seconds: int) -> dict[str, Any]:
 
 def test_a_build_runs_every_step_once_and_tells_what_it_published(machines: Machines) -> None:
     machines.record(REPORTS)
-    ended = machines.run("build", {"build": BUILD})
+    ended = machines.run("build", {"request": REQUEST})
     assert ended.output == {
         "outcome": "published",
         "snapshotId": "snap-1",
@@ -59,24 +73,31 @@ def test_a_build_runs_every_step_once_and_tells_what_it_published(machines: Mach
 
 def test_facts_of_earlier_steps_reach_the_later_ones(machines: Machines) -> None:
     machines.record(REPORTS)
-    execution = machines.start("build", {"build": BUILD})
+    execution = machines.start("build", {"request": REQUEST})
     machines.wait(execution)
     events = {call["step"]: call["event"] for call in machines.calls()}
-    assert events["claim"] == {"build": BUILD, "executionId": execution, "waitedSeconds": 0}
+    assert events["claim"] == {
+        "request": REQUEST,
+        "executionId": execution,
+        "waitedSeconds": 0,
+        "seenToken": None,
+    }
     assert events["publish"] == {
         "build": BUILD,
+        "token": 7,
         "pulled": {"images": 2},
         "replicas": [replica("us-east-1"), replica("eu-west-1")],
         "waitedSeconds": 0,
     }
+    assert events["clean_up"] == {"request": REQUEST, "build": BUILD, "waitedSeconds": 0}
     assert events["prune"] == {"prune": {"cache": "default", "dryRun": False}, "waitedSeconds": 0}
 
 
 def test_every_region_is_told_of_its_own_place_and_the_same_snapshot(machines: Machines) -> None:
     encrypted = {"region": "eu-west-1", "kmsKeyId": "arn:aws:kms:eu-west-1:123456789012:key/k"}
     build = BUILD | {"regions": [{"region": "us-east-1"}, encrypted]}
-    machines.record(REPORTS)
-    machines.run("build", {"build": build})
+    machines.record(REPORTS | {"claim": claimed(build)})
+    machines.run("build", {"request": REQUEST})
     [call] = [call for call in machines.calls() if call["region"] == "eu-west-1"]
     assert call["event"] == {
         "build": build,
@@ -87,18 +108,45 @@ def test_every_region_is_told_of_its_own_place_and_the_same_snapshot(machines: M
 
 
 def test_a_build_of_one_region_publishes_one_replica(machines: Machines) -> None:
-    machines.record(REPORTS)
-    machines.run("build", {"build": BUILD | {"regions": [{"region": "us-east-1"}]}})
+    one = BUILD | {"regions": [{"region": "us-east-1"}]}
+    machines.record(REPORTS | {"claim": claimed(one)})
+    machines.run("build", {"request": REQUEST})
     [publish] = [call["event"] for call in machines.calls() if call["step"] == "publish"]
     assert publish["replicas"] == [replica("us-east-1")]
 
 
-def test_an_unchanged_build_launches_nothing_and_says_why(machines: Machines) -> None:
-    unchanged = {"ready": True, "outcome": "unchanged", "reason": "same digests"}
-    machines.record(REPORTS | {"claim": [unchanged]})
-    ended = machines.run("build", {"build": BUILD})
-    assert ended.output == {"outcome": "unchanged", "reason": "same digests"}
-    assert machines.steps() == ["claim"]
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"outcome": "unchanged", "reason": "same digests"},
+        {"outcome": "superseded", "reason": "a newer request", "successor": "arn:b-2"},
+    ],
+)
+def test_a_build_with_nothing_to_do_launches_nothing_and_says_why(
+    machines: Machines, told: dict[str, str]
+) -> None:
+    machines.record(REPORTS | {"claim": [not_ready(60), {"ready": True, **told}]})
+    ended = machines.run("build", {"request": REQUEST})
+    assert (ended.status, ended.output) == ("SUCCEEDED", told)
+    assert machines.steps() == ["claim", "claim"]
+
+
+def test_what_a_claim_has_seen_reaches_its_next_call_alone(machines: Machines) -> None:
+    seen = not_ready(90) | {"seenToken": 4}
+    machines.record(REPORTS | {"claim": [not_ready(1), seen, not_ready(1), *claimed(BUILD)]})
+    machines.run("build", {"request": REQUEST})
+    calls = [call["event"] for call in machines.calls() if call["step"] == "claim"]
+    assert [call["seenToken"] for call in calls] == [None, None, 4, None]
+
+
+def test_a_claim_that_fails_cleans_up_without_a_build(machines: Machines) -> None:
+    machines.record(REPORTS | {"claim": [{"raise": ["ImageNotFound", "no app:v9"]}]})
+    ended = machines.run("build", {"request": REQUEST})
+    assert ended.cause == (
+        "Build b-1 of cache default (x86_64): ClaimBuild failed with ImageNotFound: no app:v9"
+    )
+    clean_up = machines.calls()[-1]["event"]
+    assert clean_up == {"request": REQUEST, "build": None, "waitedSeconds": 0}
 
 
 def test_waited_seconds_add_up_within_a_step_and_start_anew_in_the_next(
@@ -111,7 +159,7 @@ def test_waited_seconds_add_up_within_a_step_and_start_anew_in_the_next(
             "pull": [not_ready(20), *REPORTS["pull"]],
         }
     )
-    assert machines.run("build", {"build": BUILD}).status == "SUCCEEDED"
+    assert machines.run("build", {"request": REQUEST}).status == "SUCCEEDED"
     waited = [(call["step"], call["event"]["waitedSeconds"]) for call in machines.calls()]
     assert waited[2:8] == [
         ("launch", 0),
@@ -135,7 +183,7 @@ def test_each_region_waits_on_its_own(machines: Machines) -> None:
             ],
         }
     )
-    assert machines.run("build", {"build": BUILD}).status == "SUCCEEDED"
+    assert machines.run("build", {"request": REQUEST}).status == "SUCCEEDED"
     calls = machines.calls()
     waited = {
         region: [call["event"]["waitedSeconds"] for call in calls if call["region"] == region]
@@ -161,10 +209,10 @@ def test_a_region_that_fails_late_ends_the_build_unpublished_and_cleaned_up(
             "replicate eu-west-1": [not_ready(10), refused],
         }
     )
-    ended = machines.run("build", {"build": BUILD})
+    ended = machines.run("build", {"request": REQUEST})
     assert (ended.status, ended.error) == ("FAILED", "ReplicaFailed")
     assert ended.cause == (
-        "Build b-1 of cache default (x86_64, us-east-1): "
+        "Build b-1 of cache default (x86_64): "
         "ReplicateSnapshot in eu-west-1 failed with ReplicaFailed: the key in eu-west-1 is disabled"
     )
     steps = machines.steps()
@@ -182,7 +230,7 @@ def test_every_region_that_fails_is_told_in_the_order_of_the_cache(machines: Mac
             "replicate eu-west-1": [{"raise": ["ReplicaFailed", "no key"]}],
         }
     )
-    ended = machines.run("build", {"build": BUILD})
+    ended = machines.run("build", {"request": REQUEST})
     assert ended.error == "ReplicateTimedOut"
     assert ended.cause.endswith(
         "ReplicateSnapshot in us-east-1 failed with ReplicateTimedOut: slow. "
@@ -193,18 +241,17 @@ def test_every_region_that_fails_is_told_in_the_order_of_the_cache(machines: Mac
 def test_a_region_with_a_passing_outage_is_retried(machines: Machines) -> None:
     outage = {"raise": ["AwsUnavailable", "throttled"]}
     machines.record(REPORTS | {"replicate eu-west-1": [outage, *REPORTS["replicate eu-west-1"]]})
-    assert machines.run("build", {"build": BUILD}).status == "SUCCEEDED"
+    assert machines.run("build", {"request": REQUEST}).status == "SUCCEEDED"
     assert machines.steps().count("replicate") == 3
 
 
 def test_a_refused_preflight_launches_nothing_and_says_what_to_do(machines: Machines) -> None:
     refusal = "eu-west-1 is not enabled in account 123456789012; enable it"
     machines.record(REPORTS | {"preflight": [{"raise": ["PreflightRefused", refusal]}]})
-    ended = machines.run("build", {"build": BUILD})
+    ended = machines.run("build", {"request": REQUEST})
     assert (ended.status, ended.error) == ("FAILED", "PreflightRefused")
     assert ended.cause == (
-        "Build b-1 of cache default (x86_64, us-east-1): "
-        f"Preflight failed with PreflightRefused: {refusal}"
+        f"Build b-1 of cache default (x86_64): Preflight failed with PreflightRefused: {refusal}"
     )
     assert machines.steps() == ["claim", "preflight", "clean_up"]
 
@@ -214,10 +261,10 @@ def test_a_failing_prune_leaves_the_publication_and_fails_the_build_after_clean_
 ) -> None:
     refused = {"raise": ["PruneRefused", "launch templates of 210987654321 cannot be read"]}
     machines.record(REPORTS | {"prune": [not_ready(5), refused]})
-    ended = machines.run("build", {"build": BUILD})
+    ended = machines.run("build", {"request": REQUEST})
     assert (ended.status, ended.error) == ("FAILED", "PruneRefused")
     assert ended.cause == (
-        "Build b-1 of cache default (x86_64, us-east-1): PruneSnapshots failed with PruneRefused: "
+        "Build b-1 of cache default (x86_64): PruneSnapshots failed with PruneRefused: "
         "launch templates of 210987654321 cannot be read. "
         "The new snapshots are published and stay so"
     )
@@ -228,27 +275,20 @@ def test_a_report_that_asks_for_no_wait_still_counts_towards_the_time_limit(
     machines: Machines,
 ) -> None:
     machines.record(REPORTS | {"pull": [not_ready(0), not_ready(0), *REPORTS["pull"]]})
-    machines.run("build", {"build": BUILD})
+    machines.run("build", {"request": REQUEST})
     waited = [call["event"]["waitedSeconds"] for call in machines.calls() if call["step"] == "pull"]
     assert waited == [0, 1, 2]
 
 
 def test_a_failed_step_is_cleaned_up_and_named_with_its_message(machines: Machines) -> None:
     machines.record(REPORTS | {"pull": [not_ready(9), {"raise": ["DigestMismatch", 'got "b"']}]})
-    ended = machines.run("build", {"build": BUILD})
+    ended = machines.run("build", {"request": REQUEST})
     assert (ended.status, ended.error) == ("FAILED", "DigestMismatch")
     assert ended.cause == (
-        "Build b-1 of cache default (x86_64, us-east-1): "
-        'PullImages failed with DigestMismatch: got "b"'
+        'Build b-1 of cache default (x86_64): PullImages failed with DigestMismatch: got "b"'
     )
     assert machines.steps() == ["claim", "preflight", "launch", "pull", "pull", "clean_up"]
     assert machines.calls()[-1]["event"]["waitedSeconds"] == 0
-
-
-def test_a_claim_that_fails_midway_is_cleaned_up(machines: Machines) -> None:
-    machines.record(REPORTS | {"claim": [{"raise": ["AwsDenied", "no ssm:PutParameter"]}]})
-    assert machines.run("build", {"build": BUILD}).error == "AwsDenied"
-    assert machines.steps() == ["claim", "clean_up"]
 
 
 def test_a_failing_clean_up_is_reported_besides_the_first_error(machines: Machines) -> None:
@@ -259,10 +299,10 @@ def test_a_failing_clean_up_is_reported_besides_the_first_error(machines: Machin
             "clean_up": [not_ready(5), {"raise": ["CleanUpTimedOut", "i-1 still shuts down"]}],
         }
     )
-    ended = machines.run("build", {"build": BUILD})
+    ended = machines.run("build", {"request": REQUEST})
     assert ended.error == "SnapshotFailed"
     assert ended.cause == (
-        "Build b-1 of cache default (x86_64, us-east-1): "
+        "Build b-1 of cache default (x86_64): "
         "SnapshotVolume failed with SnapshotFailed: state error. "
         "Besides, CleanUp failed with CleanUpTimedOut: i-1 still shuts down"
     )
@@ -270,35 +310,35 @@ def test_a_failing_clean_up_is_reported_besides_the_first_error(machines: Machin
 
 def test_a_failing_clean_up_fails_a_build_that_had_published(machines: Machines) -> None:
     machines.record(REPORTS | {"clean_up": [{"raise": ["CleanUpTimedOut", "i-1 stays"]}]})
-    ended = machines.run("build", {"build": BUILD})
+    ended = machines.run("build", {"request": REQUEST})
     assert (ended.status, ended.error) == ("FAILED", "CleanUpTimedOut")
 
 
 def test_a_passing_outage_is_retried(machines: Machines) -> None:
     outage = {"raise": ["AwsUnavailable", "throttled"]}
     machines.record(REPORTS | {"snapshot": [outage, outage, *REPORTS["snapshot"]]})
-    assert machines.run("build", {"build": BUILD}).status == "SUCCEEDED"
+    assert machines.run("build", {"request": REQUEST}).status == "SUCCEEDED"
     assert machines.steps().count("snapshot") == 3
 
 
 def test_a_lasting_outage_ends_under_its_own_name(machines: Machines) -> None:
     machines.record(REPORTS | {"snapshot": [{"raise": ["AwsUnavailable", "throttled"]}]})
-    assert machines.run("build", {"build": BUILD}).error == "AwsUnavailable"
+    assert machines.run("build", {"request": REQUEST}).error == "AwsUnavailable"
     assert machines.steps().count("snapshot") == 6
     assert machines.steps()[-1] == "clean_up"
 
 
-@pytest.mark.parametrize("step", ["snapshot", "replicate eu-west-1", "publish"])
+@pytest.mark.parametrize("step", ["claim", "snapshot", "replicate eu-west-1", "publish"])
 def test_a_malformed_report_is_cleaned_up_too(machines: Machines, step: str) -> None:
     machines.record(REPORTS | {step: [{"ready": True}]})
-    ended = machines.run("build", {"build": BUILD})
+    ended = machines.run("build", {"request": REQUEST})
     assert ended.error == "States.QueryEvaluationError"
     assert machines.steps()[-1] == "clean_up"
 
 
 def test_a_crashed_function_is_told_in_the_words_of_the_service(machines: Machines) -> None:
     machines.record(REPORTS)
-    ended = machines.run("build", {"build": BUILD}, failure="LambdaCrashed")
+    ended = machines.run("build", {"request": REQUEST}, failure="LambdaCrashed")
     assert ended.error == "Lambda.Unknown"
     assert "Process exited before completing request" in ended.cause
     assert machines.steps() == ["claim", "preflight", "clean_up"]
@@ -306,6 +346,6 @@ def test_a_crashed_function_is_told_in_the_words_of_the_service(machines: Machin
 
 def test_an_error_without_a_cause_is_cleaned_up_and_named(machines: Machines) -> None:
     machines.record(REPORTS)
-    ended = machines.run("build", {"build": BUILD}, failure="NoCause")
+    ended = machines.run("build", {"request": REQUEST}, failure="NoCause")
     assert ended.error == "States.Timeout"
     assert machines.steps() == ["claim", "preflight", "clean_up"]

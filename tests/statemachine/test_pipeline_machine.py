@@ -5,14 +5,15 @@ from typing import Any
 import pytest
 
 from .machines import Machines
-from .test_build_machine import BUILD, PUBLICATION, REPORTS, not_ready
+from .test_build_machine import PUBLICATION, REPORTS, not_ready
+from .test_build_machine import REQUEST as BUILD_REQUEST
 
 REQUEST = {"cache": "default"}
 REFUSED = {"cache": "gpu", "error": "InvalidCache", "message": "images: must not be empty"}
 
 
 def planned(*ids: str, refused: tuple[dict[str, str], ...] = ()) -> dict[str, list[Any]]:
-    builds = [BUILD | {"id": build} for build in ids]
+    builds = [BUILD_REQUEST | {"id": build} for build in ids]
     plan = {"builds": builds, "refused": list(refused), "reason": "as recorded"}
     return REPORTS | {"plan": [plan]}
 
@@ -21,6 +22,14 @@ def test_a_request_that_needs_no_build_succeeds_and_says_why(machines: Machines)
     machines.record(planned())
     assert machines.run("pipeline", REQUEST).output == {"reason": "as recorded"}
     assert machines.steps() == ["plan"]
+
+
+def test_a_dry_run_tells_what_would_be_built(machines: Machines) -> None:
+    dry_run = [{"cache": "default", "architecture": "x86_64", "build": True, "reason": "new"}]
+    plan = {"builds": [], "refused": [], "reason": "a dry run", "dryRun": dry_run}
+    machines.record({"plan": [plan]})
+    ended = machines.run("pipeline", REQUEST | {"dryRun": True})
+    assert ended.output == {"reason": "a dry run", "dryRun": dry_run}
 
 
 def test_plan_is_given_the_request_and_the_execution(machines: Machines) -> None:
@@ -50,7 +59,7 @@ def test_one_failed_build_fails_the_pipeline_and_lets_the_other_finish(machines:
     ended = machines.run("pipeline", REQUEST)
     assert (ended.status, ended.error) == ("FAILED", "VolumeFull")
     assert ended.cause == (
-        "VolumeFull: Build one-fails-1 of cache default (x86_64, us-east-1): "
+        "VolumeFull: Build one-fails-1 of cache default (x86_64): "
         "PullImages failed with VolumeFull: 40 GiB are not enough"
     )
     assert machines.steps("one-fails-1")[-1] == "clean_up"
@@ -132,7 +141,8 @@ def test_a_rollback_is_asked_until_it_is_done_and_tells_what_is_published(
     machines: Machines,
 ) -> None:
     done = {"ready": True, "publications": [PUBLICATION]}
-    machines.record({"rollback": [not_ready(10), not_ready(5), done]})
+    seen = not_ready(5) | {"seenToken": 4}
+    machines.record({"rollback": [not_ready(10), seen, done]})
     execution = machines.start("pipeline", {"rollback": ROLLBACK})
     ended = machines.wait(execution)
     assert ended.output == {"rollback": ROLLBACK, "publications": [PUBLICATION]}
@@ -142,6 +152,7 @@ def test_a_rollback_is_asked_until_it_is_done_and_tells_what_is_published(
         "rollback": ROLLBACK,
         "executionId": execution,
         "waitedSeconds": 15,
+        "seenToken": 4,
     }
 
 

@@ -4,8 +4,6 @@
 
 mod read;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use frontload_shared::aws::clients::{Clients, Place};
 use frontload_shared::aws::parameters;
 use frontload_shared::aws::snapshots::{Deletion, try_delete_snapshot};
@@ -19,7 +17,7 @@ use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::read_cache;
-use crate::settings::Settings;
+use crate::settings::{Settings, epoch_seconds};
 
 /// Payload of the function.
 #[derive(Debug, Deserialize)]
@@ -85,7 +83,7 @@ pub async fn handle(
         minimum_age_seconds: u64::try_from(cache.retain.minimum_age_days).unwrap_or(u64::MAX)
             * 86_400,
     };
-    let decisions = decide(&world, &request, now());
+    let decisions = decide(&world, &request, epoch_seconds());
     let mut refused = Vec::new();
     if order.is_earnest() {
         if order.retire && world.unread.is_empty() {
@@ -112,11 +110,6 @@ fn shorten(mut decisions: Vec<Decision>) -> Vec<Decision> {
         decisions.truncate(MAX_DECISIONS);
     }
     decisions
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 async fn find_cache(clients: &Clients, settings: &Settings, name: &CacheName) -> Result<Cache> {

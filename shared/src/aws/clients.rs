@@ -12,6 +12,7 @@ use aws_sdk_ec2::config::Region;
 use futures_util::{StreamExt, stream};
 use tokio::sync::Mutex;
 
+use super::leases::Leases;
 use super::{call_error, incomplete_answer};
 use crate::domain::{AccountId, Consumer, RegionName};
 use crate::error::Result;
@@ -96,6 +97,24 @@ impl Clients {
     #[must_use]
     pub fn own_kms(&self, region: &RegionName) -> aws_sdk_kms::Client {
         aws_sdk_kms::Client::new(&self.regional(region))
+    }
+
+    /// The leases, in our own account.
+    #[must_use]
+    pub fn leases(&self, region: &RegionName, table: &str) -> Leases {
+        Leases::new(aws_sdk_dynamodb::Client::new(&self.regional(region)), table.to_owned())
+    }
+
+    /// Step Functions in our own account.
+    #[must_use]
+    pub fn own_sfn(&self, region: &RegionName) -> aws_sdk_sfn::Client {
+        aws_sdk_sfn::Client::new(&self.regional(region))
+    }
+
+    /// ECR in our own account.
+    #[must_use]
+    pub fn own_ecr(&self, region: &RegionName) -> aws_sdk_ecr::Client {
+        aws_sdk_ecr::Client::new(&self.regional(region))
     }
 
     /// EC2 at a place.

@@ -8,6 +8,7 @@ pub mod executions;
 pub mod images;
 pub mod instances;
 pub mod keys;
+pub mod leases;
 pub mod namers;
 pub mod parameters;
 pub mod regions;

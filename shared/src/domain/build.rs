@@ -7,9 +7,28 @@ use sha2::{Digest as _, Sha256};
 use super::cache::Variant;
 use super::names::{checked_string, quoted};
 use super::{
-    AccountId, Architecture, BuildId, BuilderSettings, Cache, CacheName, Consumer, Digest,
-    ImageReference, RegionName, RegionSettings, TimeLimits,
+    AccountId, Architecture, BuildId, BuilderSettings, Cache, CacheName, Consumer, Debounce,
+    Digest, ImageReference, RegionName, RegionSettings, TimeLimits,
 };
+
+/// What is asked for: one cache for one architecture. What its images stand for is
+/// looked up when the build's turn has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BuildRequest {
+    /// Of the build that serves it.
+    pub id: BuildId,
+    /// The cache.
+    pub cache: CacheName,
+    /// The architecture.
+    pub architecture: Architecture,
+    /// Whether to build what is unchanged, too.
+    pub force: bool,
+    /// How long to wait for more requests first.
+    pub debounce: Debounce,
+    /// How long another build may keep it waiting.
+    pub claim_seconds: u32,
+}
 
 /// One snapshot to be made: a cache for one architecture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

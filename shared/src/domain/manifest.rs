@@ -29,6 +29,10 @@ pub struct Manifest {
     /// The rollback that published it, if one did.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rollback: Option<BuildId>,
+    /// The fencing token of the lease that it was published under: nothing older is
+    /// published over it.
+    #[serde(default)]
+    pub token: u64,
     /// Its cache.
     pub cache: CacheName,
     /// The architecture of every image.
@@ -129,9 +133,15 @@ impl Initialization {
 }
 
 impl Manifest {
-    /// The manifests of a finished build, one for each of `replicas`.
+    /// The manifests of a finished build, one for each of `replicas`, to be published
+    /// under the fencing token `token`.
     #[must_use]
-    pub fn of_replicas(build: &Build, pulled: &PulledImages, replicas: &[Replica]) -> Vec<Self> {
+    pub fn of_replicas(
+        build: &Build,
+        token: u64,
+        pulled: &PulledImages,
+        replicas: &[Replica],
+    ) -> Vec<Self> {
         let names: Vec<ReplicaName> = replicas
             .iter()
             .map(|replica| ReplicaName {
@@ -139,11 +149,15 @@ impl Manifest {
                 snapshot_id: replica.snapshot_id.clone(),
             })
             .collect();
-        replicas.iter().map(|replica| Self::of_replica(build, pulled, replica, &names)).collect()
+        replicas
+            .iter()
+            .map(|replica| Self::of_replica(build, token, pulled, replica, &names))
+            .collect()
     }
 
     fn of_replica(
         build: &Build,
+        token: u64,
         pulled: &PulledImages,
         replica: &Replica,
         replicas: &[ReplicaName],
@@ -157,6 +171,7 @@ impl Manifest {
             kms_key_id: replica.kms_key_id.clone(),
             build: build.id.clone(),
             rollback: None,
+            token,
             cache: build.cache.clone(),
             architecture: build.architecture,
             images: pulled.images.clone(),

@@ -13,7 +13,7 @@ mod text_or_object;
 pub mod timing;
 
 pub use architecture::Architecture;
-pub use build::{Build, Home, OsImage, PlannedImage};
+pub use build::{Build, BuildRequest, Home, OsImage, PlannedImage};
 pub use cache::{BuilderSettings, Cache, TimeLimits};
 pub use image::{Digest, EcrRegistry, EcrRepository, ImageReference, RepositoryName, Tag};
 pub use manifest::{CachedImage, Manifest};

@@ -172,8 +172,6 @@ pub struct ParameterNames {
     pub snapshot_id: String,
     /// Holds the [`super::Manifest`] as JSON.
     pub manifest: String,
-    /// Exists while a build owns this cache and architecture.
-    pub lease: String,
 }
 
 impl ParameterNames {
@@ -183,7 +181,6 @@ impl ParameterNames {
         Self {
             snapshot_id: format!("{prefix}/{cache}/{architecture}/snapshot-id"),
             manifest: format!("{prefix}/{cache}/{architecture}/manifest"),
-            lease: format!("{prefix}/leases/{cache}/{architecture}"),
         }
     }
 }
@@ -215,7 +212,7 @@ mod tests {
         let names = ParameterNames::new(&prefix, &"gpu".parse().unwrap(), Architecture::Arm64);
         assert_eq!(names.snapshot_id, "/frontload/gpu/arm64/snapshot-id");
         assert_eq!(names.manifest, "/frontload/gpu/arm64/manifest");
-        assert_eq!(names.lease, "/frontload/leases/gpu/arm64");
+        assert_eq!(names.manifest, "/frontload/gpu/arm64/manifest");
     }
 
     #[test]

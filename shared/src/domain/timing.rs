@@ -15,6 +15,11 @@ pub struct Debounce {
     pub limit_seconds: u32,
 }
 
+impl Debounce {
+    /// No waiting: what a person or the schedule asks for is not part of a burst.
+    pub const NONE: Self = Self { quiet_seconds: 0, limit_seconds: 0 };
+}
+
 impl Default for Debounce {
     fn default() -> Self {
         Self { quiet_seconds: 60, limit_seconds: 600 }
@@ -28,7 +33,7 @@ pub enum OsUpdates {
     /// As soon as it is noticed.
     #[default]
     AtOnce,
-    /// Only along with a change of images or configuration.
+    /// Not at all: builds go on with the release that is published.
     Never,
     /// Within these hours.
     Window {

@@ -1,6 +1,6 @@
 //! A stand-in for AWS at the level of HTTP, for tests: Parameter Store in many
-//! accounts and regions, and the security token service that leads to them. The
-//! SDK's real clients talk to it.
+//! accounts and regions, the security token service that leads to them, and the
+//! table of leases. The SDK's real clients talk to it.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,7 +11,10 @@
     reason = "only tests use it"
 )]
 
-use std::collections::BTreeMap;
+mod registry;
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use aws_config::retry::RetryConfig;
@@ -41,6 +44,17 @@ pub struct World {
     /// What EC2 answers, by region and action: the inside of its XML. An action
     /// without answer here succeeds with nothing.
     pub ec2: BTreeMap<(String, String), String>,
+    /// ECR.
+    pub registry: registry::Registry,
+    /// The table's items by their key's value.
+    pub items: BTreeMap<String, table::Item>,
+    /// From which call on the table refuses changes.
+    pub refuse_table_from: Option<usize>,
+    table_calls: usize,
+    /// The executions that are over, by ARN.
+    pub over: BTreeSet<String>,
+    /// What other operations answer, by name.
+    pub answers: BTreeMap<String, Value>,
     /// The details of the events that were put on any bus.
     pub events: Vec<Value>,
     /// EC2's calls: region, action, and the id that it is about, if it is about one.
@@ -156,6 +170,12 @@ impl World {
         Some((versions.get(usize::try_from(version).unwrap() - 1)?.clone(), version))
     }
 
+    /// Writes a parameter of our own account at home.
+    pub fn put(&mut self, name: &str, value: &str) {
+        let key = (OWN.to_owned(), "us-east-1".to_owned(), name.to_owned());
+        self.versions.entry(key).or_default().push(value.to_owned());
+    }
+
     /// Newest values by place and last part of the name.
     pub fn newest(&self) -> BTreeMap<String, String> {
         let shown = |((account, region, name), versions): (&Name, &Vec<String>)| {
@@ -192,6 +212,26 @@ impl World {
                 }
             };
         }
+        if let Some(answer) = self.answers.get(operation) {
+            return (200, answer.to_string());
+        }
+        if let Some(answer) = self.registry.answer(operation, input) {
+            return answer;
+        }
+        if operation == "GetParametersByPath" {
+            return (200, self.list(&place, input["Path"].as_str().unwrap()).to_string());
+        }
+        if operation == "DescribeExecution" {
+            let over = self.over.contains(input["executionArn"].as_str().unwrap());
+            let status = if over { "ABORTED" } else { "RUNNING" };
+            let execution = json!({
+                "executionArn": "arn", "stateMachineArn": "arn", "startDate": 0, "status": status,
+            });
+            return (200, execution.to_string());
+        }
+        if let Some(key) = input["Key"]["cacheAndArchitecture"]["S"].as_str() {
+            return self.answer_table(operation, key, input);
+        }
         let is_create = operation == "PutParameter" && input["Overwrite"] != true;
         if is_create && self.read(&place.0, &place.1, &name).is_some() {
             return refusal("ParameterAlreadyExists");
@@ -203,6 +243,36 @@ impl World {
         }
         let answer = self.change(operation, (place.0, place.1, name), input);
         if refused { refusal("ParameterLimitExceeded") } else { (200, answer.to_string()) }
+    }
+
+    fn list(&self, place: &(String, String), path: &str) -> Value {
+        let under = |(account, region, name): &&Name| {
+            (account, region) == (&place.0, &place.1)
+                && name.rsplit_once('/').is_some_and(|(parent, _)| parent == path)
+        };
+        let found = self.versions.iter().filter(|(name, _)| under(name));
+        let parameter = |(name, versions): (&Name, &Vec<String>)| json!({"Name": name.2, "Value": versions.last(), "Version": versions.len()});
+        json!({"Parameters": found.map(parameter).collect::<Vec<_>>()})
+    }
+
+    fn answer_table(&mut self, operation: &str, key: &str, input: &Value) -> (u16, String) {
+        let item = self.items.get(key).cloned().unwrap_or_default();
+        if operation == "GetItem" {
+            let found = self.items.get(key).map_or(json!({}), |item| json!({"Item": item}));
+            return (200, found.to_string());
+        }
+        self.table_calls += 1;
+        if self.refuse_table_from.is_some_and(|from| self.table_calls >= from) {
+            return refusal("AccessDeniedException");
+        }
+        match table::update(&item, input) {
+            None => refusal("ConditionalCheckFailedException"),
+            Some(mut updated) => {
+                updated.insert("cacheAndArchitecture".to_owned(), json!({"S": key}));
+                self.items.insert(key.to_owned(), updated.clone());
+                (200, json!({"Attributes": updated}).to_string())
+            }
+        }
     }
 
     fn change(&mut self, operation: &str, key: Name, input: &Value) -> Value {

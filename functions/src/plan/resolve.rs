@@ -1,0 +1,291 @@
+//! From a request to a build: the cache document, what its images stand for now,
+//! the OS image, and whether what is published differs.
+
+use frontload_shared::aws::clients::{Clients, Place, at_once};
+use frontload_shared::aws::images;
+use frontload_shared::aws::parameters::{self, PREVIOUS};
+use frontload_shared::aws::snapshots::{SnapshotId, State, find_snapshot};
+use frontload_shared::builder::report::PulledImages;
+use frontload_shared::domain::build::OsImage;
+use frontload_shared::domain::manifest::Replica;
+use frontload_shared::domain::{
+    Architecture, Build, BuildRequest, Cache, CacheName, CachedImage, Manifest, ParameterNames,
+    ParameterPrefix, RegionSettings,
+};
+use frontload_shared::publication::{Published, places};
+use frontload_shared::{Error, Result};
+
+use super::read_cache;
+use crate::settings::Settings;
+
+/// Resolves requests.
+pub struct Planner<'a> {
+    /// Of our own account and the consumers'.
+    pub clients: &'a Clients,
+    /// The function's.
+    pub settings: &'a Settings,
+    /// Epoch seconds.
+    pub now: i64,
+}
+
+/// A build, and whether it is to be made.
+#[derive(Debug)]
+pub struct Resolved {
+    /// Everything that its steps need.
+    pub build: Build,
+    /// Whether to make it.
+    pub verdict: Verdict,
+}
+
+/// Whether a build is to be made, with the reason in one line.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// What is published would be the same (S9).
+    Unchanged(String),
+    /// It differs, or is not usable.
+    Build(String),
+}
+
+impl Planner<'_> {
+    /// Reads a cache's document.
+    ///
+    /// # Errors
+    /// [`Error::InvalidCache`] when there is none or it breaks a rule.
+    pub async fn read_cache(&self, name: &CacheName) -> Result<Cache> {
+        let parameter = self.settings.prefix.cache(name);
+        let home = &self.settings.home.region;
+        let Some(document) = parameters::get(&self.clients.own_ssm(home), &parameter).await? else {
+            let problem = format!("it does not exist in {home}; put the cache document there");
+            return Err(Error::InvalidCache { parameter, problem });
+        };
+        read_cache(self.settings, name.clone(), &document.value)
+    }
+
+    /// Decides everything about a build.
+    ///
+    /// # Errors
+    /// [`Error::InvalidCache`], [`Error::ImageNotFound`], [`Error::PlatformMissing`],
+    /// [`Error::OsImageNotFound`], and those of the calls.
+    pub async fn resolve(&self, request: &BuildRequest, forced: bool) -> Result<Resolved> {
+        let cache = self.read_cache(&request.cache).await?;
+        let architecture = request.architecture;
+        if !cache.architectures.contains(&architecture) {
+            return Err(Error::InvalidCache {
+                parameter: self.settings.prefix.cache(&request.cache),
+                problem: format!("architectures: {architecture} is not among them; add it"),
+            });
+        }
+        let home = &self.settings.home;
+        let names = ParameterNames::new(&self.settings.prefix, &cache.name, architecture);
+        let ssm = self.clients.own_ssm(&home.region);
+        let published = Published::read(&ssm, &names).await?.manifest();
+        let os = self.choose_os(&cache, architecture, published.as_ref()).await?;
+        let ecr = self.clients.own_ecr(&home.region);
+        let selected = images::select_all(&ecr, &cache.images, architecture).await?;
+        for warning in selected.warnings {
+            tracing::warn!(cache = %cache.name, warning);
+        }
+        let id = request.id.clone();
+        let build = Build::new(id, &cache, architecture, home, os, selected.images);
+        check_manifest_fits(&self.settings.prefix, &build)?;
+        let verdict = if forced {
+            Verdict::Build("it is asked for, changed or not".to_owned())
+        } else {
+            self.judge(&build, &names, published).await?
+        };
+        Ok(Resolved { build, verdict })
+    }
+
+    /// Bottlerocket's newest, unless the cache does not follow it now: then the one
+    /// that is published.
+    async fn choose_os(
+        &self,
+        cache: &Cache,
+        architecture: Architecture,
+        published: Option<&Manifest>,
+    ) -> Result<OsImage> {
+        let kept = published.map(|manifest| &manifest.os).filter(|os| os.variant == cache.variant);
+        match kept {
+            Some(kept) if !cache.os_updates.allows(self.now) => Ok(kept.clone()),
+            _ => self.find_os_image(cache, architecture).await,
+        }
+    }
+
+    /// The newest Bottlerocket of the variant, from the public parameters that
+    /// Bottlerocket publishes in every region.
+    async fn find_os_image(&self, cache: &Cache, architecture: Architecture) -> Result<OsImage> {
+        let path = format!("/aws/service/bottlerocket/{}/{architecture}/latest", cache.variant);
+        let (image_id, version) = (format!("{path}/image_id"), format!("{path}/image_version"));
+        Ok(OsImage {
+            variant: cache.variant.clone(),
+            image_id: self.read_public(&image_id).await?,
+            version: self.read_public(&version).await?,
+        })
+    }
+
+    async fn read_public<T: TryFrom<String>>(&self, parameter: &str) -> Result<T> {
+        let region = &self.settings.home.region;
+        let found = parameters::get(&self.clients.own_ssm(region), parameter).await?;
+        found.and_then(|found| T::try_from(found.value).ok()).ok_or_else(|| {
+            Error::OsImageNotFound { parameter: parameter.to_owned(), region: region.to_string() }
+        })
+    }
+
+    /// Compares a build with what is published (S9). A publication of which a part is
+    /// gone is no reason to rest, and one that was gone back from no reason to build.
+    async fn judge(
+        &self,
+        build: &Build,
+        names: &ParameterNames,
+        published: Option<Manifest>,
+    ) -> Result<Verdict> {
+        let Some(published) = published else {
+            return Ok(Verdict::Build("nothing usable is published".to_owned()));
+        };
+        if published.fingerprint != build.fingerprint {
+            if published.rollback.is_some() {
+                let ssm = self.clients.own_ssm(&build.region);
+                let left = Published::read_labelled(&ssm, names, PREVIOUS).await?.manifest();
+                if let Some(left) = left.filter(|left| left.fingerprint == build.fingerprint) {
+                    return Ok(Verdict::Unchanged(format!(
+                        "build {} with the same content was rolled back; ask with force to build it again",
+                        left.build
+                    )));
+                }
+            }
+            return Ok(Verdict::Build(describe_change(build, &published)));
+        }
+        if let Some(damage) = self.find_damage(build, names, &published).await? {
+            return Ok(Verdict::Build(damage));
+        }
+        Ok(Verdict::Unchanged(format!(
+            "snapshot {} of build {} holds the same images, OS image and configuration",
+            published.snapshot_id, published.build
+        )))
+    }
+
+    /// What is wrong with a publication: a replica that is gone, or a place that
+    /// reads another one.
+    async fn find_damage(
+        &self,
+        build: &Build,
+        names: &ParameterNames,
+        published: &Manifest,
+    ) -> Result<Option<String>> {
+        let gone = at_once(&published.replicas, async |replica| {
+            let ec2 = self.clients.own_ec2(&replica.region);
+            let found = find_snapshot(&ec2, &replica.snapshot_id).await?;
+            let usable = found.is_some_and(|snapshot| snapshot.state == State::Completed);
+            let (id, region) = (&replica.snapshot_id, &replica.region);
+            Ok::<_, Error>((!usable).then(|| format!("snapshot {id} in {region} is not usable")))
+        });
+        let gone: Vec<_> = gone.await.into_iter().collect::<Result<_>>()?;
+        if let Some(gone) = gone.into_iter().flatten().next() {
+            return Ok(Some(gone));
+        }
+        let regions: Vec<_> = build.regions.iter().map(|region| region.region.clone()).collect();
+        let places = places(&regions, &build.consumers);
+        let strays = at_once(&places, |place| self.find_stray(place, names, published)).await;
+        let strays: Vec<_> = strays.into_iter().collect::<Result<_>>()?;
+        Ok(strays.into_iter().flatten().next())
+    }
+
+    /// A place that does not read the publication. What no retry heals is for
+    /// preflight to name.
+    async fn find_stray(
+        &self,
+        place: &Place,
+        names: &ParameterNames,
+        published: &Manifest,
+    ) -> Result<Option<String>> {
+        let read = async {
+            let ssm = self.clients.ssm(place).await?;
+            Published::read(&ssm, names).await
+        };
+        let found = match read.await {
+            Ok(found) => found.manifest(),
+            Err(error) if error.retryable() => return Err(error),
+            Err(_) => None,
+        };
+        let same = found.is_some_and(|manifest| manifest.build == published.build);
+        let (account, region) = (place.account_shown(), &place.region);
+        Ok((!same).then(|| format!("{account} in {region} does not read what is published")))
+    }
+}
+
+/// In what a build differs from what is published, in one line.
+fn describe_change(build: &Build, published: &Manifest) -> String {
+    let is_published = |reference, digest: &Option<_>| {
+        published.images.iter().any(|image| {
+            image.reference == reference && digest.as_ref().is_none_or(|d| *d == image.digest)
+        })
+    };
+    let mut changes: Vec<String> = build
+        .images
+        .iter()
+        .filter(|image| !is_published(image.reference.clone(), &image.digest))
+        .map(|image| format!("{} is new", image.reference))
+        .collect();
+    let is_planned = |image: &&CachedImage| {
+        build.images.iter().any(|planned| planned.reference == image.reference)
+    };
+    let dropped = published.images.iter().filter(|image| !is_planned(image));
+    changes.extend(dropped.map(|image| format!("{} goes", image.reference)));
+    if build.os != published.os {
+        changes.push(format!("Bottlerocket {} follows {}", build.os.version, published.os.version));
+    }
+    match changes.len() {
+        0 => "the configuration differs from what is published".to_owned(),
+        1..=3 => changes.join("; "),
+        more => format!("{}; and {} more", changes[..2].join("; "), more - 2),
+    }
+}
+
+/// Largest value of an advanced parameter in bytes (Parameter Store, "Parameter
+/// tiers").
+const MAX_PARAMETER_BYTES: usize = 8192;
+
+/// A manifest that does not fit would be found out only after the pull.
+fn check_manifest_fits(prefix: &ParameterPrefix, build: &Build) -> Result<()> {
+    let filler = |character: char, count| character.to_string().repeat(count);
+    let digest = format!("sha256:{}", filler('0', 64)).parse();
+    let snapshot = format!("snap-{}", filler('0', 17)).parse();
+    let containerd = filler('0', 32).parse();
+    let (Ok(digest), Ok(snapshot), Ok(containerd)): (_, std::result::Result<SnapshotId, _>, _) =
+        (digest, snapshot, containerd)
+    else {
+        return Ok(());
+    };
+    let images = build.images.iter();
+    let pulled = PulledImages {
+        containerd,
+        images: images
+            .map(|image| CachedImage {
+                reference: image.reference.clone(),
+                digest: Clone::clone(&digest),
+            })
+            .collect(),
+        used_bytes: u64::MAX,
+        flushed: true,
+    };
+    let replica = |settings: &RegionSettings| Replica {
+        region: settings.region.clone(),
+        snapshot_id: snapshot.clone(),
+        encrypted: true,
+        kms_key_id: settings.kms_key_id.clone(),
+    };
+    let replicas: Vec<Replica> = build.regions.iter().map(replica).collect();
+    let manifests = Manifest::of_replicas(build, u64::MAX, &pulled, &replicas);
+    let bytes = manifests.iter().map(|manifest| manifest.text().len()).max().unwrap_or_default();
+    if bytes <= MAX_PARAMETER_BYTES {
+        return Ok(());
+    }
+    Err(Error::InvalidCache {
+        parameter: prefix.cache(&build.cache),
+        problem: format!(
+            "images: the manifest of {} images would have {bytes} bytes, a parameter holds \
+             {MAX_PARAMETER_BYTES}: split the cache",
+            build.images.len()
+        ),
+    })
+}

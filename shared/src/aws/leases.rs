@@ -1,0 +1,329 @@
+//! Who builds what: for each cache and architecture one item of a `DynamoDB` table
+//! says which request is the newest and which build holds the lease. Conditional
+//! writes decide every race, and each taking raises a fencing token.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+
+use super::{call_error, incomplete_answer};
+use crate::domain::{Architecture, BuildId, CacheName};
+use crate::error::Result;
+
+/// The table and the way to it.
+#[derive(Clone, Debug)]
+pub struct Leases {
+    client: Client,
+    table: String,
+}
+
+/// What is leased: one cache for one architecture.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LeaseKey(String);
+
+impl LeaseKey {
+    /// The item's key, such as `default/x86_64`.
+    #[must_use]
+    pub fn new(cache: &CacheName, architecture: Architecture) -> Self {
+        Self(format!("{cache}/{architecture}"))
+    }
+}
+
+/// A build or rollback, and the execution that runs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applicant {
+    /// Its id.
+    pub build: BuildId,
+    /// ARN of its execution: when that is over, its lease means nothing.
+    pub execution: String,
+}
+
+/// How things stand for one cache and architecture.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The newest request.
+    pub newest: Option<Applicant>,
+    /// Epoch seconds of the first request that no build has begun to serve.
+    pub waiting_since: Option<i64>,
+    /// Who holds the lease.
+    pub holder: Option<Applicant>,
+    /// Whether the holder was asked to build what is unchanged, too.
+    pub forced: bool,
+    /// The fencing token of the last taking; 0 when nobody ever took the lease.
+    pub token: u64,
+}
+
+impl Standing {
+    /// Whether `build` holds the lease.
+    #[must_use]
+    pub fn is_held_by(&self, build: &BuildId) -> bool {
+        self.holder.as_ref().is_some_and(|holder| holder.build == *build)
+    }
+}
+
+/// Who may take a lease, besides that nobody holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taking {
+    /// The newest request only, which serves all before it.
+    AsNewest,
+    /// Anybody: a rollback serves no request.
+    AsAnybody,
+}
+
+/// The names of the item's attributes; none is a reserved word of `DynamoDB`.
+const KEY: &str = "cacheAndArchitecture";
+
+type Item = HashMap<String, AttributeValue>;
+
+impl Leases {
+    /// Leases in a table.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// Makes `applicant` the newest request, unless it holds the lease already, and
+    /// says how things stand then. `forced` is kept for whoever takes the lease next.
+    ///
+    /// # Errors
+    /// Those of [`call_error`].
+    pub async fn register(
+        &self,
+        key: &LeaseKey,
+        applicant: &Applicant,
+        now: i64,
+        forced: bool,
+    ) -> Result<Standing> {
+        let force = if forced { ", forced = :yes" } else { "" };
+        let update = format!(
+            "SET newestBuild = :build, newestExecution = :execution, \
+             waitingSince = if_not_exists(waitingSince, :now){force}"
+        );
+        let mut values = values_of(applicant);
+        values.insert(":now".to_owned(), AttributeValue::N(now.to_string()));
+        if forced {
+            values.insert(":yes".to_owned(), AttributeValue::Bool(true));
+        }
+        let condition = "attribute_not_exists(heldBy) OR heldBy <> :build";
+        match self.update(key, update, condition, values).await? {
+            Some(standing) => Ok(standing),
+            None => self.read(key).await,
+        }
+    }
+
+    /// How things stand, read consistently.
+    ///
+    /// # Errors
+    /// Those of [`call_error`].
+    pub async fn read(&self, key: &LeaseKey) -> Result<Standing> {
+        let operation = "dynamodb:GetItem";
+        let region = self.client.config().region();
+        let output = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key(KEY, AttributeValue::S(key.0.clone()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| call_error(operation, self.shown(key), region, &error))?;
+        let Some(item) = output.item() else { return Ok(Standing::default()) };
+        read_item(item)
+            .map_err(|reason| incomplete_answer(operation, self.shown(key), region, reason))
+    }
+
+    /// Takes the lease, if nobody holds it, or if it still stands as it stood with
+    /// the token `over`, whose holder was found to be over. `None` when somebody else
+    /// was faster.
+    ///
+    /// # Errors
+    /// Those of [`call_error`].
+    pub async fn take(
+        &self,
+        key: &LeaseKey,
+        applicant: &Applicant,
+        taking: Taking,
+        over: Option<u64>,
+    ) -> Result<Option<Standing>> {
+        let set = "SET heldBy = :build, heldByExecution = :execution, \
+                   leaseToken = if_not_exists(leaseToken, :zero) + :one";
+        let free = "(attribute_not_exists(heldBy) OR leaseToken = :over)";
+        let (update, condition) = match taking {
+            Taking::AsNewest => (
+                format!(
+                    "{set}, heldForced = if_not_exists(forced, :no) REMOVE waitingSince, forced"
+                ),
+                format!("newestBuild = :build AND {free}"),
+            ),
+            Taking::AsAnybody => (format!("{set}, heldForced = :no"), free.to_owned()),
+        };
+        let mut values = values_of(applicant);
+        let number = |number: &str| AttributeValue::N(number.to_owned());
+        let over = over.map_or_else(|| "-1".to_owned(), |token| token.to_string());
+        values.insert(":over".to_owned(), number(&over));
+        values.insert(":zero".to_owned(), number("0"));
+        values.insert(":one".to_owned(), number("1"));
+        values.insert(":no".to_owned(), AttributeValue::Bool(false));
+        self.update(key, update, &condition, values).await
+    }
+
+    /// Gives the lease back; `false` when `build` does not hold it.
+    ///
+    /// # Errors
+    /// Those of [`call_error`].
+    pub async fn release(&self, key: &LeaseKey, build: &BuildId) -> Result<bool> {
+        let update = "REMOVE heldBy, heldByExecution, heldForced".to_owned();
+        let values = [(":build".to_owned(), AttributeValue::S(build.to_string()))].into();
+        Ok(self.update(key, update, "heldBy = :build", values).await?.is_some())
+    }
+
+    /// `None` when the condition does not hold.
+    async fn update(
+        &self,
+        key: &LeaseKey,
+        update: String,
+        condition: &str,
+        values: Item,
+    ) -> Result<Option<Standing>> {
+        let operation = "dynamodb:UpdateItem";
+        let region = self.client.config().region();
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key(KEY, AttributeValue::S(key.0.clone()))
+            .update_expression(update)
+            .condition_expression(condition)
+            .set_expression_attribute_values(Some(values))
+            .return_values(ReturnValue::AllNew)
+            .send()
+            .await;
+        let output = match answer {
+            Ok(output) => output,
+            Err(error) if error.code() == Some("ConditionalCheckFailedException") => {
+                return Ok(None);
+            }
+            Err(error) => return Err(call_error(operation, self.shown(key), region, &error)),
+        };
+        let item = output.attributes().cloned().unwrap_or_default();
+        read_item(&item)
+            .map(Some)
+            .map_err(|reason| incomplete_answer(operation, self.shown(key), region, reason))
+    }
+
+    fn shown(&self, key: &LeaseKey) -> String {
+        format!("lease {} in table {}", key.0, self.table)
+    }
+}
+
+fn values_of(applicant: &Applicant) -> Item {
+    [
+        (":build".to_owned(), AttributeValue::S(applicant.build.to_string())),
+        (":execution".to_owned(), AttributeValue::S(applicant.execution.clone())),
+    ]
+    .into()
+}
+
+fn read_item(item: &Item) -> std::result::Result<Standing, String> {
+    let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
+    let number = |name: &str| {
+        let Some(value) = item.get(name) else { return Ok(None) };
+        let parsed = value.as_n().ok().and_then(|digits| digits.parse::<i64>().ok());
+        parsed.map(Some).ok_or_else(|| format!("its {name} is no number"))
+    };
+    let applicant = |build: &str, execution: &str| -> std::result::Result<_, String> {
+        let (Some(build), Some(execution)) = (text(build), text(execution)) else {
+            return Ok(None);
+        };
+        Ok(Some(Applicant { build: build.parse()?, execution: execution.clone() }))
+    };
+    Ok(Standing {
+        newest: applicant("newestBuild", "newestExecution")?,
+        waiting_since: number("waitingSince")?,
+        holder: applicant("heldBy", "heldByExecution")?,
+        forced: item.get("heldForced").is_some_and(|value| value.as_bool() == Ok(&true)),
+        token: number("leaseToken")?.and_then(|token| token.try_into().ok()).unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::FakeCloud;
+
+    fn leases(cloud: &FakeCloud) -> Leases {
+        cloud.clients().leases(&"us-east-1".parse().unwrap(), "leases")
+    }
+
+    fn key() -> LeaseKey {
+        LeaseKey::new(&"default".parse().unwrap(), Architecture::Arm64)
+    }
+
+    fn applicant(name: &str) -> Applicant {
+        Applicant { build: name.parse().unwrap(), execution: format!("arn:{name}") }
+    }
+
+    #[tokio::test]
+    async fn nobody_holds_what_nobody_asked_for() {
+        let leases = leases(&FakeCloud::default());
+        assert_eq!(leases.read(&key()).await.unwrap(), Standing::default());
+        assert!(!leases.release(&key(), &applicant("a").build).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn only_the_newest_request_takes_the_lease_and_ends_the_waiting() {
+        let leases = leases(&FakeCloud::default());
+        leases.register(&key(), &applicant("a"), 100, false).await.unwrap();
+        let standing = leases.register(&key(), &applicant("b"), 130, false).await.unwrap();
+        assert_eq!((standing.newest, standing.waiting_since), (Some(applicant("b")), Some(100)));
+        let take = async |name: &str| {
+            leases.take(&key(), &applicant(name), Taking::AsNewest, None).await.unwrap()
+        };
+        assert_eq!(take("a").await, None);
+        let taken = take("b").await.unwrap();
+        assert_eq!((taken.holder, taken.token), (Some(applicant("b")), 1));
+        assert_eq!(taken.waiting_since, None);
+    }
+
+    #[tokio::test]
+    async fn a_held_lease_is_taken_over_by_one_who_saw_its_token_and_by_nobody_after() {
+        let leases = leases(&FakeCloud::default());
+        let take = async |name: &str, over| {
+            let taking = Taking::AsAnybody;
+            leases.take(&key(), &applicant(name), taking, over).await.unwrap().map(|s| s.token)
+        };
+        assert_eq!(take("a", None).await, Some(1));
+        assert_eq!(take("b", None).await, None);
+        assert_eq!(take("b", Some(1)).await, Some(2));
+        assert_eq!(take("c", Some(1)).await, None, "it saw a lease that is no more");
+        assert!(!leases.release(&key(), &applicant("a").build).await.unwrap());
+        assert!(leases.release(&key(), &applicant("b").build).await.unwrap());
+        assert_eq!(take("c", None).await, Some(3), "tokens never repeat");
+    }
+
+    #[tokio::test]
+    async fn force_is_for_the_next_holder_whoever_asked_for_it() {
+        let leases = leases(&FakeCloud::default());
+        leases.register(&key(), &applicant("a"), 0, true).await.unwrap();
+        leases.register(&key(), &applicant("b"), 0, false).await.unwrap();
+        let take = async |name: &str| {
+            let taken = leases.take(&key(), &applicant(name), Taking::AsNewest, None).await;
+            taken.unwrap().unwrap().forced
+        };
+        assert!(take("b").await);
+        leases.release(&key(), &applicant("b").build).await.unwrap();
+        leases.register(&key(), &applicant("c"), 0, false).await.unwrap();
+        assert!(!take("c").await);
+    }
+
+    #[tokio::test]
+    async fn a_holder_that_registers_again_asks_for_nothing_new() {
+        let leases = leases(&FakeCloud::default());
+        leases.register(&key(), &applicant("a"), 0, false).await.unwrap();
+        leases.take(&key(), &applicant("a"), Taking::AsNewest, None).await.unwrap();
+        let standing = leases.register(&key(), &applicant("a"), 5, false).await.unwrap();
+        assert_eq!((standing.waiting_since, standing.token), (None, 1));
+    }
+}
