@@ -18,7 +18,7 @@ from typing import Any
 from . import ACCOUNT, ECR_HOST, PUBLIC_HOST, REGION, certificates
 from .builder_host import CapacityError, Endpoints, make_builder_host
 from .clients import make_client
-from .control_client import Control
+from .control_client import Control, ask
 from .deploy import Target, deploy
 from .iam_roles import RoleFinder
 from .images import Layout, push_layout
@@ -214,6 +214,13 @@ class LocalCloud:
             else:
                 push_layout(layout, tag, self.registry, repository, as_tag)
             return self._wait_for_push(layout.digest(tag), repository, as_tag)
+
+    def run_schedule(self, name: str, region: str = REGION, account: str = ACCOUNT) -> None:
+        """Let a deployed schedule of Scheduler be due now; its target is started on return.
+
+        Raises ValueError when there is none, or when it is not enabled.
+        """
+        ask(self.url, "schedules", {"account": account, "region": region, "name": name})
 
     def _wait_for_push(self, digest: str, repository: str, tag: str) -> str:
         ecr = self.client("ecr")

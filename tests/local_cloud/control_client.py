@@ -1,4 +1,5 @@
-"""A client of the AWS layer's control endpoint (see `aws/control.py`)."""
+"""Clients of the control endpoints: the AWS layer's (`aws/control.py`), MiniStack's
+(`ministack_server.py`)."""
 
 from __future__ import annotations
 
@@ -60,10 +61,18 @@ class Control:
         self._ask("reset", {})
 
     def _ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(f"{self.url}/_local/{path}", data=data, timeout=60) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            raise ValueError(f"{path}: {error.read().decode()}") from error
+        return ask(self.url, path, body)
+
+
+def ask(url: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    """The answer of a control endpoint, to a GET or to the POST of a body.
+
+    Raises ValueError with what a refusal says.
+    """
+    data = None if body is None else json.dumps(body).encode()
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{url}/_local/{path}", data=data, timeout=60) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise ValueError(f"{path}: {error.read().decode()}") from error

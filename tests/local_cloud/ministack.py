@@ -1,4 +1,8 @@
-"""MiniStack: Lambda, Step Functions, EventBridge, CloudFormation, IAM, S3, CloudWatch Logs."""
+"""MiniStack: Lambda, Step Functions, EventBridge, Scheduler, DynamoDB, CloudFormation, IAM, S3,
+CloudWatch Logs.
+
+What is not in `LAYER_SERVICES`, such as DynamoDB, a Lambda finds here through AWS_ENDPOINT_URL.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +50,10 @@ class MiniStack:
         self.url = f"http://127.0.0.1:{port}"
         variables = environment(home, port, layer_url, wait_scale)
         self.process = Process(
-            "MiniStack", python_module("ministack"), variables, home / "ministack.log"
+            "MiniStack",
+            python_module("local_cloud.ministack_server"),
+            variables,
+            home / "ministack.log",
         )
 
     def wait_until_ready(self) -> None:

@@ -1,0 +1,107 @@
+"""MiniStack with two calls of our own: what AWS does by itself and no API of AWS can ask for.
+
+POST /_local/events     {"account", "region", "bus", "event"}: an event, whole, on an account's bus
+POST /_local/schedules  {"account", "region", "group", "name"}: a schedule of Scheduler is due now
+
+PutEvents makes an event's id, account and time itself, refuses the sources of AWS, and reaches no
+other account's bus here; and nobody waits a day for a schedule. Both go on through MiniStack's own
+delivery: rules, patterns, inputs and targets are those of the deployed templates.
+
+Run as a module, with MiniStack's environment. The modules patched here are those of 1.5.33.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from ministack import app as ministack
+from ministack.core.responses import request_scope
+from ministack.services import eventbridge, scheduler
+
+PREFIX = "/_local/"
+# The envelope's fields as the store of MiniStack calls them; others travel along as they are.
+FIELDS = {
+    "version": "Version",
+    "id": "EventId",
+    "source": "Source",
+    "account": "Account",
+    "time": "Time",
+    "region": "Region",
+    "resources": "Resources",
+    "detail-type": "DetailType",
+    "detail": "Detail",
+}
+
+
+def deliver_event(order: dict[str, Any]) -> None:
+    """Match an event against the rules of a bus and start their targets."""
+    event = order["event"]
+    record = {FIELDS[name]: value for name, value in event.items() if name in FIELDS}
+    record["Detail"] = json.dumps(record["Detail"])
+    record["_ExtraEnvelope"] = {n: value for n, value in event.items() if n not in FIELDS}
+    record["EventBusName"] = order.get("bus", "default")
+    eventbridge._dispatch_event(record)
+
+
+def run_schedule(order: dict[str, Any]) -> None:
+    """Start a schedule's target as when it is due. Raises LookupError where AWS would not."""
+    name = f"{order.get('group', 'default')}/{order['name']}"
+    schedule = scheduler._schedules.get(name)
+    if schedule is None:
+        raise LookupError(f"no schedule {name}")
+    if schedule["State"] != "ENABLED":
+        raise LookupError(f"schedule {name} is {schedule['State']}")
+    event = {
+        "EventId": str(uuid.uuid4()),
+        "Source": "aws.scheduler",
+        "DetailType": "Scheduled Event",
+        "Resources": [schedule["Arn"]],
+    }
+    eventbridge._invoke_target(schedule["Target"], event, schedule)
+
+
+CALLS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "events": deliver_event,
+    "schedules": run_schedule,
+}
+served_by_ministack = ministack.app
+
+
+async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Our own calls; everything else is MiniStack's."""
+    if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
+        await served_by_ministack(scope, receive, send)
+        return
+    status, answer = perform(scope["path"].removeprefix(PREFIX), await read_body(receive))
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
+
+
+async def read_body(receive: Any) -> bytes:
+    """The request's whole body."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
+
+
+def perform(name: str, body: bytes) -> tuple[int, dict[str, str]]:
+    """Status and answer of one of our calls."""
+    try:
+        order = json.loads(body)
+        with request_scope(order["account"], order["region"]):
+            CALLS[name](order)
+    except (LookupError, TypeError, ValueError) as error:
+        return 400, {"error": f"{type(error).__name__}: {error}"}
+    return 200, {}
+
+
+if __name__ == "__main__":
+    ministack.app = application
+    ministack.main()
