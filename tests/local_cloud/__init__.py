@@ -2,7 +2,7 @@
 
 `cloud.LocalCloud` starts and stops it. `aws/` is EC2, SSM, ECR, KMS and STS (moto, extended),
 `ministack.py` is Lambda, Step Functions, EventBridge, Scheduler, DynamoDB and CloudFormation,
-`registry.py` holds the images, `images.py` makes them,
+`registry.py` holds the images, `images.py` makes them, `ecr_events.py` is what ECR tells the bus,
 and `builder_host/` is what an instance really runs on.
 """
 

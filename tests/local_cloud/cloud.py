@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import shutil
 import signal
@@ -20,6 +21,7 @@ from .builder_host import CapacityError, Endpoints, make_builder_host
 from .clients import make_client
 from .control_client import Control, ask
 from .deploy import Target, deploy
+from .ecr_events import EVENT_SOURCE, Arrival, Event, pushed
 from .iam_roles import RoleFinder
 from .images import Layout, push_layout
 from .janitor import HOST_DIR, Janitor
@@ -203,9 +205,20 @@ class LocalCloud:
             target = Target(self.url, account, region)
             return deploy(template_build_dir / template, stack, overrides or {}, home, target)
 
-    def push(self, layout: Layout, tag: str, repository: str, as_tag: str | None = None) -> str:
-        """Push an image to the ECR registry and wait until ECR knows it; returns its digest."""
+    def push(
+        self,
+        layout: Layout,
+        tag: str,
+        repository: str,
+        as_tag: str | None = None,
+        arrival: Arrival = pushed,
+    ) -> str:
+        """Push an image to the ECR registry and wait until ECR knows it; returns its digest.
+
+        With an `arrival` of `ecr_events` the image was replicated or pulled through instead.
+        """
         as_tag = as_tag or tag
+        self.layer.pushes.arrivals[repository] = arrival
         with self._timed(f"pushed {repository}:{as_tag}"):
             if isinstance(self.registry, ScriptedRegistry):
                 for digest, text in manifests_of(layout.directory, layout.digest(tag)):
@@ -214,6 +227,20 @@ class LocalCloud:
             else:
                 push_layout(layout, tag, self.registry, repository, as_tag)
             return self._wait_for_push(layout.digest(tag), repository, as_tag)
+
+    def send_event(self, event: Event | Path, bus: str = "default") -> Event:
+        """Put a whole event, or that of a fixture file, on home's bus; returns it as it was sent.
+
+        Its own account and region say where it comes from, which may be another account. The
+        source `aws.ecr` becomes the one that the templates listen to here. What the event is
+        to start has been started on return.
+        """
+        if isinstance(event, Path):
+            event = json.loads(event.read_text())
+        sent = {**event, "source": EVENT_SOURCE} if event.get("source") == "aws.ecr" else event
+        order = {"account": ACCOUNT, "region": REGION, "bus": bus, "event": sent}
+        ask(self.url, "events", order)
+        return sent
 
     def run_schedule(self, name: str, region: str = REGION, account: str = ACCOUNT) -> None:
         """Let a deployed schedule of Scheduler be due now; its target is started on return.

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from .aws.pushes import MANIFEST_TYPES, push_detail
+from .aws.pushes import MANIFEST_TYPES
 from .cloud import LocalCloud
-from .conftest import wait_until
 from .images import INDEX, MANIFEST, Layout
 from .registry import Registry
 
@@ -140,37 +139,3 @@ def test_a_pushed_tag_moves(cloud: LocalCloud, layout: Layout) -> None:
         repositoryName="team/moving", imageIds=[{"imageTag": "latest"}]
     )
     assert [detail["imageDigest"] for detail in answer["imageDetails"]] == [moved]
-
-
-def test_a_push_is_an_event_on_the_bus(cloud: LocalCloud, layout: Layout) -> None:
-    events, sqs = cloud.client("events"), cloud.client("sqs")
-    queue = sqs.create_queue(QueueName="pushes")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
-    pattern = {
-        "source": ["local.ecr"],
-        "detail-type": ["ECR Image Action"],
-        "detail": {"repository-name": ["team/told"]},
-    }
-    events.put_rule(Name="pushes", EventPattern=json.dumps(pattern))
-    target = {"Id": "queue", "Arn": arn["Attributes"]["QueueArn"]}
-    events.put_targets(Rule="pushes", Targets=[target])
-    digest = cloud.push(layout, "app", "team/told", "v7")
-    told: list[dict[str, Any]] = []
-    wait_until(lambda: told.extend(sqs.receive_message(QueueUrl=queue).get("Messages", [])) or told)
-    event = json.loads(told[0]["Body"])
-    assert (event["account"], event["region"]) == ("123456789012", "us-east-1")
-    assert event["detail"] == {
-        "action-type": "PUSH",
-        "result": "SUCCESS",
-        "repository-name": "team/told",
-        "image-tag": "v7",
-        "image-digest": digest,
-        "manifest-media-type": MANIFEST,
-        "artifact-media-type": "application/vnd.oci.image.config.v1+json",
-    }
-
-
-def test_an_untagged_push_has_no_tag_in_its_event() -> None:
-    detail = push_detail("team/app", None, "sha256:1", {"mediaType": INDEX})
-    assert "image-tag" not in detail
-    assert detail["manifest-media-type"] == INDEX

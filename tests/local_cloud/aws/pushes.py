@@ -1,7 +1,8 @@
 """What happens when the registry says that a manifest was pushed: ECR knows it, and an event.
 
 The registry calls `/_local/registry-events`; the manifest is read back from the registry, so
-ECR serves the very bytes that were pushed.
+ECR serves the very bytes that were pushed. A push may stand for another way in which an image
+arrives, such as replication: then ECR's event is the one of that way.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..ecr_events import Arrival, Event, Image, pushed
 from . import images
 from .world import World
 
@@ -22,8 +24,6 @@ MANIFEST_TYPES = (
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
-EVENT_SOURCE = "local.ecr"
-"""PutEvents refuses the source `aws.ecr`, here as on AWS."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class PushReceiver:
     def __init__(self, world: World, registry: PushSource) -> None:
         self.world = world
         self.registry = registry
+        self.arrivals: dict[str, Arrival] = {}
+        """How images arrive in a repository, where it is not by a push."""
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}),
             urllib.request.HTTPSHandler(
@@ -59,13 +61,15 @@ class PushReceiver:
                 self.remember(repository, target.get("tag"), digest, manifest)
 
     def remember(self, repository: str, tag: str | None, digest: str, manifest: str) -> None:
-        """Let ECR know a manifest, given as text, and tell the bus of its push."""
+        """Let ECR know a manifest, given as text, and tell the bus of its arrival."""
         world = self.world
+        arrived = self.arrivals.get(repository, pushed)
         with world.lock:
             parsed = images.remember_push(
                 world.account, world.region, repository, tag, digest, manifest
             )
-        self._tell(push_detail(repository, tag, digest, parsed))
+        image = Image(repository, tag, digest, parsed)
+        self._tell(arrived(image, world.account, world.region))
 
     def _read_manifest(self, repository: str, digest: str) -> str:
         request = urllib.request.Request(
@@ -78,34 +82,13 @@ class PushReceiver:
         with self._opener.open(request, timeout=10) as answer:
             return answer.read().decode()
 
-    def _tell(self, detail: dict[str, Any]) -> None:
-        answer = self.registry.events.put_events(
-            Entries=[
-                {
-                    "Source": EVENT_SOURCE,
-                    "DetailType": "ECR Image Action",
-                    "Detail": json.dumps(detail),
-                    "Resources": [],
-                }
-            ]
-        )
+    def _tell(self, event: Event) -> None:
+        entry = {
+            "Source": event["source"],
+            "DetailType": event["detail-type"],
+            "Detail": json.dumps(event["detail"]),
+            "Resources": event["resources"],
+        }
+        answer = self.registry.events.put_events(Entries=[entry])
         if answer["FailedEntryCount"]:
-            raise RuntimeError(f"EventBridge refused the push event: {answer['Entries']}")
-
-
-def push_detail(
-    repository: str, tag: str | None, digest: str, manifest: dict[str, Any]
-) -> dict[str, Any]:
-    """The detail of ECR's `ECR Image Action` event; a tag only where there is one."""
-    detail = {
-        "action-type": "PUSH",
-        "result": "SUCCESS",
-        "repository-name": repository,
-        "image-digest": digest,
-        "manifest-media-type": manifest.get("mediaType", MANIFEST_TYPES[0]),
-    }
-    if tag:
-        detail["image-tag"] = tag
-    if artifact := manifest.get("config", {}).get("mediaType"):
-        detail["artifact-media-type"] = artifact
-    return detail
+            raise RuntimeError(f"EventBridge refused the event: {answer['Entries']}")
