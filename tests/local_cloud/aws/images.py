@@ -5,19 +5,27 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+import time
 from typing import Any
 
 from moto.ecr import ecr_backends
-from moto.ecr.exceptions import RepositoryNotFoundException
+from moto.ecr.exceptions import ImageNotFoundException, RepositoryNotFoundException
 from moto.ecr.models import Image, Repository
 from moto.ecr.responses import ECRResponse
 
 from .dispatch import handles
+from .pages import page_after
 from .world import World
+
+DESCRIBED_AT_ONCE = 100
 
 
 class RegistryImage(Image):
-    """An image whose size is its layers', as ECR counts, not its config's."""
+    """An image whose size is its layers', as ECR counts, not its config's.
+
+    It was pushed when its manifest was: another tag, or the same push again, changes nothing of
+    that (aws/containers-roadmap 214, 2746).
+    """
 
     size: int | None = None
 
@@ -41,12 +49,19 @@ def remember_push(
         media_type = parsed.get("mediaType") or "application/vnd.oci.image.manifest.v1+json"
         image = RegistryImage(account, None, manifest, repository, media_type, digest, account)
         image.size = _layer_bytes(known, parsed)
+        image.image_pushed_at = _next_push_time(known)
         known.images.append(image)
     if tag:
         for other in known.images:
             other.remove_tag(tag)
         image.update_tag(tag)
     return parsed
+
+
+def _next_push_time(repository: Repository) -> float:
+    """Now, in seconds, but later than every earlier push, to the millisecond that ECR tells."""
+    last = max((image.image_pushed_at for image in repository.images), default=0.0)
+    return max(round(time.time(), 3), round(last + 0.001, 3))
 
 
 def _layer_bytes(repository: Repository, manifest: dict[str, Any]) -> int:
@@ -106,6 +121,56 @@ def _failure(repository: Repository, image_id: dict[str, str]) -> dict[str, Any]
     else:
         code, reason = "ImageNotFound", "Requested image not found"
     return {"imageId": dict(image_id), "failureCode": code, "failureReason": reason}
+
+
+@handles("ecr", "DescribeImages")
+def describe_images(world: World, request: ECRResponse) -> Any:
+    """Details of the images asked for, or of all; of those only the ones of a tag status."""
+    repository = request.ecr_backend._get_repository(
+        request._get_param("repositoryName"), request._get_param("registryId")
+    )
+    asked = request._get_param("imageIds") or []
+    if asked:
+        images = _images_asked_for(repository, asked)
+        return {"imageDetails": [_details(image) for image in images]}
+    wanted = (request._get_param("filter") or {}).get("tagStatus", "ANY")
+    images = [i for i in repository.images if wanted in ("ANY", _tag_status(i))]
+    # ECR promises no order: nobody is to take the first for the oldest or the newest.
+    images.sort(key=lambda image: image.get_image_digest())
+    size = request._get_int_param("maxResults") or DESCRIBED_AT_ONCE
+    page, token = page_after(
+        request._get_param("nextToken"), images, min(size, world.settings.largest_page)
+    )
+    return {"imageDetails": [_details(image) for image in page], "nextToken": token}
+
+
+def _images_asked_for(repository: Repository, image_ids: list[dict[str, str]]) -> list[Image]:
+    found: dict[str, Image] = {}
+    for image_id in image_ids:
+        image = _find(repository, image_id)
+        if image is None:
+            raise ImageNotFoundException(str(image_id), repository.name, repository.registry_id)
+        found[image.get_image_digest()] = image
+    return list(found.values())
+
+
+def _tag_status(image: Image) -> str:
+    return "TAGGED" if image.image_tags else "UNTAGGED"
+
+
+def _details(image: Image) -> dict[str, Any]:
+    shown = {
+        "registryId": image.registry_id,
+        "repositoryName": image.repository_name,
+        "imageDigest": image.get_image_digest(),
+        "imageSizeInBytes": image.get_image_size_in_bytes(),
+        "imagePushedAt": image.image_pushed_at,
+        "imageManifestMediaType": image.image_manifest_media_type,
+    }
+    if artifact := json.loads(image.image_manifest).get("config", {}).get("mediaType"):
+        shown["artifactMediaType"] = artifact
+    # ECR leaves the field out of an untagged image.
+    return {**shown, "imageTags": list(image.image_tags)} if image.image_tags else shown
 
 
 @handles("ecr", "GetAuthorizationToken")

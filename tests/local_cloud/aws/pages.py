@@ -1,4 +1,4 @@
-"""EC2's pages: MaxResults, NextToken, and limits."""
+"""The pages of lists: MaxResults, NextToken, and limits, as EC2 and ECR have them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,17 @@ def cut_page(
             f"than or equal to {smallest}.",
         )
     size = min(int(asked or largest), largest, world.settings.largest_page)
-    start = _start(request._get_param("NextToken"))
+    return page_after(request._get_param("NextToken"), items, size)
+
+
+def page_after(
+    token: str | None, items: Sequence[Item], size: int
+) -> tuple[Sequence[Item], str | None]:
+    """The page to which a token leads, or the first one, and the token of the next.
+
+    Raises AwsError for a token that is none.
+    """
+    start = _start(token)
     end = start + size
     return items[start:end], _token(end) if end < len(items) else None
 

@@ -47,7 +47,7 @@ class Settings:
     """The role of every caller that assumed none: a Lambda's credentials tell its account alone,
     while a trust policy may ask for the role (`aws:PrincipalArn`)."""
     largest_page: int = 1000
-    """Lowers how many entries EC2 lists at once, to see whether a caller asks for the rest."""
+    """Lowers how many entries EC2 and ECR list at once, to see whether a caller asks for more."""
     terminated_token: str = "same_instance"
     """RunInstances with the token of a terminated instance: `same_instance`, or the error
     `IdempotentInstanceTerminated`. Both have been reported of AWS (boto3 issue 4406)."""
