@@ -119,9 +119,12 @@ class LocalCloud:
         self, port: int, public_port: int, authority: Authority, token: str
     ) -> None:
         missing = [name for name in REGISTRY_PROGRAMS if shutil.which(name) is None]
-        if missing and self.host_kind != "containerd":
+        if self.host_kind == "scripted":
+            self._say("registry: SCRIPTED stand-in, as the builder host")
+        elif missing and self.host_kind == "auto":
             self._say(f"registry: SCRIPTED stand-in ({', '.join(missing)} not installed)")
             self.host_kind = "scripted"
+        if self.host_kind == "scripted":
             self.registry = self.public = ScriptedRegistry()
             return
         self.registry = Registry(

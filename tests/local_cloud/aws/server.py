@@ -5,6 +5,7 @@ moto keeps its backends in the process, by account: layers of one process share 
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from typing import Any
@@ -78,7 +79,7 @@ class Layer:
         self.reset()
         self.pushes = PushReceiver(self.world, registry) if registry else None
         control = Control(self.world, self.record, self.reset, self.pushes)
-        moto = DomainDispatcherApplication(create_backend_app)
+        moto = MotoApplication(create_backend_app)
 
         def application(environ: dict[str, Any], start_response: Any) -> Any:
             named = dispatch.account_of_key(environ.get("HTTP_AUTHORIZATION", ""))
@@ -130,8 +131,20 @@ class Layer:
         self.world.host.close()
 
 
+class MotoApplication(DomainDispatcherApplication):
+    """moto, which would read its own directory and try its patterns twice for every call."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.get_backend_for_host = functools.cache(super().get_backend_for_host)  # type: ignore
+
+
 class QuietHandler(MotoRequestHandler):
     """No line per request: the record of calls says it better."""
+
+    # Connections are kept, and an answer's body does not wait for its head to be acknowledged.
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_request(self, *_: Any) -> None:
         """Say nothing."""
