@@ -131,7 +131,7 @@ def test_nothing_that_is_written_down_holds_a_credential(
 def test_the_snapshot_s_bytes_hold_no_credential(
     cloud: LocalCloud, layout: Layout, watched: Watched
 ) -> None:
-    snapshot = cloud.host._volumes.directory / f"{watched.snapshot_id}.snapshot"
+    snapshot = cloud.host.snapshot_file(watched.snapshot_id)
     known = {"the image": layout.digest("app"), "the pull's script": "apiclient exec admin bash"}
     assert pieces_in(snapshot, known) == sorted(known)
     assert pieces_in(snapshot, watched.secrets) == []

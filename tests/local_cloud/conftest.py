@@ -43,13 +43,6 @@ FAST = {
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Silence moto where AWS answers with an error that its API description does not list."""
-    quiet = pytest.mark.filterwarnings("ignore:Exception.* does not match an error shape")
-    for item in items:
-        item.add_marker(quiet)
-
-
 class Aws:
     """A running layer with clients, for one test."""
 

@@ -11,7 +11,12 @@ import signal
 import subprocess
 from pathlib import Path
 
-from .builder_host.interface import CommandResult, InstanceOptions, InstanceSpec
+from .builder_host.interface import (
+    BuilderHostError,
+    CommandResult,
+    InstanceOptions,
+    InstanceSpec,
+)
 
 _PLAIN = InstanceOptions()
 
@@ -57,6 +62,7 @@ class FakeHost:
     def run_command(
         self, instance_id: str, script: str, command_id: str, timeout_seconds: float
     ) -> CommandResult:
+        self._require_running(instance_id)
         process = subprocess.Popen(
             ["/bin/sh", "-c", script],
             stdout=subprocess.PIPE,
@@ -74,7 +80,12 @@ class FakeHost:
             stdout, stderr = process.communicate()
         return CommandResult(process.returncode, stdout, stderr, timed_out)
 
+    def _require_running(self, instance_id: str) -> None:
+        if instance_id not in self.running:
+            raise BuilderHostError(f"instance {instance_id} does not run")
+
     def cancel_command(self, instance_id: str, command_id: str) -> None:
+        self._require_running(instance_id)
         self._kill(self.commands[command_id])
 
     def stop_instance(self, instance_id: str) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import threading
 import time
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from .builder_host.interface import BuilderHostError, CommandResult
 from .conftest import CONSUMER, IRELAND, Aws, wait_until
 
 
@@ -136,6 +139,69 @@ def test_a_command_of_a_lost_instance_stays_in_progress_until_its_limit(aws: Aws
     wait_until(lambda: aws.state(instance_id) == "terminated")
     assert aws.command_status(command_id)[0] == "InProgress"
     assert ended(aws, command_id) == ("TimedOut", "ExecutionTimedOut")
+
+
+def test_a_command_of_an_instance_lost_before_its_delivery_stays_pending(aws: Aws) -> None:
+    aws.control.settings(invocation_delay_seconds=0.4)
+    instance_id = aws.launch_online()
+    command_id = aws.send(instance_id, "true", TimeoutSeconds=30)
+    aws.control.lose_instance(instance_id)
+    later = aws.send(aws.launch_online(), "true")
+    assert ended(aws, later)[0] == "Success"
+    assert aws.command_status(command_id) == ("Pending", "Pending")
+    assert command_id not in aws.host.commands
+    assert aws.control.state()["hostErrors"] == []
+
+
+def test_a_delivery_that_is_waited_for_in_vain_times_out(aws: Aws) -> None:
+    aws.control.settings(invocation_delay_seconds=0.2)
+    instance_id = aws.launch_online()
+    command_id = aws.send(instance_id, "true", TimeoutSeconds=30)
+    aws.layer.world.commands[command_id].delivery_seconds = 1
+    aws.control.lose_instance(instance_id)
+    assert ended(aws, command_id) == ("TimedOut", "DeliveryTimedOut")
+
+
+def test_a_host_that_loses_the_instance_at_the_delivery_is_waited_for_too(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_command = aws.host.run_command
+
+    def lose_and_run(instance_id: str, *arguments: Any) -> CommandResult:
+        aws.control.lose_instance(instance_id)
+        wait_until(lambda: instance_id not in aws.host.running)
+        return run_command(instance_id, *arguments)
+
+    monkeypatch.setattr(aws.host, "run_command", lose_and_run)
+    instance_id = aws.launch_online()
+    command_id = aws.send(instance_id, "true", seconds=1)
+    assert ended(aws, command_id) == ("TimedOut", "ExecutionTimedOut")
+    assert aws.control.state()["hostErrors"] == []
+
+
+def test_a_host_that_fails_a_command_is_told_to_the_test(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> CommandResult:
+        raise BuilderHostError("no disk")
+
+    monkeypatch.setattr(aws.host, "run_command", fail)
+    aws.send(aws.launch_online(), "true")
+    wait_until(lambda: aws.control.state()["hostErrors"])
+    assert "no disk" in aws.control.state()["hostErrors"][0]
+
+
+def test_cancelling_a_command_of_a_lost_instance_never_ends(aws: Aws) -> None:
+    instance_id = aws.launch_online()
+    command_id = aws.send(instance_id, "sleep 30")
+    wait_until(lambda: command_id in aws.host.commands)
+    aws.control.lose_instance(instance_id)
+    wait_until(lambda: aws.state(instance_id) == "terminated")
+    aws.ssm.cancel_command(CommandId=command_id)
+    name = f"cancelling {command_id}"
+    wait_until(lambda: name not in [thread.name for thread in threading.enumerate()])
+    assert aws.command_status(command_id)[0] == "Cancelling"
+    assert aws.control.state()["hostErrors"] == []
 
 
 def test_a_planted_edit_changes_the_script_before_it_runs(aws: Aws) -> None:

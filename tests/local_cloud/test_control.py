@@ -39,6 +39,15 @@ def test_a_planted_failure_after_the_call_loses_only_the_answer(aws: Aws) -> Non
     assert aws.launch(ClientToken="b1") == launched
 
 
+def test_an_error_that_its_service_does_not_list_is_given_without_a_warning(
+    aws: Aws, recwarn: pytest.WarningsRecorder
+) -> None:
+    aws.control.plant_call("ssm", "PutParameter", code="Unlisted", status=400)
+    with pytest.raises(ClientError, match="Unlisted"):
+        aws.ssm.put_parameter(Name="/a", Value="1", Type="String")
+    assert [warning.message for warning in recwarn] == []
+
+
 def test_a_planted_failure_can_wait_for_a_later_call(aws: Aws) -> None:
     aws.control.plant_call("ssm", "PutParameter", code="ThrottlingException", status=400, skip=1)
     aws.ssm.put_parameter(Name="/a", Value="1", Type="String")

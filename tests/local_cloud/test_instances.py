@@ -128,3 +128,11 @@ def test_a_lost_instance_ends_by_itself(aws: Aws) -> None:
     instance_id = aws.launch_online()
     aws.control.lose_instance(instance_id)
     wait_until(lambda: aws.state(instance_id) == "terminated")
+
+
+def test_an_instance_that_has_ended_cannot_be_lost_again(aws: Aws) -> None:
+    instance_id = aws.launch_online()
+    aws.control.lose_instance(instance_id)
+    wait_until(lambda: aws.state(instance_id) == "terminated")
+    aws.control.lose_instance(instance_id)
+    assert aws.state(instance_id) == "terminated"

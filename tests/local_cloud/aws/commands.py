@@ -11,6 +11,7 @@ from typing import Any
 
 from moto.core.responses import BaseResponse
 
+from ..builder_host.interface import BuilderHostError
 from .dispatch import AwsError, handles, place_of
 from .instances import place_of_instance
 from .script_edits import edit_script
@@ -118,20 +119,39 @@ def _run(world: World, command: Command) -> None:
     with world.lock:
         if command.status != "Pending":
             return
-        command.status = command.details = "InProgress"
-        command.started_at = time.monotonic()
-        script = edit_script(command.script, world.faults.script_edits)
-    result = world.host.run_command(
-        command.instance_id, script, command.id, float(command.execution_seconds)
-    )
+        delivered = not _is_lost(world, command)
+        if delivered:
+            command.status = command.details = "InProgress"
+            command.started_at = time.monotonic()
+        script = edit_script(command.script, world.faults.script_edits) if delivered else ""
+    if not delivered:
+        _wait_in_vain(world, command, command.delivery_seconds, "DeliveryTimedOut")
+    elif not _run_on_host(world, command, script):
+        _wait_in_vain(world, command, command.execution_seconds, "ExecutionTimedOut")
+
+
+def _is_lost(world: World, command: Command) -> bool:
+    """Whether the agent died with its instance: it reports nothing, and SSM waits for it."""
+    life = world.instances.get(command.instance_id)
+    return life is None or life.agent != "online"
+
+
+def _run_on_host(world: World, command: Command, script: str) -> bool:
+    """Whether the agent lived to report how the command ended."""
+    try:
+        result = world.host.run_command(
+            command.instance_id, script, command.id, float(command.execution_seconds)
+        )
+    except BuilderHostError:
+        with world.lock:
+            if _is_lost(world, command):
+                return False
+        raise
     with world.lock:
-        # An agent that died with its instance reports nothing: SSM goes on waiting for it.
-        life = world.instances.get(command.instance_id)
-        lost = life is None or life.agent != "online"
-        if not lost:
-            _report(command, result)
-    if lost:
-        _wait_in_vain(world, command)
+        if _is_lost(world, command):
+            return False
+        _report(command, result)
+    return True
 
 
 def _report(command: Command, result: Any) -> None:
@@ -145,11 +165,11 @@ def _report(command: Command, result: Any) -> None:
         command.end("Success" if result.exit_code == 0 else "Failed")
 
 
-def _wait_in_vain(world: World, command: Command) -> None:
-    left = command.execution_seconds - (time.monotonic() - (command.started_at or 0))
-    if world.wait(max(0.0, left)):
+def _wait_in_vain(world: World, command: Command, seconds: float, details: str) -> None:
+    since = command.started_at or command.requested_at
+    if world.wait(max(0.0, seconds - (time.monotonic() - since))):
         with world.lock:
-            command.end("TimedOut", "ExecutionTimedOut")
+            command.end("TimedOut", details)
 
 
 @handles("ssm", "CancelCommand")
@@ -162,11 +182,17 @@ def cancel_command(world: World, request: BaseResponse) -> Any:
         command.end("Cancelled")
         return {}
     command.status = command.details = "Cancelling"
-    world.in_background(
-        partial(world.host.cancel_command, command.instance_id, command.id),
-        f"cancelling {command.id}",
-    )
+    world.in_background(partial(_cancel_on_host, world, command), f"cancelling {command.id}")
     return {}
+
+
+def _cancel_on_host(world: World, command: Command) -> None:
+    try:
+        world.host.cancel_command(command.instance_id, command.id)
+    except BuilderHostError:
+        with world.lock:
+            if not _is_lost(world, command):
+                raise
 
 
 def known_command(world: World, request: BaseResponse, command_id: str) -> Command:

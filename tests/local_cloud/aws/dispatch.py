@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+from moto.core import errors
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, BaseResponse
 from werkzeug.exceptions import HTTPException
@@ -81,6 +82,13 @@ _moto_dispatch = BaseResponse.call_action
 def install() -> None:
     """Let every request to moto go through here."""
     BaseResponse.call_action = _call_action  # type: ignore[method-assign]
+    # It would warn of each error code that botocore's description of the service does not list;
+    # AWS answers with such codes too.
+    errors.warn = _say_nothing  # type: ignore[attr-defined]
+
+
+def _say_nothing(*_: Any, **__: Any) -> None:
+    pass
 
 
 def claim_account(world: World, account: str) -> None:

@@ -195,8 +195,7 @@ def terminate_instances(world: World, request: EC2BaseResponse) -> Any:
     for instance in request.ec2_backend.get_multi_instances_by_id(ids):
         life = world.instances[instance.id]
         previous = InstanceState(instance.state, instance.state_code)
-        if instance.state not in ("shutting-down", "terminated"):
-            begin_termination(world, life)
+        begin_termination(world, life)
         changes.append(
             {
                 "InstanceId": instance.id,
@@ -208,7 +207,12 @@ def terminate_instances(world: World, request: EC2BaseResponse) -> Any:
 
 
 def begin_termination(world: World, life: InstanceLife) -> None:
-    """Move an instance to shutting-down and end it on the host; the lock must be held."""
+    """Move an instance to shutting-down and end it on the host; the lock must be held.
+
+    One that ends or has ended already is left as it is.
+    """
+    if life.instance.state in ("shutting-down", "terminated"):
+        return
     life.instance._state = InstanceState("shutting-down", 32)
     life.instance.state_reason = StateReason(
         "Client.UserInitiatedShutdown: User initiated shutdown", "Client.UserInitiatedShutdown"

@@ -94,6 +94,10 @@ class ContainerdHost:
         """Remove the snapshot."""
         self._volumes.delete_snapshot(snapshot_id)
 
+    def snapshot_file(self, snapshot_id: str) -> Path:
+        """The snapshot's bytes, to be read and not written. Raises BuilderHostError."""
+        return self._volumes.snapshot_file(snapshot_id)
+
     def snapshot_gib(self, snapshot_id: str) -> int:
         """Size of the snapshot's volume, in GiB."""
         return self._volumes.snapshot_gib(snapshot_id)

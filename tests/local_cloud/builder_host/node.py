@@ -86,7 +86,9 @@ class Node:
     def images(self) -> dict[str, str]:
         """Every name that containerd knows, with its digest.
 
-        CRI adds a name `sha256:<config digest>` for each image that pods can use.
+        CRI adds a name `sha256:<config digest>` to images that it labels itself: those that it
+        pulls, and those that appear without its label. An image that was pulled with the label
+        `io.cri-containerd.image=managed` has no such name, and pods can use it all the same.
         """
         lines = self.ctr("images", "ls").stdout.splitlines()[1:]
         return {fields[0]: fields[2] for fields in map(str.split, lines)}

@@ -171,3 +171,13 @@ def test_a_copied_snapshot_keeps_its_content_when_its_source_is_gone(
     finally:
         host.delete_snapshot("snap-copy")
     assert (copied.files_wrong, copied.files_checked >= app.files) == (0, True)
+
+
+def test_a_snapshot_s_bytes_can_be_read_and_those_of_an_unknown_one_cannot(host):
+    host.create_volume("vol-read", 1)
+    host.snapshot_volume("vol-read", "snap-read")
+    assert host.snapshot_file("snap-read").stat().st_size == 1 << 30
+    host.delete_snapshot("snap-read")
+    host.delete_volume("vol-read")
+    with pytest.raises(BuilderHostError, match="snapshot snap-read does not exist"):
+        host.snapshot_file("snap-read")

@@ -102,9 +102,13 @@ class VolumeStore:
         """Remove the snapshot; volumes made from it keep their content."""
         self._path("snapshot", snapshot_id).unlink(missing_ok=True)
 
+    def snapshot_file(self, snapshot_id: str) -> Path:
+        """The snapshot's file, as this process sees it."""
+        return self._existing("snapshot", snapshot_id)
+
     def snapshot_gib(self, snapshot_id: str) -> int:
         """Size of the volume that the snapshot was made of, in GiB."""
-        return self._existing("snapshot", snapshot_id).stat().st_size // _GIB
+        return self.snapshot_file(snapshot_id).stat().st_size // _GIB
 
     def close(self) -> None:
         """Unmount by ending the keeper, then remove every file."""
