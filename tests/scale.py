@@ -8,18 +8,15 @@ used. The report goes to `target/scale/report.json`.
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-from end_to_end.stack import STACK, Cache, Execution, Frontload
+from end_to_end.stack import ROOT, Cache, Execution, Frontload, check_built, deploy_home
 from local_cloud import ACCOUNT, REGION
 from local_cloud.cloud import LocalCloud
 from local_cloud.images import BUSYBOX, Layout
 
-ROOT = Path(__file__).parents[1]
 REGIONS = (
     REGION, "us-east-2", "us-west-2", "ca-central-1", "eu-west-1", "eu-west-2", "eu-central-1",
     "eu-north-1", "ap-southeast-2", "ap-northeast-1",
@@ -35,13 +32,7 @@ class WrongPublication(Exception):
 
 def deploy_everywhere(cloud: LocalCloud) -> None:
     """Frontload at home, its role in each consumer account."""
-    machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
-    home = {
-        "EventSource": "local.ecr",
-        "Architecture": machine,
-        "ConsumerExternalId": EXTERNAL_ID,
-    }
-    cloud.deploy(ROOT / ".aws-sam" / "build", home, STACK)
+    deploy_home(cloud, ConsumerExternalId=EXTERNAL_ID)
     role = {"FrontloadAccount": ACCOUNT, "ExternalId": EXTERNAL_ID}
     for account in CONSUMERS:
         cloud.deploy(ROOT / "infra", role, "frontload-consumer", REGION, account, "consumer.yaml")
@@ -124,6 +115,7 @@ def main() -> None:
     def say(line: str) -> None:
         print(f"{time.monotonic() - begun:6.1f} s  {line}", flush=True)
 
+    check_built()
     say("builder host: SCRIPTED stand-in, nothing is really pulled")
     with LocalCloud("scripted", WAIT_SCALE, say=say) as cloud:
         report = measure(cloud)

@@ -4,23 +4,17 @@ test."""
 from __future__ import annotations
 
 import itertools
-import os
-import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
-from local_cloud.builder_host.containerd_host import check_machine
-from local_cloud.builder_host.interface import CapacityError
 from local_cloud.cloud import LocalCloud
 from local_cloud.images import BUSYBOX, Layer, Layout
 
-from .stack import STACK, Cache, Execution, Frontload
+from .stack import Cache, Execution, Frontload, deploy_home, real_cloud
 from .world import World
 
-BUILD_DIR = Path(__file__).parents[2] / ".aws-sam" / "build"
 WAIT_SCALE = 0.05
 QUICK = {
     "instance_running_seconds": 0.1,
@@ -36,18 +30,8 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="package")
 def cloud() -> Iterator[LocalCloud]:
     """Not for the session: other packages have their own, and a process holds one at a time."""
-    try:
-        check_machine()
-    except CapacityError as error:
-        if os.environ.get("FRONTLOAD_REQUIRE_CONTAINERD"):
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
-    if not (BUILD_DIR / "template.yaml").exists():
-        pytest.fail(f"{BUILD_DIR} holds no built application: make build", pytrace=False)
-    with LocalCloud("containerd", WAIT_SCALE, QUICK) as running:
-        machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
-        overrides = {"EventSource": "local.ecr", "Architecture": machine}
-        running.deploy(BUILD_DIR, overrides, STACK)
+    with real_cloud(WAIT_SCALE, QUICK) as running:
+        deploy_home(running)
         yield running
 
 

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import pytest
 from local_cloud import ECR_HOST
+from local_cloud.builder_host.containerd_host import check_machine
+from local_cloud.builder_host.interface import CapacityError
 from local_cloud.cloud import LocalCloud
+from local_cloud.ecr_events import EVENT_SOURCE, Arrival, Event, pushed
 from local_cloud.images import Layout
 
+ROOT = Path(__file__).parents[2]
+BUILD_DIR = ROOT / ".aws-sam" / "build"
 STACK = "frontload"
 PREFIX = "/frontload"
 EXECUTION_SECONDS = 120.0
 POLL_SECONDS = 0.1
+STARTED_SECONDS = 30.0
+UNTAKEN_SECONDS = 5.0
 
 OnPoll = Callable[[], Any]
 
@@ -31,6 +43,40 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -
             raise TimeoutError(f"{what} did not come within {seconds:.0f} s")
         time.sleep(POLL_SECONDS)
     return found
+
+
+@contextmanager
+def real_cloud(wait_scale: float, settings: dict[str, Any]) -> Iterator[LocalCloud]:
+    """A local cloud with the real builder host, for tests.
+
+    Where the machine cannot run that host the tests are skipped, or fail when
+    FRONTLOAD_REQUIRE_CONTAINERD says that they must run; they fail when nothing is built.
+    """
+    try:
+        check_machine()
+        check_built()
+    except CapacityError as error:
+        if os.environ.get("FRONTLOAD_REQUIRE_CONTAINERD"):
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+    except FileNotFoundError as error:
+        pytest.fail(str(error), pytrace=False)
+    with LocalCloud("containerd", wait_scale, settings) as running:
+        yield running
+
+
+def check_built() -> None:
+    """Raises FileNotFoundError unless `make build` has been run."""
+    if not (BUILD_DIR / "template.yaml").exists():
+        raise FileNotFoundError(f"{BUILD_DIR} holds no built application: make build")
+
+
+def deploy_home(cloud: LocalCloud, **overrides: str) -> None:
+    """Deploy Frontload to the home account, with these parameters of the template."""
+    check_built()
+    machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
+    usual = {"EventSource": EVENT_SOURCE, "Architecture": machine}
+    cloud.deploy(BUILD_DIR, {**usual, **overrides}, STACK)
 
 
 @dataclass(frozen=True)
@@ -152,10 +198,17 @@ class Frontload:
 
     # What starts the pipeline from outside
 
-    def push(self, image: str, repository: str, tag: str, on_poll: OnPoll = lambda: None) -> Push:
-        """Push an image of the layout and wait for the execution that the push started."""
+    def push(
+        self,
+        image: str,
+        repository: str,
+        tag: str,
+        on_poll: OnPoll = lambda: None,
+        arrival: Arrival = pushed,
+    ) -> Push:
+        """Push an image of the layout and wait for the execution that its arrival started."""
         before = set(self._list(self.pipeline))
-        digest = self._cloud.push(self._layout, image, repository, tag)
+        digest = self._cloud.push(self._layout, image, repository, tag, arrival)
 
         def is_ours(event: dict[str, Any]) -> bool:
             detail = event.get("detail", {})
@@ -173,16 +226,44 @@ class Frontload:
 
     def send_event(self, detail_type: str, detail: dict[str, Any]) -> Execution:
         """Put an event of ECR on the bus and wait for the execution that it started."""
-        entry = {"Source": "local.ecr", "DetailType": detail_type, "Detail": json.dumps(detail)}
+        entry = {"Source": EVENT_SOURCE, "DetailType": detail_type, "Detail": json.dumps(detail)}
         (sent,) = self._cloud.client("events").put_events(Entries=[entry])["Entries"]
-        event_id = sent["EventId"]
+        return self._wait_for_event(sent["EventId"])
+
+    def send_whole_event(self, event: Event | Path) -> Execution:
+        """The same with a whole event or a fixture file, which may be of another account.
+
+        Raises TimeoutError, soon, when no rule takes it: what it starts starts at once.
+        """
+        known = set(self._list(self.pipeline))
+        sent = self._cloud.send_event(event)
+        return self._wait_for_event(sent["id"], known, UNTAKEN_SECONDS)
+
+    def run_schedule(self, logical_id: str) -> Execution:
+        """Let a schedule of the stack be due, and wait for the execution that it started."""
+        known = set(self._list(self.pipeline))
+        name = self._ids[logical_id]
+        self._cloud.run_schedule(name)
+        arn = self._started_by(lambda _: True, known, f"the execution of schedule {name}")
+        return self.wait(arn)
+
+    def _wait_for_event(
+        self, event_id: str, known: set[str] | None = None, seconds: float = STARTED_SECONDS
+    ) -> Execution:
         arn = self._started_by(
-            lambda event: event.get("id") == event_id, set(), f"the execution of event {event_id}"
+            lambda event: event.get("id") == event_id,
+            known or set(),
+            f"the execution of event {event_id}",
+            seconds,
         )
         return self.wait(arn)
 
     def _started_by(
-        self, is_ours: Callable[[dict[str, Any]], bool], known: set[str], what: str
+        self,
+        is_ours: Callable[[dict[str, Any]], bool],
+        known: set[str],
+        what: str,
+        seconds: float = STARTED_SECONDS,
     ) -> str:
         def started() -> str | None:
             for arn in self._list(self.pipeline):
@@ -193,7 +274,7 @@ class Frontload:
                         return arn
             return None
 
-        return wait_until(started, what)
+        return wait_until(started, what, seconds)
 
     # Functions
 

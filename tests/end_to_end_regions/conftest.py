@@ -4,24 +4,18 @@ and the forwarding of pushes in a source account."""
 from __future__ import annotations
 
 import itertools
-import os
-import platform
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from end_to_end.stack import STACK, Cache, Frontload
+from end_to_end.stack import ROOT, STACK, Cache, Frontload, deploy_home, real_cloud
 from end_to_end.world import World
 from local_cloud import ACCOUNT, CONSUMERS, REGION
-from local_cloud.builder_host.containerd_host import check_machine
-from local_cloud.builder_host.interface import CapacityError
 from local_cloud.cloud import LocalCloud
+from local_cloud.ecr_events import EVENT_SOURCE
 from local_cloud.images import BUSYBOX, Layer, Layout
 
 from .places import Places, Requests
 
-ROOT = Path(__file__).parents[2]
-BUILD_DIR = ROOT / ".aws-sam" / "build"
 EXTERNAL_ID = "agreed-12345"
 SOURCE_ACCOUNT = "567890123456"
 WAIT_SCALE = 0.03
@@ -41,28 +35,14 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="package")
 def cloud() -> Iterator[LocalCloud]:
     """Not for the session: other packages have their own, and a process holds one at a time."""
-    try:
-        check_machine()
-    except CapacityError as error:
-        if os.environ.get("FRONTLOAD_REQUIRE_CONTAINERD"):
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
-    if not (BUILD_DIR / "template.yaml").exists():
-        pytest.fail(f"{BUILD_DIR} holds no built application: make build", pytrace=False)
-    with LocalCloud("containerd", WAIT_SCALE, QUICK) as running:
+    with real_cloud(WAIT_SCALE, QUICK) as running:
         deploy_everywhere(running)
         yield running
 
 
 def deploy_everywhere(cloud: LocalCloud) -> None:
     """Deploy each template to the accounts it is for."""
-    machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
-    home = {
-        "EventSource": "local.ecr",
-        "Architecture": machine,
-        "ConsumerExternalId": EXTERNAL_ID,
-    }
-    cloud.deploy(BUILD_DIR, home, STACK)
+    deploy_home(cloud, ConsumerExternalId=EXTERNAL_ID)
     consumer = {"FrontloadAccount": ACCOUNT, "ExternalId": EXTERNAL_ID}
     for account in CONSUMERS:
         cloud.deploy(
@@ -74,7 +54,7 @@ def deploy_everywhere(cloud: LocalCloud) -> None:
         "FrontloadBusArn": bus,
         # MiniStack has no registry policies.
         "RegistryAccess": "none",
-        "EventSource": "local.ecr",
+        "EventSource": EVENT_SOURCE,
     }
     cloud.deploy(
         ROOT / "infra", source, "frontload-source", REGION, SOURCE_ACCOUNT, "source-account.yaml"
