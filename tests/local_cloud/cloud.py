@@ -227,8 +227,8 @@ class LocalCloud:
                 for digest, text in manifests_of(layout.directory, layout.digest(tag)):
                     own = as_tag if digest == layout.digest(tag) else None
                     self.layer.pushes.remember(repository, own, digest, text)
-            else:
-                push_layout(layout, tag, self.registry, repository, as_tag)
+                return layout.digest(tag)
+            push_layout(layout, tag, self.registry, repository, as_tag)
             return self._wait_for_push(layout.digest(tag), repository, as_tag)
 
     def send_event(self, event: Event | Path, bus: str = "default") -> Event:
