@@ -104,6 +104,9 @@ def run_build(cloud: LocalCloud, images: list[DiskImage], screen: Screen) -> dic
     for image in early:
         screen.show(f"pushing {image.repository}:{image.tag}")
         cloud.push(image, image.tag, image.repository)
+        # An event that comes late would find the cache and be a push of it.
+        early_arn = find_execution(sfn, pipeline, image.image_digest, image.tag, 60)
+        list(watch(sfn, early_arn, build_machine, 60))
     put_cache(cloud, images)
     screen.say(f"cache {CACHE!r}: {len(images)} images, {len(REGIONS)} regions, 2 consumers")
     screen.show(f"pushing {last.repository}:{last.tag}")

@@ -34,6 +34,8 @@ pub struct Claim {
     /// Decided now, and not changed afterwards.
     #[serde(skip_serializing_if = "Option::is_none")]
     build: Option<Build>,
+    /// What is left out of it, a sentence each.
+    warnings: Vec<String>,
     /// The lease's fencing token.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<u64>,
@@ -52,7 +54,8 @@ enum Outcome {
 
 impl Claim {
     fn of(outcome: Outcome, reason: String) -> Self {
-        Self { outcome, reason, build: None, token: None, successor: None }
+        let (build, warnings, token, successor) = (None, Vec::new(), None, None);
+        Self { outcome, reason, build, warnings, token, successor }
     }
 }
 
@@ -147,14 +150,15 @@ async fn decide(
     let forced = standing.forced || request.force;
     let resolved = planner.resolve(request, forced).await;
     match resolved {
-        Ok(Resolved { build, verdict: Verdict::Build(reason) }) => {
+        Ok(Resolved { build, verdict: Verdict::Build(reason), warnings }) => {
             let (build, token) = (Some(build), Some(standing.token));
-            let claim = Claim { build, token, ..Claim::of(Outcome::Claimed, reason) };
+            let claim = Claim { build, warnings, token, ..Claim::of(Outcome::Claimed, reason) };
             Ok(Report::Ready(claim))
         }
-        Ok(Resolved { verdict: Verdict::Unchanged(reason), .. }) => {
+        Ok(Resolved { verdict: Verdict::Unchanged(reason), warnings, .. }) => {
             leases.release(key, &request.id).await?;
-            Ok(Report::Ready(Claim::of(Outcome::Unchanged, reason)))
+            let claim = Claim { warnings, ..Claim::of(Outcome::Unchanged, reason) };
+            Ok(Report::Ready(claim))
         }
         // `clean_up` gives the lease back.
         Err(error) => Err(error),
@@ -171,7 +175,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::testing::{DIGEST_A, DIGEST_B, pulled, put_cache, request, settings, shown};
+    use crate::testing::{DIGEST_A, DIGEST_B, HOST, pulled, put_cache, request, settings, shown};
 
     const NOW: i64 = 1_000_000;
 
@@ -249,6 +253,18 @@ mod tests {
             (&json!("superseded"), &json!("arn:b"))
         );
         assert_eq!(claim(&cloud, "b", json!({})).await, "claimed");
+    }
+
+    #[tokio::test]
+    async fn a_rule_that_matches_nothing_is_left_out_with_a_warning() {
+        let cloud = cloud();
+        let rule = json!({"repository": format!("{HOST}/team/app"), "tags": "release-*"});
+        put_cache(&cloud, "default", &json!({"images": [format!("{HOST}/team/app:v1"), rule]}));
+        let now = json!({"waitedSeconds": 0, "quiet": 0});
+        let answer = claim_at(&cloud, NOW, "a", now).await;
+        assert_eq!(answer["build"]["images"].as_array().unwrap().len(), 1);
+        let warning = answer["warnings"][0].as_str().unwrap();
+        assert!(warning.contains("release-*"), "{warning}");
     }
 
     #[tokio::test]

@@ -123,7 +123,7 @@ def run_failing(frontload: Frontload, world: World, cache: Cache) -> RunFailing:
         for build in frontload.builds_of(execution):
             assert (build.status, build.error) == ("FAILED", error)
             assert build.cause.startswith(
-                f"Build {build.input['build']['id']} of cache {cache.name}"
+                f"Build {build.input['request']['id']} of cache {cache.name}"
             )
         return execution
 

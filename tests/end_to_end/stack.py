@@ -79,6 +79,14 @@ def deploy_home(cloud: LocalCloud, **overrides: str) -> None:
     cloud.deploy(BUILD_DIR, {**usual, **overrides}, STACK)
 
 
+def held_leases(cloud: LocalCloud) -> list[str]:
+    """The caches and architectures that a build holds the lease of."""
+    tables = cloud.client("dynamodb")
+    names = [one for one in tables.list_tables()["TableNames"] if one.startswith(STACK)]
+    items = [item for name in names for item in tables.scan(TableName=name)["Items"]]
+    return sorted(item["cacheAndArchitecture"]["S"] for item in items if "heldBy" in item)
+
+
 @dataclass(frozen=True)
 class Execution:
     """An execution that is over."""
@@ -145,6 +153,13 @@ class Frontload:
 
     # Executions
 
+    def ask(self, **request: Any) -> Execution:
+        """Ask the pipeline for something as a person does, and wait for the end."""
+        started = self._executions.start_execution(
+            stateMachineArn=self.pipeline, input=json.dumps(request)
+        )
+        return self.wait(started["executionArn"])
+
     def start(self, cache: str) -> str:
         """Ask for a cache as a person does; returns the execution's ARN."""
         answer = self._executions.start_execution(
@@ -177,8 +192,16 @@ class Frontload:
     def builds_of(self, pipeline: Execution) -> list[Execution]:
         """The builds that an execution of the pipeline ran."""
         starter = "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID"
-        builds = [self.wait(arn) for arn in self._list(self.build_machine)]
+        builds = [self.wait(arn) for arn in self.executions(self.build_machine)]
         return [build for build in builds if build.input[starter] == pipeline.arn]
+
+    def facts(self, build: Execution) -> dict[str, Any]:
+        """All that the steps of a build reported; of what several told, the last."""
+        told: dict[str, Any] = {}
+        for event in self.history(build.arn):
+            output = event.get("taskSucceededEventDetails", {}).get("output", "{}")
+            told |= json.loads(output).get("Payload", {})
+        return told
 
     def history(self, arn: str) -> list[dict[str, Any]]:
         """The events of an execution, oldest first."""
@@ -188,10 +211,11 @@ class Frontload:
     def wait_until_idle(self) -> None:
         """Return when nothing runs any more."""
         for machine in (self.pipeline, self.build_machine):
-            for arn in self._list(machine):
+            for arn in self.executions(machine):
                 self.wait(arn)
 
-    def _list(self, machine: str) -> list[str]:
+    def executions(self, machine: str) -> list[str]:
+        """ARNs of all executions of a state machine."""
         pages = self._executions.get_paginator("list_executions")
         found = pages.paginate(stateMachineArn=machine)
         return [one["executionArn"] for page in found for one in page["executions"]]
@@ -207,7 +231,14 @@ class Frontload:
         arrival: Arrival = pushed,
     ) -> Push:
         """Push an image of the layout and wait for the execution that its arrival started."""
-        before = set(self._list(self.pipeline))
+        digest, arn = self.push_only(image, repository, tag, arrival)
+        return Push(digest, self.wait(arn, on_poll))
+
+    def push_only(
+        self, image: str, repository: str, tag: str, arrival: Arrival = pushed
+    ) -> tuple[str, str]:
+        """Push an image; returns its digest and the execution that its arrival started."""
+        before = set(self.executions(self.pipeline))
         digest = self._cloud.push(self._layout, image, repository, tag, arrival)
 
         def is_ours(event: dict[str, Any]) -> bool:
@@ -217,7 +248,7 @@ class Frontload:
             return tuple(detail.get(key) for key in keys) == wanted
 
         arn = self._started_by(is_ours, before, f"the execution of the push of {repository}:{tag}")
-        return Push(digest, self.wait(arn, on_poll))
+        return digest, arn
 
     def manifest(self, digest: str) -> dict[str, Any]:
         """The manifest of an image of the layout."""
@@ -235,13 +266,13 @@ class Frontload:
 
         Raises TimeoutError, soon, when no rule takes it: what it starts starts at once.
         """
-        known = set(self._list(self.pipeline))
+        known = set(self.executions(self.pipeline))
         sent = self._cloud.send_event(event)
         return self._wait_for_event(sent["id"], known, UNTAKEN_SECONDS)
 
     def run_schedule(self, logical_id: str) -> Execution:
         """Let a schedule of the stack be due, and wait for the execution that it started."""
-        known = set(self._list(self.pipeline))
+        known = set(self.executions(self.pipeline))
         name = self._ids[logical_id]
         self._cloud.run_schedule(name)
         arn = self._started_by(lambda _: True, known, f"the execution of schedule {name}")
@@ -266,7 +297,7 @@ class Frontload:
         seconds: float = STARTED_SECONDS,
     ) -> str:
         def started() -> str | None:
-            for arn in self._list(self.pipeline):
+            for arn in self.executions(self.pipeline):
                 if arn not in known:
                     known.add(arn)
                     shown = self._executions.describe_execution(executionArn=arn)
@@ -343,6 +374,7 @@ class Cache:
             "architectures": [self.architecture],
             "variant": "aws-k8s-1.35",
             "builder": {"volumeGib": 1},
+            "debounce": {"quietSeconds": 1},
             **changes,
         }
 

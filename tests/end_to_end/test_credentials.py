@@ -119,7 +119,7 @@ def pieces_in(file: Path, pieces: dict[str, str]) -> list[str]:
 def test_nothing_that_is_written_down_holds_a_credential(
     cloud: LocalCloud, frontload: Frontload, world: World, watched: Watched
 ) -> None:
-    build = watched.build.input["build"]["id"]
+    build = watched.build.input["request"]["id"]
     for place, content in told(cloud, frontload, world, watched.build).items():
         text = decoded(json.dumps(content, default=str))
         # The log of the services names functions, not builds.

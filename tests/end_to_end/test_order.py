@@ -52,7 +52,9 @@ def test_a_cache_asked_for_twice_at_once_is_built_once(
     started = [frontload.start(cache.name) for _ in range(2)]
     ended = [frontload.wait(arn, watch) for arn in started]
     results = {result["outcome"]: result for execution in ended for result in execution.results}
-    assert sorted(results) == ["published", "unchanged"]
-    assert results["published"]["snapshotId"] in results["unchanged"]["reason"]
+    # Whether the second came before the first had begun, only the clock knows.
+    other = results.get("unchanged") or results["superseded"]
+    assert "published" in results
+    assert results["published"]["snapshotId"] in other["reason"] or other["successor"]
     assert watch.most == len(world.calls(mark, "RunInstances")) == 1
     assert len(world.versions(cache.parameters[0])) == 1

@@ -8,7 +8,7 @@ from typing import Any
 
 from local_cloud.cloud import LocalCloud
 
-from .stack import PREFIX, STACK, Cache
+from .stack import PREFIX, STACK, Cache, held_leases
 
 READING = ("Get", "Describe", "List", "BatchGet")
 
@@ -32,13 +32,14 @@ class State:
     snapshots: list[str]
     leases: list[str]
     published: dict[str, list[Version]]
-    """Every version of every other parameter."""
+    """Every version of every parameter."""
 
 
 class World:
     """A look at one local cloud from outside."""
 
     def __init__(self, cloud: LocalCloud) -> None:
+        self._cloud = cloud
         self._control = cloud.control
         self._ec2 = cloud.client("ec2")
         self._ssm = cloud.client("ssm")
@@ -48,13 +49,12 @@ class World:
     def state(self) -> State:
         """Everything, to be compared with another time."""
         names = self.parameter_names()
-        leases = [name for name in names if name.startswith(f"{PREFIX}/leases/")]
         return State(
             self.builders_alive(),
             [volume["VolumeId"] for volume in self._ec2.describe_volumes()["Volumes"]],
             sorted(self.snapshots()),
-            leases,
-            {name: self.versions(name) for name in names if name not in leases},
+            held_leases(self._cloud),
+            {name: self.versions(name) for name in names},
         )
 
     def instances(self) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from end_to_end.stack import PREFIX, STACK, Cache, Execution, Frontload
+from end_to_end.stack import PREFIX, STACK, Cache, Execution, Frontload, held_leases
 from local_cloud import ACCOUNT, REGION
 from local_cloud.cloud import LocalCloud
 
@@ -64,9 +64,8 @@ class Places:
         return json.loads(self.published(cache)[account, region, cache.parameters[1]].value)
 
     def leases(self) -> list[str]:
-        """Names of all leases."""
-        found = self._cloud.control.parameters()
-        return [one["name"] for one in found if one["name"].startswith(f"{PREFIX}/leases/")]
+        """The caches and architectures that a build holds."""
+        return held_leases(self._cloud)
 
     # Snapshots
 

@@ -26,7 +26,8 @@ REQUEST = {
 def claimed(build: dict[str, Any]) -> list[Any]:
     """The report of a claim that took the lease and decided this build."""
     reason = "new digests"
-    return [{"ready": True, "outcome": "claimed", "reason": reason, "build": build, "token": 7}]
+    facts = {"build": build, "token": 7, "warnings": ["v* matches nothing"]}
+    return [{"ready": True, "outcome": "claimed", "reason": reason, **facts}]
 
 
 def replica(region: str) -> dict[str, Any]:
@@ -65,6 +66,8 @@ def test_a_build_runs_every_step_once_and_tells_what_it_published(machines: Mach
     ended = machines.run("build", {"request": REQUEST})
     assert ended.output == {
         "outcome": "published",
+        "reason": "new digests",
+        "warnings": ["v* matches nothing"],
         "snapshotId": "snap-1",
         "publications": [PUBLICATION],
     }

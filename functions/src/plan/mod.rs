@@ -60,6 +60,9 @@ pub struct Outlook {
     architecture: Architecture,
     build: bool,
     reason: String,
+    /// What would be left out, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 /// Plans the builds of a request. `now` is in epoch seconds.
@@ -71,21 +74,22 @@ pub async fn handle(
 ) -> Result<Plan> {
     let planner = Planner { clients, settings, now };
     let execution = &input.execution_id;
-    let (plan, why) = match request::read(&input.request)? {
+    let (plan, why, without) = match request::read(&input.request)? {
         Request::Nothing(reason) => return Ok(nothing(reason)),
         Request::Builds(order) => return plan_order(&planner, &order, execution).await,
         Request::Reconcile => {
             let plan = plan_all(&planner, execution, |_| true, |_| Debounce::NONE).await?;
-            (plan, "the schedule looks at every cache".to_owned())
+            let why = "the schedule looks at every cache".to_owned();
+            (plan, why, "there is no cache".to_owned())
         }
         Request::Image(image) => {
             let concerned = |cache: &Cache| cache.is_concerned_by(&image);
             let plan = plan_all(&planner, execution, concerned, |cache| cache.debounce).await?;
-            (plan, format!("{image} was pushed"))
+            (plan, format!("{image} has come"), format!("no cache holds {image}"))
         }
     };
     if plan.builds.is_empty() && plan.refused.is_empty() {
-        return Ok(nothing(format!("{why}, which no cache holds")));
+        return Ok(nothing(without));
     }
     Ok(Plan { reason: format!("{} builds: {why}", plan.builds.len()), ..plan })
 }
@@ -157,7 +161,8 @@ async fn look_ahead(planner: &Planner<'_>, requests: &[BuildRequest]) -> Result<
                     Verdict::Unchanged(reason) => (false, reason),
                 };
                 let (cache, architecture) = (request.cache.clone(), request.architecture);
-                plan.dry_run.push(Outlook { cache, architecture, build, reason });
+                let warnings = resolved.warnings;
+                plan.dry_run.push(Outlook { cache, architecture, build, reason, warnings });
             }
             Err(error) if error.retryable() => return Err(error),
             Err(error) => plan.refused.push(Refusal::of(request.cache.as_str(), &error)),
@@ -246,7 +251,7 @@ mod tests {
         put_cache(&cloud, "other", &json!({"images": [format!("{HOST}/team/app:v2")]}));
         let plan = plan(&cloud, push()).await.unwrap();
         assert_eq!(shown(&plan), [""; 0]);
-        assert!(plan.reason.ends_with("which no cache holds"), "{}", plan.reason);
+        assert_eq!(plan.reason, "no cache holds team/app:v1 in account 123456789012 in us-east-1");
     }
 
     #[tokio::test]

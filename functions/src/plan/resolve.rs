@@ -35,6 +35,8 @@ pub struct Resolved {
     pub build: Build,
     /// Whether to make it.
     pub verdict: Verdict,
+    /// What is left out of it, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// Whether a build is to be made, with the reason in one line.
@@ -82,9 +84,6 @@ impl Planner<'_> {
         let os = self.choose_os(&cache, architecture, published.as_ref()).await?;
         let ecr = self.clients.own_ecr(&home.region);
         let selected = images::select_all(&ecr, &cache.images, architecture).await?;
-        for warning in selected.warnings {
-            tracing::warn!(cache = %cache.name, warning);
-        }
         let id = request.id.clone();
         let build = Build::new(id, &cache, architecture, home, os, selected.images);
         check_manifest_fits(&self.settings.prefix, &build)?;
@@ -93,7 +92,7 @@ impl Planner<'_> {
         } else {
             self.judge(&build, &names, published).await?
         };
-        Ok(Resolved { build, verdict })
+        Ok(Resolved { build, verdict, warnings: selected.warnings })
     }
 
     /// Bottlerocket's newest, unless the cache does not follow it now: then the one

@@ -1,0 +1,175 @@
+"""What starts a build besides a push of a fixed tag, and what becomes of many requests at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from local_cloud import ACCOUNT, ECR_HOST, REGION
+from local_cloud.cloud import LocalCloud
+from local_cloud.ecr_events import Arrival, Image, pulled_through, pushed, replicated_from
+
+from .stack import Cache, Execution, Frontload, wait_until
+from .world import World
+
+STRANGER = "999999999999"
+
+
+def held(world: World, cache: Cache) -> list[str]:
+    """The references that are published, without the repository."""
+    _, manifest = world.published(cache)
+    return [one["reference"].rpartition("/")[2] for one in manifest["images"]]
+
+
+@pytest.mark.parametrize(
+    "arrival",
+    [replicated_from(ACCOUNT, "eu-west-1"), pulled_through("public.ecr.aws")],
+    ids=["replicated", "pulled through"],
+)
+def test_an_image_that_arrives_without_a_push_is_published(
+    frontload: Frontload, world: World, cache: Cache, arrival: Arrival
+) -> None:
+    cache.put()
+    push = frontload.push("app", cache.repository, "v1", arrival=arrival)
+    assert push.execution.status == "SUCCEEDED", push.execution.cause
+    _, manifest = world.published(cache)
+    assert [one["digest"] for one in manifest["images"]] == [push.digest]
+
+
+def test_another_accounts_push_to_a_repository_of_the_same_name_has_no_effect(
+    frontload: Frontload, world: World, cache: Cache
+) -> None:
+    digest = cache.push().digest
+    cache.put()
+    mark = world.mark()
+    execution = frontload.send_whole_event(
+        pushed(Image(cache.repository, "v1", digest, {}), STRANGER, REGION)
+    )
+    assert execution.status == "SUCCEEDED"
+    assert execution.output["reason"].startswith("no cache holds ")
+    assert world.changes(mark) == []
+
+
+def rule(cache: Cache, **fields: Any) -> dict[str, Any]:
+    """An entry of `images` that follows the cache's repository."""
+    return {"repository": f"{ECR_HOST}/{cache.repository}", **fields}
+
+
+def test_a_rule_takes_in_the_newest_versions_and_lets_the_older_go(
+    frontload: Frontload, world: World, cache: Cache
+) -> None:
+    for image, tag in (("multi", "v1.4.0"), ("app", "v1.10.0"), ("other", "v2.0.0")):
+        cache.push(image, tag)
+    cache.put(images=[rule(cache, versions=">=1, <2", newest=2)])
+    assert frontload.run(cache.name).status == "SUCCEEDED"
+    name = cache.repository.rpartition("/")[2]
+    assert held(world, cache) == [f"{name}:v1.10.0", f"{name}:v1.4.0"]
+    push = cache.push("other", "v1.11.0")
+    assert push.execution.status == "SUCCEEDED", push.execution.cause
+    assert held(world, cache) == [f"{name}:v1.11.0", f"{name}:v1.10.0"]
+
+
+def test_a_watch_list_narrows_what_starts_a_build(
+    frontload: Frontload, world: World, cache: Cache
+) -> None:
+    cache.put(images=[rule(cache, tags="*", newest=1)], watch=[f"{cache.repository}:release-*"])
+    ignored = cache.push("app", "nightly").execution
+    assert ignored.output["reason"].startswith("no cache holds ")
+    assert cache.push("app", "release-1").execution.results[0]["outcome"] == "published"
+
+
+def reconciled(frontload: Frontload, cache: Cache) -> dict[str, Any]:
+    """What the schedule came to for a cache."""
+    ended = frontload.run_schedule("ReconcileSchedule")
+    assert ended.status == "SUCCEEDED", ended.cause
+    (build,) = [one for one in frontload.builds_of(ended) if cache.name in one.arn]
+    return build.output
+
+
+def test_the_schedule_builds_what_differs_and_nothing_else(
+    frontload: Frontload, cloud: LocalCloud, world: World, cache: Cache
+) -> None:
+    cache.push("app")
+    cache.put()
+    assert reconciled(frontload, cache)["outcome"] == "published"
+    mark = world.mark()
+    rested = reconciled(frontload, cache)
+    assert (rested["outcome"], world.calls(mark, "RunInstances")) == ("unchanged", [])
+    snapshot_id, _ = world.published(cache)
+    cloud.client("ec2").delete_snapshot(SnapshotId=snapshot_id)
+    assert reconciled(frontload, cache)["outcome"] == "published"
+    assert world.published(cache)[0] != snapshot_id
+
+
+def test_a_dry_run_tells_and_changes_nothing_and_force_builds_what_is_unchanged(
+    cloud: LocalCloud, frontload: Frontload, world: World, cache: Cache
+) -> None:
+    cache.push()
+    cache.put()
+    mark = world.mark()
+    dry = frontload.ask(cache=cache.name, dryRun=True)
+    told = {"cache": cache.name, "architecture": cache.architecture, "build": True}
+    assert dry.output["dryRun"] == [told | {"reason": "nothing usable is published"}]
+    assert (frontload.builds_of(dry), world.changes(mark)) == ([], [])
+    first = frontload.run(cache.name).results[0]
+    assert frontload.run(cache.name).results[0]["outcome"] == "unchanged"
+    (forced,) = frontload.ask(caches=[cache.name], force=True).results
+    assert forced["outcome"] == "published"
+    assert forced["snapshotId"] != first["snapshotId"]
+
+
+def test_a_burst_becomes_one_build_of_the_newest_and_names_the_successors(
+    cloud: LocalCloud, frontload: Frontload, world: World, cache: Cache
+) -> None:
+    cache.put(debounce={"quietSeconds": 60})
+    mark = world.mark()
+    pushes = [frontload.push_only(image, cache.repository, "v1") for image in
+              ("app", "other", "multi")]  # fmt: skip
+    ended = [frontload.wait(arn) for _, arn in pushes]
+    outcomes = [execution.results[0] for execution in ended]
+    assert [one["outcome"] for one in outcomes] == ["superseded", "superseded", "published"]
+    (last,) = frontload.builds_of(ended[-1])
+    assert outcomes[1]["successor"] == last.arn
+    assert len(world.calls(mark, "RunInstances")) == 1
+    _, manifest = world.published(cache)
+    assert [one["digest"] for one in manifest["images"]] == [pushes[-1][0]]
+
+
+def stop_while_it_builds(cloud: LocalCloud, frontload: Frontload, cache: Cache) -> Execution:
+    """A build whose execution is stopped after its launch."""
+    world = World(cloud)
+    mark = world.mark()
+    arn = frontload.start(cache.name)
+    wait_until(lambda: world.calls(mark, "RunInstances"), "the launch")
+    (running,) = [
+        one["executionArn"]
+        for one in cloud.client("stepfunctions").list_executions(
+            stateMachineArn=frontload.build_machine, statusFilter="RUNNING"
+        )["executions"]
+    ]
+    cloud.client("stepfunctions").stop_execution(executionArn=running)
+    return frontload.wait(arn)
+
+
+def test_the_lease_of_a_stopped_build_is_taken_over_and_its_late_publication_is_refused(
+    cloud: LocalCloud, frontload: Frontload, world: World, cache: Cache
+) -> None:
+    cache.push()
+    cache.put()
+    cloud.control.settings(instance_running_seconds=2.0)
+    stopped = stop_while_it_builds(cloud, frontload, cache)
+    assert stopped.status == "FAILED"
+    (dead,) = frontload.builds_of(stopped)
+    assert world.state().leases == [f"{cache.name}/{cache.architecture}"]
+    taken_over = frontload.run(cache.name)
+    assert taken_over.status == "SUCCEEDED", taken_over.cause
+    before = world.state()
+    facts = frontload.facts(dead)
+    replica = {"region": REGION, "snapshotId": world.published(cache)[0], "encrypted": False}
+    pulled = frontload.facts(frontload.builds_of(taken_over)[0])["pulled"]
+    late = {"build": facts["build"], "token": facts["token"], "pulled": pulled}
+    answer = frontload.invoke("publish", {**late, "replicas": [replica]})
+    assert answer.error == "LeaseLost", answer
+    assert world.state() == before
+    for builder in world.builders_alive():
+        cloud.client("ec2").terminate_instances(InstanceIds=[builder])

@@ -1,0 +1,201 @@
+"""Pushes to many caches at once on the local cloud, kills builds at random, and says what held.
+
+A script: `target/tools/cloud/bin/python tests/soak.py [SEED] [PUSHES]`. Real state machines, real
+functions, a real table; the builder host and the registry are the scripted stand-ins, which pull
+nothing: what counts here are events, leases and digests. Time is scaled. The last line says what
+held or what broke, and its seed.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from end_to_end.stack import PREFIX, Cache, Frontload, deploy_home
+from local_cloud.cloud import LocalCloud
+from local_cloud.ecr_events import Image, pushed
+from local_cloud.images import BUSYBOX, Layer, Layout
+
+CACHES = 20
+IMAGES = 6
+DEATHS = 10
+WAIT_SCALE = 0.03
+QUIET_SECONDS = 60
+AT_ONCE = 40
+QUICK = {
+    "instance_running_seconds": 0.1,
+    "agent_online_seconds": 0.2,
+    "shutting_down_seconds": 0.1,
+    "snapshot_seconds": 0.3,
+}
+
+
+@dataclass
+class Soak:
+    """One run: what was pushed, when, and what was killed."""
+
+    cloud: LocalCloud
+    frontload: Frontload
+    layout: Layout
+    random: random.Random
+    caches: list[Cache]
+    pushed_at: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    registry: dict[str, str] = field(default_factory=dict)
+    killed: list[str] = field(default_factory=list)
+
+    def push(self) -> None:
+        """Push a random image to a random cache's tag; now and then its event comes twice."""
+        cache, image = self.random.choice(self.caches), f"image-{self.random.randrange(IMAGES)}"
+        digest = self.cloud.push(self.layout, image, cache.repository, "v1")
+        self.registry[cache.name] = digest
+        self.pushed_at[cache.name].append(time.monotonic())
+        if self.random.random() < 0.1:
+            manifest = self.frontload.manifest(digest)
+            event = pushed(Image(cache.repository, "v1", digest, manifest), "123456789012",
+                           "us-east-1")  # fmt: skip
+            self.cloud.send_event(event)
+
+    def kill(self) -> None:
+        """Stop the execution of a random build that runs."""
+        sfn = self.cloud.client("stepfunctions")
+        machine = self.frontload.build_machine
+        running = sfn.list_executions(stateMachineArn=machine, statusFilter="RUNNING")
+        arns = [one["executionArn"] for one in running["executions"]]
+        if arns:
+            self.killed.append(self.random.choice(sorted(arns)))
+            sfn.stop_execution(executionArn=self.killed[-1])
+
+    def running(self) -> int:
+        """How many executions of the pipeline run."""
+        machine = self.frontload.pipeline
+        sfn = self.cloud.client("stepfunctions")
+        found = sfn.list_executions(stateMachineArn=machine, statusFilter="RUNNING")
+        return len(found["executions"])
+
+    # What must hold
+
+    def published(self) -> dict[str, str]:
+        """The digest that each cache's manifest names."""
+        found = {}
+        for one in self.cloud.control.parameters():
+            _, _, name, _, last = (
+                one["name"].split("/") if one["name"].count("/") == 4 else [""] * 5
+            )
+            if last == "manifest" and one["name"].startswith(PREFIX):
+                (image,) = json.loads(one["value"])["images"]
+                found[name] = image["digest"]
+        return found
+
+    def launches(self) -> dict[str, list[tuple[float, float]]]:
+        """By cache, from when to when each build had a builder that it worked with."""
+        spans = defaultdict(list)
+        sfn = self.cloud.client("stepfunctions")
+        for arn in self.frontload.executions(self.frontload.build_machine):
+            entered = {
+                event["stateEnteredEventDetails"]["name"]: event["timestamp"].timestamp()
+                for event in reversed(self.frontload.history(arn))
+                if "stateEnteredEventDetails" in event
+            }
+            if "LaunchBuilder" not in entered:
+                continue
+            shown = sfn.describe_execution(executionArn=arn)
+            cache = json.loads(shown["input"])["request"]["cache"]
+            end = entered.get("CleanUp", shown["stopDate"].timestamp())
+            spans[cache].append((entered["LaunchBuilder"], end))
+        return {cache: sorted(of) for cache, of in spans.items()}
+
+    def bursts(self, cache: str) -> int:
+        """Groups of pushes with more than the quiet time between them."""
+        quiet = QUIET_SECONDS * WAIT_SCALE
+        times = self.pushed_at[cache]
+        return 1 + sum(later - earlier > quiet for earlier, later in pairwise(times))
+
+    def broken(self, reconciles: int) -> list[str]:
+        """What does not hold, a sentence each."""
+        published, told = self.published(), []
+        for name, digest in self.registry.items():
+            if published.get(name) != digest:
+                told.append(f"{name} publishes {published.get(name)}, pushed was {digest}")
+        dead = Counter(next(c.name for c in self.caches if f":{c.name}-x86" in arn)
+                       for arn in self.killed)  # fmt: skip
+        for name, spans in self.launches().items():
+            if any(end > begin for (_, end), (begin, _) in pairwise(spans)):
+                told.append(f"{name} had two builds at once: {spans}")
+            allowed = 2 * self.bursts(name) + dead[name] + reconciles
+            if len(spans) > allowed:
+                told.append(f"{name} was built {len(spans)} times, {allowed} are allowed")
+        return told
+
+
+def reconcile(soak: Soak) -> int:
+    """Run the schedule until nothing is built any more; returns how often it built."""
+    for times in range(4):
+        ended = soak.frontload.run_schedule("ReconcileSchedule")
+        outcomes = {result["outcome"] for result in ended.results}
+        if outcomes == {"unchanged"}:
+            return times
+    raise RuntimeError("the schedule still finds something to build after 4 times")
+
+
+def begin(cloud: LocalCloud, seed: int) -> Soak:
+    """Deploy, and make the caches and images."""
+    deploy_home(cloud)
+    layout = Layout(cloud.state_dir / "layout")
+    for number in range(IMAGES):
+        layout.add_image(f"image-{number}", [BUSYBOX, Layer("random", str(number), 1)])
+    frontload = Frontload(cloud, layout)
+    caches = [Cache(frontload, f"soak-{number:02}") for number in range(CACHES)]
+    for cache in caches:
+        cache.put(debounce={"quietSeconds": QUIET_SECONDS})
+    return Soak(cloud, frontload, layout, random.Random(seed), caches)
+
+
+def run(cloud: LocalCloud, seed: int, pushes: int, say: Any) -> str:
+    """One soak; returns the last line."""
+    soak = begin(cloud, seed)
+    deaths = set(soak.random.sample(range(1, pushes), min(DEATHS, pushes - 1)))
+    for number in range(pushes):
+        soak.push()
+        if number in deaths:
+            soak.kill()
+        # A lull now and then, so that there are bursts; never more than the machine bears.
+        lull = soak.random.random() < 0.02
+        time.sleep(QUIET_SECONDS * WAIT_SCALE * 1.5 if lull else soak.random.expovariate(20))
+        while number % 20 == 0 and soak.running() > AT_ONCE:
+            time.sleep(0.2)
+        if number % 100 == 99:
+            say(f"{number + 1} pushes, {soak.running()} executions run, {len(soak.killed)} killed")
+    soak.frontload.wait_until_idle()
+    say("quiet")
+    reconciles = reconcile(soak)
+    say(f"the schedule built {reconciles} times")
+    built = sum(len(spans) for spans in soak.launches().values())
+    told = soak.broken(reconciles)
+    facts = (f"seed {seed}: {pushes} pushes to {CACHES} caches, {built} builds, "
+             f"{len(soak.killed)} killed")  # fmt: skip
+    return f"{facts}: {'BROKEN: ' + '; '.join(told) if told else 'everything held'}"
+
+
+def main() -> int:
+    """Returns 1 when something broke."""
+    seed, pushes = [*map(int, sys.argv[1:]), *(1, 500)[len(sys.argv) - 1 :]]
+    begun = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - begun:6.1f} s  {line}", flush=True)
+
+    say("builder host and registry: SCRIPTED stand-ins, nothing is really pulled")
+    with LocalCloud("scripted", WAIT_SCALE, QUICK, say=say) as cloud:
+        last = run(cloud, seed, pushes, say)
+    print(last)
+    return int("BROKEN" in last)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
