@@ -148,6 +148,10 @@ demo: $(TOOLS)/cloud.stamp host build ## From a push to a started node, on the l
 	$(call say) 'From a push to a started node' 'tests/demo.py'
 	IMAGES='$(IMAGES)' $(CLOUD)/python tests/demo.py
 
+.PHONY: soak-cloud
+soak-cloud: $(TOOLS)/cloud.stamp build ## Pushes and killed builds on the local cloud [SEED=1] [PUSHES=500]
+	$(CLOUD)/python tests/soak.py --seed $(or $(SEED),1) --pushes $(or $(PUSHES),500)
+
 .PHONY: bench
 bench: $(TOOLS)/cloud.stamp host build ## Measure cold start, memory, size, local cloud and demo [RUNS=<demos, 1>]
 	@RUNS='$(or $(RUNS),1)' PYTHONPATH=tests $(CLOUD)/python -m bench

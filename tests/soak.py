@@ -1,13 +1,14 @@
 """Pushes to many caches at once on the local cloud, kills builds at random, and says what held.
 
-A script: `target/tools/cloud/bin/python tests/soak.py [SEED] [PUSHES]`. Real state machines, real
-functions, a real table; the builder host and the registry are the scripted stand-ins, which pull
-nothing: what counts here are events, leases and digests. Time is scaled. The last line says what
-held or what broke, and its seed.
+A script: `target/tools/cloud/bin/python tests/soak.py [--seed 1] [--pushes 500]`. Real state
+machines, real functions, a real table; the builder host and the registry are the scripted
+stand-ins, which pull nothing: what counts here are events, leases and digests. Time is scaled. The
+last line says what held or what broke, and its seed.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import sys
@@ -17,7 +18,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from end_to_end.stack import PREFIX, Cache, Frontload, deploy_home
+from end_to_end.stack import Cache, Frontload, deploy_home
+from local_cloud import ACCOUNT, REGION
 from local_cloud.cloud import LocalCloud
 from local_cloud.ecr_events import Image, pushed
 from local_cloud.images import BUSYBOX, Layer, Layout
@@ -52,13 +54,16 @@ class Soak:
     def push(self) -> None:
         """Push a random image to a random cache's tag; now and then its event comes twice."""
         cache, image = self.random.choice(self.caches), f"image-{self.random.randrange(IMAGES)}"
+        if cache.name not in self.registry:
+            # Not earlier: the schedule fails where a cache's image was never pushed.
+            cache.put(debounce={"quietSeconds": QUIET_SECONDS})
         digest = self.cloud.push(self.layout, image, cache.repository, "v1")
         self.registry[cache.name] = digest
         self.pushed_at[cache.name].append(time.monotonic())
         if self.random.random() < 0.1:
             manifest = self.frontload.manifest(digest)
-            event = pushed(Image(cache.repository, "v1", digest, manifest), "123456789012",
-                           "us-east-1")  # fmt: skip
+            image_pushed = Image(cache.repository, "v1", digest, manifest)
+            event = pushed(image_pushed, ACCOUNT, REGION)
             self.cloud.send_event(event)
 
     def kill(self) -> None:
@@ -83,13 +88,11 @@ class Soak:
     def published(self) -> dict[str, str]:
         """The digest that each cache's manifest names."""
         found = {}
-        for one in self.cloud.control.parameters():
-            _, _, name, _, last = (
-                one["name"].split("/") if one["name"].count("/") == 4 else [""] * 5
-            )
-            if last == "manifest" and one["name"].startswith(PREFIX):
-                (image,) = json.loads(one["value"])["images"]
-                found[name] = image["digest"]
+        for cache in self.caches:
+            for one in self.cloud.control.parameters():
+                if one["name"] == cache.parameters[1]:
+                    (image,) = json.loads(one["value"])["images"]
+                    found[cache.name] = image["digest"]
         return found
 
     def launches(self) -> dict[str, list[tuple[float, float]]]:
@@ -122,8 +125,8 @@ class Soak:
         for name, digest in self.registry.items():
             if published.get(name) != digest:
                 told.append(f"{name} publishes {published.get(name)}, pushed was {digest}")
-        dead = Counter(next(c.name for c in self.caches if f":{c.name}-x86" in arn)
-                       for arn in self.killed)  # fmt: skip
+        builds_of = {f":{cache.name}-x86": cache.name for cache in self.caches}
+        dead = Counter(name for arn in self.killed for of, name in builds_of.items() if of in arn)
         for name, spans in self.launches().items():
             if any(end > begin for (_, end), (begin, _) in pairwise(spans)):
                 told.append(f"{name} had two builds at once: {spans}")
@@ -151,8 +154,6 @@ def begin(cloud: LocalCloud, seed: int) -> Soak:
         layout.add_image(f"image-{number}", [BUSYBOX, Layer("random", str(number), 1)])
     frontload = Frontload(cloud, layout)
     caches = [Cache(frontload, f"soak-{number:02}") for number in range(CACHES)]
-    for cache in caches:
-        cache.put(debounce={"quietSeconds": QUIET_SECONDS})
     return Soak(cloud, frontload, layout, random.Random(seed), caches)
 
 
@@ -184,15 +185,18 @@ def run(cloud: LocalCloud, seed: int, pushes: int, say: Any) -> str:
 
 def main() -> int:
     """Returns 1 when something broke."""
-    seed, pushes = [*map(int, sys.argv[1:]), *(1, 500)[len(sys.argv) - 1 :]]
+    parser = argparse.ArgumentParser(description="Soak Frontload on the local cloud.")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--pushes", type=int, default=500)
+    asked = parser.parse_args()
     begun = time.monotonic()
 
     def say(line: str) -> None:
         print(f"{time.monotonic() - begun:6.1f} s  {line}", flush=True)
 
     say("builder host and registry: SCRIPTED stand-ins, nothing is really pulled")
-    with LocalCloud("scripted", WAIT_SCALE, QUICK, say=say) as cloud:
-        last = run(cloud, seed, pushes, say)
+    with LocalCloud("scripted", WAIT_SCALE, QUICK) as cloud:
+        last = run(cloud, asked.seed, asked.pushes, say)
     print(last)
     return int("BROKEN" in last)
 

@@ -84,7 +84,12 @@ def test_a_disabled_key_is_refused(cloud: LocalCloud, places: Places, refuse: Re
 def test_the_accounts_default_key_is_refused_with_consumers(
     cloud: LocalCloud, refuse: Refuse
 ) -> None:
-    told = [f"{IRELAND} would encrypt with ", "AWS's own", CONSUMERS[0], "customer-managed key in "]
+    told = [
+        f"{IRELAND} would encrypt with ",
+        "AWS's own",
+        CONSUMERS[0],
+        "name a customer-managed key",
+    ]
     ec2 = cloud.client("ec2", IRELAND)
     ec2.enable_ebs_encryption_by_default()
     try:

@@ -27,7 +27,8 @@ def values(published: Published) -> dict[tuple[str, str, str], tuple[object, obj
     def bare(value: str | None) -> object:
         if value is None or not value.startswith("{"):
             return value
-        return {field: of for field, of in json.loads(value).items() if field != "rollback"}
+        by = ("rollback", "token")
+        return {field: of for field, of in json.loads(value).items() if field not in by}
 
     return {
         place: (bare(p.value), bare(p.current), bare(p.previous)) for place, p in published.items()
