@@ -143,6 +143,20 @@ test: $(TOOLS)/cloud.stamp host build ## Every test: Rust, then the local cloud
 	printf '\n== %s (%s)\n' 'Tests on the local cloud' 'pytest'
 	$(CLOUD)/python -m pytest tests
 
+# The seeds are given to a test that is ignored otherwise; its verdict is the last line again.
+.PHONY: soak
+soak: SEED ?= $(shell date +%s)
+soak: ROUNDS ?= 10
+soak: ## Soak the pushes with any seeds: a quarter of a minute each [SEED=<first, the time>] [ROUNDS=<seeds, 10>]
+	$(call say) 'Pushes, lost events and deaths from seed $(SEED) on, $(ROUNDS) seeds' 'functions/src/soak'
+	mkdir -p target
+	held=0
+	SOAK_SEED='$(SEED)' SOAK_ROUNDS='$(ROUNDS)' \
+		cargo test --workspace --locked --bin bootstrap -- --ignored --exact --nocapture soak::any_seed \
+		2>&1 | tee target/soak.log || held=$$?
+	grep '^soak: ' target/soak.log | tail -n 1
+	exit $$held
+
 .PHONY: demo
 demo: $(TOOLS)/cloud.stamp host build ## From a push to a started node, on the local cloud [IMAGES=<directory of OCI layouts>]
 	$(call say) 'From a push to a started node' 'tests/demo.py'

@@ -16,6 +16,8 @@ mod rollback;
 mod settings;
 mod snapshot;
 #[cfg(test)]
+mod soak;
+#[cfg(test)]
 mod testing;
 
 use frontload_shared::aws::clients::Clients;

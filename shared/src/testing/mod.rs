@@ -12,6 +12,7 @@
 )]
 
 mod registry;
+mod snapshots;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_ssm::config::HttpClient;
 use aws_smithy_http_client::test_util::infallible_client_fn;
 use aws_smithy_types::body::SdkBody;
 use serde_json::{Value, json};
@@ -44,6 +46,8 @@ pub struct World {
     /// What EC2 answers, by region and action: the inside of its XML. An action
     /// without answer here succeeds with nothing.
     pub ec2: BTreeMap<(String, String), String>,
+    /// The snapshots of the home region; asked only where `ec2` has no answer.
+    pub snapshots: snapshots::Snapshots,
     /// ECR.
     pub registry: registry::Registry,
     /// The table's items by their key's value.
@@ -83,24 +87,21 @@ impl FakeCloud {
     pub fn clients(&self) -> Clients {
         let cloud = self.clone();
         let http = infallible_client_fn(move |request| {
-            let body = String::from_utf8(request.body().bytes().unwrap_or_default().to_vec());
             let header = |name: &str| {
-                request
-                    .headers()
-                    .get(name)
-                    .and_then(|value| value.to_str().ok())
-                    .unwrap_or_default()
+                let value = request.headers().get(name).and_then(|value| value.to_str().ok());
+                value.unwrap_or_default()
             };
-            let (account, region) = read_scope(header("authorization"));
-            let operation = header("x-amz-target").rsplit('.').next().unwrap_or_default();
-            let (status, answer) = if operation.is_empty() {
-                (200, cloud.world().answer_query(&region, &body.unwrap()))
-            } else {
-                let input = serde_json::from_str(&body.unwrap()).unwrap();
-                cloud.world().answer(operation, (account, region), &input)
-            };
+            let body = request.body().bytes().unwrap_or_default();
+            let (status, answer) =
+                cloud.answer(header("authorization"), header("x-amz-target"), body);
             http::Response::builder().status(status).body(SdkBody::from(answer)).unwrap()
         });
+        Self::clients_by_way_of(http)
+    }
+
+    /// Clients of our own account whose every call takes the way `http`, which is to
+    /// end at [`FakeCloud::answer`].
+    pub fn clients_by_way_of(http: impl HttpClient + 'static) -> Clients {
         let own = Credentials::new(OWN, "secret", None, None, "test");
         let sdk = SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
@@ -110,6 +111,18 @@ impl FakeCloud {
             .http_client(http)
             .build();
         Clients::new(sdk, Some("external".to_owned()))
+    }
+
+    /// The status and body that answer a call, of which two headers and the body count.
+    pub fn answer(&self, authorization: &str, target: &str, body: &[u8]) -> (u16, String) {
+        let body = std::str::from_utf8(body).unwrap();
+        let (account, region) = read_scope(authorization);
+        let operation = target.rsplit('.').next().unwrap_or_default();
+        if operation.is_empty() {
+            return (200, self.world().answer_query(&region, body));
+        }
+        let input = serde_json::from_str(body).unwrap();
+        self.world().answer(operation, (account, region), &input)
     }
 }
 
@@ -150,8 +163,8 @@ impl World {
             ["SnapshotId", "InstanceId.1", "VolumeId"].iter().find_map(|name| fields.get(name));
         let call = format!("{region} {action} {}", id.copied().unwrap_or_default());
         self.ec2_calls.push(call.trim_end().to_owned());
-        let inside = self.ec2.get(&(region.to_owned(), action.to_owned()));
-        let inside = inside.map(String::as_str).unwrap_or_default();
+        let planted = self.ec2.get(&(region.to_owned(), action.to_owned())).cloned();
+        let inside = planted.unwrap_or_else(|| self.snapshots.answer(action, &fields));
         format!("<{action}Response>{inside}</{action}Response>")
     }
 

@@ -1,0 +1,61 @@
+//! How many builds the requests for one cache and architecture may cause.
+//!
+//! A burst is a row of requests each of which comes within the quiet time of the one
+//! before it. It causes one build, and one more for each time that the limit of
+//! waiting fits between its first request and its last. Together, the bursts of a run
+//! keep to that. A single one may cause twice as many: a build that was asked for in
+//! one burst and held up by another build may fall into the next. Each death allows one
+//! build more, and so does each look of the schedule during a burst, which takes its
+//! place. What the looks themselves build is not counted.
+
+use super::time::Millis;
+
+/// When a cache's requests count as one burst.
+#[derive(Clone, Copy, Debug)]
+pub struct Debounce {
+    pub quiet: Millis,
+    pub limit: Millis,
+}
+
+/// A request that was registered, and whether it was built.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub at: Millis,
+    pub build: String,
+}
+
+/// The time between a claim's start, which its debounce counts from, and its request's
+/// arrival in the table.
+const ARRIVAL: Millis = 10_000;
+
+/// Parts requests, in the order of their arrival, into bursts.
+pub fn part(requests: &[Request], debounce: Debounce) -> Vec<&[Request]> {
+    requests.chunk_by(|one, next| next.at - one.at < debounce.quiet).collect()
+}
+
+/// How many builds one burst causes.
+pub fn allowed(burst: &[Request], debounce: Debounce) -> usize {
+    let (Some(first), Some(last)) = (burst.first(), burst.last()) else { return 0 };
+    let more = (last.at - first.at + ARRIVAL).checked_div(debounce.limit).unwrap_or_default();
+    1 + usize::try_from(more).unwrap()
+}
+
+/// Whether a look of the schedule may come between a burst's requests and their build.
+pub fn touches(burst: &[Request], look: Millis, debounce: Debounce) -> bool {
+    let (Some(first), Some(last)) = (burst.first(), burst.last()) else { return false };
+    (first.at..=last.at + debounce.limit).contains(&(look + ARRIVAL))
+}
+
+#[test]
+fn a_burst_ends_with_the_quiet_time_and_a_long_one_is_built_more_than_once() {
+    let debounce = Debounce { quiet: 60_000, limit: 600_000 };
+    let request = |seconds: u64| Request { at: seconds * 1000, build: String::new() };
+    let close: Vec<Request> = (0..30).map(|n| request(n * 59)).collect();
+    let apart = [request(0), request(60), request(119)];
+    let shown = |requests: &[Request]| {
+        let bursts = part(requests, debounce);
+        bursts.iter().map(|burst| (burst.len(), allowed(burst, debounce))).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&close), [(30, 3)]);
+    assert_eq!(shown(&apart), [(1, 1), (2, 1)]);
+}

@@ -1,0 +1,409 @@
+//! The control flow of `pipeline.asl.json` and `build.asl.json`, re-stated: a stand-in
+//! for Step Functions. The Lambdas that it calls are the real ones, except for those
+//! between claim and publish (preflight, launch, pull, snapshot, replicate) and prune:
+//! for the builder's minutes time passes and a completed snapshot with our tags
+//! appears.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::MutexGuard;
+
+use fastrand::Rng;
+use frontload_shared::Result;
+use frontload_shared::aws::clients::Clients;
+use frontload_shared::aws::tags;
+use frontload_shared::testing::FakeCloud;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::network::Network;
+use super::time::{Millis, TaskId, Tasks};
+use super::watch::{Caller, LAST_CALL, Watch};
+use crate::settings::Settings;
+use crate::{claim, clean_up, plan, publish, testing};
+
+/// Epoch seconds of the start.
+const START: i64 = 1_780_000_000;
+/// `TimeoutSeconds` of every step, and `Timeout` of every Lambda.
+const STEP_TIMEOUT: Millis = 60_000;
+/// `MaxConcurrency` of `RunBuilds`.
+const SIDE_BY_SIDE: usize = 10;
+/// `MaxAttempts` of every step.
+const RETRIES: u32 = 5;
+/// `BackoffRate`, from `IntervalSeconds` 2 on, and `MaxDelaySeconds`.
+const LONGEST_BACKOFF: Millis = 30_000;
+
+/// The steps that are called for real.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Plan,
+    Claim,
+    Publish,
+    CleanUp,
+}
+
+/// How a step failed.
+#[derive(Debug)]
+struct Failure {
+    retried: bool,
+    /// Its name and message.
+    told: String,
+}
+
+/// How often what happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub executions: usize,
+    pub builds: usize,
+    pub superseded: usize,
+    pub unchanged: usize,
+    pub deaths: usize,
+    pub late_calls: usize,
+}
+
+/// A build's execution.
+struct Execution {
+    caller: Caller,
+    key: String,
+    task: Cell<TaskId>,
+    lambda: Cell<TaskId>,
+    is_over: Cell<bool>,
+}
+
+/// Everything that executions share.
+pub struct World {
+    pub tasks: Tasks,
+    pub network: Network,
+    pub rng: RefCell<Rng>,
+    pub counts: RefCell<Counts>,
+    /// Executions of builds that run.
+    pub running: Cell<usize>,
+    /// From then on nobody dies.
+    pub peace: Millis,
+    clients: Clients,
+    settings: Settings,
+}
+
+async fn serve<I: DeserializeOwned, O: Serialize, F: Future<Output = Result<O>>>(
+    input: Value,
+    handle: impl FnOnce(I) -> F,
+) -> std::result::Result<Value, Failure> {
+    let input = serde_json::from_value(input).unwrap();
+    match handle(input).await {
+        Ok(output) => Ok(serde_json::to_value(output).unwrap()),
+        Err(error) => {
+            let told = format!("{}: {error}", error.name());
+            Err(Failure { retried: error.retryable(), told })
+        }
+    }
+}
+
+impl World {
+    pub fn new(tasks: Tasks, network: Network, rng: Rng, peace: Millis) -> Self {
+        let clients = FakeCloud::clients_by_way_of(network.client());
+        Self {
+            tasks,
+            network,
+            rng: RefCell::new(rng),
+            counts: RefCell::default(),
+            running: Cell::default(),
+            peace,
+            clients,
+            settings: testing::settings(),
+        }
+    }
+
+    pub fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.network.watch.lock().unwrap()
+    }
+
+    pub fn now(&self) -> Millis {
+        self.tasks.clock.now()
+    }
+
+    pub async fn sleep(&self, millis: Millis) {
+        self.tasks.clock.sleep(millis).await;
+    }
+
+    pub fn between(&self, least: Millis, most: Millis) -> Millis {
+        self.rng.borrow_mut().u64(least..most)
+    }
+
+    async fn run_lambda(&self, step: Step, input: Value) -> std::result::Result<Value, Failure> {
+        let now = START + i64::try_from(self.now() / 1000).unwrap();
+        let (clients, settings) = (&self.clients, &self.settings);
+        match step {
+            Step::Plan => serve(input, |input| plan::handle(clients, settings, now, input)).await,
+            Step::Claim => serve(input, |input| claim::handle(clients, settings, now, input)).await,
+            Step::Publish => serve(input, |input| publish::handle(clients, settings, input)).await,
+            Step::CleanUp => serve(input, |input| clean_up::handle(clients, settings, input)).await,
+        }
+    }
+
+    /// Calls a step once. Whoever waits for it may die meanwhile, it goes on then.
+    async fn invoke(
+        self: &Rc<Self>,
+        caller: &Caller,
+        lambda: &Cell<TaskId>,
+        step: Step,
+        input: Value,
+    ) -> std::result::Result<Value, Failure> {
+        let (tell, told) = oneshot::channel();
+        let world = self.clone();
+        let task = self.tasks.start(async move {
+            let answer = world.run_lambda(step, input).await;
+            world.network.close(world.tasks.clock.running());
+            let _ = tell.send(answer);
+        });
+        self.network.open(task, caller.clone());
+        lambda.set(task);
+        let world = self.clone();
+        self.tasks.start(async move {
+            world.sleep(STEP_TIMEOUT).await;
+            world.tasks.stop(task);
+        });
+        told.await
+            .unwrap_or_else(|_| Err(Failure { retried: true, told: "States.Timeout".to_owned() }))
+    }
+
+    /// Calls a step with the retries that every state has.
+    async fn call(
+        self: &Rc<Self>,
+        caller: &Caller,
+        lambda: &Cell<TaskId>,
+        step: Step,
+        input: Value,
+    ) -> std::result::Result<Value, Failure> {
+        let mut backoff = 2_000;
+        for _ in 0..RETRIES {
+            match self.invoke(caller, lambda, step, input.clone()).await {
+                Err(failure) if failure.retried => {}
+                done => return done,
+            }
+            self.sleep(self.between(0, backoff)).await;
+            backoff = LONGEST_BACKOFF.min(2 * backoff);
+        }
+        self.invoke(caller, lambda, step, input).await
+    }
+
+    /// `pipeline.asl.json`, as far as it is about builds.
+    pub async fn run_pipeline(self: Rc<Self>, name: String, request: Value) {
+        let is_push = request.get("reconcile").is_none();
+        let execution = arn("frontload-pipeline", &name);
+        let caller = Caller { execution: execution.clone(), ..Caller::default() };
+        let input = json!({"request": request, "executionId": execution});
+        let plan = match self.call(&caller, &Cell::default(), Step::Plan, input).await {
+            Ok(plan) if plan["refused"] == json!([]) => plan,
+            other => {
+                self.watch().broken.push(format!("plan of {name}: {other:?}"));
+                return;
+            }
+        };
+        let requests: Vec<Value> = plan["builds"].as_array().unwrap().clone();
+        let requests = Rc::new(RefCell::new(requests.into_iter()));
+        let lanes: Vec<_> = (0..SIDE_BY_SIDE).map(|_| self.run_lane(is_push, &requests)).collect();
+        for lane in lanes {
+            let _ = lane.await;
+        }
+    }
+
+    /// One of the places of `RunBuilds`; the receiver is told of its end.
+    fn run_lane(
+        self: &Rc<Self>,
+        is_push: bool,
+        requests: &Rc<RefCell<std::vec::IntoIter<Value>>>,
+    ) -> oneshot::Receiver<()> {
+        let (end, ended) = oneshot::channel();
+        let (world, requests) = (self.clone(), requests.clone());
+        self.tasks.start(async move {
+            loop {
+                let next = requests.borrow_mut().next();
+                let Some(request) = next else { break };
+                // An execution that dies drops its end of the channel.
+                let _ = world.start_build(is_push, request).await;
+            }
+            let _ = end.send(());
+        });
+        ended
+    }
+
+    fn start_build(self: &Rc<Self>, is_push: bool, request: Value) -> oneshot::Receiver<()> {
+        let text = |name: &str| request[name].as_str().unwrap().to_owned();
+        let build = text("id");
+        let caller = Caller { execution: arn("frontload-build", &build), build, is_push };
+        let key = format!("{}/{}", text("cache"), text("architecture"));
+        self.watch().started(&caller.execution);
+        if !is_push {
+            self.watch().looked(&key, self.now());
+        }
+        self.counts.borrow_mut().executions += 1;
+        self.running.set(self.running.get() + 1);
+        let (end, ended) = oneshot::channel();
+        let (task, lambda, is_over) = (Cell::default(), Cell::default(), Cell::default());
+        let execution = Rc::new(Execution { caller, key, task, lambda, is_over });
+        let (world, running) = (self.clone(), execution.clone());
+        execution.task.set(self.tasks.start(async move {
+            if let Err(failure) = world.run_build(&running, &request).await {
+                let told = format!("{} failed: {}", running.caller.execution, failure.told);
+                world.watch().broken.push(told);
+            }
+            world.end(&running);
+            let _ = end.send(());
+        }));
+        ended
+    }
+
+    fn end(&self, execution: &Execution) {
+        execution.is_over.set(true);
+        self.running.set(self.running.get() - 1);
+        self.watch().ended(&execution.key, &execution.caller.execution);
+        self.network.cloud.world().over.insert(execution.caller.execution.clone());
+    }
+
+    /// `build.asl.json`. Its failures are this run's: nothing here should make one fail
+    /// that lives.
+    async fn run_build(
+        self: &Rc<Self>,
+        execution: &Rc<Execution>,
+        request: &Value,
+    ) -> std::result::Result<(), Failure> {
+        let claim = self.claim(execution, request).await;
+        let build = match &claim {
+            Ok(claim) if claim["outcome"] != "claimed" => return Ok(()),
+            Ok(claim) => claim["build"].clone(),
+            Err(_) => Value::Null,
+        };
+        let result = match claim {
+            Ok(claim) => self.make(execution, &claim).await,
+            Err(failure) => Err(failure),
+        };
+        self.may_die(execution, 20, 400);
+        let input = json!({"request": request, "build": build, "waitedSeconds": 0});
+        let Execution { caller, lambda, .. } = &**execution;
+        let cleaned = self.call(caller, lambda, Step::CleanUp, input).await?;
+        assert_eq!(cleaned["ready"], true, "there is no instance to wait for");
+        result
+    }
+
+    async fn claim(
+        self: &Rc<Self>,
+        execution: &Rc<Execution>,
+        request: &Value,
+    ) -> std::result::Result<Value, Failure> {
+        let Execution { caller, lambda, key, .. } = &**execution;
+        let (mut waited, mut seen_token) = (0, Value::Null);
+        loop {
+            self.may_die(execution, 200, 300);
+            let input = json!({
+                "request": request,
+                "executionId": caller.execution,
+                "waitedSeconds": waited,
+                "seenToken": seen_token,
+            });
+            let report = self.call(caller, lambda, Step::Claim, input).await?;
+            if report["ready"] == true {
+                self.note(key, caller, &report);
+                return Ok(report);
+            }
+            let seconds = report["waitSeconds"].as_u64().unwrap().max(1);
+            waited += seconds;
+            seen_token = report["seenToken"].clone();
+            self.sleep(seconds * 1000).await;
+        }
+    }
+
+    fn note(&self, key: &str, caller: &Caller, claim: &Value) {
+        let mut counts = self.counts.borrow_mut();
+        match claim["outcome"].as_str().unwrap() {
+            "claimed" => {
+                counts.builds += 1;
+                self.watch().claimed(key, caller);
+            }
+            "unchanged" => counts.unchanged += 1,
+            _ => {
+                counts.superseded += 1;
+                let successor = claim["successor"].as_str().unwrap_or_default();
+                self.watch().superseded(caller, successor);
+            }
+        }
+    }
+
+    /// From the launch to the publication.
+    async fn make(
+        self: &Rc<Self>,
+        execution: &Rc<Execution>,
+        claim: &Value,
+    ) -> std::result::Result<(), Failure> {
+        let build = &claim["build"];
+        let minutes = self.between(90_000, 900_000);
+        self.may_die(execution, 20, minutes);
+        self.sleep(minutes).await;
+        let id = format!("snap-{:08x}", self.between(0, u64::MAX));
+        self.network.cloud.world().snapshots.complete(&id, tags_of(build));
+        let image =
+            |image: &Value| json!({"reference": image["reference"], "digest": image["digest"]});
+        let images: Vec<Value> = build["images"].as_array().unwrap().iter().map(image).collect();
+        let input = json!({
+            "build": build,
+            "token": claim["token"],
+            "pulled": {"containerd": "2.1.9", "images": images, "usedBytes": 1, "flushed": true},
+            "replicas": [{"region": build["region"], "snapshotId": id, "encrypted": false}],
+            "waitedSeconds": 0,
+        });
+        self.may_die(execution, 15, 800);
+        let Execution { caller, lambda, .. } = &**execution;
+        self.call(caller, lambda, Step::Publish, input).await.map(drop)
+    }
+
+    /// Lets one of `one_of` executions die within so many milliseconds.
+    fn may_die(self: &Rc<Self>, execution: &Rc<Execution>, one_of: u64, within: Millis) {
+        if self.now() >= self.peace || self.between(0, one_of) != 0 {
+            return;
+        }
+        let (world, execution) = (self.clone(), execution.clone());
+        let moment = self.between(0, within);
+        self.tasks.start(async move {
+            world.sleep(moment).await;
+            world.kill(&execution);
+        });
+    }
+
+    /// Aborts an execution: nothing cleans up after it. A Lambda that is under way ends
+    /// with it, or its next call has effect much later.
+    fn kill(&self, execution: &Execution) {
+        if execution.is_over.get() {
+            return;
+        }
+        let Caller { execution: arn, .. } = &execution.caller;
+        self.watch().died(&execution.key, arn, self.now());
+        self.end(execution);
+        self.tasks.stop(execution.task.get());
+        let mut counts = self.counts.borrow_mut();
+        counts.deaths += 1;
+        let lambda = execution.lambda.get();
+        if self.rng.borrow_mut().bool() {
+            self.tasks.stop(lambda);
+        } else if self.network.hold(lambda, self.now() + self.between(0, LAST_CALL)) {
+            counts.late_calls += 1;
+        }
+    }
+}
+
+fn arn(machine: &str, name: &str) -> String {
+    format!("arn:aws:states:us-east-1:123456789012:execution:{machine}:{name}")
+}
+
+fn tags_of(build: &Value) -> BTreeMap<String, String> {
+    let text = |name: &str| build[name].as_str().unwrap().to_owned();
+    [
+        (tags::STACK, testing::settings().stack),
+        (tags::BUILD, text("id")),
+        (tags::CACHE, text("cache")),
+        (tags::ARCHITECTURE, text("architecture")),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into()
+}
