@@ -85,6 +85,7 @@ pub async fn publish(
     token: u64,
     targets: &[Target],
 ) -> Result<()> {
+    finish_earlier(clients, names, targets).await?;
     let manifests = plan(clients, targets, &names.manifest, |target| &target.manifest).await?;
     if let Some(later) = manifests.iter().find_map(|change| find_later(change, token)) {
         return Err(Error::LeaseLost { build: build.clone(), reason: later });
@@ -107,6 +108,42 @@ pub async fn publish(
             format!("not put back: {}", left.join("; "))
         },
     })
+}
+
+/// A publication that died after its last value was written stands, but for its
+/// labels: they are moved first. Otherwise what it superseded would be taken for what
+/// is published, and a mixture become the previous publication. One that died earlier
+/// has moved no label, and what it wrote is superseded without ever being labelled.
+async fn finish_earlier(
+    clients: &Clients,
+    names: &ParameterNames,
+    targets: &[Target],
+) -> Result<()> {
+    let newest = at_once(targets, async |target| {
+        let ssm = clients.ssm(&target.place).await?;
+        let (id, manifest) = (&names.snapshot_id, &names.manifest);
+        let newest = Published::read(&ssm, names).await?;
+        let labelled = Published::read_labelled(&ssm, names, CURRENT).await?;
+        let changes = [(id, newest.snapshot_id.clone()), (manifest, newest.manifest.clone())];
+        Ok((newest.manifest(), newest == labelled, changes))
+    });
+    let newest: Vec<_> = newest.await.into_iter().collect::<Result<_>>()?;
+    let build = newest.first().and_then(|(manifest, ..)| Some(manifest.as_ref()?.build.clone()));
+    let is_whole = build.is_some()
+        && newest
+            .iter()
+            .all(|(manifest, ..)| manifest.as_ref().map(|m| &m.build) == build.as_ref());
+    if !is_whole || newest.iter().all(|(_, is_labelled, _)| *is_labelled) {
+        return Ok(());
+    }
+    let mut unlabelled = Vec::new();
+    for (target, (.., values)) in targets.iter().zip(newest) {
+        for (name, value) in values {
+            let before = read(clients, &target.place, name).await?;
+            unlabelled.push(Change { before, to: value.unwrap_or_default() });
+        }
+    }
+    each(&unlabelled, |change| settle(clients, change)).await.map_err(|(_, error)| error)
 }
 
 /// Who published later than `token` where this change would be made.
@@ -520,6 +557,40 @@ mod tests {
                 assert!(error.to_string().ends_with("as they were before"), "{error}");
                 assert_eq!(all(&cloud), (newest, current, previous), "change {fail}, {after}");
             }
+        }
+    }
+
+    /// Dies after each of its changes in turn, and is never heard of again.
+    #[tokio::test]
+    async fn whichever_change_a_publisher_dies_after_the_next_one_keeps_one_build_as_previous() {
+        let publish_small = async |cloud: &FakeCloud, mark: &str| {
+            let build = build_in(mark, &["eu-west-1"], &[]);
+            let targets = targets_of(&build, mark);
+            publish(&cloud.clients(), &names(), &build.id, 0, &targets).await
+        };
+        let old = FakeCloud::default();
+        publish_small(&old, "a").await.unwrap();
+        let start = old.world().changes;
+        let whole = old.copy();
+        publish_small(&whole, "b").await.unwrap();
+        let changes = whole.world().changes - start;
+        for dies_after in 1..changes {
+            let cloud = old.copy();
+            cloud.world().refuse_from = Some(start + dies_after + 1);
+            publish_small(&cloud, "b").await.unwrap_err();
+            cloud.world().refuse_from = None;
+            publish_small(&cloud, "c").await.unwrap();
+            let world = cloud.world();
+            let builds = |label: &str| -> BTreeSet<String> {
+                let labelled = world.labelled(label);
+                let of = |value: &String| match serde_json::from_str::<Manifest>(value) {
+                    Ok(manifest) => manifest.snapshot_id.as_str()[..6].to_owned(),
+                    Err(_) => value[..6].to_owned(),
+                };
+                labelled.values().map(of).collect()
+            };
+            assert_eq!(builds(CURRENT), ["snap-c".to_owned()].into());
+            assert_eq!(builds(PREVIOUS).len(), 1, "after {dies_after}: {:?}", builds(PREVIOUS));
         }
     }
 

@@ -3,7 +3,7 @@
 
 use frontload_shared::aws::clients::{Clients, Place, at_once};
 use frontload_shared::aws::images;
-use frontload_shared::aws::parameters::{self, PREVIOUS};
+use frontload_shared::aws::parameters::{self, CURRENT, PREVIOUS};
 use frontload_shared::aws::snapshots::{SnapshotId, State, find_snapshot};
 use frontload_shared::builder::report::PulledImages;
 use frontload_shared::domain::build::OsImage;
@@ -199,14 +199,18 @@ impl Planner<'_> {
     ) -> Result<Option<String>> {
         let read = async {
             let ssm = self.clients.ssm(place).await?;
-            Published::read(&ssm, names).await
+            let newest = Published::read(&ssm, names).await?;
+            // Who publishes may die before it has moved every label.
+            let labelled = Published::read_labelled(&ssm, names, CURRENT).await?;
+            Ok([newest.manifest(), labelled.manifest()])
         };
         let found = match read.await {
-            Ok(found) => found.manifest(),
-            Err(error) if error.retryable() => return Err(error),
-            Err(_) => None,
+            Ok(found) => found,
+            Err(error) if Error::retryable(&error) => return Err(error),
+            Err(_) => [None, None],
         };
-        let same = found.is_some_and(|manifest| manifest.build == published.build);
+        let is_same = |found: &Manifest| found.build == published.build;
+        let same = found.iter().all(|found| found.as_ref().is_some_and(is_same));
         let (account, region) = (place.account_shown(), &place.region);
         Ok((!same).then(|| format!("{account} in {region} does not read what is published")))
     }

@@ -41,7 +41,7 @@ const BETWEEN_LOOKS: Millis = 6 * HOUR;
 const MOST_LOOKS: usize = 10;
 
 /// Seeds that `cargo test` takes: a minute and a half on two cores.
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 4;
 
 /// What came of one seed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

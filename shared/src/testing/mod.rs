@@ -41,6 +41,8 @@ pub struct World {
     pub changes: usize,
     /// The number of the changing call that is refused.
     pub fail_change: Option<usize>,
+    /// From which changing call on all are refused.
+    pub refuse_from: Option<usize>,
     /// Whether the refused call has its effect all the same.
     pub fail_after: bool,
     /// What EC2 answers, by region and action: the inside of its XML. An action
@@ -250,6 +252,9 @@ impl World {
             return refusal("ParameterAlreadyExists");
         }
         self.changes += 1;
+        if self.refuse_from.is_some_and(|from| self.changes >= from) {
+            return refusal("ParameterLimitExceeded");
+        }
         let refused = self.fail_change == Some(self.changes);
         if refused && !self.fail_after {
             return refusal("ParameterLimitExceeded");
