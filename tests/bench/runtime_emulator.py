@@ -106,6 +106,7 @@ def emulated(bootstrap: Path, handler: str, log: Path) -> Iterator[EmulatedFunct
         FRONTLOAD_STACK="frontload",
         FRONTLOAD_PREFIX="/frontload",
         FRONTLOAD_EVENT_BUS="default",
+        FRONTLOAD_LEASE_TABLE="leases",
         FRONTLOAD_BUILDER_PROFILE="builder",
         RUST_LOG="info",
         AWS_REGION=REGION,
