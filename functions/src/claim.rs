@@ -9,7 +9,7 @@ use frontload_shared::step::{Report, Waited};
 use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::lease::{Looked, Turn, take_turn};
+use crate::lease::{Burst, Look, Looked, Next, Turn, next, take_turn};
 use crate::plan::resolve::{Planner, Resolved, Verdict};
 use crate::settings::Settings;
 
@@ -75,19 +75,20 @@ pub async fn handle(
     if input.waited_seconds.0 == 0 || standing.newest.is_none() {
         standing = leases.register(&key, &me, now, request.force).await?;
     }
-    if !standing.is_held_by(&me.build) {
-        match before_the_lease(&standing, request, input.waited_seconds, now) {
-            Before::Superseded(by) => return Ok(Report::Ready(superseded(by)).into()),
-            Before::Quiet(seconds) => {
-                let progress = format!("waiting {seconds} s for more pushes");
-                return Ok(Report::wait(seconds, progress).into());
-            }
-            Before::Turn => {}
+    let (build, seen_token) = (&request.id, input.seen_token);
+    let look = Look { standing: &standing, build, seen_token, holder_is_over: None };
+    let burst = Burst { debounce: &request.debounce, waited: input.waited_seconds, now };
+    match next(&look, Some(&burst)) {
+        Next::Superseded(by) => return Ok(Report::Ready(superseded(by)).into()),
+        Next::Quiet(seconds) => {
+            let progress = format!("waiting {seconds} s for more pushes");
+            return Ok(Report::wait(seconds, progress).into());
         }
+        Next::Approach(_) => {}
     }
     let sfn = clients.own_sfn(home);
     let (ours, taking) = ((&key, &me), Taking::AsNewest);
-    match take_turn(&leases, &sfn, ours, taking, standing, input.seen_token).await? {
+    match take_turn(&leases, &sfn, ours, taking, standing, seen_token).await? {
         Turn::Ours(standing) => {
             let planner = Planner { clients, settings, now };
             decide(&leases, &key, &planner, request, &standing).await.map(Into::into)
@@ -100,36 +101,6 @@ pub async fn handle(
             }
             Ok(later.into())
         }
-    }
-}
-
-/// What there is to do before the lease is tried for.
-#[derive(Debug, PartialEq, Eq)]
-enum Before {
-    Superseded(Applicant),
-    /// Seconds to wait for more pushes.
-    Quiet(u32),
-    Turn,
-}
-
-/// The newest request serves all before it, once no other has come for the quiet
-/// time, or once the first of them has waited for the limit.
-fn before_the_lease(
-    standing: &Standing,
-    request: &BuildRequest,
-    waited: Waited,
-    now: i64,
-) -> Before {
-    if let Some(newest) = standing.newest.as_ref().filter(|newest| newest.build != request.id) {
-        return Before::Superseded(newest.clone());
-    }
-    let quiet_left = i64::from(request.debounce.quiet_seconds)
-        .saturating_sub(i64::try_from(waited.0).unwrap_or(i64::MAX));
-    let first = standing.waiting_since.unwrap_or(now);
-    let limit_left = first.saturating_add(request.debounce.limit_seconds.into()) - now;
-    match u32::try_from(quiet_left.min(limit_left)) {
-        Ok(seconds @ 1..) => Before::Quiet(seconds),
-        _ => Before::Turn,
     }
 }
 

@@ -1,10 +1,19 @@
 //! Taking a lease: when it is free, or when the execution that holds it is over
-//! for so long that none of its calls can still run.
+//! for so long that none of its calls can still run. What an applicant does next is
+//! decided by [`next`] alone, here and in the model whose states the tests explore.
+
+#[cfg(test)]
+mod explore;
+#[cfg(test)]
+mod item;
+#[cfg(test)]
+mod model;
 
 use frontload_shared::Result;
 use frontload_shared::aws::executions::is_running;
 use frontload_shared::aws::leases::{Applicant, LeaseKey, Leases, Standing, Taking};
-use frontload_shared::step::Report;
+use frontload_shared::domain::{BuildId, Debounce};
+use frontload_shared::step::{Report, Waited};
 use serde::Serialize;
 
 /// Seconds between seeing that a holder's execution is over and taking its lease:
@@ -25,7 +34,7 @@ pub enum Turn {
 }
 
 /// When to try again, and why.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Later {
     /// Seconds until then.
     pub seconds: u32,
@@ -59,6 +68,99 @@ impl<T: Serialize> From<Later> for Looked<T> {
     }
 }
 
+/// What an applicant knows when it decides.
+#[derive(Clone, Copy, Debug)]
+pub struct Look<'a> {
+    /// How the lease stands.
+    pub standing: &'a Standing,
+    /// The applicant's build.
+    pub build: &'a BuildId,
+    /// What its last call told by [`Later::seen_token`].
+    pub seen_token: Option<u64>,
+    /// Whether the holder's execution is over; `None` before that was asked.
+    pub holder_is_over: Option<bool>,
+}
+
+/// How a request waits for others. A rollback serves none and has none.
+#[derive(Clone, Copy, Debug)]
+pub struct Burst<'a> {
+    /// The request's.
+    pub debounce: &'a Debounce,
+    /// Since the request came.
+    pub waited: Waited,
+    /// Epoch seconds.
+    pub now: i64,
+}
+
+/// What an applicant does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It ends: this one serves its request.
+    Superseded(Applicant),
+    /// It waits for more pushes, so many seconds.
+    Quiet(u32),
+    /// It tries for the lease.
+    Approach(Approach),
+}
+
+/// The way to the lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Approach {
+    /// It is held already.
+    Ours,
+    /// Ask whether the execution of this holder is over.
+    Ask(Applicant),
+    /// Try again later.
+    Later(Later),
+    /// Take it: over the holder seen under this token, or as a free one.
+    Take(Option<u64>),
+}
+
+/// What an applicant does next. The newest request serves all before it, once no
+/// other has come for the quiet time, or once the first of them has waited for the
+/// limit; who holds the lease is past all that.
+pub fn next(look: &Look<'_>, burst: Option<&Burst<'_>>) -> Next {
+    let Look { standing, build, .. } = look;
+    if let Some(burst) = burst.filter(|_| !standing.is_held_by(build)) {
+        if let Some(newest) = standing.newest.as_ref().filter(|newest| newest.build != **build) {
+            return Next::Superseded(newest.clone());
+        }
+        if let Some(seconds) = quiet_left(standing.waiting_since, burst) {
+            return Next::Quiet(seconds);
+        }
+    }
+    Next::Approach(approach(look))
+}
+
+/// Seconds to wait for more pushes, if any.
+fn quiet_left(waiting_since: Option<i64>, burst: &Burst<'_>) -> Option<u32> {
+    let Burst { debounce, waited, now } = burst;
+    let quiet_left = i64::from(debounce.quiet_seconds)
+        .saturating_sub(i64::try_from(waited.0).unwrap_or(i64::MAX));
+    let first = waiting_since.unwrap_or(*now);
+    let limit_left = first.saturating_add(debounce.limit_seconds.into()) - now;
+    u32::try_from(quiet_left.min(limit_left)).ok().filter(|seconds| *seconds > 0)
+}
+
+/// The part of [`next`] that is not about requests.
+fn approach(look: &Look<'_>) -> Approach {
+    let Look { standing, build, seen_token, holder_is_over } = look;
+    if standing.is_held_by(build) {
+        return Approach::Ours;
+    }
+    let Some(holder) = &standing.holder else { return Approach::Take(None) };
+    match holder_is_over {
+        None => Approach::Ask(holder.clone()),
+        Some(false) => Approach::Later(after(LOOK_SECONDS, holder.execution.clone())),
+        Some(true) if *seen_token == Some(standing.token) => Approach::Take(*seen_token),
+        Some(true) => Approach::Later(Later {
+            seconds: LAST_CALL_SECONDS,
+            holder: format!("the last calls of {}, which is over", holder.execution),
+            seen_token: Some(standing.token),
+        }),
+    }
+}
+
 /// Tries to take the lease, which stands as `standing` says.
 pub async fn take_turn(
     leases: &Leases,
@@ -68,25 +170,23 @@ pub async fn take_turn(
     standing: Standing,
     seen_token: Option<u64>,
 ) -> Result<Turn> {
-    if standing.is_held_by(&me.build) {
-        return Ok(Turn::Ours(standing));
-    }
-    let later = |seconds, holder: &str, seen_token| {
-        Ok(Turn::Later(Later { seconds, holder: holder.to_owned(), seen_token }))
+    let mut look = Look { standing: &standing, build: &me.build, seen_token, holder_is_over: None };
+    let over = loop {
+        match approach(&look) {
+            Approach::Ours => return Ok(Turn::Ours(standing)),
+            Approach::Later(later) => return Ok(Turn::Later(later)),
+            Approach::Take(over) => break over,
+            Approach::Ask(holder) => {
+                look.holder_is_over = Some(!is_running(sfn, &holder.execution).await?);
+            }
+        }
     };
-    let mut over = None;
-    if let Some(holder) = &standing.holder {
-        if is_running(sfn, &holder.execution).await? {
-            return later(LOOK_SECONDS, &holder.execution, None);
-        }
-        if seen_token != Some(standing.token) {
-            let last_calls = format!("the last calls of {}, which is over", holder.execution);
-            return later(LAST_CALL_SECONDS, &last_calls, Some(standing.token));
-        }
-        over = seen_token;
-    }
     match leases.take(key, me, taking, over).await? {
         Some(standing) => Ok(Turn::Ours(standing)),
-        None => later(1, "somebody who was faster", None),
+        None => Ok(Turn::Later(after(1, "somebody who was faster".to_owned()))),
     }
+}
+
+fn after(seconds: u32, holder: String) -> Later {
+    Later { seconds, holder, seen_token: None }
 }
