@@ -21,7 +21,7 @@ from typing import Any
 from end_to_end.stack import Cache, Frontload, deploy_home
 from local_cloud import ACCOUNT, REGION
 from local_cloud.cloud import LocalCloud
-from local_cloud.ecr_events import Image, pushed
+from local_cloud.ecr_events import Event, Image, pushed
 from local_cloud.images import BUSYBOX, Layer, Layout
 
 CACHES = 20
@@ -50,9 +50,10 @@ class Soak:
     pushed_at: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     registry: dict[str, str] = field(default_factory=dict)
     killed: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
     def push(self) -> None:
-        """Push a random image to a random cache's tag; now and then its event comes twice."""
+        """Push a random image to a random cache's tag; now and then an event comes again, late."""
         cache, image = self.random.choice(self.caches), f"image-{self.random.randrange(IMAGES)}"
         if cache.name not in self.registry:
             # Not earlier: the schedule fails where a cache's image was never pushed.
@@ -60,11 +61,10 @@ class Soak:
         digest = self.cloud.push(self.layout, image, cache.repository, "v1")
         self.registry[cache.name] = digest
         self.pushed_at[cache.name].append(time.monotonic())
+        manifest = self.frontload.manifest(digest)
+        self.events.append(pushed(Image(cache.repository, "v1", digest, manifest), ACCOUNT, REGION))
         if self.random.random() < 0.1:
-            manifest = self.frontload.manifest(digest)
-            image_pushed = Image(cache.repository, "v1", digest, manifest)
-            event = pushed(image_pushed, ACCOUNT, REGION)
-            self.cloud.send_event(event)
+            self.cloud.send_event(self.random.choice(self.events))
 
     def kill(self) -> None:
         """Stop the execution of a random build that runs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -48,6 +49,16 @@ def test_another_accounts_push_to_a_repository_of_the_same_name_has_no_effect(
     assert execution.status == "SUCCEEDED"
     assert execution.output["reason"].startswith("no cache holds ")
     assert world.changes(mark) == []
+
+
+def test_a_reference_by_digest_alone_is_published(
+    frontload: Frontload, world: World, cache: Cache
+) -> None:
+    digest = cache.push().digest
+    cache.put(cache.by_digest(digest))
+    assert frontload.run(cache.name).status == "SUCCEEDED"
+    _, manifest = world.published(cache)
+    assert manifest["images"] == [{"reference": cache.by_digest(digest), "digest": digest}]
 
 
 def rule(cache: Cache, **fields: Any) -> dict[str, Any]:
@@ -99,6 +110,36 @@ def test_the_schedule_builds_what_differs_and_nothing_else(
     cloud.client("ec2").delete_snapshot(SnapshotId=snapshot_id)
     assert reconciled(frontload, cache)["outcome"] == "published"
     assert world.published(cache)[0] != snapshot_id
+
+
+@pytest.fixture
+def release(cloud: LocalCloud, world: World, cache: Cache) -> Iterator[Callable[[], str]]:
+    """Releases a new Bottlerocket and returns its version; afterwards the old one is the newest."""
+    ssm = cloud.client("ssm")
+    latest = f"/aws/service/bottlerocket/aws-k8s-1.35/{cache.architecture}/latest/image_version"
+    before = ssm.get_parameter(Name=latest)["Parameter"]["Value"]
+
+    def run() -> str:
+        cloud.control.release_bottlerocket("9.9.9")
+        return "9.9.9"
+
+    yield run
+    cloud.control.release_bottlerocket(before)
+
+
+def test_a_new_bottlerocket_is_built_on_when_the_cache_follows_it(
+    frontload: Frontload, world: World, cache: Cache, release: Callable[[], str]
+) -> None:
+    cache.push()
+    cache.put(osUpdates="never")
+    before = frontload.run(cache.name).results[0]
+    version = release()
+    assert reconciled(frontload, cache)["outcome"] == "unchanged"
+    cache.put(osUpdates="atOnce")
+    followed = reconciled(frontload, cache)
+    assert followed["snapshotId"] != before["snapshotId"]
+    assert followed["reason"].startswith(f"Bottlerocket {version} follows ")
+    assert world.published(cache)[1]["os"]["version"] == version
 
 
 def test_a_dry_run_tells_and_changes_nothing_and_force_builds_what_is_unchanged(

@@ -165,3 +165,12 @@ def test_a_fast_restore_zone_that_does_not_exist_is_refused(refuse: Refuse) -> N
     refuse(
         told, regions=regions(REGION, IRELAND, eu_west_1={"fsrZones": ["eu-west-1a", "eu-west-1z"]})
     )
+
+
+def test_the_quota_left_for_the_copy_is_told(
+    frontload: Frontload, cache: Cache, shared_image: str
+) -> None:
+    cache.put(shared_image, regions=regions(REGION, IRELAND))
+    (build,) = frontload.builds_of(frontload.run(cache.name))
+    told = "0 snapshots are pending, 20 copies run at once: the copy can start"
+    assert f"{IRELAND}: {told}" in frontload.facts(build)["checked"]

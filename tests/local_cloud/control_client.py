@@ -56,6 +56,10 @@ class Control:
         """End an instance from outside, as a failing machine would."""
         self._ask("lose", {"instanceId": instance_id})
 
+    def release_bottlerocket(self, version: str) -> None:
+        """Point Bottlerocket's public parameters at a release with images of its own."""
+        self._ask("bottlerocket", {"version": version})
+
     def reset(self) -> None:
         """Empty EC2, SSM and KMS in every account and region."""
         self._ask("reset", {})

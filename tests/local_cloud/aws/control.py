@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl
 from . import views
 from .calls import CallRecord
 from .instances import begin_termination
+from .parameters import release_bottlerocket
 from .pushes import PushReceiver
 from .regions import is_enabled
 from .world import Faults, Place, World
@@ -116,7 +117,7 @@ class Control:
                 self.pushes.receive(body)
         elif name == "reset":
             self.reset()
-        elif name in ("settings", "faults", "clear-faults", "lose"):
+        elif name in ("settings", "faults", "clear-faults", "lose", "bottlerocket"):
             with self.world.lock:
                 self._change(name, body)
         else:
@@ -130,5 +131,7 @@ class Control:
             self.world.faults.plant(body)
         elif name == "clear-faults":
             self.world.faults = Faults()
+        elif name == "bottlerocket":
+            release_bottlerocket(self.world, body["version"])
         else:
             begin_termination(self.world, self.world.instances[body["instanceId"]])

@@ -107,23 +107,35 @@ def seed_bottlerocket(
     if place in world.seeded or service not in ("ec2", "ssm"):
         return
     world.seeded.add(place)
+    _publish_release(world, account, region, BOTTLEROCKET_VERSION)
+
+
+def release_bottlerocket(world: World, version: str) -> None:
+    """Let there be another Bottlerocket, with images of its own, in every place seeded so far."""
+    for account, region in world.seeded:
+        _publish_release(world, account, region, version)
+
+
+def _publish_release(world: World, account: str, region: str, version: str) -> None:
     for architecture in ARCHITECTURES:
-        image = _register_image(account, region, architecture, home=region == world.region)
+        home = region == world.region and version == BOTTLEROCKET_VERSION
+        image = _register_image(account, region, architecture, home, version)
         for variant in BOTTLEROCKET_VARIANTS:
             path = f"/aws/service/bottlerocket/{variant}/{architecture}/latest"
             _put_public(account, region, f"{path}/image_id", image.id)
-            _put_public(account, region, f"{path}/image_version", BOTTLEROCKET_VERSION)
+            _put_public(account, region, f"{path}/image_version", version)
 
 
-def _register_image(account: str, region: str, architecture: str, home: bool) -> Ami:
+def _register_image(account: str, region: str, architecture: str, home: bool, version: str) -> Ami:
     backend = ec2_backends[account][region]
-    # Fixed ids: a test may write them down. Each region has images of its own.
-    unique = "0b0771e0c8e70064" if home else hashlib.sha256(region.encode()).hexdigest()[:16]
+    # Fixed ids: a test may write them down. Each region and release has images of its own.
+    own = hashlib.sha256(f"{region} {version}".encode()).hexdigest()[:16]
+    unique = "0b0771e0c8e70064" if home else own
     image_id = f"ami-{unique}" + ("a" if architecture == "x86_64" else "b")
     image = Ami(
         backend,
         image_id,
-        name=f"bottlerocket-aws-k8s-1.35-{architecture}-v{BOTTLEROCKET_VERSION}",
+        name=f"bottlerocket-aws-k8s-1.35-{architecture}-v{version}",
         owner_id="092701018921",
         owner_alias="amazon",
         public=True,
