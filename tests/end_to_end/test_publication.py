@@ -193,6 +193,7 @@ def test_the_same_request_again_finds_nothing_to_build(
             "outcome": "unchanged",
             "reason": f"snapshot {publication.snapshot_id} of build "
             f"{publication.manifest['build']} holds the same images, OS image and configuration",
+            "warnings": [],
         }
     ]
     assert world.changes(mark) == ["DeleteParameters"]
