@@ -50,7 +50,9 @@ pub fn pulled() -> Value {
         "containerd": "2.1.9",
         "images": [{"reference": image["reference"], "digest": image["digest"]}],
         "usedBytes": 1,
-        "flushed": true
+        "flushed": true,
+        "ancestor": "none",
+        "listing": DIGEST_A
     })
 }
 

@@ -470,7 +470,8 @@ mod tests {
     fn targets_of(build: &Build, mark: &str) -> Vec<Target> {
         let image = &build.images[0];
         let pulled = serde_json::from_value(serde_json::json!({
-            "containerd": "2.1.9", "flushed": true, "usedBytes": 1,
+            "containerd": "2.1.9", "flushed": true, "usedBytes": 1, "ancestor": "none",
+            "listing": format!("sha256:{:064}", 0),
             "images": [{"reference": image.reference, "digest": image.digest}],
         }))
         .unwrap();

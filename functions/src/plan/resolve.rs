@@ -5,7 +5,7 @@ use frontload_shared::aws::clients::{Clients, Place, at_once};
 use frontload_shared::aws::images;
 use frontload_shared::aws::parameters::{self, CURRENT, PREVIOUS};
 use frontload_shared::aws::snapshots::{SnapshotId, State, find_snapshot};
-use frontload_shared::builder::report::PulledImages;
+use frontload_shared::builder::report::{AncestorFate, PulledImages};
 use frontload_shared::domain::build::OsImage;
 use frontload_shared::domain::manifest::Replica;
 use frontload_shared::domain::{
@@ -270,6 +270,8 @@ fn check_manifest_fits(prefix: &ParameterPrefix, build: &Build) -> Result<()> {
             .collect(),
         used_bytes: u64::MAX,
         flushed: true,
+        ancestor: AncestorFate::Kept,
+        listing: Clone::clone(&digest),
     };
     let replica = |settings: &RegionSettings| Replica {
         region: settings.region.clone(),

@@ -9,6 +9,7 @@ use aws_sdk_ecr::types::{
 use serde::Deserialize;
 
 use super::{call_error, incomplete_answer};
+use crate::builder::schedule::{self, Layer};
 use crate::domain::{
     Architecture, Digest, EcrRegistry, EcrRepository, ImageReference, PlannedImage, Selection,
     TagRule, TaggedImage, choose,
@@ -47,7 +48,14 @@ struct Platform {
 
 #[derive(Debug, Deserialize)]
 struct Descriptor {
+    digest: Digest,
     size: u64,
+}
+
+impl From<Descriptor> for Layer {
+    fn from(descriptor: Descriptor) -> Self {
+        Self { digest: descriptor.digest, bytes: descriptor.size }
+    }
 }
 
 /// What the entries of a cache stand for now.
@@ -56,15 +64,42 @@ pub struct SelectedImages {
     /// In the document's order, those of a rule from the newest on; no reference
     /// twice.
     pub images: Vec<PlannedImage>,
+    /// Compressed bytes of all layers, those that images share once; `None` when
+    /// those of an image are unknown.
+    pub download_bytes: Option<u64>,
     /// The rules that match nothing, a sentence each.
     pub warnings: Vec<String>,
 }
 
-impl SelectedImages {
-    fn add(&mut self, image: PlannedImage) {
-        if self.images.iter().all(|other| other.reference != image.reference) {
-            self.images.push(image);
+/// What a reference stands for, with its layers for the architecture, lowest
+/// first; `None` where the registry cannot be asked.
+#[derive(Clone, Debug)]
+struct Resolved {
+    image: PlannedImage,
+    layers: Option<Vec<Layer>>,
+}
+
+/// Resolved images, no reference twice.
+#[derive(Default)]
+struct Distinct(Vec<Resolved>);
+
+impl Distinct {
+    fn add(&mut self, resolved: Resolved) {
+        let reference = &resolved.image.reference;
+        if self.0.iter().all(|other| other.image.reference != *reference) {
+            self.0.push(resolved);
         }
+    }
+
+    fn with_schedule(self, warnings: Vec<String>) -> SelectedImages {
+        let (mut images, layers): (Vec<_>, Vec<_>) =
+            self.0.into_iter().map(|resolved| (resolved.image, resolved.layers)).unzip();
+        for (image, waits_for) in images.iter_mut().zip(schedule::waits(&layers)) {
+            image.waits_for = waits_for;
+        }
+        let known: Option<Vec<&[Layer]>> = layers.iter().map(Option::as_deref).collect();
+        let download_bytes = known.map(|known| schedule::distinct_bytes(known.into_iter()));
+        SelectedImages { images, download_bytes, warnings }
     }
 }
 
@@ -81,7 +116,8 @@ pub async fn select_all(
     selections: &[Selection],
     architecture: Architecture,
 ) -> Result<SelectedImages> {
-    let mut selected = SelectedImages::default();
+    let mut selected = Distinct::default();
+    let mut warnings = Vec::new();
     for selection in selections {
         match selection {
             Selection::Fixed(reference) => {
@@ -90,7 +126,7 @@ pub async fn select_all(
             Selection::Rule(rule) => {
                 let chosen = choose(rule, &list_tagged(ecr, rule.repository()).await?);
                 if chosen.is_empty() {
-                    selected.warnings.push(warn_of_no_match(rule)?);
+                    warnings.push(warn_of_no_match(rule)?);
                 }
                 for image in chosen {
                     for planned in resolve_chosen(ecr, rule, &image, architecture).await? {
@@ -100,7 +136,7 @@ pub async fn select_all(
             }
         }
     }
-    if selected.images.is_empty() {
+    if selected.0.is_empty() {
         let rules = selections.iter().filter_map(|selection| match selection {
             Selection::Fixed(_) => None,
             Selection::Rule(rule) => Some(rule.to_string()),
@@ -109,7 +145,7 @@ pub async fn select_all(
         let reason = "nothing matches, and a cache without images is not built".to_owned();
         return Err(Error::ImageNotFound { image, reason });
     }
-    Ok(selected)
+    Ok(selected.with_schedule(warnings))
 }
 
 fn warn_of_no_match(rule: &TagRule) -> Result<String> {
@@ -128,14 +164,17 @@ async fn resolve_chosen(
     rule: &TagRule,
     image: &TaggedImage,
     architecture: Architecture,
-) -> Result<Vec<PlannedImage>> {
+) -> Result<Vec<Resolved>> {
     let references = image.tags.iter().map(|tag| rule.repository().at_tag(tag));
     let references: Vec<ImageReference> = references.collect();
     let Some(first) = references.first() else { return Ok(Vec::new()) };
     let held = first.clone().with_digest(&image.digest);
     let resolved = resolve(ecr, &held, architecture).await?;
-    let planned = |reference| PlannedImage { reference, ..resolved.clone() };
-    Ok(references.into_iter().map(planned).collect())
+    let named = |reference| {
+        let image = PlannedImage { reference, ..resolved.image.clone() };
+        Resolved { image, layers: resolved.layers.clone() }
+    };
+    Ok(references.into_iter().map(named).collect())
 }
 
 /// Every tagged image of a repository that is none of another kind.
@@ -189,23 +228,25 @@ fn read_detail(detail: &ImageDetail) -> std::result::Result<TaggedImage, String>
     })
 }
 
-/// Resolves a reference for one architecture: tag to digest, and the size of its
-/// compressed layers. Registries other than ECR are not asked.
+/// Resolves a reference for one architecture: tag to digest, and its layers.
+/// Registries other than ECR are not asked.
 ///
 /// # Errors
 /// [`Error::ImageNotFound`], [`Error::PlatformMissing`] when an index lacks the
 /// architecture, and those of [`super::call_error`].
-pub async fn resolve(
+async fn resolve(
     ecr: &Client,
     reference: &ImageReference,
     architecture: Architecture,
-) -> Result<PlannedImage> {
+) -> Result<Resolved> {
+    let image = PlannedImage {
+        reference: reference.clone(),
+        digest: reference.digest().cloned(),
+        compressed_bytes: None,
+        waits_for: None,
+    };
     let Some(registry) = reference.ecr_registry() else {
-        return Ok(PlannedImage {
-            reference: reference.clone(),
-            digest: reference.digest().cloned(),
-            compressed_bytes: None,
-        });
+        return Ok(Resolved { image, layers: None });
     };
     let ecr = in_region(ecr, registry.region.as_str());
     let wanted = match reference.digest() {
@@ -220,11 +261,10 @@ pub async fn resolve(
             get_image(&ecr, &registry, reference, wanted).await?.1.layers
         }
     };
-    Ok(PlannedImage {
-        reference: reference.clone(),
-        digest: Some(digest),
-        compressed_bytes: Some(layers.iter().map(|layer| layer.size).sum()),
-    })
+    let layers: Vec<Layer> = layers.into_iter().map(Layer::from).collect();
+    let compressed_bytes = Some(schedule::total_bytes(&layers));
+    let image = PlannedImage { digest: Some(digest), compressed_bytes, ..image };
+    Ok(Resolved { image, layers: Some(layers) })
 }
 
 fn in_region(ecr: &Client, region: &str) -> Client {
@@ -377,7 +417,8 @@ mod tests {
                 let platform = json!({"os": "linux", "architecture": "arm64"});
                 json!({"manifests": [{"digest": digest('0'), "platform": platform}]})
             } else {
-                json!({"layers": [{"size": 3}, {"size": 4}]})
+                let layer = |character, size| json!({"digest": digest(character), "size": size});
+                json!({"layers": [layer('b', 3), layer('c', 4)]})
             };
             let id = ImageIdentifier::builder().image_digest(found).build();
             let image = Image::builder().image_id(id).image_manifest(manifest.to_string()).build();
@@ -424,6 +465,16 @@ mod tests {
         let text = selected.images[0].reference.to_string();
         assert_eq!(text, format!("{HOST}/team/app:v1.2.0"));
         assert!(selected.warnings.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_images_share_is_counted_once_and_unpacked_by_one_of_them() {
+        let entries = json!([format!("{HOST}/team/app:fixed"), format!("{HOST}/team/b:fixed")]);
+        let selected = select(vec![], &entries).await.unwrap();
+        assert_eq!(selected.download_bytes, Some(7));
+        assert_eq!([0, 1].map(|image| selected.images[image].waits_for), [None, Some(0)]);
+        let unknown = json!([entries[0], "ghcr.io/team/app:v1"]);
+        assert_eq!(select(vec![], &unknown).await.unwrap().download_bytes, None);
     }
 
     #[tokio::test]

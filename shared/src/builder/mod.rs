@@ -2,5 +2,6 @@
 //! the script that pulls, and the report that the script prints.
 
 pub mod report;
+pub mod schedule;
 pub mod script;
 pub mod user_data;

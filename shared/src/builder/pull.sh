@@ -11,8 +11,11 @@ set -uo pipefail
 containerd_socket=/run/containerd/containerd.sock
 host=/.bottlerocket/rootfs
 instance_metadata=http://169.254.169.254/latest
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 declare -A ecr_passwords=()
-pulled='[]'
+references=() repositories=() tags=() digests=() ecr_regions=() waits=()
+ancestor=none
 
 fail() { # step, image or "", reason
   local reason=${3:0:600} password
@@ -26,7 +29,8 @@ say() { echo "$SECONDS s: $*" >&2; }
 
 seconds_left() { echo $((limit_seconds > SECONDS ? limit_seconds - SECONDS : 1)); }
 
-on_host() { timeout --kill-after=5 "$(seconds_left)" sheltie "$@"; }
+# In the foreground: a group of its own would outlive the job that it belongs to.
+on_host() { timeout --foreground --kill-after=5 "$(seconds_left)" sheltie "$@"; }
 
 # ctr 2.x takes flags only before the image reference (bottlerocket#4707).
 ctr() { on_host ctr --address "$containerd_socket" --namespace k8s.io "$@"; }
@@ -90,7 +94,7 @@ pull_image() { # image, name to pull, ECR region or -
     status=$?
     ((status == 0)) && return
     ((status == 124 || status == 137)) && fail time "$1" "not pulled within $limit_seconds seconds"
-    say "attempt $attempt: $output"
+    say "attempt $attempt of $1: $output"
     is_final "$output" && break
     ((attempt < 3)) && sleep "$attempt"
   done
@@ -98,7 +102,7 @@ pull_image() { # image, name to pull, ECR region or -
 }
 
 digest_of() { # image name: the digest that containerd knows it by
-  awk -v name="$1" '$1 == name { print $3 }' <<<"$(ctr images ls 2>/dev/null)"
+  awk -v name="$1" '$1 == name { print $3 }' <<<"$(ctr images ls "name==\"$1\"" 2>/dev/null)"
 }
 
 # Pods find an image by exactly the name they ask for: the tag and the digest
@@ -110,60 +114,195 @@ name_image() { # image, existing name, further name
     fail name "$1" "$3 could not be recorded: $(last_line <<<"$output")"
 }
 
-take_image() { # image, repository, tag or -, digest or -, ECR region or -
-  local domain digest=$4 started=$SECONDS
-  if [[ $5 != - ]]; then
-    domain=${2#*".dkr.ecr.$5."}
-    log_in_to_ecr "$1" "$5" "${domain%%/*}"
-  fi
+take_image() { # index: writes the image's digest
+  local image=${references[$1]} repository=${repositories[$1]} tag=${tags[$1]}
+  local digest=${digests[$1]} started=$SECONDS
   if [[ $digest == - ]]; then
-    pull_image "$1" "$2:$3" "$5"
-    digest=$(digest_of "$2:$3")
-    [[ $digest == sha256:* ]] || fail check "$1" "containerd does not know it after the pull"
-    name_image "$1" "$2:$3" "$2@$digest"
+    pull_image "$image" "$repository:$tag" "${ecr_regions[$1]}"
+    digest=$(digest_of "$repository:$tag")
+    [[ $digest == sha256:* ]] || fail check "$image" "containerd does not know it after the pull"
+    name_image "$image" "$repository:$tag" "$repository@$digest"
   else
-    pull_image "$1" "$2@$digest" "$5"
-    [[ $3 == - ]] || name_image "$1" "$2@$digest" "$2:$3"
+    pull_image "$image" "$repository@$digest" "${ecr_regions[$1]}"
+    [[ $tag == - ]] || name_image "$image" "$repository@$digest" "$repository:$tag"
   fi
-  pulled=$(jq -c --arg reference "$1" --arg digest "$digest" \
-    '. + [{reference: $reference, digest: $digest}]' <<<"$pulled")
-  say "pulled $1 in $((SECONDS - started)) s"
+  echo "$digest" >"$work/$1.digest"
+  say "pulled $image in $((SECONDS - started)) s"
+}
+
+read_images() {
+  local reference repository tag digest region wait
+  while read -r reference repository tag digest region wait; do
+    references+=("$reference") repositories+=("$repository") tags+=("$tag")
+    digests+=("$digest") ecr_regions+=("$region") waits+=("$wait")
+  done <<<"$images"
+}
+
+log_in() {
+  local index region domain
+  for index in "${!references[@]}"; do
+    region=${ecr_regions[$index]}
+    [[ $region == - ]] && continue
+    domain=${repositories[$index]#*".dkr.ecr.$region."}
+    log_in_to_ecr "${references[$index]}" "$region" "${domain%%/*}"
+  done
+}
+
+# containerd 2.x unpacks a layer once, whoever wants it. With 1.x an image waits
+# until the one with which it shares most is unpacked, and one whose layers are
+# unknown until nothing else is under way.
+is_due() { # index
+  ((containerd_major >= 2)) && return 0
+  [[ -z $alone ]] || return 1
+  case ${waits[$1]} in
+    -) return 0 ;;
+    alone) ((${#jobs[@]} == 0)) ;;
+    *) [[ ${state[${waits[$1]}]-} == done ]] ;;
+  esac
+}
+
+start_due_images() {
+  local index
+  for index in $order; do
+    ((${#jobs[@]} < lanes)) || return
+    [[ -z ${state[$index]-} ]] && is_due "$index" || continue
+    state[index]=running
+    [[ ${waits[$index]} == alone ]] && alone=$index
+    start_job run_image_job "$index"
+    jobs[index]=$!
+  done
+}
+
+# In a process group of its own, which can be ended as a whole.
+start_job() {
+  set -m
+  "$@" &
+  set +m
+}
+
+run_image_job() { # index
+  trap 'echo "'"$1"' $?" >&8' EXIT
+  take_image "$1" >"$work/$1.failure"
+}
+
+# What is written early need not be waited for in the end.
+flush_alongside() {
+  while sleep 1; do on_host sync -f /local 2>/dev/null; done
+}
+
+stop_jobs() { # process groups
+  local job
+  for job in "$@"; do kill -KILL -- "-$job" 2>/dev/null; done
+  wait "$@" 2>/dev/null
+}
+
+pull_images() {
+  local index status flusher alone='' lanes=$(($(nproc) * 2)) jobs=() state=()
+  ((lanes > 4)) || lanes=4
+  mkfifo "$work/ended"
+  exec 8<>"$work/ended"
+  start_job flush_alongside
+  flusher=$!
+  start_due_images
+  while ((${#jobs[@]} > 0)); do
+    if ! read -r -t "$(seconds_left)" -u 8 index status; then
+      stop_jobs "$flusher" "${jobs[@]}"
+      fail time "" "not all images were pulled within $limit_seconds seconds"
+    fi
+    if ((status != 0)); then
+      stop_jobs "$flusher" "${jobs[@]}"
+      cat "$work/$index.failure"
+      exit 1
+    fi
+    unset "jobs[$index]"
+    state[index]=done
+    [[ $alone == "$index" ]] && alone=''
+    digests[index]=$(<"$work/$index.digest")
+    start_due_images
+  done
+  stop_jobs "$flusher"
 }
 
 # `images check --quiet` would also list an image whose unpacking failed.
 check_name() { # image, name, digest
   local listed checked
-  listed=$(ctr images ls "name==\"$2\"" 2>/dev/null | awk -v name="$2" '$1 == name { print $3, $6 }')
+  listed=$(awk -v name="$2" '$1 == name { print $3, $6 }' "$work/listed")
   [[ ${listed%% *} == "$3" ]] ||
     fail check "$1" "$2 has digest ${listed%% *}, planned was $3"
   # Pulling an image without an index for another platform succeeds.
   [[ ",${listed#* }," == *",linux/$architecture"[,/]* ]] ||
     fail platform "$1" "it is for ${listed#* }, the builder is linux/$architecture"
-  checked=$(ctr images check --snapshotter "$snapshotter" "name==\"$2\"" 2>/dev/null |
-    awk -v name="$2" '$1 == name { print $4, $NF }')
+  checked=$(awk -v name="$2" '$1 == name { print $4, $NF }' "$work/checked")
   [[ $checked == "complete true" ]] ||
     fail check "$1" "$2 is not complete and unpacked (${checked:-unknown to containerd})"
 }
 
 check_images() {
-  local reference repository tag digest _
-  while read -r reference repository tag _; do
-    digest=$(jq -r --arg reference "$reference" \
-      '.[] | select(.reference == $reference).digest' <<<"$pulled")
-    check_name "$reference" "$repository@$digest" "$digest"
-    [[ $tag == - ]] || check_name "$reference" "$repository:$tag" "$digest"
-  done <<<"$images"
+  local index
+  ctr images ls >"$work/listed" 2>/dev/null
+  ctr images check --snapshotter "$snapshotter" >"$work/checked" 2>/dev/null
+  for index in "${!references[@]}"; do
+    check_name "${references[$index]}" "${repositories[$index]}@${digests[$index]}" \
+      "${digests[$index]}"
+    [[ ${tags[$index]} == - ]] ||
+      check_name "${references[$index]}" "${repositories[$index]}:${tags[$index]}" \
+        "${digests[$index]}"
+  done
 }
 
 # Keeps what was planned and what Bottlerocket itself imports (its pause image).
+# After the pulls: what the others share with the planned ones is not fetched again.
 remove_other_images() {
-  local name digest _
+  local name digest _ others=() wanted=" ${digests[*]} "
   while read -r name _ digest _; do
-    [[ $name == REF || $name == localhost/* ]] && continue
-    jq -e --arg digest "$digest" 'any(.digest == $digest)' <<<"$pulled" >/dev/null && continue
+    [[ $name == REF || $name == localhost/* || $wanted == *" $digest "* ]] && continue
     say "removing $name, which is not planned"
-    ctr images rm --sync "$name" >/dev/null 2>&1 || fail prune "$name" "it could not be removed"
+    others+=("$name")
   done < <(ctr images ls 2>/dev/null)
+  ((${#others[@]} == 0)) && return
+  # Waits until containerd has removed what no image holds any more.
+  ctr images rm --sync "${others[@]}" >/dev/null 2>&1 ||
+    fail prune "${others[0]}" "the ${#others[@]} images that are not planned could not be removed"
+}
+
+# SHA-256 over name, size, mode, owner, time and link of every compressed blob and
+# every file of the unpacked layers. A file that was never flushed is empty. No
+# file is read: from a snapshot each would have to come from S3 first.
+hash_listing() {
+  local store=$host/local/var/lib/containerd part parts=8
+  (
+    cd "$store" 2>/dev/null || exit 0
+    export LC_ALL=C
+    shopt -s nullglob
+    places=(io.containerd.content.v1.content/blobs/* io.containerd.snapshotter.v1.*/snapshots/*/fs)
+    for ((part = 0; part < parts; part++)); do
+      own=()
+      for ((place = part; place < ${#places[@]}; place += parts)); do own+=("${places[$place]}"); done
+      ((${#own[@]} == 0)) && continue
+      # The blocks that a file takes, which `total` sums up, change when it is flushed.
+      ls -lAnR --time-style=+%s --quoting-style=escape -- "${own[@]}" | grep -v '^total ' |
+        sha256sum >"$work/listing.$part" &
+    done
+    wait
+  )
+  cat "$work"/listing.* 2>/dev/null | sha256sum | cut -d ' ' -f 1
+  rm -f "$work"/listing.*
+}
+
+# The content of a volume that is not as it was published is not built upon.
+check_ancestor() {
+  local output
+  [[ $ancestor_listing == - ]] && return
+  ancestor=kept
+  [[ sha256:$(hash_listing) == "$ancestor_listing" ]] && return
+  ancestor=damaged
+  say "the files on the volume are not those of the snapshot: everything is pulled again"
+  output=$(on_host systemctl stop containerd 2>&1) ||
+    fail empty "" "containerd could not be stopped: $output"
+  output=$(on_host rm -rf /local/var/lib/containerd 2>&1 >/dev/null; on_host mkdir -p /local/var/lib/containerd 2>&1) ||
+    fail empty "" "the volume could not be emptied: $(last_line <<<"$output")"
+  output=$(on_host systemctl start containerd 2>&1) ||
+    fail empty "" "containerd could not be started: $output"
 }
 
 # What the SSM agent keeps of earlier commands, and logs. The files of the
@@ -189,16 +328,22 @@ exec 9>/run/frontload.lock
 flock --wait "$limit_seconds" 9 || fail time "" "another run of this command did not end"
 mask_kubelet
 containerd=$(on_host containerd --version 2>/dev/null | awk '{ print $3 }')
-count=0
-while read -r reference repository tag digest region <&3; do
-  count=$((count + 1))
-  say "image $count: $reference"
-  take_image "$reference" "$repository" "$tag" "$digest" "$region"
-done 3<<<"$images"
+containerd=${containerd#v}
+containerd_major=${containerd%%.*}
+[[ $containerd_major =~ ^[0-9]+$ ]] || fail version "" "containerd calls itself '$containerd'"
+read_images
+check_ancestor
+log_in
+pull_images
 remove_other_images
 check_images
 scrub "${1-}"
 flush
+listing=sha256:$(hash_listing)
 used_bytes=$(on_host df --block-size=1 --output=used /local 2>/dev/null | tail -n 1)
-jq -cn --arg containerd "${containerd#v}" --argjson images "$pulled" --argjson used "${used_bytes:-0}" \
-  '{outcome: "pulled", containerd: $containerd, images: $images, flushed: true, usedBytes: $used}'
+for index in "${!references[@]}"; do echo "${references[$index]} ${digests[$index]}"; done |
+  jq -Rcn --arg containerd "$containerd" --arg ancestor "$ancestor" --arg listing "$listing" \
+    --argjson used "${used_bytes:-0}" \
+    '{outcome: "pulled", containerd: $containerd, flushed: true, usedBytes: $used,
+      ancestor: $ancestor, listing: $listing,
+      images: [inputs / " " | {reference: .[0], digest: .[1]}]}'

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::names::{checked_string, one_line, quoted};
-use crate::domain::{Build, CachedImage};
+use crate::domain::{Build, CachedImage, Digest};
 use crate::error::Error;
 
 /// What the builder has on its volume, all of it checked and flushed.
@@ -20,6 +20,23 @@ pub struct PulledImages {
     pub used_bytes: u64,
     /// Whether the file system was flushed after the last write.
     pub flushed: bool,
+    /// What became of the images that the volume came with.
+    pub ancestor: AncestorFate,
+    /// SHA-256 over name, size, mode, owner, time and link of every compressed blob
+    /// and every unpacked file.
+    pub listing: Digest,
+}
+
+/// What became of the images that a volume came with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AncestorFate {
+    /// The volume was empty.
+    None,
+    /// Its files are those of the ancestor's listing; what is still wanted was kept.
+    Kept,
+    /// They are not, and everything was pulled again.
+    Damaged,
 }
 
 checked_string!(
@@ -158,7 +175,9 @@ mod tests {
             "containerd": "1.6.20~ds1",
             "images": [{"reference": image.reference, "digest": image.digest}],
             "flushed": true,
-            "usedBytes": 1234
+            "usedBytes": 1234,
+            "ancestor": "none",
+            "listing": image.digest
         })
     }
 

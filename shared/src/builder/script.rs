@@ -4,6 +4,8 @@
 //! assignments made from parsed types, whose alphabets hold no quote, space or
 //! line end; the whole travels as base64, so that no shell on the way reads it.
 
+use std::cmp::Reverse;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -25,13 +27,25 @@ pub const PROBE: &str = "apiclient exec admin true";
 pub fn render(build: &Build) -> String {
     let images: Vec<String> = build.images.iter().map(image_line).collect();
     let limit = build.time_limits.pull_seconds;
+    let ancestor_listing = "-";
     format!(
-        "architecture={}\nsnapshotter={}\nlimit_seconds={}\nimages='{}'\n{PULL}",
+        "architecture={}\nsnapshotter={}\nlimit_seconds={}\nancestor_listing={}\norder='{}'\n\
+         images='{}'\n{PULL}",
         build.architecture.oci(),
         build.builder.snapshotter.as_str(),
         limit.saturating_sub(REPORTING_SECONDS).max(1),
+        ancestor_listing,
+        longest_first(&build.images).join(" "),
         images.join("\n"),
     )
+}
+
+/// The indexes of the images, those that take longest first: what is begun last is
+/// then short. One of unknown size may be the longest of all.
+fn longest_first(images: &[PlannedImage]) -> Vec<String> {
+    let mut order: Vec<usize> = (0..images.len()).collect();
+    order.sort_by_key(|&index| Reverse(images[index].compressed_bytes.unwrap_or(u64::MAX)));
+    order.iter().map(ToString::to_string).collect()
 }
 
 /// The one line that SSM's `AWS-RunShellScript` runs in the control container:
@@ -42,13 +56,20 @@ pub fn ssm_command(build: &Build) -> String {
     format!(r#"apiclient exec admin bash -c "$(echo {encoded} | base64 -d)" frontload "$0""#)
 }
 
-/// `reference repository tag digest region`, `-` where there is none.
+/// `reference repository tag digest region waits`, `-` where there is none. `waits`
+/// is the index of the image that containerd 1.x must have pulled before, or `alone`
+/// where the layers are unknown.
 fn image_line(image: &PlannedImage) -> String {
     let reference = &image.reference;
     let digest = image.digest.as_ref().or(reference.digest());
     let ecr = reference.ecr_registry();
+    let waits = match (image.waits_for, image.compressed_bytes) {
+        (Some(index), _) => index.to_string(),
+        (None, Some(_)) => "-".to_owned(),
+        (None, None) => "alone".to_owned(),
+    };
     format!(
-        "{reference} {}/{} {} {} {}",
+        "{reference} {}/{} {} {} {} {waits}",
         reference.registry(),
         reference.repository(),
         reference.tag().unwrap_or("-"),
@@ -63,25 +84,35 @@ mod tests {
     use crate::domain::build::tests::sample;
 
     #[test]
-    fn an_image_becomes_one_line_of_five_words() {
+    fn an_image_becomes_one_line_of_six_words() {
         let build = sample();
         let digest = format!("sha256:{}", "a".repeat(64));
         assert_eq!(
             image_line(&build.images[0]),
             format!(
                 "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app:v1 \
-                 123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app v1 {digest} us-east-1"
+                 123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app v1 {digest} us-east-1 -"
             )
         );
         let public = PlannedImage {
             reference: "public.ecr.aws/nginx/nginx:1.27".parse().unwrap(),
             digest: None,
             compressed_bytes: None,
+            waits_for: None,
         };
         assert_eq!(
             image_line(&public),
-            "public.ecr.aws/nginx/nginx:1.27 public.ecr.aws/nginx/nginx 1.27 - -"
+            "public.ecr.aws/nginx/nginx:1.27 public.ecr.aws/nginx/nginx 1.27 - - alone"
         );
+        let waiting = PlannedImage { waits_for: Some(3), ..build.images[0].clone() };
+        assert!(image_line(&waiting).ends_with(" us-east-1 3"));
+    }
+
+    #[test]
+    fn what_takes_longest_is_begun_first() {
+        let image = |bytes| PlannedImage { compressed_bytes: bytes, ..sample().images[0].clone() };
+        let images = [Some(1), Some(3), None, Some(2)].map(image);
+        assert_eq!(longest_first(&images).join(" "), "2 1 3 0");
     }
 
     #[test]

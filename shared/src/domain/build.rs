@@ -86,6 +86,10 @@ pub struct PlannedImage {
     /// Sum of its compressed layers for this architecture, where known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub compressed_bytes: Option<u64>,
+    /// The index of the image that containerd 1.x must have pulled before
+    /// ([`crate::builder::schedule::waits`]).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waits_for: Option<usize>,
 }
 
 checked_string!(
@@ -211,6 +215,7 @@ pub(crate) mod tests {
             reference: "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app:v1".parse().unwrap(),
             digest: Some(format!("sha256:{}", "a".repeat(64)).parse().unwrap()),
             compressed_bytes: Some(1000),
+            waits_for: None,
         }];
         let os = OsImage {
             variant: "aws-k8s-1.35".parse().unwrap(),

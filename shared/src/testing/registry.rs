@@ -52,7 +52,8 @@ impl Registry {
         };
         let child = format!("sha256:{}", "c".repeat(64));
         let manifest = if digest == child {
-            json!({"layers": [{"size": 3}, {"size": 4}]})
+            let layer = |digit: &str, size| json!({"digest": format!("sha256:{}", digit.repeat(64)), "size": size});
+            json!({"layers": [layer("1", 3), layer("2", 4)]})
         } else {
             let here = ["amd64", "arm64"]
                 .into_iter()
