@@ -3,7 +3,7 @@
 //! what the tags stand for now. Undone by `clean_up`.
 
 use frontload_shared::aws::clients::Clients;
-use frontload_shared::aws::leases::{Applicant, LeaseKey, Leases, Standing, Taking};
+use frontload_shared::aws::leases::{Applicant, Demand, LeaseKey, Leases, Standing, Taking};
 use frontload_shared::domain::{Build, BuildRequest};
 use frontload_shared::step::{Report, Waited};
 use frontload_shared::{Error, Result};
@@ -73,7 +73,7 @@ pub async fn handle(
     let me = Applicant { build: request.id.clone(), execution: input.execution_id };
     let mut standing = leases.read(&key).await?;
     if input.waited_seconds.0 == 0 || standing.newest.is_none() {
-        standing = leases.register(&key, &me, now, request.force).await?;
+        standing = leases.register(&key, &me, now, Demand::of(request)).await?;
     }
     let (build, seen_token) = (&request.id, input.seen_token);
     let look = Look { standing: &standing, build, seen_token, holder_is_over: None };
@@ -118,8 +118,8 @@ async fn decide(
     request: &BuildRequest,
     standing: &Standing,
 ) -> Result<Report<Claim>> {
-    let forced = standing.forced || request.force;
-    let resolved = planner.resolve(request, forced).await;
+    let demand = standing.demand.and(Demand::of(request));
+    let resolved = planner.resolve(request, demand).await;
     match resolved {
         Ok(Resolved { build, verdict: Verdict::Build(reason), warnings }) => {
             let (build, token) = (Some(build), Some(standing.token));
@@ -127,7 +127,7 @@ async fn decide(
             Ok(Report::Ready(claim))
         }
         Ok(Resolved { verdict: Verdict::Unchanged(reason), warnings, .. }) => {
-            leases.release(key, &request.id).await?;
+            leases.release(key, &request.id, false).await?;
             let claim = Claim { warnings, ..Claim::of(Outcome::Unchanged, reason) };
             Ok(Report::Ready(claim))
         }
@@ -169,7 +169,7 @@ mod tests {
         });
         for (name, value) in more.as_object().unwrap() {
             match name.as_str() {
-                "force" => payload["request"]["force"] = value.clone(),
+                "force" | "full" => payload["request"][name] = value.clone(),
                 "quiet" => payload["request"]["debounce"]["quietSeconds"] = value.clone(),
                 _ => payload[name] = value.clone(),
             }
@@ -198,7 +198,7 @@ mod tests {
 
     async fn release(cloud: &FakeCloud, build: &str) {
         let leases = cloud.clients().leases(&settings().home.region, "leases");
-        assert!(leases.release(&key(), &build.parse().unwrap()).await.unwrap());
+        assert!(leases.release(&key(), &build.parse().unwrap(), false).await.unwrap());
     }
 
     fn key() -> LeaseKey {
@@ -353,13 +353,59 @@ mod tests {
             answer["reason"].as_str().unwrap().to_owned()
         };
         cloud.world().registry.push("team/app", "v1", DIGEST_B);
-        assert!(why("b").await.ends_with("/team/app:v1 is new"));
+        let basis = |snapshot| format!("built on snapshot {snapshot}");
+        assert!(why("b").await.ends_with(&format!("/team/app:v1 is new; {}", basis("snap-a"))));
         cloud.world().registry.push("team/app", "v1", DIGEST_A);
         put_cache(&cloud, "default", &json!({"builder": {"volumeGib": 50}}));
-        assert_eq!(why("c").await, "the configuration differs from what is published");
+        let full = "built in full, since the published volume has 100 GiB";
+        let differs = format!("the configuration differs from what is published; {full}");
+        assert_eq!(why("c").await, differs);
         put_cache(&cloud, "default", &json!({}));
         release_bottlerocket(&cloud);
-        assert_eq!(why("d").await, "Bottlerocket 2.0.0 follows 1.57.0-abcdef01");
+        let follows = "Bottlerocket 2.0.0 follows 1.57.0-abcdef01";
+        assert_eq!(why("d").await, format!("{follows}; {}", basis("snap-a")));
+    }
+
+    /// The build that a push of image B claims.
+    async fn changed_build(cloud: &FakeCloud, id: &str, full: bool) -> Value {
+        cloud.world().registry.push("team/app", "v1", DIGEST_B);
+        let more = json!({"waitedSeconds": 0, "quiet": 0, "full": full});
+        claim_at(cloud, NOW, id, more).await["build"].clone()
+    }
+
+    #[tokio::test]
+    async fn a_build_starts_from_what_is_published_unless_it_is_asked_for_in_full() {
+        let cloud = cloud();
+        publish(&cloud, "a", false).await;
+        let full = changed_build(&cloud, "b", true).await;
+        assert_eq!((&full["ancestor"], &full["volumeGib"]), (&Value::Null, &json!(100)));
+        release(&cloud, "b").await;
+        let next = changed_build(&cloud, "c", false).await;
+        let ancestor = json!({"snapshotId": "snap-a", "listing": DIGEST_A, "links": 1});
+        assert_eq!(next["ancestor"], ancestor);
+    }
+
+    #[tokio::test]
+    async fn after_a_build_that_failed_on_its_ancestor_the_next_one_is_in_full() {
+        let cloud = cloud();
+        publish(&cloud, "a", false).await;
+        assert!(changed_build(&cloud, "b", false).await["ancestor"].is_object());
+        let leases = cloud.clients().leases(&settings().home.region, "leases");
+        assert!(leases.release(&key(), &"b".parse().unwrap(), true).await.unwrap());
+        assert!(changed_build(&cloud, "c", false).await["ancestor"].is_null());
+    }
+
+    #[tokio::test]
+    async fn an_automatic_volume_fits_the_images_and_grows_from_what_is_published() {
+        let cloud = cloud();
+        put_cache(&cloud, "default", &json!({"builder": {"volumeGib": "auto"}}));
+        publish(&cloud, "a", false).await;
+        assert_eq!(ask(&cloud, "b").await, "unchanged", "its own size is no change");
+        assert_eq!(changed_build(&cloud, "c", false).await["volumeGib"], 3);
+        release(&cloud, "c").await;
+        let foreign = json!({"builder": {"volumeGib": "auto"}, "images": ["ghcr.io/team/app:v1"]});
+        put_cache(&cloud, "default", &foreign);
+        assert_eq!(ask(&cloud, "d").await, "InvalidCache");
     }
 
     #[tokio::test]

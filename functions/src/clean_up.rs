@@ -24,6 +24,9 @@ pub struct Input {
     request: BuildRequest,
     /// Absent when the build ended before it was decided: then it made nothing.
     build: Option<Build>,
+    /// Whether a step failed.
+    #[serde(default)]
+    failed: bool,
     waited_seconds: Waited,
 }
 
@@ -53,7 +56,9 @@ pub async fn handle(
     }
     let BuildRequest { id, cache, architecture, .. } = &input.request;
     let leases = clients.leases(&settings.home.region, &settings.lease_table);
-    if leases.release(&LeaseKey::new(cache, *architecture), id).await? {
+    // What failed on its ancestor may have failed because of it.
+    let next_in_full = input.failed && input.build.is_some_and(|build| build.ancestor.is_some());
+    if leases.release(&LeaseKey::new(cache, *architecture), id, next_in_full).await? {
         released.push(format!("the lease of {cache} for {architecture}"));
     }
     Ok(Report::Ready(Cleaned { released }))
@@ -182,7 +187,11 @@ mod tests {
     async fn report(cloud: &FakeCloud, waited: u32) -> String {
         let mut build = build_document();
         build["regions"] = json!([{"region": HOME}, {"region": AWAY}]);
-        let input = input(&json!({"request": request(), "build": build, "waitedSeconds": waited}));
+        let listing = format!("sha256:{}", "a".repeat(64));
+        build["ancestor"] = json!({"snapshotId": "snap-0", "listing": listing, "links": 1});
+        let input = input(&json!({
+            "request": request(), "build": build, "failed": true, "waitedSeconds": waited,
+        }));
         match handle(&cloud.clients(), &settings(), input).await {
             Ok(Report::Waiting { progress, .. }) => progress,
             Ok(ready) => shown(&ready)["released"].to_string(),
@@ -221,6 +230,8 @@ mod tests {
         let released = report(&cloud, 0).await;
         assert_eq!(released, r#"["snap-2","snap-1","the lease of default for x86_64"]"#);
         assert_eq!(holder(&cloud).await, None);
+        let full = cloud.world().items["default/x86_64"]["inFull"].clone();
+        assert_eq!(full, json!({"BOOL": true}), "it may have failed because of its ancestor");
     }
 
     /// Its answer was lost, and meanwhile the next build has published, or is at it.

@@ -91,7 +91,9 @@ async fn launch(
             profile: &settings.builder_profile,
             attempt,
         };
-        match launch_builder(ec2, &settings.stack, build, placement, user_data::encoded()).await? {
+        match launch_builder(ec2, &settings.stack, build, placement, user_data::encoded(&build.os))
+            .await?
+        {
             Launch::Launched(id) => return Ok(id),
             Launch::Refused(reason) => {
                 let place = subnet.unwrap_or_else(|| "the default subnet".to_owned());
@@ -108,7 +110,7 @@ fn placements(build: &Build) -> Vec<(String, Option<String>)> {
         [] => vec![None],
         ids => ids.iter().map(|id| Some(id.to_string())).collect(),
     };
-    let types = build.instance_types();
+    let types = build.machine().instance_types;
     subnets
         .iter()
         .flat_map(|subnet| types.iter().map(|kind| (kind.clone(), subnet.clone())))

@@ -230,6 +230,7 @@ mod tests {
 
     fn snapshot(state: State, build: &str) -> Snapshot {
         Snapshot {
+            full_bytes: None,
             id: "snap-1".parse().unwrap(),
             state,
             started: 0,

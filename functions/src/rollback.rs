@@ -80,7 +80,7 @@ pub async fn handle(
         Ok(report) => matches!(report, Report::Ready(_)),
         Err(error) => !error.retryable(),
     };
-    if is_over && let Err(error) = leases.release(&key, &id).await {
+    if is_over && let Err(error) = leases.release(&key, &id, false).await {
         tracing::warn!(build = %id, %error, "the lease is not given back");
     }
     result.map(Into::into)

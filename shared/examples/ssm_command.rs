@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let build: Build = serde_json::from_reader(io::stdin())?;
     let given = json!({
         "command": script::ssm_command(&build),
-        "userData": user_data::encoded(),
+        "userData": user_data::encoded(&build.os),
     });
     serde_json::to_writer(io::stdout(), &given)?;
     Ok(())

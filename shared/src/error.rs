@@ -182,7 +182,10 @@ pub enum Error {
         reason: String,
     },
     /// The data volume is too small.
-    #[error("the volume of build {build} is full at {image}: {reason}; raise builder.volumeGib")]
+    #[error(
+        "the volume of {volume_gib} GiB of build {build} is full at {image}: {reason}; set \
+         builder.volumeGib to at least {needed_gib}"
+    )]
     VolumeFull {
         /// The build.
         build: BuildId,
@@ -190,6 +193,10 @@ pub enum Error {
         image: String,
         /// What containerd said.
         reason: String,
+        /// What it has.
+        volume_gib: u16,
+        /// What will do.
+        needed_gib: u16,
     },
     /// The volume was not flushed: a snapshot of it would hold empty files.
     #[error("the volume of build {build} was not flushed, so no snapshot is made: {reason}")]

@@ -1,7 +1,7 @@
 //! The lease's item as the model knows it: what each conditional write asks and
 //! does. A test compares it with the expressions that the table is sent.
 
-use frontload_shared::aws::leases::{Applicant, Standing, Taking};
+use frontload_shared::aws::leases::{Applicant, Demand, Standing, Taking};
 
 /// Contenders by number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -52,7 +52,7 @@ impl Item {
             newest: name(self.newest),
             waiting_since: self.waiting_since.map(i64::from),
             holder: name(self.holder),
-            forced: false,
+            demand: Demand::default(),
             token: self.token.into(),
         }
     }
@@ -103,7 +103,7 @@ mod tests {
             match operation {
                 Operation::Register(who) => {
                     let me = &applicants[usize::from(who)];
-                    leases.register(&key, me, now.into(), false).await.unwrap();
+                    leases.register(&key, me, now.into(), Demand::default()).await.unwrap();
                     item.register(who, now);
                 }
                 Operation::Take(who, newest, over) => {
@@ -118,7 +118,7 @@ mod tests {
                 }
                 Operation::Release(who) => {
                     let build = &applicants[usize::from(who)].build;
-                    let released = leases.release(&key, build).await.unwrap();
+                    let released = leases.release(&key, build, false).await.unwrap();
                     assert_eq!(released, item.release(who));
                 }
             }

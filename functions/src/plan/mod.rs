@@ -5,6 +5,7 @@ mod request;
 pub mod resolve;
 
 use frontload_shared::aws::clients::{Clients, at_once};
+use frontload_shared::aws::leases::Demand;
 use frontload_shared::aws::parameters;
 use frontload_shared::domain::{Architecture, BuildId, BuildRequest, Cache, CacheName, Debounce};
 use frontload_shared::{Error, Result};
@@ -117,7 +118,7 @@ async fn plan_all(
             Ok(cache) => {
                 let debounce = debounce(&cache);
                 let requests = cache.architectures.iter().map(|&architecture| {
-                    request_for(&cache, architecture, execution, debounce, false)
+                    request_for(&cache, architecture, execution, debounce, Demand::default())
                 });
                 plan.builds.extend(requests);
             }
@@ -139,7 +140,7 @@ async fn plan_order(planner: &Planner<'_>, order: &Order, execution: &str) -> Re
             return Err(Error::InvalidCache { parameter, problem });
         }
         let request =
-            |&&of: &&Architecture| request_for(&cache, of, execution, Debounce::NONE, order.force);
+            |&&of: &&Architecture| request_for(&cache, of, execution, Debounce::NONE, order.demand);
         requests.extend(architectures.iter().map(request));
     }
     if order.dry_run {
@@ -151,7 +152,7 @@ async fn plan_order(planner: &Planner<'_>, order: &Order, execution: &str) -> Re
 
 /// What the builds would be, changing nothing.
 async fn look_ahead(planner: &Planner<'_>, requests: &[BuildRequest]) -> Result<Plan> {
-    let resolved = at_once(requests, |request| planner.resolve(request, request.force)).await;
+    let resolved = at_once(requests, |request| planner.resolve(request, Demand::of(request))).await;
     let mut plan = Plan { reason: "a dry run: nothing is changed".to_owned(), ..Plan::default() };
     for (request, resolved) in requests.iter().zip(resolved) {
         match resolved {
@@ -176,13 +177,14 @@ fn request_for(
     architecture: Architecture,
     execution: &str,
     debounce: Debounce,
-    force: bool,
+    demand: Demand,
 ) -> BuildRequest {
     BuildRequest {
         id: BuildId::derive(&cache.name, architecture, execution),
         cache: cache.name.clone(),
         architecture,
-        force,
+        force: demand.force,
+        full: demand.full,
         debounce,
         claim_seconds: cache.time_limits.claim_seconds,
     }
@@ -294,7 +296,7 @@ mod tests {
         assert_eq!(shown(&plan), ["other ImageNotFound"]);
         let outlook = |of: &Outlook| format!("{} {} {}", of.architecture, of.build, of.reason);
         let outlooks: Vec<_> = plan.dry_run.iter().map(outlook).collect();
-        let why = "true nothing usable is published";
+        let why = "true nothing usable is published; built in full";
         assert_eq!(outlooks, [format!("arm64 {why}"), format!("x86_64 {why}")]);
         let world = cloud.world();
         assert_eq!((world.changes, world.items.len()), (0, 0));

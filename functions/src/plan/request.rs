@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use aws_lambda_events::eventbridge::EventBridgeEvent;
+use frontload_shared::aws::leases::Demand;
 use frontload_shared::domain::names::{one_line, quoted};
 use frontload_shared::domain::{Architecture, CacheName, Digest, EcrImage, Tag};
 use frontload_shared::{Error, Result};
@@ -31,8 +32,8 @@ pub struct Order {
     pub caches: Vec<CacheName>,
     /// This one only; `None` means each cache's own.
     pub architecture: Option<Architecture>,
-    /// Build although nothing changed.
-    pub force: bool,
+    /// What is to be built although nothing asks for it.
+    pub demand: Demand,
     /// Only tell what would be built and why.
     pub dry_run: bool,
 }
@@ -45,6 +46,7 @@ struct Written {
     caches: Option<Vec<CacheName>>,
     architecture: Option<Architecture>,
     force: Option<bool>,
+    full: Option<bool>,
     dry_run: Option<bool>,
     reconcile: Option<bool>,
 }
@@ -71,13 +73,14 @@ pub fn read(request: &Value) -> Result<Request> {
 fn refuse(problem: &str) -> Error {
     Error::InvalidRequest(format!(
         "{problem}; write {{\"cache\": \"<name>\"}} or {{\"caches\": [\"<name>\", …]}}, with \
-         \"architecture\", \"force\" and \"dryRun\" if wanted, or send an ECR event"
+         \"architecture\", \"force\", \"full\" and \"dryRun\" if wanted, or send an ECR event"
     ))
 }
 
 fn read_written(written: Written) -> Result<Request> {
-    let Written { cache, caches, architecture, force, dry_run, reconcile } = written;
-    let asks_more = architecture.is_some() || force.is_some() || dry_run.is_some();
+    let Written { cache, caches, architecture, force, full, dry_run, reconcile } = written;
+    let asks_more =
+        architecture.is_some() || force.is_some() || full.is_some() || dry_run.is_some();
     let caches = match (cache, caches, reconcile) {
         (None, None, Some(true)) if !asks_more => return Ok(Request::Reconcile),
         (None, None, Some(true)) => return Err(refuse("reconcile stands alone")),
@@ -94,8 +97,11 @@ fn read_written(written: Written) -> Result<Request> {
     if caches.iter().collect::<BTreeSet<_>>().len() < caches.len() {
         return Err(refuse("caches: a cache stands twice"));
     }
-    let (force, dry_run) = (force.unwrap_or_default(), dry_run.unwrap_or_default());
-    Ok(Request::Builds(Order { caches, architecture, force, dry_run }))
+    let full = full.unwrap_or_default();
+    // Who wants it in full wants it whether or not it has changed.
+    let demand = Demand { force: force.unwrap_or(full), full };
+    let dry_run = dry_run.unwrap_or_default();
+    Ok(Request::Builds(Order { caches, architecture, demand, dry_run }))
 }
 
 /// What may stand for new content in a registry (Amazon ECR user guide, "Sample
@@ -341,15 +347,20 @@ mod tests {
         let order = |request: Value| {
             let Request::Builds(order) = read(&request).unwrap() else { panic!("{request}") };
             let names: Vec<&str> = order.caches.iter().map(CacheName::as_str).collect();
-            (names.join(" "), order.architecture, order.force, order.dry_run)
+            (names.join(" "), order.architecture, order.demand, order.dry_run)
         };
-        assert_eq!(order(fixture("request-cache")), ("default".to_owned(), None, false, false));
+        assert_eq!(
+            order(fixture("request-cache")),
+            ("default".to_owned(), None, Demand::default(), false)
+        );
         assert_eq!(
             order(fixture("request-caches")),
-            ("default gpu".to_owned(), Some(Architecture::Arm64), false, true)
+            ("default gpu".to_owned(), Some(Architecture::Arm64), Demand::default(), true)
         );
         let forced = order(json!({"cache": "a", "force": true, "dryRun": false}));
-        assert_eq!(forced, ("a".to_owned(), None, true, false));
+        assert_eq!(forced, ("a".to_owned(), None, Demand { force: true, full: false }, false));
+        let full = order(json!({"cache": "a", "full": true}));
+        assert_eq!(full.2, Demand { force: true, full: true });
     }
 
     #[test]

@@ -3,14 +3,17 @@
 
 use frontload_shared::aws::clients::{Clients, Place, at_once};
 use frontload_shared::aws::images;
+use frontload_shared::aws::leases::Demand;
 use frontload_shared::aws::parameters::{self, CURRENT, PREVIOUS};
 use frontload_shared::aws::snapshots::{SnapshotId, State, find_snapshot};
 use frontload_shared::builder::report::{AncestorFate, PulledImages};
+use frontload_shared::domain::ancestor::{self, InFull};
 use frontload_shared::domain::build::OsImage;
 use frontload_shared::domain::manifest::Replica;
+use frontload_shared::domain::volume;
 use frontload_shared::domain::{
-    Architecture, Build, BuildRequest, Cache, CacheName, CachedImage, Manifest, ParameterNames,
-    ParameterPrefix, RegionSettings,
+    Ancestor, Architecture, Build, BuildRequest, Cache, CacheName, CachedImage, Manifest,
+    ParameterNames, ParameterPrefix, PlannedImage, RegionSettings, VolumeSize,
 };
 use frontload_shared::publication::{Published, places};
 use frontload_shared::{Error, Result};
@@ -68,7 +71,7 @@ impl Planner<'_> {
     /// # Errors
     /// [`Error::InvalidCache`], [`Error::ImageNotFound`], [`Error::PlatformMissing`],
     /// [`Error::OsImageNotFound`], and those of the calls.
-    pub async fn resolve(&self, request: &BuildRequest, forced: bool) -> Result<Resolved> {
+    pub async fn resolve(&self, request: &BuildRequest, demand: Demand) -> Result<Resolved> {
         let cache = self.read_cache(&request.cache).await?;
         let architecture = request.architecture;
         if !cache.architectures.contains(&architecture) {
@@ -85,14 +88,84 @@ impl Planner<'_> {
         let ecr = self.clients.own_ecr(&home.region);
         let selected = images::select_all(&ecr, &cache.images, architecture).await?;
         let id = request.id.clone();
-        let build = Build::new(id, &cache, architecture, home, os, selected.images);
+        let (images, download) = (selected.images, selected.download_bytes);
+        let mut build = Build::new(id, &cache, architecture, home, os, images, download);
         check_manifest_fits(&self.settings.prefix, &build)?;
-        let verdict = if forced {
+        self.check_volume_size(&build)?;
+        let mut verdict = if demand.force {
             Verdict::Build("it is asked for, changed or not".to_owned())
         } else {
-            self.judge(&build, &names, published).await?
+            self.judge(&build, &names, published.as_ref()).await?
         };
+        if let Verdict::Build(reason) = &mut verdict {
+            let basis = self.choose_basis(&mut build, &cache, published.as_ref(), demand).await?;
+            *reason = format!("{reason}; {basis}");
+        }
         Ok(Resolved { build, verdict, warnings: selected.warnings })
+    }
+
+    /// An automatic size needs the images' sizes, which only ECR tells.
+    fn check_volume_size(&self, build: &Build) -> Result<()> {
+        let unknown = |image: &&PlannedImage| image.compressed_bytes.is_none();
+        let problem = match (build.builder.volume_gib, build.images.iter().find(unknown)) {
+            (VolumeSize::Auto, Some(image)) => format!(
+                "builder.volumeGib: the registry of {} does not tell its size: write a number of \
+                 GiB instead of auto",
+                image.reference
+            ),
+            _ if build.volume_gib > volume::MAX_GIB => format!(
+                "images: they need a volume of {} GiB, and {} is the largest: split the cache",
+                build.volume_gib,
+                volume::MAX_GIB
+            ),
+            _ => return Ok(()),
+        };
+        Err(Error::InvalidCache { parameter: self.settings.prefix.cache(&build.cache), problem })
+    }
+
+    /// Lets the build start from what is published, if nothing speaks against it, and
+    /// says in a few words what it starts from.
+    async fn choose_basis(
+        &self,
+        build: &mut Build,
+        cache: &Cache,
+        published: Option<&Manifest>,
+        demand: Demand,
+    ) -> Result<String> {
+        let Some(published) = published else { return Ok("built in full".to_owned()) };
+        if let VolumeSize::Auto = build.builder.volume_gib {
+            build.volume_gib = volume::size_after(published, changed_bytes(build, published));
+        }
+        match self.choose_ancestor(build, cache, published, demand).await? {
+            Ok(ancestor) => {
+                let basis = format!("built on snapshot {}", ancestor.snapshot_id);
+                build.ancestor = Some(ancestor);
+                Ok(basis)
+            }
+            Err(why) => {
+                if let (VolumeSize::Auto, Some(bytes)) =
+                    (build.builder.volume_gib, build.download_bytes)
+                {
+                    build.volume_gib = volume::size_for(bytes, Some(published));
+                }
+                Ok(format!("built in full, since {why}"))
+            }
+        }
+    }
+
+    async fn choose_ancestor(
+        &self,
+        build: &Build,
+        cache: &Cache,
+        published: &Manifest,
+        demand: Demand,
+    ) -> Result<std::result::Result<Ancestor, InFull>> {
+        if demand.full {
+            return Ok(Err("it is asked for, or the last build on another one failed".to_owned()));
+        }
+        let ec2 = self.clients.own_ec2(&build.region);
+        let snapshot = find_snapshot(&ec2, &published.snapshot_id).await?;
+        Ok(ancestor::choose(build, published, snapshot.as_ref(), cache.incremental))
     }
 
     /// Bottlerocket's newest, unless the cache does not follow it now: then the one
@@ -136,7 +209,7 @@ impl Planner<'_> {
         &self,
         build: &Build,
         names: &ParameterNames,
-        published: Option<Manifest>,
+        published: Option<&Manifest>,
     ) -> Result<Verdict> {
         let Some(published) = published else {
             return Ok(Verdict::Build("nothing usable is published".to_owned()));
@@ -152,9 +225,9 @@ impl Planner<'_> {
                     )));
                 }
             }
-            return Ok(Verdict::Build(describe_change(build, &published)));
+            return Ok(Verdict::Build(describe_change(build, published)));
         }
-        if let Some(damage) = self.find_damage(build, names, &published).await? {
+        if let Some(damage) = self.find_damage(build, names, published).await? {
             return Ok(Verdict::Build(damage));
         }
         Ok(Verdict::Unchanged(format!(
@@ -216,17 +289,25 @@ impl Planner<'_> {
     }
 }
 
+/// Compressed bytes of the images that are not published as they are planned.
+fn changed_bytes(build: &Build, published: &Manifest) -> u64 {
+    let changed = build.images.iter().filter(|image| !is_published(image, published));
+    changed.filter_map(|image| image.compressed_bytes).sum()
+}
+
+fn is_published(image: &PlannedImage, published: &Manifest) -> bool {
+    published.images.iter().any(|other| {
+        other.reference == image.reference
+            && image.digest.as_ref().is_none_or(|d| *d == other.digest)
+    })
+}
+
 /// In what a build differs from what is published, in one line.
 fn describe_change(build: &Build, published: &Manifest) -> String {
-    let is_published = |reference, digest: &Option<_>| {
-        published.images.iter().any(|image| {
-            image.reference == reference && digest.as_ref().is_none_or(|d| *d == image.digest)
-        })
-    };
     let mut changes: Vec<String> = build
         .images
         .iter()
-        .filter(|image| !is_published(image.reference.clone(), &image.digest))
+        .filter(|image| !is_published(image, published))
         .map(|image| format!("{} is new", image.reference))
         .collect();
     let is_planned = |image: &&CachedImage| {

@@ -219,15 +219,21 @@ fn network_interface(build: &Build, subnet: Option<&str>) -> InstanceNetworkInte
         .build()
 }
 
-/// The home region's key encrypts the volume, and so its snapshot.
+/// The home region's key encrypts the volume, and so its snapshot; an ancestor is
+/// encrypted under the same.
 fn data_volume(build: &Build) -> BlockDeviceMapping {
     let home = build.regions.iter().find(|settings| settings.region == build.region);
     let key = home.and_then(|settings| settings.kms_key_id.as_ref());
+    let machine = build.machine();
+    let ancestor = build.ancestor.as_ref();
     let volume = EbsBlockDevice::builder()
         .set_encrypted(key.is_some().then_some(true))
         .set_kms_key_id(key.map(ToString::to_string))
         .volume_type(VolumeType::Gp3)
-        .volume_size(build.builder.volume_gib.into())
+        .volume_size(build.volume_gib.into())
+        .iops(machine.iops.into())
+        .throughput(machine.throughput_mibs.into())
+        .set_snapshot_id(ancestor.map(|ancestor| ancestor.snapshot_id.to_string()))
         .delete_on_termination(true)
         .build();
     BlockDeviceMapping::builder().device_name(DATA_DEVICE).ebs(volume).build()

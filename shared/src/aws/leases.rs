@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 
 use super::{call_error, incomplete_answer};
-use crate::domain::{Architecture, BuildId, CacheName};
+use crate::domain::{Architecture, BuildId, BuildRequest, CacheName};
 use crate::error::Result;
 
 /// The table and the way to it.
@@ -40,6 +40,29 @@ pub struct Applicant {
     pub execution: String,
 }
 
+/// What is built although nothing asks for it by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// What is unchanged, too.
+    pub force: bool,
+    /// All of it on an empty volume, whatever is published.
+    pub full: bool,
+}
+
+impl Demand {
+    /// That of a request.
+    #[must_use]
+    pub fn of(request: &BuildRequest) -> Self {
+        Self { force: request.force, full: request.full }
+    }
+
+    /// This and another together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { force: self.force || other.force, full: self.full || other.full }
+    }
+}
+
 /// How things stand for one cache and architecture.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
@@ -49,8 +72,8 @@ pub struct Standing {
     pub waiting_since: Option<i64>,
     /// Who holds the lease.
     pub holder: Option<Applicant>,
-    /// Whether the holder was asked to build what is unchanged, too.
-    pub forced: bool,
+    /// What the holder was asked to build besides.
+    pub demand: Demand,
     /// The fencing token of the last taking; 0 when nobody ever took the lease.
     pub token: u64,
 }
@@ -85,7 +108,7 @@ impl Leases {
     }
 
     /// Makes `applicant` the newest request, unless it holds the lease already, and
-    /// says how things stand then. `forced` is kept for whoever takes the lease next.
+    /// says how things stand then. `demand` is kept for whoever takes the lease next.
     ///
     /// # Errors
     /// Those of [`call_error`].
@@ -94,16 +117,17 @@ impl Leases {
         key: &LeaseKey,
         applicant: &Applicant,
         now: i64,
-        forced: bool,
+        demand: Demand,
     ) -> Result<Standing> {
-        let force = if forced { ", forced = :yes" } else { "" };
+        let force = if demand.force { ", forced = :yes" } else { "" };
+        let full = if demand.full { ", inFull = :yes" } else { "" };
         let update = format!(
             "SET newestBuild = :build, newestExecution = :execution, \
-             waitingSince = if_not_exists(waitingSince, :now){force}"
+             waitingSince = if_not_exists(waitingSince, :now){force}{full}"
         );
         let mut values = values_of(applicant);
         values.insert(":now".to_owned(), AttributeValue::N(now.to_string()));
-        if forced {
+        if demand != Demand::default() {
             values.insert(":yes".to_owned(), AttributeValue::Bool(true));
         }
         let condition = "attribute_not_exists(heldBy) OR heldBy <> :build";
@@ -153,11 +177,15 @@ impl Leases {
         let (update, condition) = match taking {
             Taking::AsNewest => (
                 format!(
-                    "{set}, heldForced = if_not_exists(forced, :no) REMOVE waitingSince, forced"
+                    "{set}, heldForced = if_not_exists(forced, :no), \
+                     heldInFull = if_not_exists(inFull, :no) \
+                     REMOVE waitingSince, forced, inFull"
                 ),
                 format!("newestBuild = :build AND {free}"),
             ),
-            Taking::AsAnybody => (format!("{set}, heldForced = :no"), free.to_owned()),
+            Taking::AsAnybody => {
+                (format!("{set}, heldForced = :no, heldInFull = :no"), free.to_owned())
+            }
         };
         let mut values = values_of(applicant);
         let number = |number: &str| AttributeValue::N(number.to_owned());
@@ -169,13 +197,25 @@ impl Leases {
         self.update(key, update, &condition, values).await
     }
 
-    /// Gives the lease back; `false` when `build` does not hold it.
+    /// Gives the lease back; `false` when `build` does not hold it. `next_in_full`
+    /// lets the next build start from nothing.
     ///
     /// # Errors
     /// Those of [`call_error`].
-    pub async fn release(&self, key: &LeaseKey, build: &BuildId) -> Result<bool> {
-        let update = "REMOVE heldBy, heldByExecution, heldForced".to_owned();
-        let values = [(":build".to_owned(), AttributeValue::S(build.to_string()))].into();
+    pub async fn release(
+        &self,
+        key: &LeaseKey,
+        build: &BuildId,
+        next_in_full: bool,
+    ) -> Result<bool> {
+        let remove = "REMOVE heldBy, heldByExecution, heldForced, heldInFull";
+        let mut values: Item = [(":build".to_owned(), AttributeValue::S(build.to_string()))].into();
+        let update = if next_in_full {
+            values.insert(":yes".to_owned(), AttributeValue::Bool(true));
+            format!("SET inFull = :yes {remove}")
+        } else {
+            remove.to_owned()
+        };
         Ok(self.update(key, update, "heldBy = :build", values).await?.is_some())
     }
 
@@ -239,11 +279,12 @@ fn read_item(item: &Item) -> std::result::Result<Standing, String> {
         };
         Ok(Some(Applicant { build: build.parse()?, execution: execution.clone() }))
     };
+    let flag = |name: &str| item.get(name).is_some_and(|value| value.as_bool() == Ok(&true));
     Ok(Standing {
         newest: applicant("newestBuild", "newestExecution")?,
         waiting_since: number("waitingSince")?,
         holder: applicant("heldBy", "heldByExecution")?,
-        forced: item.get("heldForced").is_some_and(|value| value.as_bool() == Ok(&true)),
+        demand: Demand { force: flag("heldForced"), full: flag("heldInFull") },
         token: number("leaseToken")?.and_then(|token| token.try_into().ok()).unwrap_or_default(),
     })
 }
@@ -252,6 +293,9 @@ fn read_item(item: &Item) -> std::result::Result<Standing, String> {
 mod tests {
     use super::*;
     use crate::testing::FakeCloud;
+
+    const NOTHING: Demand = Demand { force: false, full: false };
+    const FORCE: Demand = Demand { force: true, full: false };
 
     fn leases(cloud: &FakeCloud) -> Leases {
         cloud.clients().leases(&"us-east-1".parse().unwrap(), "leases")
@@ -269,14 +313,14 @@ mod tests {
     async fn nobody_holds_what_nobody_asked_for() {
         let leases = leases(&FakeCloud::default());
         assert_eq!(leases.read(&key()).await.unwrap(), Standing::default());
-        assert!(!leases.release(&key(), &applicant("a").build).await.unwrap());
+        assert!(!leases.release(&key(), &applicant("a").build, false).await.unwrap());
     }
 
     #[tokio::test]
     async fn only_the_newest_request_takes_the_lease_and_ends_the_waiting() {
         let leases = leases(&FakeCloud::default());
-        leases.register(&key(), &applicant("a"), 100, false).await.unwrap();
-        let standing = leases.register(&key(), &applicant("b"), 130, false).await.unwrap();
+        leases.register(&key(), &applicant("a"), 100, NOTHING).await.unwrap();
+        let standing = leases.register(&key(), &applicant("b"), 130, NOTHING).await.unwrap();
         assert_eq!((standing.newest, standing.waiting_since), (Some(applicant("b")), Some(100)));
         let take = async |name: &str| {
             leases.take(&key(), &applicant(name), Taking::AsNewest, None).await.unwrap()
@@ -298,32 +342,47 @@ mod tests {
         assert_eq!(take("b", None).await, None);
         assert_eq!(take("b", Some(1)).await, Some(2));
         assert_eq!(take("c", Some(1)).await, None, "it saw a lease that is no more");
-        assert!(!leases.release(&key(), &applicant("a").build).await.unwrap());
-        assert!(leases.release(&key(), &applicant("b").build).await.unwrap());
+        assert!(!leases.release(&key(), &applicant("a").build, false).await.unwrap());
+        assert!(leases.release(&key(), &applicant("b").build, false).await.unwrap());
         assert_eq!(take("c", None).await, Some(3), "tokens never repeat");
     }
 
     #[tokio::test]
     async fn force_is_for_the_next_holder_whoever_asked_for_it() {
         let leases = leases(&FakeCloud::default());
-        leases.register(&key(), &applicant("a"), 0, true).await.unwrap();
-        leases.register(&key(), &applicant("b"), 0, false).await.unwrap();
+        leases.register(&key(), &applicant("a"), 0, FORCE).await.unwrap();
+        leases.register(&key(), &applicant("b"), 0, NOTHING).await.unwrap();
         let take = async |name: &str| {
             let taken = leases.take(&key(), &applicant(name), Taking::AsNewest, None).await;
-            taken.unwrap().unwrap().forced
+            taken.unwrap().unwrap().demand.force
         };
         assert!(take("b").await);
-        leases.release(&key(), &applicant("b").build).await.unwrap();
-        leases.register(&key(), &applicant("c"), 0, false).await.unwrap();
+        leases.release(&key(), &applicant("b").build, false).await.unwrap();
+        leases.register(&key(), &applicant("c"), 0, NOTHING).await.unwrap();
         assert!(!take("c").await);
     }
 
     #[tokio::test]
     async fn a_holder_that_registers_again_asks_for_nothing_new() {
         let leases = leases(&FakeCloud::default());
-        leases.register(&key(), &applicant("a"), 0, false).await.unwrap();
+        leases.register(&key(), &applicant("a"), 0, NOTHING).await.unwrap();
         leases.take(&key(), &applicant("a"), Taking::AsNewest, None).await.unwrap();
-        let standing = leases.register(&key(), &applicant("a"), 5, false).await.unwrap();
+        let standing = leases.register(&key(), &applicant("a"), 5, NOTHING).await.unwrap();
         assert_eq!((standing.waiting_since, standing.token), (None, 1));
+    }
+
+    #[tokio::test]
+    async fn after_a_build_that_failed_on_its_ancestor_the_next_one_starts_from_nothing() {
+        let leases = leases(&FakeCloud::default());
+        let take = async |name: &str| {
+            leases.register(&key(), &applicant(name), 0, NOTHING).await.unwrap();
+            let taken = leases.take(&key(), &applicant(name), Taking::AsNewest, None).await;
+            taken.unwrap().unwrap().demand
+        };
+        assert_eq!(take("a").await, NOTHING);
+        assert!(leases.release(&key(), &applicant("a").build, true).await.unwrap());
+        assert_eq!(take("b").await, Demand { force: false, full: true });
+        assert!(leases.release(&key(), &applicant("b").build, false).await.unwrap());
+        assert_eq!(take("c").await, NOTHING);
     }
 }

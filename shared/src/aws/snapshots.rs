@@ -36,6 +36,9 @@ pub struct Snapshot {
     pub encrypted: bool,
     /// Under which key, if it is.
     pub kms_key_id: Option<KeyArn>,
+    /// Bytes that it stores: of every block that was ever written on its volume, by
+    /// whichever snapshot of its line; `None` if EC2 does not say.
+    pub full_bytes: Option<u64>,
     /// Its tags; empty for a snapshot of another account.
     pub tags: BTreeMap<String, String>,
 }
@@ -82,6 +85,7 @@ impl TryFrom<&aws_sdk_ec2::types::Snapshot> for Snapshot {
             started: snapshot.start_time().map_or(0, aws_smithy_types::DateTime::secs),
             encrypted: snapshot.encrypted().unwrap_or_default(),
             kms_key_id: snapshot.kms_key_id().and_then(|key| key.parse().ok()),
+            full_bytes: snapshot.full_snapshot_size_in_bytes().and_then(|n| n.try_into().ok()),
             tags: snapshot.tags().iter().filter_map(pair).collect(),
         })
     }

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::names::{checked_string, one_line, quoted};
-use crate::domain::{Build, CachedImage, Digest};
+use crate::domain::{Build, CachedImage, Digest, volume};
 use crate::error::Error;
 
 /// What the builder has on its volume, all of it checked and flushed.
@@ -111,6 +111,12 @@ pub fn check_pulled(build: &Build, pulled: PulledImages) -> Result<PulledImages,
             reason: format!("the builder reports {}", references(&pulled.images).join(", ")),
         });
     }
+    if pulled.ancestor == AncestorFate::Kept && build.ancestor.is_none() {
+        return Err(Error::BuilderFailed {
+            build: build.id.clone(),
+            reason: "it reports that it kept an ancestor's images, and was given none".to_owned(),
+        });
+    }
     for (image, got) in build.images.iter().zip(&pulled.images) {
         let wanted = image.digest.as_ref().or(image.reference.digest());
         if wanted.is_some_and(|digest| *digest != got.digest) {
@@ -127,13 +133,21 @@ pub fn check_pulled(build: &Build, pulled: PulledImages) -> Result<PulledImages,
 /// Gives a failure its name. `ctr` tells the kind of a failure only in words:
 /// those of containerd 1.6 to 2.1 were recorded from runs of it.
 fn name_failure(build: &Build, failure: &Failure) -> Error {
-    let build = build.id.clone();
+    let volume_gib = build.volume_gib;
+    let needed_gib = volume::size_needed(volume_gib, build.download_bytes);
     let image = one_line(&failure.image, 400);
     let reason = one_line(&failure.reason, MAX_REASON);
     let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
     if says(&["no space left on device"]) {
-        return Error::VolumeFull { build, image, reason };
+        return Error::VolumeFull {
+            build: build.id.clone(),
+            image,
+            reason,
+            volume_gib,
+            needed_gib,
+        };
     }
+    let build = build.id.clone();
     match failure.step.as_str() {
         "time" => Error::PullTimedOut { build, reason: format!("{image}: {reason}") },
         "token" => Error::RegistryDenied { build, image, reason },
@@ -207,6 +221,21 @@ mod tests {
         assert_eq!(name_of(&report), "DigestMismatch");
         report["images"] = json!([]);
         assert_eq!(name_of(&report), "ImageIncomplete");
+    }
+
+    #[test]
+    fn an_ancestor_that_was_not_given_cannot_have_been_kept() {
+        let mut report = good();
+        report["ancestor"] = json!("kept");
+        assert_eq!(name_of(&report), "BuilderFailed");
+    }
+
+    #[test]
+    fn a_full_volume_is_named_with_the_size_that_will_do() {
+        let reason = "write /x: no space left on device";
+        let report = json!({"outcome": "failed", "step": "pull", "image": "r", "reason": reason});
+        let error = read_report(&sample(), &report.to_string()).unwrap_err().to_string();
+        assert!(error.contains("volume of 100 GiB") && error.contains("at least 150"), "{error}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub const PROBE: &str = "apiclient exec admin true";
 pub fn render(build: &Build) -> String {
     let images: Vec<String> = build.images.iter().map(image_line).collect();
     let limit = build.time_limits.pull_seconds;
-    let ancestor_listing = "-";
+    let ancestor_listing = build.ancestor.as_ref().map_or("-", |of| of.listing.as_str());
     format!(
         "architecture={}\nsnapshotter={}\nlimit_seconds={}\nancestor_listing={}\norder='{}'\n\
          images='{}'\n{PULL}",

@@ -6,9 +6,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::cache::Variant;
 use super::names::{checked_string, quoted};
+use super::volume::{self, Machine};
 use super::{
-    AccountId, Architecture, BuildId, BuilderSettings, Cache, CacheName, Consumer, Debounce,
-    Digest, ImageReference, RegionName, RegionSettings, TimeLimits,
+    AccountId, Ancestor, Architecture, BuildId, BuilderSettings, Cache, CacheName, Consumer,
+    Debounce, Digest, ImageReference, RegionName, RegionSettings, TimeLimits, VolumeSize,
 };
 
 /// What is asked for: one cache for one architecture. What its images stand for is
@@ -24,6 +25,9 @@ pub struct BuildRequest {
     pub architecture: Architecture,
     /// Whether to build what is unchanged, too.
     pub force: bool,
+    /// Whether to start from an empty volume whatever is published.
+    #[serde(default)]
+    pub full: bool,
     /// How long to wait for more requests first.
     pub debounce: Debounce,
     /// How long another build may keep it waiting.
@@ -53,6 +57,15 @@ pub struct Build {
     pub copy_minutes: Option<u32>,
     /// The images, in the cache's order.
     pub images: Vec<PlannedImage>,
+    /// Compressed bytes of all layers, those that images share once; absent when
+    /// those of an image are unknown.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub download_bytes: Option<u64>,
+    /// Size of the data volume in GiB.
+    pub volume_gib: u16,
+    /// What the data volume starts from; absent for a build in full.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ancestor: Option<Ancestor>,
     /// The builder's operating system.
     pub os: OsImage,
     /// The builder's settings.
@@ -126,8 +139,20 @@ checked_string!(
     }
 );
 
+impl OsVersion {
+    /// Major, minor and patch: what stands before the commit's hash. `None` for a
+    /// version of another form.
+    #[must_use]
+    pub fn release(&self) -> Option<[u32; 3]> {
+        let (release, _) = self.as_str().split_once('-').unwrap_or((self.as_str(), ""));
+        let numbers: Result<Vec<u32>, _> = release.split('.').map(str::parse).collect();
+        numbers.ok()?.try_into().ok()
+    }
+}
+
 impl Build {
-    /// Puts a build together.
+    /// Puts a build in full together. `download_bytes` are those of all layers, where
+    /// known; without them an automatic volume is one for nothing.
     #[must_use]
     pub fn new(
         id: BuildId,
@@ -136,7 +161,12 @@ impl Build {
         home: &Home,
         os: OsImage,
         images: Vec<PlannedImage>,
+        download_bytes: Option<u64>,
     ) -> Self {
+        let volume_gib = match cache.builder.volume_gib {
+            VolumeSize::Gib(gib) => gib,
+            VolumeSize::Auto => volume::size_for(download_bytes.unwrap_or_default(), None),
+        };
         let mut build = Self {
             id,
             cache: cache.name.clone(),
@@ -147,6 +177,9 @@ impl Build {
             consumers: cache.consumers.clone(),
             copy_minutes: cache.copy_minutes,
             images,
+            download_bytes,
+            volume_gib,
+            ancestor: None,
             os,
             builder: cache.builder.clone(),
             time_limits: cache.time_limits,
@@ -172,7 +205,12 @@ impl Build {
         lines.sort();
         lines.push(self.os.image_id.to_string());
         let builder = &self.builder;
-        lines.push(format!("{} GiB {}", builder.volume_gib, builder.snapshotter.as_str()));
+        // An automatic size follows from the images, and from what was published before.
+        let size = match builder.volume_gib {
+            VolumeSize::Auto => "auto".to_owned(),
+            VolumeSize::Gib(gib) => gib.to_string(),
+        };
+        lines.push(format!("{size} GiB {}", builder.snapshotter.as_str()));
         for settings in &self.regions {
             let key = settings.kms_key_id.as_ref().map_or("default key", |key| key.as_str());
             let zones: Vec<&str> =
@@ -183,25 +221,23 @@ impl Build {
         format!("sha256:{:x}", Sha256::digest(lines.join("\n").as_bytes()))
     }
 
-    /// The instance types to try: the document's, or one with network and
-    /// processors enough to pull and unpack (EC2 instance types, up to 12.5
-    /// Gbit/s).
+    /// What pulls: the document's instance types, or those that suit the images' size.
     #[must_use]
-    pub fn instance_types(&self) -> Vec<String> {
+    pub fn machine(&self) -> Machine {
+        let machine = volume::machine_for(self.download_bytes, self.architecture);
         if self.builder.instance_types.is_empty() {
-            let default = match self.architecture {
-                Architecture::X86_64 => "m6i.xlarge",
-                Architecture::Arm64 => "m6g.xlarge",
-            };
-            return vec![default.to_owned()];
+            return machine;
         }
-        self.builder.instance_types.iter().map(ToString::to_string).collect()
+        let own = self.builder.instance_types.iter().map(ToString::to_string);
+        Machine { instance_types: own.collect(), ..machine }
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::domain::Manifest;
+    use crate::domain::manifest::Replica;
 
     /// A build of one ECR image, for tests of this crate.
     pub(crate) fn sample() -> Build {
@@ -223,7 +259,27 @@ pub(crate) mod tests {
             version: "1.57.0-abcdef01".parse().unwrap(),
         };
         let id = BuildId::derive(&cache.name, Architecture::X86_64, "execution-1");
-        Build::new(id, &cache, Architecture::X86_64, &home, os, images)
+        Build::new(id, &cache, Architecture::X86_64, &home, os, images, Some(1000))
+    }
+
+    /// What is published of it at home: a build in full, snapshot `snap-1`.
+    pub(crate) fn sample_manifest() -> Manifest {
+        let build = sample();
+        let pulled = serde_json::from_value(serde_json::json!({
+            "containerd": "2.1.9",
+            "images": [{"reference": build.images[0].reference, "digest": build.images[0].digest}],
+            "usedBytes": 1000,
+            "flushed": true,
+            "ancestor": "none",
+            "listing": build.images[0].digest,
+        }));
+        let replica = Replica {
+            region: build.region.clone(),
+            snapshot_id: "snap-1".parse().unwrap(),
+            encrypted: false,
+            kms_key_id: None,
+        };
+        Manifest::of_replicas(&build, 1, &pulled.unwrap(), &[replica]).remove(0)
     }
 
     #[test]
@@ -244,7 +300,7 @@ pub(crate) mod tests {
         let changes: [fn(&mut Build); 5] = [
             |b| b.images[0].digest = Some(format!("sha256:{}", "b".repeat(64)).parse().unwrap()),
             |b| b.os.image_id = "ami-0abd".parse().unwrap(),
-            |b| b.builder.volume_gib += 1,
+            |b| b.builder.volume_gib = VolumeSize::Auto,
             |b| b.regions[0].fsr_zones.push("us-east-1a".parse().unwrap()),
             |b| {
                 let consumer = serde_json::json!({"account": "210987654321"});
@@ -255,5 +311,6 @@ pub(crate) mod tests {
             assert_ne!(fingerprint(change), build.fingerprint);
         }
         assert_eq!(fingerprint(|b| b.builder.public_ip = true), build.fingerprint);
+        assert_eq!(fingerprint(|b| b.volume_gib += 1), build.fingerprint);
     }
 }

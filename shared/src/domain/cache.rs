@@ -10,7 +10,7 @@ use super::names::{checked_string, quoted};
 use super::place::{AccountId, Consumer, RegionName, RegionSettings, Retain};
 use super::selection::{EcrImage, Selection, WatchPattern};
 use super::timing::{Debounce, OsUpdates};
-use super::{Architecture, CacheName};
+use super::{Architecture, CacheName, Incremental, VolumeSize};
 
 /// A checked cache document with its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Cache {
     pub variant: Variant,
     /// The instance that pulls.
     pub builder: BuilderSettings,
+    /// When a build starts from what is published.
+    pub incremental: Incremental,
     /// How long each step may take.
     pub time_limits: TimeLimits,
     /// Where replicas are; empty means the home region alone.
@@ -50,8 +52,8 @@ pub struct Cache {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BuilderSettings {
-    /// Tried in order when EC2 has no capacity; empty means the default type
-    /// of the architecture.
+    /// Tried in order when EC2 has no capacity; empty means those that suit the
+    /// images' size ([`super::volume::machine_for`]).
     #[serde(default)]
     pub instance_types: Vec<InstanceType>,
     /// Tried in order after all types; empty means the default VPC.
@@ -60,10 +62,10 @@ pub struct BuilderSettings {
     /// Empty means the VPC's default group.
     #[serde(default)]
     pub security_group_ids: Vec<SecurityGroupId>,
-    /// Size of the data volume in GiB: compressed plus unpacked images and
-    /// some room. Nodes need a volume at least as large.
+    /// Size of the data volume: compressed plus unpacked images and some room.
+    /// Nodes need a volume at least as large.
     #[serde(default = "default_volume_gib")]
-    pub volume_gib: u16,
+    pub volume_gib: VolumeSize,
     /// Must be what the nodes use: Bottlerocket empties the volume of a node
     /// whose snapshotter differs (bottlerocket `settings.container-runtime`).
     #[serde(default)]
@@ -87,8 +89,8 @@ impl Default for BuilderSettings {
     }
 }
 
-fn default_volume_gib() -> u16 {
-    100
+fn default_volume_gib() -> VolumeSize {
+    VolumeSize::Gib(100)
 }
 
 /// containerd's way of keeping unpacked layers.
@@ -156,6 +158,25 @@ checked_string!(
         ))
     }
 );
+
+/// What a data volume is formatted with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileSystem {
+    /// Up to Kubernetes 1.27.
+    Ext4,
+    /// Since Kubernetes 1.28.
+    Xfs,
+}
+
+impl Variant {
+    /// The file system of the variant's data volume (bottlerocket, release notes of
+    /// the `aws-k8s-1.28` variants).
+    #[must_use]
+    pub fn file_system(&self) -> FileSystem {
+        let minor = self.as_str().rsplit('.').next().and_then(|minor| minor.parse().ok());
+        if minor.unwrap_or(0) < 28 { FileSystem::Ext4 } else { FileSystem::Xfs }
+    }
+}
 
 /// `Ok` when `text` is letters, digits, and `extra`, at most 64 long.
 fn check_word(text: &str, what: &str, prefix: &str, extra: &str) -> Result<(), String> {
@@ -226,6 +247,8 @@ struct Document {
     #[serde(default)]
     builder: BuilderSettings,
     #[serde(default)]
+    incremental: Incremental,
+    #[serde(default)]
     time_limits: TimeLimits,
     #[serde(default)]
     regions: Vec<RegionSettings>,
@@ -284,6 +307,7 @@ impl Cache {
             architectures: document.architectures,
             variant: document.variant,
             builder: document.builder,
+            incremental: document.incremental,
             time_limits: document.time_limits,
             regions: document.regions,
             consumers: document.consumers,
@@ -366,7 +390,7 @@ impl Document {
         check_debounce(self.debounce)?;
         check_os_updates(&self.os_updates)?;
         check_list("architectures", &self.architectures, 2)?;
-        check_range("builder.volumeGib", self.builder.volume_gib.into(), 1, 16_384)?;
+        check_incremental(self.incremental)?;
         check_limits(&self.time_limits)?;
         check_regions(&self.regions)?;
         let accounts: Vec<_> = self.consumers.iter().map(|c| &c.account).collect();
@@ -413,6 +437,16 @@ fn check_os_updates(updates: &OsUpdates) -> Result<(), InvalidCache> {
     check_list("osUpdates.days", days, 7)?;
     check_range("osUpdates.startHour", (*start_hour).into(), 0, 23)?;
     check_range("osUpdates.hours", (*hours).into(), 1, 24)
+}
+
+/// A chain that is longer than this has most of its blocks from builds that nobody
+/// remembers.
+const MAX_LINKS: i64 = 100;
+
+fn check_incremental(incremental: Incremental) -> Result<(), InvalidCache> {
+    let Incremental { max_links, max_waste_percent } = incremental;
+    check_range("incremental.maxLinks", max_links.into(), 0, MAX_LINKS)?;
+    check_range("incremental.maxWastePercent", max_waste_percent.into(), 0, 1000)
 }
 
 fn check_limits(limits: &TimeLimits) -> Result<(), InvalidCache> {
@@ -528,7 +562,7 @@ mod tests {
     #[test]
     fn a_short_document_gets_the_defaults() {
         let cache = parse(&document()).unwrap();
-        assert_eq!(cache.builder.volume_gib, 100);
+        assert_eq!(cache.builder.volume_gib, VolumeSize::Gib(100));
         assert_eq!(cache.time_limits.pull_seconds, 3600);
         assert_eq!((cache.debounce.quiet_seconds, cache.debounce.limit_seconds), (60, 600));
         assert_eq!(cache.os_updates, OsUpdates::AtOnce);
@@ -568,6 +602,8 @@ mod tests {
         assert!(error.starts_with("variant: ") && error.contains("use aws-k8s-1."), "{error}");
         let error = refusal(|doc| doc["builder"] = json!({"volumeGib": 0}));
         assert_eq!(error, "builder.volumeGib: 0 is out of range: use 1 to 16384");
+        let error = refusal(|doc| doc["incremental"] = json!({"maxLinks": 101}));
+        assert_eq!(error, "incremental.maxLinks: 101 is out of range: use 0 to 100");
         let error = refusal(|doc| doc["timeLimits"] = json!({"pullSeconds": 0}));
         assert_eq!(error, "timeLimits.pullSeconds: 0 is out of range: use 1 to 86400");
         let long = json!({"pullSeconds": 80_000, "snapshotSeconds": 20_000});

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use super::cache::Snapshotter;
 use super::place::{KeyArn, ZoneName};
 use super::{
-    Architecture, Build, BuildId, CacheName, Consumer, Digest, ImageReference, OsImage, RegionName,
+    Ancestor, Architecture, Build, BuildId, CacheName, Consumer, Digest, ImageReference, OsImage,
+    RegionName,
 };
 use crate::aws::snapshots::SnapshotId;
-use crate::builder::report::{ContainerdVersion, PulledImages};
+use crate::builder::report::{AncestorFate, ContainerdVersion, PulledImages};
 
 /// What a snapshot holds and what it was made with, as one region has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +50,19 @@ pub struct Manifest {
     pub volume_gib: u16,
     /// Bytes used on the volume.
     pub used_bytes: u64,
+    /// Compressed bytes of all layers, those that images share once, where known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub download_bytes: Option<u64>,
+    /// What its files are like ([`PulledImages::listing`]): a later build starts from
+    /// the snapshot only if they still are.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub listing: Option<Digest>,
+    /// The snapshot that its volume started from, whose content was kept.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ancestor: Option<SnapshotId>,
+    /// How many builds lie between it and the last one in full; 0 for one in full.
+    #[serde(default)]
+    pub links: u16,
     /// [`Build::compute_fingerprint`]: equal means there is nothing to build.
     pub fingerprint: String,
     /// The whole publication: one snapshot a region, home first.
@@ -163,6 +177,8 @@ impl Manifest {
         replicas: &[ReplicaName],
     ) -> Self {
         let settings = build.regions.iter().find(|settings| settings.region == replica.region);
+        let kept = |_: &&Ancestor| pulled.ancestor == AncestorFate::Kept;
+        let ancestor = build.ancestor.as_ref().filter(kept);
         let fsr_zones = settings.map_or_else(Vec::new, |settings| settings.fsr_zones.clone());
         Self {
             snapshot_id: replica.snapshot_id.clone(),
@@ -178,8 +194,12 @@ impl Manifest {
             os: build.os.clone(),
             containerd: pulled.containerd.clone(),
             snapshotter: build.builder.snapshotter,
-            volume_gib: build.builder.volume_gib,
+            volume_gib: build.volume_gib,
             used_bytes: pulled.used_bytes,
+            download_bytes: build.download_bytes,
+            listing: Some(pulled.listing.clone()),
+            ancestor: ancestor.map(|ancestor| ancestor.snapshot_id.clone()),
+            links: ancestor.map_or(0, |ancestor| ancestor.links),
             fingerprint: build.fingerprint.clone(),
             replicas: replicas.to_vec(),
             consumers: build.consumers.clone(),

@@ -1,6 +1,7 @@
 //! The words of the design as types. A value of one of these types has been
 //! checked: it cannot hold what a shell, a path or a log would mistake.
 
+pub mod ancestor;
 pub mod architecture;
 pub mod build;
 pub mod cache;
@@ -11,7 +12,9 @@ pub mod place;
 pub mod selection;
 mod text_or_object;
 pub mod timing;
+pub mod volume;
 
+pub use ancestor::{Ancestor, Incremental};
 pub use architecture::Architecture;
 pub use build::{Build, BuildRequest, Home, OsImage, PlannedImage};
 pub use cache::{BuilderSettings, Cache, TimeLimits};
@@ -21,3 +24,4 @@ pub use names::{BuildId, CacheName, ParameterNames, ParameterPrefix};
 pub use place::{AccountId, Consumer, RegionName, RegionSettings, Retain};
 pub use selection::{EcrImage, Selection, TagRule, TaggedImage, WatchPattern, choose};
 pub use timing::{Debounce, OsUpdates};
+pub use volume::VolumeSize;
