@@ -13,7 +13,7 @@ use frontload_shared::aws::tags;
 use frontload_shared::builder::report::{PulledImages, check_pulled};
 use frontload_shared::domain::manifest::Replica;
 use frontload_shared::domain::{
-    AccountId, Architecture, Build, CacheName, Manifest, ParameterNames, RegionName,
+    AccountId, Architecture, Build, CacheName, Manifest, ParameterNames, PhaseEnds, RegionName,
 };
 use frontload_shared::publication::{self, targets};
 use frontload_shared::step::Report;
@@ -31,6 +31,9 @@ pub struct Input {
     token: u64,
     pulled: PulledImages,
     replicas: Vec<Replica>,
+    /// Absent in an execution that began before phases were measured.
+    #[serde(default)]
+    phase_ends: Option<PhaseEnds>,
 }
 
 /// Facts for whoever reads the execution.
@@ -61,7 +64,10 @@ pub async fn handle(
     let pulled = check_pulled(build, input.pulled)?;
     check_lease(clients, settings, build, input.token).await?;
     check_replicas(clients, build, &input.replicas).await?;
-    let manifests = Manifest::of_replicas(build, input.token, &pulled, &input.replicas);
+    let mut manifests = Manifest::of_replicas(build, input.token, &pulled, &input.replicas);
+    for manifest in &mut manifests {
+        manifest.durations = input.phase_ends.map(Into::into);
+    }
     let names = ParameterNames::new(&settings.prefix, &build.cache, build.architecture);
     publication::publish(clients, &names, &build.id, input.token, &targets(&manifests)).await?;
     announce(clients, settings, &names, &manifests).await?;

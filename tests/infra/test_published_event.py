@@ -54,6 +54,8 @@ def test_a_missing_field_is_noticed(field: str) -> None:
         ("consumers", ["2109"]),
         ("initialization", {"seconds100MiBs": 154}),
         ("volumeGib", "20"),
+        ("durations", {"total": 1}),
+        ("durations", SAMPLE["durations"] | {"pull": 1.5}),
     ],
 )
 def test_a_wrong_value_is_noticed(field: str, value: Any) -> None:

@@ -1,4 +1,5 @@
 """MiniStack with two calls of our own: what AWS does by itself and no API of AWS can ask for.
+And with a clock of our own for state machines: the shorter their waits are, the faster it runs.
 
 POST /_local/events     {"account", "region", "bus", "event"}: an event, whole, on an account's bus
 POST /_local/schedules  {"account", "region", "group", "name"}: a schedule of Scheduler is due now
@@ -13,14 +14,16 @@ Run as a module, with MiniStack's environment. The modules patched here are thos
 from __future__ import annotations
 
 import json
+import os
 import socketserver
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 from ministack import app as ministack
 from ministack.core.responses import request_scope
-from ministack.services import eventbridge, scheduler
+from ministack.services import eventbridge, scheduler, stepfunctions
 
 PREFIX = "/_local/"
 # The envelope's fields as the store of MiniStack calls them; others travel along as they are.
@@ -62,6 +65,25 @@ def run_schedule(order: dict[str, Any]) -> None:
         "Resources": [schedule["Arn"]],
     }
     eventbridge._invoke_target(schedule["Target"], event, schedule)
+
+
+def let_clock_follow_the_waits(wait_scale: float) -> None:
+    """Let JSONata's `$millis` count a wait as long as it was asked for.
+
+    What a state machine measures is then in the seconds of AWS, as what it waits is.
+    """
+    begun = time.time()
+
+    def millis() -> int:
+        return int((begun + (time.time() - begun) / wait_scale) * 1000)
+
+    register = stepfunctions._register_sfn_jsonata_functions
+
+    def register_with_clock(expression: Any) -> None:
+        register(expression)
+        expression.register_lambda("millis", millis)
+
+    stepfunctions._register_sfn_jsonata_functions = register_with_clock
 
 
 CALLS: dict[str, Callable[[dict[str, Any]], None]] = {
@@ -107,5 +129,6 @@ if __name__ == "__main__":
     # The Runtime API answers in two writes; otherwise the second one waits 40 ms for the first
     # one's acknowledgement, at every call of a Lambda.
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True
+    let_clock_follow_the_waits(float(os.environ["SFN_WAIT_SCALE"]))
     ministack.app = application
     ministack.main()

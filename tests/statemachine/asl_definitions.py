@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEFINITIONS = {name: ROOT / "statemachine" / f"{name}.asl.json" for name in ("pipeline", "build")}
 TEMPLATE = ROOT / "infra" / "template.yaml"
 ERROR_NAMES_SOURCE = ROOT / "shared" / "src" / "error.rs"
+PHASES_SOURCE = ROOT / "shared" / "src" / "domain" / "phases.rs"
 SUBSTITUTION = re.compile(r"\$\{(\w+)\}")
 
 
@@ -61,6 +62,12 @@ def rust_error_names(source: str) -> set[str]:
     if not names:
         raise ValueError(f"{ERROR_NAMES_SOURCE} has no fn name(&self) that gives names")
     return names
+
+
+def rust_fields(struct: str, source: str) -> list[str]:
+    """The public fields of a struct of the Rust source, in order."""
+    body = source.partition(f"pub struct {struct} {{")[2].partition("\n}\n")[0]
+    return re.findall(r"pub (\w+):", body)
 
 
 def rust_retryable_names(source: str) -> set[str]:

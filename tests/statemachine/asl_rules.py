@@ -17,11 +17,20 @@ CALL_LIMIT_SECONDS = 60
 RETRY_LIMIT = 10
 # Error names that the service gives, as opposed to those that our functions give.
 SERVICE_ERRORS = re.compile(r"(States|Lambda|Sandbox)\.\w+")
+# The states whose ends part the way to a publication.
+PHASES = {
+    "ClaimBuild": "claim",
+    "Preflight": "preflight",
+    "LaunchBuilder": "launch",
+    "PullImages": "pull",
+    "SnapshotVolume": "snapshot",
+    "ReplicateSnapshots": "replicate",
+}
 FAILURE_FIELDS = ("step", "error", "cause")
 # Of JSONata and of Step Functions, what the definitions use.
 KNOWN_FUNCTIONS = {
-    *("contains", "count", "exists", "join", "map", "max", "not", "sift", "string"),
-    *("parse", "substring"),
+    *("contains", "count", "exists", "floor", "join", "map", "max", "merge", "millis", "not"),
+    *("parse", "sift", "string", "substring"),
 }
 EXPRESSION = re.compile(r"\{%(.*)%\}", re.DOTALL)
 TEXT = re.compile(r"'(?:[^'\\]|\\.)*'|/\^.*?\$/")
@@ -222,6 +231,26 @@ def bounds_every_loop(definition: Definition) -> list[str]:
                 del graph[name]
         if graph:
             complaints.append(f"{', '.join(sorted(graph))} can loop without end")
+    return complaints
+
+
+def measures_every_phase(definition: Definition) -> list[str]:
+    """For the build: each phase on the way to the publication notes its end, once it is ready.
+
+    The names are those that the publish function reads: `PhaseEnds` in Rust.
+    """
+    complaints = []
+    for name, state in definition["States"].items():
+        written = state.get("Assign", {}).get("phaseEnds")
+        ends = (
+            f"$merge([$phaseEnds, {{'{PHASES.get(name)}': $floor(($millis() - $began) / 1000)}}])"
+        )
+        if state["Type"] == "Task":
+            ends = f"$states.result.Payload.ready = true ? {ends} : $phaseEnds"
+        if name in PHASES and written != f"{{% {ends} %}}":
+            complaints.append(f"{name} does not note the end of {PHASES[name]}")
+        if name not in PHASES and written not in (None, {}):
+            complaints.append(f"{name} is no phase and notes an end")
     return complaints
 
 

@@ -9,9 +9,11 @@ from . import asl_rules as rules
 from .asl_definitions import (
     DEFINITIONS,
     ERROR_NAMES_SOURCE,
+    PHASES_SOURCE,
     load_definition,
     load_template,
     rust_error_names,
+    rust_fields,
     rust_retryable_names,
     template_substitutions,
 )
@@ -60,6 +62,15 @@ def test_a_failed_build_is_cleaned_up() -> None:
 
 def test_no_claimed_build_ends_without_clean_up() -> None:
     assert rules.cleans_up_last(load_definition("build")) == []
+
+
+def test_the_phases_of_a_build_are_measured() -> None:
+    assert rules.measures_every_phase(load_definition("build")) == []
+
+
+def test_the_phases_are_those_that_the_publish_function_reads() -> None:
+    fields = rust_fields("PhaseEnds", PHASES_SOURCE.read_text())
+    assert fields == list(rules.PHASES.values())
 
 
 def test_a_build_ends_before_its_pipeline_gives_up_waiting() -> None:
@@ -206,6 +217,30 @@ def read_a_variable_nobody_assigns_in_a_map(build: Definition) -> None:
     wait["Seconds"] = "{% $replicaWaitSecond %}"
 
 
+def forget_the_end_of_a_phase(build: Definition) -> None:
+    del states(build)["PullImages"]["Assign"]["phaseEnds"]
+
+
+def forget_the_ends_before(build: Definition) -> None:
+    task = states(build)["PullImages"]["Assign"]
+    task["phaseEnds"] = task["phaseEnds"].replace("[$phaseEnds, ", "[")
+
+
+def note_the_end_of_a_phase_at_every_look(build: Definition) -> None:
+    written = states(build)["ReplicateSnapshots"]["Assign"]["phaseEnds"]
+    states(build)["PullImages"]["Assign"]["phaseEnds"] = written.replace("replicate", "pull")
+
+
+def note_a_phase_under_anothers_name(build: Definition) -> None:
+    task = states(build)["PullImages"]["Assign"]
+    task["phaseEnds"] = task["phaseEnds"].replace("'pull'", "'launch'")
+
+
+def note_the_end_of_no_phase(build: Definition) -> None:
+    written = states(build)["PullImages"]["Assign"]["phaseEnds"]
+    states(build)["PublishSnapshot"]["Assign"]["phaseEnds"] = written
+
+
 def match_an_error_nothing_produces(build: Definition) -> None:
     states(build)["PullImages"]["Retry"][0]["ErrorEquals"].append("AwsUnavailible")
 
@@ -265,6 +300,11 @@ MISTAKES: list[tuple[Rule, Callable[[Definition], None]]] = [
     (rules.bounds_every_loop, wait_without_telling),
     (rules.bounds_every_loop, loop_in_a_map_without_counting),
     (rules.bounds_every_loop, loop_in_a_map_with_the_count_of_the_outside),
+    (rules.measures_every_phase, forget_the_end_of_a_phase),
+    (rules.measures_every_phase, forget_the_ends_before),
+    (rules.measures_every_phase, note_the_end_of_a_phase_at_every_look),
+    (rules.measures_every_phase, note_a_phase_under_anothers_name),
+    (rules.measures_every_phase, note_the_end_of_no_phase),
     (names_known_errors, match_an_error_nothing_produces),
     (names_known_errors, name_all_beside_others),
     (retries_what_heals, retry_what_is_final),
@@ -335,6 +375,11 @@ def test_a_substitution_that_only_one_side_knows_is_noticed() -> None:
         "${A} is not defined in the template",
         "C is defined in the template, not used",
     ]
+
+
+def test_the_fields_of_a_struct_are_read_from_the_rust_source() -> None:
+    source = "pub struct Other { pub x: u8 }\npub struct One {\n    pub a: u8,\n    pub b: u8,\n}\n"
+    assert rust_fields("One", source) == ["a", "b"]
 
 
 def test_the_error_names_are_read_from_the_rust_source() -> None:

@@ -1,5 +1,6 @@
 """The build state machine, run by MiniStack with recorded step reports."""
 
+import time
 from typing import Any
 
 import pytest
@@ -79,6 +80,8 @@ def test_facts_of_earlier_steps_reach_the_later_ones(machines: Machines) -> None
     execution = machines.start("build", {"request": REQUEST})
     machines.wait(execution)
     events = {call["step"]: call["event"] for call in machines.calls()}
+    phase_ends = events["publish"].pop("phaseEnds")
+    assert list(phase_ends) == ["claim", "preflight", "launch", "pull", "snapshot", "replicate"]
     assert events["claim"] == {
         "request": REQUEST,
         "executionId": execution,
@@ -172,6 +175,30 @@ def test_waited_seconds_add_up_within_a_step_and_start_anew_in_the_next(
         ("pull", 20),
         ("snapshot", 0),
     ]
+
+
+def test_a_phase_lasts_until_its_step_is_ready_and_all_together_as_long_as_the_build(
+    machines: Machines,
+) -> None:
+    # A thousandth of what is asked for: two seconds and a bit for the pull, and then for the
+    # slower one of two regions.
+    machines.record(
+        REPORTS
+        | {
+            "pull": [not_ready(1200), not_ready(1200), *REPORTS["pull"]],
+            "replicate us-east-1": [not_ready(100), *REPORTS["replicate us-east-1"]],
+            "replicate eu-west-1": [not_ready(2400), *REPORTS["replicate eu-west-1"]],
+        }
+    )
+    begun = time.monotonic()
+    assert machines.run("build", {"request": REQUEST}).status == "SUCCEEDED"
+    lasted = time.monotonic() - begun
+    (publish,) = [call["event"] for call in machines.calls() if call["step"] == "publish"]
+    ends = publish["phaseEnds"]
+    assert sorted(ends.values()) == list(ends.values())
+    assert ends["pull"] - ends["launch"] >= 2
+    assert ends["replicate"] - ends["snapshot"] >= 2
+    assert ends["replicate"] <= lasted
 
 
 def test_each_region_waits_on_its_own(machines: Machines) -> None:

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::cache::Snapshotter;
 use super::place::{KeyArn, ZoneName};
 use super::{
-    Ancestor, Architecture, Build, BuildId, CacheName, Consumer, Digest, ImageReference, OsImage,
-    RegionName,
+    Ancestor, Architecture, Build, BuildId, CacheName, Consumer, Digest, Durations, ImageReference,
+    OsImage, RegionName,
 };
 use crate::aws::snapshots::SnapshotId;
 use crate::builder::report::{AncestorFate, ContainerdVersion, PulledImages};
@@ -74,6 +74,9 @@ pub struct Manifest {
     pub fsr_zones: Vec<ZoneName>,
     /// How long a node's volume takes until all of it is there.
     pub initialization: Initialization,
+    /// How long the build's phases took; absent where nobody measured them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub durations: Option<Durations>,
 }
 
 /// An image that the snapshot holds, under its tag and its digest.
@@ -205,6 +208,7 @@ impl Manifest {
             consumers: build.consumers.clone(),
             initialization: Initialization::of(pulled.used_bytes, fsr_zones.len()),
             fsr_zones,
+            durations: None,
         }
     }
 
