@@ -140,7 +140,7 @@ async fn decide(
 mod tests {
     use frontload_shared::builder::report::PulledImages;
     use frontload_shared::domain::manifest::Replica;
-    use frontload_shared::domain::{Architecture, Manifest, ParameterNames};
+    use frontload_shared::domain::{Architecture, Durations, Manifest, ParameterNames};
     use frontload_shared::publication::{self, targets};
     use frontload_shared::testing::FakeCloud;
     use serde_json::{Value, json};
@@ -320,6 +320,7 @@ mod tests {
         };
         let mut manifest = Manifest::of_replicas(&build, 1, &pulled, &[replica]);
         manifest[0].rollback = rollback.then(|| "rollback".parse().unwrap());
+        manifest[0].durations = Some(Durations { pull: 120, ..Durations::LONGEST });
         let names = ParameterNames::new(&settings().prefix, &build.cache, build.architecture);
         let published = targets(&manifest);
         publication::publish(&cloud.clients(), &names, &build.id, 1, &published).await.unwrap();
@@ -333,6 +334,60 @@ mod tests {
         assert_eq!(ask(&cloud, "b").await, "unchanged");
         let forced = json!({"waitedSeconds": 0, "quiet": 0, "force": true});
         assert_eq!(claim(&cloud, "c", forced).await, "claimed");
+    }
+
+    #[tokio::test]
+    async fn a_build_knows_how_long_the_one_took_that_is_published() {
+        let cloud = cloud();
+        let now = json!({"waitedSeconds": 0, "quiet": 0, "force": true});
+        let first = claim_at(&cloud, NOW, "a", now.clone()).await;
+        release(&cloud, "a").await;
+        publish(&cloud, "b", false).await;
+        let second = claim_at(&cloud, NOW, "c", now).await;
+        let usual = [first, second].map(|claim| claim["build"]["usualSeconds"]["pull"].clone());
+        assert_eq!(usual, [json!(null), json!(120)]);
+    }
+
+    /// The longest manifest of a build of these images.
+    fn longest_manifest(claim: &Value) -> String {
+        let build: Build = serde_json::from_value(claim["build"].clone()).unwrap();
+        let images = build.images.iter();
+        let images = images.map(|image| json!({"reference": image.reference, "digest": DIGEST_A}));
+        let pulled = json!({
+            "containerd": "0".repeat(32),
+            "images": images.collect::<Vec<_>>(),
+            "usedBytes": u64::MAX,
+            "flushed": true,
+        });
+        let pulled = serde_json::from_value(pulled).unwrap();
+        let replica = Replica {
+            region: "us-east-1".parse().unwrap(),
+            snapshot_id: format!("snap-{}", "0".repeat(17)).parse().unwrap(),
+            encrypted: true,
+            kms_key_id: None,
+        };
+        let mut manifests = Manifest::of_replicas(&build, u64::MAX, &pulled, &[replica]);
+        manifests[0].durations = Some(Durations::LONGEST);
+        manifests[0].text()
+    }
+
+    #[tokio::test]
+    async fn no_build_is_claimed_whose_manifest_would_not_fit_into_its_parameter() {
+        let cloud = cloud();
+        let long = "a".repeat(100);
+        let mut longest = 0;
+        for length in 1..=128 {
+            let mut images: Vec<_> = (10..43).map(|n| format!("ghcr.io/{long}/app:v{n}")).collect();
+            images.push(format!("ghcr.io/app:{}", "b".repeat(length)));
+            put_cache(&cloud, "default", &json!({"images": images}));
+            let claim = claim_at(&cloud, NOW, "a", json!({"waitedSeconds": 0, "quiet": 0})).await;
+            if claim == "InvalidCache" {
+                break;
+            }
+            release(&cloud, "a").await;
+            longest = longest_manifest(&claim).len();
+        }
+        assert_eq!(longest, 8192);
     }
 
     fn release_bottlerocket(cloud: &FakeCloud) {

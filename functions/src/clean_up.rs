@@ -78,7 +78,7 @@ async fn remove(
             let (build, seconds) = (build.id.clone(), waited.0);
             return Err(Error::CleanUpTimedOut { build, seconds, progress });
         }
-        return Ok(Report::wait(10, progress));
+        return Ok(Report::wait(waited.next_wait(None), progress));
     }
     let mut removed = remove_unpublished(clients, owner, build, settings).await?;
     for volume in find_leftover_volumes(&ec2, owner).await? {

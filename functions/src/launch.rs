@@ -32,6 +32,9 @@ pub struct Launched {
 /// Seconds that the probe may take on the instance (`AWS-RunShellScript`,
 /// `executionTimeout`): long for an answer, short for a boot.
 const PROBE_SECONDS: u32 = 30;
+/// Seconds until the first look at it: mostly the admin container is there when the
+/// agent is.
+const FIRST_PROBE_SECONDS: u32 = 1;
 
 /// Moves the builder one step towards answering.
 pub async fn handle(
@@ -41,7 +44,7 @@ pub async fn handle(
     input: Input,
 ) -> Result<Report<Launched>> {
     let build = &input.build;
-    let report = ensure_builder(ec2, ssm, settings, build).await?;
+    let report = ensure_builder(ec2, ssm, settings, build, input.waited_seconds).await?;
     match report {
         Report::Waiting { progress, .. }
             if input.waited_seconds.is_past(build.time_limits.launch_seconds) =>
@@ -61,18 +64,24 @@ async fn ensure_builder(
     ssm: &aws_sdk_ssm::Client,
     settings: &Settings,
     build: &Build,
+    waited: Waited,
 ) -> Result<Report<Launched>> {
+    let wait_seconds = waited.next_wait(build.usual_seconds.launch);
+    let wait = |progress: String| Ok(Report::wait(wait_seconds, progress));
     let owner = Owner { stack: &settings.stack, build: &build.id };
     let builders = find_builders(ec2, owner).await?;
     if builders.is_empty() {
         let id = launch(ec2, settings, build).await?;
-        return Ok(Report::wait(5, format!("builder {id} is launched")));
+        return wait(format!("builder {id} is launched"));
     }
     match builders.iter().find(|b| matches!(b.state, State::Pending | State::Running)) {
         Some(Builder { id, state: State::Pending, .. }) => {
-            Ok(Report::wait(5, format!("builder {id} is starting")))
+            wait(format!("builder {id} is starting"))
         }
-        Some(builder) => ensure_answering(ssm, build, &builder.id).await,
+        Some(builder) if !commands::is_online(ssm, &builder.id).await? => {
+            wait(format!("builder {} runs, its SSM agent is not online yet", builder.id))
+        }
+        Some(builder) => ensure_answering(ssm, build, &builder.id, waited).await,
         None => Err(instances::lost(build, &builders)),
     }
 }
@@ -123,10 +132,8 @@ async fn ensure_answering(
     ssm: &aws_sdk_ssm::Client,
     build: &Build,
     id: &InstanceId,
+    waited: Waited,
 ) -> Result<Report<Launched>> {
-    if !commands::is_online(ssm, id).await? {
-        return Ok(Report::wait(5, format!("builder {id} runs, its SSM agent is not online yet")));
-    }
     let probes = commands::find(ssm, id, &build.id, Purpose::Probe).await?;
     if probes.iter().any(|probe| probe.status == Status::Succeeded) {
         return Ok(Report::Ready(Launched { instance_id: id.clone() }));
@@ -135,7 +142,9 @@ async fn ensure_answering(
         let line = script::PROBE;
         commands::send(ssm, id, &build.id, Purpose::Probe, line, PROBE_SECONDS).await?;
     }
-    Ok(Report::wait(3, format!("builder {id} is online, its admin container does not answer yet")))
+    let wait_seconds = if probes.is_empty() { FIRST_PROBE_SECONDS } else { waited.next_wait(None) };
+    let progress = format!("builder {id} is online, its admin container does not answer yet");
+    Ok(Report::wait(wait_seconds, progress))
 }
 
 #[cfg(test)]

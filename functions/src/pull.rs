@@ -40,6 +40,7 @@ pub async fn handle(
 ) -> Result<Report<Pulled>> {
     let build = &input.build;
     let limit = build.time_limits.pull_seconds;
+    let wait_seconds = input.waited_seconds.next_wait(build.usual_seconds.pull);
     let owner = Owner { stack: &settings.stack, build: &build.id };
     let builders = find_builders(ec2, owner).await?;
     let running = builders.iter().find(|builder| builder.state == State::Running);
@@ -48,7 +49,7 @@ pub async fn handle(
     let Some(command) = sent.first() else {
         let line = script::ssm_command(build);
         commands::send(ssm, &builder.id, &build.id, Purpose::Pull, &line, limit).await?;
-        return Ok(Report::wait(5, progress(build)));
+        return Ok(Report::wait(wait_seconds, progress(build)));
     };
     if command.status != Status::Running {
         return read_outcome(ssm, build, &builder.id, command).await;
@@ -57,7 +58,7 @@ pub async fn handle(
         let reason = format!("SSM command {} still runs", command.id);
         return Err(Error::PullTimedOut { build: build.id.clone(), reason });
     }
-    Ok(Report::wait(input.waited_seconds.next_wait(), progress(build)))
+    Ok(Report::wait(wait_seconds, progress(build)))
 }
 
 fn progress(build: &Build) -> String {
@@ -72,7 +73,7 @@ async fn read_outcome(
     command: &Command,
 ) -> Result<Report<Pulled>> {
     match commands::output(ssm, instance, &command.id).await? {
-        None => Ok(Report::wait(3, "reading what the builder printed")),
+        None => Ok(Report::wait(1, "reading what the builder printed")),
         Some(output) => judge(build, &command.status, &output).map(Report::Ready),
     }
 }

@@ -62,7 +62,9 @@ async fn ensure_replica(
     input: &Input,
 ) -> Result<Report<Replicated>> {
     let (build, region) = (&input.build, &input.region);
-    let wait = |progress: String| Ok(Report::wait(input.waited_seconds.next_wait(), progress));
+    let (loops, usual) = (build.regions.len(), build.usual_seconds.replicate);
+    let wait_seconds = input.waited_seconds.next_wait_among(loops, usual);
+    let wait = |progress: String| Ok(Report::wait(wait_seconds, progress));
     let Some(snapshot) = find_replica(ec2, settings, input).await? else {
         return match start_copy(ec2, &settings.stack, build, &input.snapshot_id, region).await? {
             Copy::Started(id) => wait(format!("copy {id} is started in {}", region.region)),

@@ -38,9 +38,10 @@ pub async fn handle(
     check_pulled(build, input.pulled)?;
     let owner = Owner { stack: &settings.stack, build: &build.id };
     let snapshots = find_snapshots(ec2, owner).await?;
+    let wait_seconds = input.waited_seconds.next_wait(build.usual_seconds.snapshot);
     let Some(snapshot) = snapshots.into_iter().next() else {
         let id = create(ec2, settings, build).await?;
-        return Ok(Report::wait(5, format!("snapshot {id} is started")));
+        return Ok(Report::wait(wait_seconds, format!("snapshot {id} is started")));
     };
     match snapshot.state {
         State::Completed => Ok(Report::Ready(Snapshotted { snapshot_id: snapshot.id })),
@@ -59,7 +60,7 @@ pub async fn handle(
                     progress,
                 });
             }
-            Ok(Report::wait(input.waited_seconds.next_wait(), progress))
+            Ok(Report::wait(wait_seconds, progress))
         }
     }
 }

@@ -62,13 +62,47 @@ impl<T> Report<T> {
 #[serde(transparent)]
 pub struct Waited(pub u64);
 
+/// Seconds until the second look; far from the usual time no wait is shorter.
+const SHORTEST_SECONDS: u64 = 2;
+/// The longest wait of a loop that runs alone. A day of waiting then costs 850 looks
+/// of 9 events each, of the 25,000 that an execution may have (Step Functions quotas).
+const LONGEST_SECONDS: u64 = 120;
+
 impl Waited {
-    /// Seconds until the next look: quick at first, then a tenth of the time
-    /// waited, at most a minute. A day of waiting then costs 1,500 looks, well
-    /// below the 25,000 events of an execution (Step Functions quotas).
+    /// Seconds until the next look of a loop that runs alone: see
+    /// [`Waited::next_wait_among`].
     #[must_use]
-    pub fn next_wait(self) -> u32 {
-        u32::try_from(self.0 / 10).unwrap_or(u32::MAX).clamp(5, 60)
+    pub fn next_wait(self, usual: Option<u32>) -> u32 {
+        self.next_wait_among(1, usual)
+    }
+
+    /// Seconds until the next look of one of `loops` loops that run side by side and
+    /// share an execution's history. `usual` is how many seconds the same wait took
+    /// the last time, if that is known.
+    ///
+    /// Around the usual time looks are so close together that one is at most a
+    /// fortieth late. Before it they are few: none comes so soon, but what fails, or
+    /// is done in half the time, is noticed. Past it, and where nothing is known, each
+    /// look comes after a twentieth of the time waited, or later where many loops
+    /// have to share.
+    #[must_use]
+    pub fn next_wait_among(self, loops: usize, usual: Option<u32>) -> u32 {
+        let (waited, loops) = (self.0, u64::try_from(loops).unwrap_or(u64::MAX).max(1));
+        let shortest = loops.div_ceil(10);
+        let apart = SHORTEST_SECONDS.max(shortest);
+        let longest = LONGEST_SECONDS.saturating_mul(loops);
+        let usual = u64::from(usual.unwrap_or(0));
+        let (begin, end) = (usual * 85 / 100, usual * 125 / 100);
+        let wait = if waited < begin {
+            let few = (waited / 4).max(usual / 25).clamp(apart, longest);
+            few.min(begin - waited)
+        } else if waited < end {
+            (usual / 40).clamp(shortest, longest)
+        } else {
+            let percent = (loops.saturating_mul(4) / 5).clamp(5, 100);
+            (waited.saturating_mul(percent) / 100).clamp(apart, longest)
+        };
+        u32::try_from(wait).unwrap_or(u32::MAX)
     }
 
     /// Whether `limit_seconds` are over.
@@ -80,6 +114,7 @@ impl Waited {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::{json, to_value};
 
     use super::*;
@@ -97,15 +132,86 @@ mod tests {
         assert_eq!(waiting, json!({"ready": false, "waitSeconds": 10, "progress": "37 %"}));
     }
 
+    const DAY: u64 = 86_400;
+
+    /// The times of all looks within a day, in seconds since the first.
+    fn looks(loops: usize, usual: Option<u32>) -> Vec<u64> {
+        let next = |at: &u64| Some(at + u64::from(Waited(*at).next_wait_among(loops, usual)));
+        std::iter::successors(Some(0), next).take_while(|at| *at <= DAY + 3600).collect()
+    }
+
+    /// How many seconds after `done` the next look is.
+    fn late(looks: &[u64], done: u64) -> u64 {
+        looks.iter().find(|at| **at >= done).unwrap() - done
+    }
+
+    fn usual_times() -> impl Strategy<Value = Option<u32>> {
+        prop_oneof![Just(None), (0..600_u32).prop_map(Some), (0..100_000_u32).prop_map(Some)]
+    }
+
     #[test]
-    fn looks_are_quick_at_first_and_few_in_a_long_wait() {
-        assert_eq!([0, 100, 300, 90_000].map(|s| Waited(s).next_wait()), [5, 10, 30, 60]);
-        let mut waited = Waited(0);
-        let looks = (0..).take_while(|_| {
-            waited.0 += u64::from(waited.next_wait());
-            waited.0 < 86_400
-        });
-        assert!(looks.count() < 1_500);
+    fn looks_are_quick_at_first_and_slow_down() {
+        let waits = [0, 60, 240, 1200, 90_000].map(|at| Waited(at).next_wait(None));
+        assert_eq!(waits, [2, 3, 12, 60, 120]);
+    }
+
+    #[test]
+    fn looks_are_few_before_the_usual_time_close_around_it_and_as_without_it_afterwards() {
+        let waits = [0, 40, 160, 200, 204, 299, 300].map(|at| Waited(at).next_wait(Some(240)));
+        assert_eq!(waits, [9, 10, 40, 4, 6, 6, 15]);
+    }
+
+    #[test]
+    fn the_waits_of_a_build_end_soon_after_what_they_wait_for() {
+        // An instance online, images pulled, a snapshot completed, a copy completed.
+        let physical = [45, 120, 180, 240];
+        let percent_late = |known: bool| {
+            let overshoot = |done: u32| {
+                let usual = known.then_some(done);
+                let around = u64::from(done) * 9 / 10..=u64::from(done) * 11 / 10;
+                around.map(|done| late(&looks(1, usual), done)).max().unwrap()
+            };
+            physical.map(overshoot).iter().sum::<u64>() * 100
+                / u64::from(physical.iter().sum::<u32>())
+        };
+        assert_eq!((percent_late(true), percent_late(false)), (1, 4));
+    }
+
+    #[test]
+    fn a_known_time_spares_two_looks_of_three() {
+        let before = |looks: &[u64]| looks.iter().filter(|at| **at < 240).count();
+        assert_eq!([None, Some(240)].map(|usual| before(&looks(1, usual))), [61, 18]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_look_is_late_by_more_than_its_share(
+            usual in usual_times(),
+            done in prop_oneof![1..600_u64, 1..DAY],
+        ) {
+            let late = late(&looks(1, usual), done);
+            let far = usual.map_or(0, |usual| (done / 4).max(u64::from(usual) / 25));
+            prop_assert!(late < far.max(done / 20).clamp(SHORTEST_SECONDS, LONGEST_SECONDS));
+        }
+
+        #[test]
+        fn near_the_usual_time_no_look_is_late_by_more_than_a_fortieth(
+            usual in prop_oneof![1..600_u32, 1..50_000_u32],
+            percent in 86..125_u64,
+        ) {
+            let done = u64::from(usual) * percent / 100;
+            prop_assert!(late(&looks(1, Some(usual)), done) <= u64::from(usual) / 40);
+        }
+
+        #[test]
+        fn a_day_of_waiting_fits_into_the_history_of_an_execution(
+            usual in usual_times(),
+            loops in 1..=40_usize,
+        ) {
+            // Three of a Task and two of a Choice and a Wait each, two around the Task.
+            let events = looks(loops, usual).len() * loops * 9;
+            prop_assert!(events < 24_000, "{events}");
+        }
     }
 
     #[test]

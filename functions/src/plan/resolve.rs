@@ -12,8 +12,8 @@ use frontload_shared::domain::build::OsImage;
 use frontload_shared::domain::manifest::Replica;
 use frontload_shared::domain::volume;
 use frontload_shared::domain::{
-    Ancestor, Architecture, Build, BuildRequest, Cache, CacheName, CachedImage, Manifest,
-    ParameterNames, ParameterPrefix, PlannedImage, RegionSettings, VolumeSize,
+    Ancestor, Architecture, Build, BuildRequest, Cache, CacheName, CachedImage, Durations,
+    Manifest, ParameterNames, ParameterPrefix, PlannedImage, RegionSettings, VolumeSize,
 };
 use frontload_shared::publication::{Published, places};
 use frontload_shared::{Error, Result};
@@ -90,6 +90,8 @@ impl Planner<'_> {
         let id = request.id.clone();
         let (images, download) = (selected.images, selected.download_bytes);
         let mut build = Build::new(id, &cache, architecture, home, os, images, download);
+        let durations = published.as_ref().and_then(|manifest| manifest.durations);
+        build.usual_seconds = durations.into();
         check_manifest_fits(&self.settings.prefix, &build)?;
         self.check_volume_size(&build)?;
         let mut verdict = if demand.force {
@@ -361,7 +363,10 @@ fn check_manifest_fits(prefix: &ParameterPrefix, build: &Build) -> Result<()> {
         kms_key_id: settings.kms_key_id.clone(),
     };
     let replicas: Vec<Replica> = build.regions.iter().map(replica).collect();
-    let manifests = Manifest::of_replicas(build, u64::MAX, &pulled, &replicas);
+    let mut manifests = Manifest::of_replicas(build, u64::MAX, &pulled, &replicas);
+    for manifest in &mut manifests {
+        manifest.durations = Some(Durations::LONGEST);
+    }
     let bytes = manifests.iter().map(|manifest| manifest.text().len()).max().unwrap_or_default();
     if bytes <= MAX_PARAMETER_BYTES {
         return Ok(());

@@ -9,7 +9,8 @@ use super::names::{checked_string, quoted};
 use super::volume::{self, Machine};
 use super::{
     AccountId, Ancestor, Architecture, BuildId, BuilderSettings, Cache, CacheName, Consumer,
-    Debounce, Digest, ImageReference, RegionName, RegionSettings, TimeLimits, VolumeSize,
+    Debounce, Digest, ImageReference, RegionName, RegionSettings, TimeLimits, UsualSeconds,
+    VolumeSize,
 };
 
 /// What is asked for: one cache for one architecture. What its images stand for is
@@ -72,6 +73,9 @@ pub struct Build {
     pub builder: BuilderSettings,
     /// How long each step may take.
     pub time_limits: TimeLimits,
+    /// How long the steps' waits usually take.
+    #[serde(default)]
+    pub usual_seconds: UsualSeconds,
     /// Equal fingerprints mean equal contents: see [`Build::compute_fingerprint`].
     pub fingerprint: String,
 }
@@ -183,6 +187,7 @@ impl Build {
             os,
             builder: cache.builder.clone(),
             time_limits: cache.time_limits,
+            usual_seconds: UsualSeconds::default(),
             fingerprint: String::new(),
         };
         build.fingerprint = build.compute_fingerprint();
@@ -312,5 +317,6 @@ pub(crate) mod tests {
         }
         assert_eq!(fingerprint(|b| b.builder.public_ip = true), build.fingerprint);
         assert_eq!(fingerprint(|b| b.volume_gib += 1), build.fingerprint);
+        assert_eq!(fingerprint(|b| b.usual_seconds.pull = Some(1)), build.fingerprint);
     }
 }
