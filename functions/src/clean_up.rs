@@ -89,7 +89,7 @@ async fn remove(
 }
 
 /// Terminates builders; `Some` while one is not gone.
-async fn end_builders(ec2: &aws_sdk_ec2::Client, owner: Owner<'_>) -> Result<Option<String>> {
+pub async fn end_builders(ec2: &aws_sdk_ec2::Client, owner: Owner<'_>) -> Result<Option<String>> {
     let mut progress = None;
     for builder in find_builders(ec2, owner).await? {
         match builder.state {

@@ -1,5 +1,6 @@
-//! `snapshot`: ensures a completed snapshot of the builder's data volume. Undone
-//! by `clean_up`, which deletes what carries the build's tags and is not published.
+//! `snapshot`: ensures a completed snapshot of the builder's data volume, and ends
+//! the builder meanwhile. Undone by `clean_up`, which deletes what carries the build's
+//! tags and is not published.
 
 use frontload_shared::aws::instances::{self, State as BuilderState, find_builders};
 use frontload_shared::aws::snapshots::{SnapshotId, State, create_snapshot, find_snapshots};
@@ -10,6 +11,7 @@ use frontload_shared::step::{Report, Waited};
 use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::clean_up::end_builders;
 use crate::settings::Settings;
 
 /// Payload of the function.
@@ -29,6 +31,13 @@ pub struct Snapshotted {
 }
 
 /// Creates the snapshot once, then waits for it.
+///
+/// The builder is terminated, and its volume with it, as soon as EC2 shows the
+/// snapshot: it holds what was on the volume when it was asked for, and needs it no
+/// more while it is pending (EBS user guide, "Create Amazon EBS snapshots": the volume
+/// can be used on; "Delete an Amazon EBS snapshot": deleting a volume has no effect on
+/// its snapshots). Not sooner: were the snapshot not found, it would have to be
+/// created again.
 pub async fn handle(
     ec2: &aws_sdk_ec2::Client,
     settings: &Settings,
@@ -44,7 +53,10 @@ pub async fn handle(
         return Ok(Report::wait(wait_seconds, format!("snapshot {id} is started")));
     };
     match snapshot.state {
-        State::Completed => Ok(Report::Ready(Snapshotted { snapshot_id: snapshot.id })),
+        State::Completed => {
+            end_builders(ec2, owner).await?;
+            Ok(Report::Ready(Snapshotted { snapshot_id: snapshot.id }))
+        }
         State::Error(reason) => Err(Error::SnapshotFailed {
             build: build.id.clone(),
             snapshot: snapshot.id.to_string(),
@@ -60,6 +72,7 @@ pub async fn handle(
                     progress,
                 });
             }
+            end_builders(ec2, owner).await?;
             Ok(Report::wait(wait_seconds, progress))
         }
     }
@@ -86,6 +99,7 @@ async fn create(
 mod tests {
     use aws_sdk_ec2::operation::create_snapshot::CreateSnapshotOutput;
     use aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput;
+    use aws_sdk_ec2::operation::terminate_instances::TerminateInstancesOutput;
     use aws_sdk_ec2::types::{InstanceStateName, Snapshot, SnapshotState};
     use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
     use serde_json::json;
@@ -101,7 +115,23 @@ mod tests {
             .then_output(|| CreateSnapshotOutput::builder().snapshot_id("snap-new").build())
     }
 
+    fn terminate() -> Rule {
+        mock!(aws_sdk_ec2::Client::terminate_instances)
+            .match_requests(|request| request.instance_ids() == ["i-1"])
+            .then_output(|| TerminateInstancesOutput::builder().build())
+    }
+
     async fn report(found: &[(&str, SnapshotState, i64)], create: &Rule, waited: u32) -> String {
+        report_of(InstanceStateName::Running, found, [create, &terminate()], waited).await
+    }
+
+    /// Of a build whose builder is in `state`.
+    async fn report_of(
+        state: InstanceStateName,
+        found: &[(&str, SnapshotState, i64)],
+        [create, terminate]: [&Rule; 2],
+        waited: u32,
+    ) -> String {
         let found: Vec<Snapshot> = found
             .iter()
             .map(|(id, state, started)| {
@@ -118,8 +148,9 @@ mod tests {
             DescribeSnapshotsOutput::builder().set_snapshots(Some(found.clone())).build()
         });
         let builders = mock!(aws_sdk_ec2::Client::describe_instances)
-            .then_output(|| instances(Some(InstanceStateName::Running)));
-        let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&snapshots, &builders, create]);
+            .then_output(move || instances(Some(state.clone())));
+        let rules = [&snapshots, &builders, create, terminate];
+        let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules);
         let input = input(&json!({"pulled": pulled(), "waitedSeconds": waited}));
         match handle(&ec2, &settings(), input).await {
             Ok(Report::Waiting { progress, .. }) => progress,
@@ -135,6 +166,34 @@ mod tests {
         let pending = [("snap-1", SnapshotState::Pending, 1)];
         assert_eq!(report(&pending, &create, 0).await, "snapshot snap-1 is at 37%");
         assert_eq!(create.num_calls(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_builder_ends_as_soon_as_ec2_shows_the_snapshot_and_no_sooner() {
+        let ended = async |state, found: &[_]| {
+            let terminate = terminate();
+            report_of(state, found, [&create(), &terminate], 0).await;
+            terminate.num_calls()
+        };
+        let running = InstanceStateName::Running;
+        assert_eq!(ended(running.clone(), &[]).await, 0);
+        for state in [SnapshotState::Pending, SnapshotState::Completed] {
+            let found = [("snap-1", state, 1)];
+            assert_eq!(ended(running.clone(), &found).await, 1);
+            assert_eq!(ended(InstanceStateName::Terminated, &found).await, 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_builder_that_is_gone_hides_no_error_of_the_snapshot() {
+        let gone = async |state, waited| {
+            let rules = [&create(), &terminate()];
+            let found = [("snap-1", state, 1)];
+            report_of(InstanceStateName::Terminated, &found, rules, waited).await
+        };
+        assert_eq!(gone(SnapshotState::Pending, 0).await, "snapshot snap-1 is at 37%");
+        assert_eq!(gone(SnapshotState::Error, 0).await, "SnapshotFailed");
+        assert_eq!(gone(SnapshotState::Pending, 7200).await, "SnapshotTimedOut");
     }
 
     #[tokio::test]
