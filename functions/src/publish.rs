@@ -2,7 +2,7 @@
 //! replica there, after checking that it may be named (S1). A failed write is put
 //! back at once, and by `clean_up` if this function dies half-way.
 
-use frontload_shared::aws::clients::{Clients, Place};
+use frontload_shared::aws::clients::{Clients, Place, at_once};
 use frontload_shared::aws::events::put_published;
 use frontload_shared::aws::leases::LeaseKey;
 use frontload_shared::aws::replicas::{disable_fast_restore, fast_restores, shared_with};
@@ -14,6 +14,7 @@ use frontload_shared::builder::report::{PulledImages, check_pulled};
 use frontload_shared::domain::manifest::Replica;
 use frontload_shared::domain::{
     AccountId, Architecture, Build, CacheName, Manifest, ParameterNames, PhaseEnds, RegionName,
+    RegionSettings,
 };
 use frontload_shared::publication::{self, targets};
 use frontload_shared::step::Report;
@@ -71,9 +72,8 @@ pub async fn handle(
     let names = ParameterNames::new(&settings.prefix, &build.cache, build.architecture);
     publication::publish(clients, &names, &build.id, input.token, &targets(&manifests)).await?;
     announce(clients, settings, &names, &manifests).await?;
-    for manifest in &manifests {
-        end_fast_restore(clients, settings, manifest).await?;
-    }
+    let ended = at_once(&manifests, |manifest| end_fast_restore(clients, settings, manifest));
+    ended.await.into_iter().collect::<Result<()>>()?;
     Ok(Report::Ready(Publications { publications: list(settings, &names, &manifests) }))
 }
 
@@ -116,6 +116,15 @@ pub fn list(
     manifests.iter().flat_map(of_region).collect()
 }
 
+/// A bus that is told of one region's publication.
+struct Listener<'a> {
+    manifest: &'a Manifest,
+    place: Place,
+    bus: &'a str,
+    /// Whose parameters changed.
+    account: &'a AccountId,
+}
+
 /// Tells our bus and the consumers' buses of every region.
 pub async fn announce(
     clients: &Clients,
@@ -123,56 +132,71 @@ pub async fn announce(
     names: &ParameterNames,
     manifests: &[Manifest],
 ) -> Result<()> {
-    let own = clients.events(&Place::own(&settings.home.region)).await?;
-    for manifest in manifests {
-        let account = &settings.home.account;
-        put_published(&own, &settings.event_bus, account, names, manifest).await?;
-        for consumer in &manifest.consumers {
-            let events = clients.events(&Place::of(consumer, &manifest.region)).await?;
-            let bus = consumer.event_bus.as_str();
-            put_published(&events, bus, &consumer.account, names, manifest).await?;
-        }
-    }
-    Ok(())
+    let listeners: Vec<_> =
+        manifests.iter().flat_map(|manifest| listeners(settings, manifest)).collect();
+    let told = at_once(&listeners, async |listener| {
+        let Listener { manifest, place, bus, account } = listener;
+        put_published(&clients.events(place).await?, bus, account, names, manifest).await
+    });
+    told.await.into_iter().collect()
+}
+
+fn listeners<'a>(settings: &'a Settings, manifest: &'a Manifest) -> Vec<Listener<'a>> {
+    let own = Listener {
+        manifest,
+        place: Place::own(&settings.home.region),
+        bus: &settings.event_bus,
+        account: &settings.home.account,
+    };
+    let consumers = manifest.consumers.iter().map(|consumer| Listener {
+        manifest,
+        place: Place::of(consumer, &manifest.region),
+        bus: consumer.event_bus.as_str(),
+        account: &consumer.account,
+    });
+    std::iter::once(own).chain(consumers).collect()
 }
 
 /// S1: every region of the build has its replica, completed, the build's own,
 /// shared with every consumer, and fast where asked.
 async fn check_replicas(clients: &Clients, build: &Build, replicas: &[Replica]) -> Result<()> {
-    let refuse = |reason: String| Error::PublishRefused { build: build.id.clone(), reason };
     let regions = |of: Vec<&RegionName>| of.iter().map(ToString::to_string).collect::<Vec<_>>();
     let asked = regions(build.regions.iter().map(|settings| &settings.region).collect());
     let got = regions(replicas.iter().map(|replica| &replica.region).collect());
     if asked != got {
-        return Err(refuse(format!(
-            "replicas are in {}, asked were {}",
-            got.join(", "),
-            asked.join(", ")
-        )));
+        let reason = format!("replicas are in {}, asked were {}", got.join(", "), asked.join(", "));
+        return Err(Error::PublishRefused { build: build.id.clone(), reason });
     }
-    for (replica, settings) in replicas.iter().zip(&build.regions) {
-        let ec2 = clients.own_ec2(&replica.region);
-        let snapshot = find_snapshot(&ec2, &replica.snapshot_id).await?;
-        let place = format!("in {}", replica.region);
-        check_publishable(build, snapshot.as_ref())
-            .map_err(|reason| refuse(format!("{reason} {place}")))?;
-        if !build.consumers.is_empty() {
-            let shared = shared_with(&ec2, &replica.snapshot_id).await?;
-            let lacks = |account: &AccountId| !shared.iter().any(|known| known == account.as_str());
-            if let Some(consumer) = build.consumers.iter().find(|c| lacks(&c.account)) {
-                let id = &replica.snapshot_id;
-                return Err(refuse(format!(
-                    "{id} {place} is not shared with {}",
-                    consumer.account
-                )));
-            }
+    let pairs: Vec<_> = replicas.iter().zip(&build.regions).collect();
+    let checked =
+        at_once(&pairs, |(replica, settings)| check_replica(clients, build, replica, settings));
+    checked.await.into_iter().collect()
+}
+
+async fn check_replica(
+    clients: &Clients,
+    build: &Build,
+    replica: &Replica,
+    settings: &RegionSettings,
+) -> Result<()> {
+    let refuse = |reason: String| Error::PublishRefused { build: build.id.clone(), reason };
+    let (id, place) = (&replica.snapshot_id, format!("in {}", replica.region));
+    let ec2 = clients.own_ec2(&replica.region);
+    let snapshot = find_snapshot(&ec2, id).await?;
+    check_publishable(build, snapshot.as_ref())
+        .map_err(|reason| refuse(format!("{reason} {place}")))?;
+    if !build.consumers.is_empty() {
+        let shared = shared_with(&ec2, id).await?;
+        let lacks = |account: &AccountId| !shared.iter().any(|known| known == account.as_str());
+        if let Some(consumer) = build.consumers.iter().find(|c| lacks(&c.account)) {
+            return Err(refuse(format!("{id} {place} is not shared with {}", consumer.account)));
         }
-        if !settings.fsr_zones.is_empty() {
-            let fast = fast_restores(&ec2, Some(&replica.snapshot_id)).await?;
-            let is_fast = |zone: &str| fast.iter().any(|f| f.enabled && f.zone == zone);
-            if let Some(zone) = settings.fsr_zones.iter().find(|zone| !is_fast(zone.as_str())) {
-                return Err(refuse(format!("{} is not fast in {zone}", replica.snapshot_id)));
-            }
+    }
+    if !settings.fsr_zones.is_empty() {
+        let fast = fast_restores(&ec2, Some(id)).await?;
+        let is_fast = |zone: &str| fast.iter().any(|f| f.enabled && f.zone == zone);
+        if let Some(zone) = settings.fsr_zones.iter().find(|zone| !is_fast(zone.as_str())) {
+            return Err(refuse(format!("{id} is not fast in {zone}")));
         }
     }
     Ok(())
