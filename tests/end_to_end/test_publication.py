@@ -15,7 +15,7 @@ from local_cloud.builder_host.node import Node, NodeError, boot_node
 from local_cloud.cloud import LocalCloud
 from local_cloud.images import Layout, push_layout
 
-from .conftest import new_cache
+from .conftest import QUICK, WAIT_SCALE, new_cache
 from .stack import Cache, Frontload
 from .world import Version, World
 
@@ -127,6 +127,44 @@ def test_a_finished_build_leaves_nothing_but_its_publication(
     assert (after.builders, after.volumes, after.leases) == ([], [], [])
     assert set(after.snapshots) - set(before.snapshots) == {world.published(cache)[0]}
     assert set(after.published) - set(before.published) == set(cache.parameters)
+
+
+def test_the_builder_is_gone_while_its_snapshot_is_made_which_is_whole_all_the_same(
+    cloud: LocalCloud, frontload: Frontload, layout: Layout, world: World, cache: Cache
+) -> None:
+    digest = cache.push().digest
+    cache.put()
+    cloud.control.settings(snapshot_seconds=3.0)
+    before = set(world.snapshots())
+    seen: list[tuple[str, int]] = []
+
+    def look() -> None:
+        made = [one for id, one in world.snapshots().items() if id not in before]
+        seen.extend((one["State"], len(world.builders_alive())) for one in made)
+
+    built = frontload.wait(frontload.start(cache.name), look)
+    assert built.status == "SUCCEEDED", built.cause
+    assert ("pending", 0) in seen
+    assert ("completed", 1) not in seen
+    report = check(cloud, layout, world.published(cache)[0], {cache.reference(): digest})
+    assert (report.files_wrong, report.examples) == (0, [])
+
+
+def test_a_publication_tells_how_long_each_phase_took_and_the_next_build_knows_it(
+    cloud: LocalCloud, frontload: Frontload, world: World, cache: Cache
+) -> None:
+    cache.put()
+    cache.push("app")
+    durations = world.published(cache)[1]["durations"]
+    phases = {phase: seconds for phase, seconds in durations.items() if phase != "total"}
+    assert list(phases) == ["claim", "preflight", "launch", "pull", "snapshot", "replicate"]
+    assert sum(phases.values()) == durations["total"]
+    # As many seconds of AWS as the local cloud takes, in which they are shorter.
+    assert durations["snapshot"] >= int(QUICK["snapshot_seconds"] / WAIT_SCALE) - 1
+    (build,) = frontload.builds_of(cache.push("other").execution)
+    usual = frontload.facts(build)["build"]["usualSeconds"]
+    waits = ["launch", "pull", "snapshot", "replicate"]
+    assert usual == {phase: durations[phase] for phase in waits}
 
 
 def test_every_byte_of_the_images_is_in_the_snapshot(

@@ -46,6 +46,21 @@ def test_a_copy_beyond_the_regions_limit_waits_its_turn(
     assert len(places.snapshots(cache)) == 2
 
 
+def test_the_builder_is_gone_before_the_replicas_are_done(
+    cloud: LocalCloud, places: Places, world: World, cache: Cache
+) -> None:
+    cache.put(regions=regions(REGION, IRELAND))
+    cloud.control.settings(copy_seconds=3.0)
+    seen: set[tuple[str, int]] = set()
+
+    def look() -> None:
+        copies = [one for one in places.snapshots(cache).values() if one["region"] == IRELAND]
+        seen.update((copy["state"], len(world.builders_alive())) for copy in copies)
+
+    succeeded(cache.push(on_poll=look).execution)
+    assert seen == {("pending", 0), ("completed", 0)}
+
+
 def test_a_key_that_is_lost_during_the_build_fails_it_by_name_and_leaves_nothing(
     cloud: LocalCloud, places: Places, world: World, cache: Cache
 ) -> None:

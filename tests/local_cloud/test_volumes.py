@@ -33,6 +33,19 @@ def test_a_snapshot_is_pending_with_rising_progress_then_completed(aws: Aws) -> 
     assert done["Tags"] == [{"Key": "frontload:build", "Value": "b1"}]
 
 
+def test_a_pending_snapshot_completes_although_its_instance_and_volume_are_gone(aws: Aws) -> None:
+    aws.control.settings(snapshot_seconds=1.0)
+    instance_id = aws.launch_online()
+    volume_id = aws.data_volume(instance_id)
+    aws.host.volume_file(volume_id).write_text("pulled")
+    snapshot_id = take_snapshot(aws, volume_id)
+    aws.ec2.terminate_instances(InstanceIds=[instance_id])
+    wait_until(lambda: not aws.host.volume_file(volume_id).exists())
+    assert aws.snapshot(snapshot_id)["State"] == "pending"
+    wait_until(lambda: aws.snapshot(snapshot_id)["State"] == "completed")
+    assert aws.host.volume_file(snapshot_id).read_text() == "pulled"
+
+
 def test_snapshots_are_found_by_tag_and_state(aws: Aws) -> None:
     snapshot_id = take_snapshot(aws, aws.data_volume(aws.launch_online()))
     filters = [
