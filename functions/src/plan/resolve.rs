@@ -13,7 +13,8 @@ use frontload_shared::domain::manifest::Replica;
 use frontload_shared::domain::volume;
 use frontload_shared::domain::{
     Ancestor, Architecture, Build, BuildRequest, Cache, CacheName, CachedImage, Durations,
-    Manifest, ParameterNames, ParameterPrefix, PlannedImage, RegionSettings, VolumeSize,
+    Manifest, ParameterNames, ParameterPrefix, PlannedImage, RegionSettings, UsualSeconds,
+    VolumeSize,
 };
 use frontload_shared::publication::{Published, places};
 use frontload_shared::{Error, Result};
@@ -102,6 +103,12 @@ impl Planner<'_> {
         if let Verdict::Build(reason) = &mut verdict {
             let basis = self.choose_basis(&mut build, &cache, published.as_ref(), demand).await?;
             *reason = format!("{reason}; {basis}");
+            let links = published.as_ref().map_or(0, |published| published.links);
+            if build.ancestor.is_some() != (links > 0) {
+                // What a build in full took says nothing about one that is not.
+                let launch = build.usual_seconds.launch;
+                build.usual_seconds = UsualSeconds { launch, ..UsualSeconds::default() };
+            }
         }
         Ok(Resolved { build, verdict, warnings: selected.warnings })
     }

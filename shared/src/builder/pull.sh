@@ -15,6 +15,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 declare -A ecr_passwords=()
 references=() repositories=() tags=() digests=() ecr_regions=() waits=()
+missing=() state=()
 ancestor=none
 
 fail() { # step, image or "", reason
@@ -138,9 +139,48 @@ read_images() {
   done <<<"$images"
 }
 
+list_images() { # what containerd knows, and what of it is whole
+  ctr images ls >"$work/listed" 2>/dev/null
+  ctr images check --snapshotter "$snapshotter" >"$work/checked" 2>/dev/null
+}
+
+names_of() { # index: the names that pods ask for
+  echo "${repositories[$1]}@${digests[$1]}"
+  [[ ${tags[$1]} == - ]] || echo "${repositories[$1]}:${tags[$1]}"
+}
+
+is_cached() { # index: whether an image came with the volume, under all its names
+  local name found=0 wanted=0
+  [[ $ancestor == kept && ${digests[$1]} != - ]] || return
+  while read -r name; do
+    wanted=$((wanted + 1))
+    grep -qxF "$name ${digests[$1]}" "$work/cached" && found=$((found + 1))
+  done < <(names_of "$1")
+  ((found == wanted))
+}
+
+# With nothing cached, all of them.
+list_missing_images() {
+  local index name digest labels status unpacked
+  list_images
+  while read -r name digest labels; do
+    read -r status unpacked < <(awk -v name="$name" '$1 == name { print $4, $NF }' "$work/checked")
+    [[ $labels == *io.cri-containerd.image=managed* && "$status $unpacked" == "complete true" ]] &&
+      echo "$name $digest"
+  done < <(awk '{ print $1, $3, $NF }' "$work/listed") >"$work/cached"
+  for index in $order; do
+    if is_cached "$index"; then
+      say "${references[$index]} is on the volume"
+      state[index]=done
+    else
+      missing+=("$index")
+    fi
+  done
+}
+
 log_in() {
   local index region domain
-  for index in "${!references[@]}"; do
+  for index in "${missing[@]}"; do
     region=${ecr_regions[$index]}
     [[ $region == - ]] && continue
     domain=${repositories[$index]#*".dkr.ecr.$region."}
@@ -163,7 +203,7 @@ is_due() { # index
 
 start_due_images() {
   local index
-  for index in $order; do
+  for index in "${missing[@]}"; do
     ((${#jobs[@]} < lanes)) || return
     [[ -z ${state[$index]-} ]] && is_due "$index" || continue
     state[index]=running
@@ -197,7 +237,7 @@ stop_jobs() { # process groups
 }
 
 pull_images() {
-  local index status flusher alone='' lanes=$(($(nproc) * 2)) jobs=() state=()
+  local index status flusher alone='' lanes=$(($(nproc) * 2)) jobs=()
   ((lanes > 4)) || lanes=4
   mkfifo "$work/ended"
   exec 8<>"$work/ended"
@@ -238,43 +278,54 @@ check_name() { # image, name, digest
 }
 
 check_images() {
-  local index
-  ctr images ls >"$work/listed" 2>/dev/null
-  ctr images check --snapshotter "$snapshotter" >"$work/checked" 2>/dev/null
+  local index name
+  list_images
   for index in "${!references[@]}"; do
-    check_name "${references[$index]}" "${repositories[$index]}@${digests[$index]}" \
-      "${digests[$index]}"
-    [[ ${tags[$index]} == - ]] ||
-      check_name "${references[$index]}" "${repositories[$index]}:${tags[$index]}" \
-        "${digests[$index]}"
+    while read -r name; do
+      check_name "${references[$index]}" "$name" "${digests[$index]}"
+    done < <(names_of "$index")
   done
 }
 
 # Keeps what was planned and what Bottlerocket itself imports (its pause image).
 # After the pulls: what the others share with the planned ones is not fetched again.
 remove_other_images() {
-  local name digest _ others=() wanted=" ${digests[*]} "
-  while read -r name _ digest _; do
-    [[ $name == REF || $name == localhost/* || $wanted == *" $digest "* ]] && continue
+  local index name others=() wanted
+  wanted=$(for index in "${!references[@]}"; do names_of "$index"; done)
+  while read -r name _; do
+    [[ $name == REF || $name == localhost/* ]] && continue
+    grep -qxF "$name" <<<"$wanted" && continue
     say "removing $name, which is not planned"
     others+=("$name")
   done < <(ctr images ls 2>/dev/null)
-  ((${#others[@]} == 0)) && return
-  # Waits until containerd has removed what no image holds any more.
-  ctr images rm --sync "${others[@]}" >/dev/null 2>&1 ||
+  ((${#others[@]} == 0)) || ctr images rm "${others[@]}" >/dev/null 2>&1 ||
     fail prune "${others[0]}" "the ${#others[@]} images that are not planned could not be removed"
 }
 
+# What an attempt that was cut off left, and what no image holds any more: removed
+# now, not by a later start of containerd, the volume would differ from its listing.
+collect_garbage() {
+  local leases output
+  rm -rf -- "$host"/local/var/lib/containerd/io.containerd.content.v1.content/ingest/* ||
+    fail prune "" "what was half downloaded could not be removed"
+  ctr leases create --id frontload >/dev/null 2>&1
+  read -ra leases -d '' < <(ctr leases ls -q 2>/dev/null)
+  # The last deletion waits until containerd has removed what is not held.
+  output=$(ctr leases rm --sync "${leases[@]}" 2>&1) ||
+    fail prune "" "what no image holds could not be removed: $(last_line <<<"$output")"
+}
+
 # SHA-256 over name, size, mode, owner, time and link of every compressed blob and
-# every file of the unpacked layers. A file that was never flushed is empty. No
-# file is read: from a snapshot each would have to come from S3 first.
+# every file of the unpacked layers, and over what containerd says that it has. A
+# file that was never flushed is empty or short. No file is read: from a snapshot
+# each would have to come from S3 first.
 hash_listing() {
   local store=$host/local/var/lib/containerd part parts=8
   (
     cd "$store" 2>/dev/null || exit 0
     export LC_ALL=C
     shopt -s nullglob
-    places=(io.containerd.content.v1.content/blobs/* io.containerd.snapshotter.v1.*/snapshots/*/fs)
+    places=(io.containerd.content.v1.content/{blobs/*,ingest} io.containerd.snapshotter.v1.*/snapshots/*/fs)
     for ((part = 0; part < parts; part++)); do
       own=()
       for ((place = part; place < ${#places[@]}; place += parts)); do own+=("${places[$place]}"); done
@@ -283,6 +334,11 @@ hash_listing() {
       ls -lAnR --time-style=+%s --quoting-style=escape -- "${own[@]}" | grep -v '^total ' |
         sha256sum >"$work/listing.$part" &
     done
+    {
+      ctr images ls | awk '$1 !~ "^localhost/" { print $1, $3, $NF }'
+      ctr snapshots --snapshotter "$snapshotter" ls
+      ctr leases ls -q
+    } 2>&1 | sort | sha256sum >"$work/listing.records" &
     wait
   )
   cat "$work"/listing.* 2>/dev/null | sha256sum | cut -d ' ' -f 1
@@ -308,9 +364,14 @@ check_ancestor() {
 # What the SSM agent keeps of earlier commands, and logs. The files of the
 # running command stay: the agent reads this script's output from them.
 scrub() { # path of the SSM agent's copy of this command
-  local command_id=${1#*/orchestration/} file
-  command_id=${command_id%%/*}
+  local command_id=${1#*/orchestration/} instance=${1%%/document/*} file directory
+  command_id=${command_id%%/*} instance=${instance##*/}
   shopt -s globstar nullglob dotglob
+  for directory in "$host"/local/host-containers/control/ssm/i-*; do
+    # Of the builder of the snapshot that this volume was made of.
+    [[ -z $instance || ${directory##*/} == "$instance" ]] || rm -rf -- "$directory" ||
+      fail scrub "" "$directory could not be removed"
+  done
   for file in "$host"/local/host-containers/control/ssm/*/document/**/* "$host"/local/var/log/**/*; do
     [[ -f $file && "$file/" != *"/$command_id/"* ]] || continue
     rm -f -- "$file" || fail scrub "" "$file could not be removed"
@@ -333,9 +394,11 @@ containerd_major=${containerd%%.*}
 [[ $containerd_major =~ ^[0-9]+$ ]] || fail version "" "containerd calls itself '$containerd'"
 read_images
 check_ancestor
+list_missing_images
 log_in
 pull_images
 remove_other_images
+collect_garbage
 check_images
 scrub "${1-}"
 flush
