@@ -339,13 +339,16 @@ mod tests {
     #[tokio::test]
     async fn a_build_knows_how_long_the_one_took_that_is_published() {
         let cloud = cloud();
-        let now = json!({"waitedSeconds": 0, "quiet": 0, "force": true});
-        let first = claim_at(&cloud, NOW, "a", now.clone()).await;
-        release(&cloud, "a").await;
+        let usual = async |build, full| {
+            let now = json!({"waitedSeconds": 0, "quiet": 0, "force": true, "full": full});
+            let claim = claim_at(&cloud, NOW, build, now).await;
+            release(&cloud, build).await;
+            claim["build"]["usualSeconds"]["pull"].clone()
+        };
+        assert_eq!(usual("a", true).await, json!(null));
         publish(&cloud, "b", false).await;
-        let second = claim_at(&cloud, NOW, "c", now).await;
-        let usual = [first, second].map(|claim| claim["build"]["usualSeconds"]["pull"].clone());
-        assert_eq!(usual, [json!(null), json!(120)]);
+        assert_eq!(usual("c", true).await, json!(120));
+        assert_eq!(usual("d", false).await, json!(null), "the published one was in full");
     }
 
     /// The longest manifest of a build of these images.

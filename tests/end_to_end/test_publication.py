@@ -162,9 +162,8 @@ def test_a_publication_tells_how_long_each_phase_took_and_the_next_build_knows_i
     # As many seconds of AWS as the local cloud takes, in which they are shorter.
     assert durations["snapshot"] >= int(QUICK["snapshot_seconds"] / WAIT_SCALE) - 1
     (build,) = frontload.builds_of(cache.push("other").execution)
-    usual = frontload.facts(build)["build"]["usualSeconds"]
-    waits = ["launch", "pull", "snapshot", "replicate"]
-    assert usual == {phase: durations[phase] for phase in waits}
+    # The next build starts from this snapshot: how long this pull took says nothing about it.
+    assert frontload.facts(build)["build"]["usualSeconds"] == {"launch": durations["launch"]}
 
 
 def test_every_byte_of_the_images_is_in_the_snapshot(

@@ -95,7 +95,12 @@ def test_facts_of_earlier_steps_reach_the_later_ones(machines: Machines) -> None
         "replicas": [replica("us-east-1"), replica("eu-west-1")],
         "waitedSeconds": 0,
     }
-    assert events["clean_up"] == {"request": REQUEST, "build": BUILD, "waitedSeconds": 0}
+    assert events["clean_up"] == {
+        "request": REQUEST,
+        "build": BUILD,
+        "failed": False,
+        "waitedSeconds": 0,
+    }
     assert events["prune"] == {"prune": {"cache": "default", "dryRun": False}, "waitedSeconds": 0}
 
 
@@ -152,7 +157,7 @@ def test_a_claim_that_fails_cleans_up_without_a_build(machines: Machines) -> Non
         "Build b-1 of cache default (x86_64): ClaimBuild failed with ImageNotFound: no app:v9"
     )
     clean_up = machines.calls()[-1]["event"]
-    assert clean_up == {"request": REQUEST, "build": None, "waitedSeconds": 0}
+    assert clean_up == {"request": REQUEST, "build": None, "failed": True, "waitedSeconds": 0}
 
 
 def test_waited_seconds_add_up_within_a_step_and_start_anew_in_the_next(

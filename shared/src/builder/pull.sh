@@ -245,9 +245,10 @@ pull_images() {
   flusher=$!
   start_due_images
   while ((${#jobs[@]} > 0)); do
-    if ! read -r -t "$(seconds_left)" -u 8 index status; then
+    # Each pull has the same limit and says which image it was: it comes first.
+    if ! read -r -t "$(($(seconds_left) + 5))" -u 8 index status; then
       stop_jobs "$flusher" "${jobs[@]}"
-      fail time "" "not all images were pulled within $limit_seconds seconds"
+      fail time "" "${#jobs[@]} images were not pulled within $limit_seconds seconds"
     fi
     if ((status != 0)); then
       stop_jobs "$flusher" "${jobs[@]}"
