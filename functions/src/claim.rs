@@ -140,7 +140,7 @@ async fn decide(
 mod tests {
     use frontload_shared::builder::report::PulledImages;
     use frontload_shared::domain::manifest::Replica;
-    use frontload_shared::domain::{Architecture, Durations, Manifest, ParameterNames};
+    use frontload_shared::domain::{Ancestor, Architecture, Durations, Manifest, ParameterNames};
     use frontload_shared::publication::{self, targets};
     use frontload_shared::testing::FakeCloud;
     use serde_json::{Value, json};
@@ -353,7 +353,13 @@ mod tests {
 
     /// The longest manifest of a build of these images.
     fn longest_manifest(claim: &Value) -> String {
-        let build: Build = serde_json::from_value(claim["build"].clone()).unwrap();
+        let mut build: Build = serde_json::from_value(claim["build"].clone()).unwrap();
+        build.volume_gib = u16::MAX;
+        build.ancestor = Some(Ancestor {
+            snapshot_id: format!("snap-{}", "0".repeat(17)).parse().unwrap(),
+            listing: DIGEST_A.parse().unwrap(),
+            links: u16::MAX,
+        });
         let images = build.images.iter();
         let images = images.map(|image| json!({"reference": image.reference, "digest": DIGEST_A}));
         let pulled = json!({
@@ -361,6 +367,8 @@ mod tests {
             "images": images.collect::<Vec<_>>(),
             "usedBytes": u64::MAX,
             "flushed": true,
+            "ancestor": "kept",
+            "listing": DIGEST_A,
         });
         let pulled = serde_json::from_value(pulled).unwrap();
         let replica = Replica {
@@ -377,10 +385,10 @@ mod tests {
     #[tokio::test]
     async fn no_build_is_claimed_whose_manifest_would_not_fit_into_its_parameter() {
         let cloud = cloud();
-        let long = "a".repeat(100);
+        let long = "a".repeat(103);
         let mut longest = 0;
         for length in 1..=128 {
-            let mut images: Vec<_> = (10..43).map(|n| format!("ghcr.io/{long}/app:v{n}")).collect();
+            let mut images: Vec<_> = (10..42).map(|n| format!("ghcr.io/{long}/app:v{n}")).collect();
             images.push(format!("ghcr.io/app:{}", "b".repeat(length)));
             put_cache(&cloud, "default", &json!({"images": images}));
             let claim = claim_at(&cloud, NOW, "a", json!({"waitedSeconds": 0, "quiet": 0})).await;

@@ -370,7 +370,9 @@ fn check_manifest_fits(prefix: &ParameterPrefix, build: &Build) -> Result<()> {
         kms_key_id: settings.kms_key_id.clone(),
     };
     let replicas: Vec<Replica> = build.regions.iter().map(replica).collect();
-    let mut manifests = Manifest::of_replicas(build, u64::MAX, &pulled, &replicas);
+    let ancestor = Ancestor { snapshot_id: snapshot, listing: digest, links: u16::MAX };
+    let longest = Build { ancestor: Some(ancestor), volume_gib: u16::MAX, ..build.clone() };
+    let mut manifests = Manifest::of_replicas(&longest, u64::MAX, &pulled, &replicas);
     for manifest in &mut manifests {
         manifest.durations = Some(Durations::LONGEST);
     }

@@ -12,9 +12,9 @@ use crate::domain::OsImage;
 /// - The host name is set because its generator otherwise calls
 ///   `ec2:DescribeInstances` before host containers start and holds the boot
 ///   for 300 s when that fails (Kubernetes 1.26 and later).
-/// - Layers downloaded at once: containerd's default of 3 leaves the network idle.
-///   The setting reaches `ctr images pull` with containerd 2.1 and later
-///   (bottlerocket-core-kit, `containerd-config-toml`).
+/// - Layers downloaded at once, by all pulls together: containerd's 3 leave the
+///   network idle. The setting reaches `ctr images pull` with containerd 2.1 and
+///   later (bottlerocket-core-kit, `containerd-config-toml`).
 const SETTINGS: &str = r#"[settings.host-containers.admin]
 enabled = true
 
@@ -23,7 +23,7 @@ standalone-mode = true
 hostname-override = "frontload-builder"
 
 [settings.container-runtime]
-max-concurrent-downloads = 10
+max-concurrent-downloads = 20
 "#;
 
 /// Layers of one image unpacked at once, with containerd 2.2 and later.
