@@ -243,6 +243,7 @@ async fn resolve(
         reference: reference.clone(),
         digest: reference.digest().cloned(),
         compressed_bytes: None,
+        manifest: None,
         waits_for: None,
     };
     let Some(registry) = reference.ecr_registry() else {
@@ -254,16 +255,18 @@ async fn resolve(
         None => ImageIdentifier::builder().set_image_tag(reference.tag().map(ToOwned::to_owned)),
     };
     let (digest, document) = get_image(&ecr, &registry, reference, wanted.build()).await?;
-    let layers = match child_for(&document, reference, architecture)? {
-        None => document.layers,
+    let (manifest, layers) = match child_for(&document, reference, architecture)? {
+        None => (digest.clone(), document.layers),
         Some(child) => {
             let wanted = ImageIdentifier::builder().image_digest(child.as_str()).build();
-            get_image(&ecr, &registry, reference, wanted).await?.1.layers
+            let document = get_image(&ecr, &registry, reference, wanted).await?.1;
+            (child, document.layers)
         }
     };
     let layers: Vec<Layer> = layers.into_iter().map(Layer::from).collect();
     let compressed_bytes = Some(schedule::total_bytes(&layers));
-    let image = PlannedImage { digest: Some(digest), compressed_bytes, ..image };
+    let (digest, manifest) = (Some(digest), Some(manifest));
+    let image = PlannedImage { digest, compressed_bytes, manifest, ..image };
     Ok(Resolved { image, layers: Some(layers) })
 }
 

@@ -14,8 +14,8 @@ instance_metadata=http://169.254.169.254/latest
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 declare -A ecr_passwords=()
-references=() repositories=() tags=() digests=() ecr_regions=() waits=()
-missing=() state=()
+references=() repositories=() tags=() digests=() ecr_regions=() waits=() manifests=()
+missing=() started=()
 ancestor=none
 
 fail() { # step, image or "", reason
@@ -86,9 +86,26 @@ is_final() { # the last line of ctr
     $1 == *"401 Unauthorized"* || $1 == *"403 Forbidden"* ]]
 }
 
+set_credentials() { # ECR region or -
+  [[ $1 == - ]] || credentials=(--user "AWS:${ecr_passwords[$1]}")
+}
+
+# Downloads the layers of an image whose pull waits for another one to unpack what they
+# share: containerd 2.x would begin with the others only then. All platforms of a
+# manifest are its one, and where none is named nothing is unpacked. What fails here is
+# told by the pull. Who wants a layer that another one is downloading waits for
+# seconds: the pulls come first.
+fetch_ahead() { # index
+  local credentials=()
+  set_credentials "${ecr_regions[$1]}"
+  sleep 0.5
+  ctr images pull --all-platforms --label io.cri-containerd.image=managed \
+    "${credentials[@]}" "${repositories[$1]}@${manifests[$1]}" >/dev/null 2>&1
+}
+
 pull_image() { # image, name to pull, ECR region or -
   local output attempt status credentials=()
-  [[ $3 != - ]] && credentials=(--user "AWS:${ecr_passwords[$3]}")
+  set_credentials "$3"
   for attempt in 1 2 3; do
     output=$(ctr images pull --platform "linux/$architecture" --snapshotter "$snapshotter" \
       --label io.cri-containerd.image=managed "${credentials[@]}" "$2" 2>&1 >/dev/null | last_line)
@@ -117,7 +134,7 @@ name_image() { # image, existing name, further name
 
 take_image() { # index: writes the image's digest
   local image=${references[$1]} repository=${repositories[$1]} tag=${tags[$1]}
-  local digest=${digests[$1]} started=$SECONDS
+  local digest=${digests[$1]} begun=$SECONDS
   if [[ $digest == - ]]; then
     pull_image "$image" "$repository:$tag" "${ecr_regions[$1]}"
     digest=$(digest_of "$repository:$tag")
@@ -128,14 +145,14 @@ take_image() { # index: writes the image's digest
     [[ $tag == - ]] || name_image "$image" "$repository@$digest" "$repository:$tag"
   fi
   echo "$digest" >"$work/$1.digest"
-  say "pulled $image in $((SECONDS - started)) s"
+  say "pulled $image in $((SECONDS - begun)) s"
 }
 
 read_images() {
-  local reference repository tag digest region wait
-  while read -r reference repository tag digest region wait; do
+  local reference repository tag digest region wait manifest
+  while read -r reference repository tag digest region wait manifest; do
     references+=("$reference") repositories+=("$repository") tags+=("$tag")
-    digests+=("$digest") ecr_regions+=("$region") waits+=("$wait")
+    digests+=("$digest") ecr_regions+=("$region") waits+=("$wait") manifests+=("$manifest")
   done <<<"$images"
 }
 
@@ -171,7 +188,7 @@ list_missing_images() {
   for index in $order; do
     if is_cached "$index"; then
       say "${references[$index]} is on the volume"
-      state[index]=done
+      echo "${digests[$index]}" >"$work/$index.digest"
     else
       missing+=("$index")
     fi
@@ -188,25 +205,43 @@ log_in() {
   done
 }
 
-# containerd 2.x unpacks a layer once, whoever wants it. With 1.x an image waits
-# until the one with which it shares most is unpacked, and one whose layers are
-# unknown until nothing else is under way.
+# containerd 2.x unpacks a layer once, whoever wants it. With 1.x each pull unpacks for
+# itself: an image waits until the one with which it shares most is unpacked, and one
+# whose layers are unknown until nothing else is under way.
 is_due() { # index
-  ((containerd_major >= 2)) && return 0
-  [[ -z $alone ]] || return 1
+  ((containerd_major >= 2)) && return
+  [[ -z $alone ]] || return
   case ${waits[$1]} in
     -) return 0 ;;
     alone) ((${#jobs[@]} == 0)) ;;
-    *) [[ ${state[${waits[$1]}]-} == done ]] ;;
+    *) [[ -e $work/${waits[$1]}.digest ]] ;;
   esac
+}
+
+start_fetches() {
+  local index
+  ((containerd_major >= 2)) || return
+  for index in "${missing[@]}"; do
+    ((${#fetches[@]} < lanes)) || return
+    [[ ${waits[$index]} =~ ^[0-9]+$ && ${manifests[$index]} != - ]] || continue
+    [[ -e $work/${waits[$index]}.digest ]] && continue
+    start_job fetch_ahead "$index"
+    fetches[index]=$!
+  done
+}
+
+stop_fetch() { # index
+  [[ -z ${fetches[$1]-} ]] || stop_jobs "${fetches[$1]}"
+  unset "fetches[$1]"
 }
 
 start_due_images() {
   local index
   for index in "${missing[@]}"; do
     ((${#jobs[@]} < lanes)) || return
-    [[ -z ${state[$index]-} ]] && is_due "$index" || continue
-    state[index]=running
+    [[ -n ${started[$index]-} ]] && continue
+    is_due "$index" || continue
+    started[index]=yes
     [[ ${waits[$index]} == alone ]] && alone=$index
     start_job run_image_job "$index"
     jobs[index]=$!
@@ -220,6 +255,12 @@ start_job() {
   set +m
 }
 
+stop_jobs() { # process groups
+  local job
+  for job in "$@"; do kill -KILL -- "-$job" 2>/dev/null; done
+  wait "$@" 2>/dev/null
+}
+
 run_image_job() { # index
   trap 'echo "'"$1"' $?" >&8' EXIT
   take_image "$1" >"$work/$1.failure"
@@ -230,33 +271,28 @@ flush_alongside() {
   while sleep 1; do on_host sync -f /local 2>/dev/null; done
 }
 
-stop_jobs() { # process groups
-  local job
-  for job in "$@"; do kill -KILL -- "-$job" 2>/dev/null; done
-  wait "$@" 2>/dev/null
-}
-
 pull_images() {
-  local index status flusher alone='' lanes=$(($(nproc) * 2)) jobs=()
+  local index status flusher alone='' lanes=$(($(nproc) * 2)) jobs=() fetches=()
   ((lanes > 4)) || lanes=4
   mkfifo "$work/ended"
   exec 8<>"$work/ended"
   start_job flush_alongside
   flusher=$!
   start_due_images
+  start_fetches
   while ((${#jobs[@]} > 0)); do
     # Each pull has the same limit and says which image it was: it comes first.
     if ! read -r -t "$(($(seconds_left) + 5))" -u 8 index status; then
-      stop_jobs "$flusher" "${jobs[@]}"
+      stop_jobs "$flusher" "${jobs[@]}" "${fetches[@]}"
       fail time "" "${#jobs[@]} images were not pulled within $limit_seconds seconds"
     fi
     if ((status != 0)); then
-      stop_jobs "$flusher" "${jobs[@]}"
+      stop_jobs "$flusher" "${jobs[@]}" "${fetches[@]}"
       cat "$work/$index.failure"
       exit 1
     fi
     unset "jobs[$index]"
-    state[index]=done
+    stop_fetch "$index"
     [[ $alone == "$index" ]] && alone=''
     digests[index]=$(<"$work/$index.digest")
     start_due_images

@@ -35,16 +35,22 @@ pub fn render(build: &Build) -> String {
         build.builder.snapshotter.as_str(),
         limit.saturating_sub(REPORTING_SECONDS).max(1),
         ancestor_listing,
-        longest_first(&build.images).join(" "),
+        in_order(&build.images).join(" "),
         images.join("\n"),
     )
 }
 
-/// The indexes of the images, those that take longest first: what is begun last is
-/// then short. One of unknown size may be the longest of all.
-fn longest_first(images: &[PlannedImage]) -> Vec<String> {
+/// The indexes of the images in the order in which they are begun: each after the one
+/// that it waits for, and of the others those that take longest first, so that what
+/// is begun last is short. One of unknown size may be the longest of all.
+fn in_order(images: &[PlannedImage]) -> Vec<String> {
+    let depth = |index: usize| {
+        let next = |&at: &usize| images.get(at)?.waits_for;
+        std::iter::successors(Some(index), next).take(images.len()).count()
+    };
     let mut order: Vec<usize> = (0..images.len()).collect();
-    order.sort_by_key(|&index| Reverse(images[index].compressed_bytes.unwrap_or(u64::MAX)));
+    let size = |index: usize| images[index].compressed_bytes.unwrap_or(u64::MAX);
+    order.sort_by_key(|&index| (depth(index), Reverse(size(index))));
     order.iter().map(ToString::to_string).collect()
 }
 
@@ -56,9 +62,9 @@ pub fn ssm_command(build: &Build) -> String {
     format!(r#"apiclient exec admin bash -c "$(echo {encoded} | base64 -d)" frontload "$0""#)
 }
 
-/// `reference repository tag digest region waits`, `-` where there is none. `waits`
-/// is the index of the image that containerd 1.x must have pulled before, or `alone`
-/// where the layers are unknown.
+/// `reference repository tag digest region waits manifest`, `-` where there is none.
+/// `waits` is the index of the image that unpacks what this one shares with others, or
+/// `alone` where the layers are unknown.
 fn image_line(image: &PlannedImage) -> String {
     let reference = &image.reference;
     let digest = image.digest.as_ref().or(reference.digest());
@@ -69,12 +75,13 @@ fn image_line(image: &PlannedImage) -> String {
         (None, None) => "alone".to_owned(),
     };
     format!(
-        "{reference} {}/{} {} {} {} {waits}",
+        "{reference} {}/{} {} {} {} {waits} {}",
         reference.registry(),
         reference.repository(),
         reference.tag().unwrap_or("-"),
         digest.map_or("-", |digest| digest.as_str()),
         ecr.as_ref().map_or("-", |ecr| ecr.region.as_str()),
+        image.manifest.as_ref().map_or("-", |digest| digest.as_str()),
     )
 }
 
@@ -84,35 +91,43 @@ mod tests {
     use crate::domain::build::tests::sample;
 
     #[test]
-    fn an_image_becomes_one_line_of_six_words() {
+    fn an_image_becomes_one_line_of_seven_words() {
         let build = sample();
         let digest = format!("sha256:{}", "a".repeat(64));
         assert_eq!(
             image_line(&build.images[0]),
             format!(
                 "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app:v1 \
-                 123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app v1 {digest} us-east-1 -"
+                 123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app v1 {digest} us-east-1 - -"
             )
         );
         let public = PlannedImage {
             reference: "public.ecr.aws/nginx/nginx:1.27".parse().unwrap(),
             digest: None,
             compressed_bytes: None,
+            manifest: None,
             waits_for: None,
         };
         assert_eq!(
             image_line(&public),
-            "public.ecr.aws/nginx/nginx:1.27 public.ecr.aws/nginx/nginx 1.27 - - alone"
+            "public.ecr.aws/nginx/nginx:1.27 public.ecr.aws/nginx/nginx 1.27 - - alone -"
         );
-        let waiting = PlannedImage { waits_for: Some(3), ..build.images[0].clone() };
-        assert!(image_line(&waiting).ends_with(" us-east-1 3"));
+        let manifest = Some(digest.parse().unwrap());
+        let waiting = PlannedImage { waits_for: Some(3), manifest, ..build.images[0].clone() };
+        assert!(image_line(&waiting).ends_with(&format!(" us-east-1 3 {digest}")));
     }
 
     #[test]
-    fn what_takes_longest_is_begun_first() {
-        let image = |bytes| PlannedImage { compressed_bytes: bytes, ..sample().images[0].clone() };
-        let images = [Some(1), Some(3), None, Some(2)].map(image);
-        assert_eq!(longest_first(&images).join(" "), "2 1 3 0");
+    fn what_takes_longest_is_begun_first_but_after_what_it_waits_for() {
+        let image = |compressed_bytes, waits_for| PlannedImage {
+            compressed_bytes,
+            waits_for,
+            ..sample().images[0].clone()
+        };
+        let images = [Some(1), Some(3), None, Some(2)].map(|bytes| image(bytes, None));
+        assert_eq!(in_order(&images).join(" "), "2 1 3 0");
+        let chain = [image(Some(9), Some(2)), image(Some(8), Some(0)), image(Some(1), None)];
+        assert_eq!(in_order(&chain).join(" "), "2 0 1");
     }
 
     #[test]

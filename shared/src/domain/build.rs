@@ -103,7 +103,11 @@ pub struct PlannedImage {
     /// Sum of its compressed layers for this architecture, where known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub compressed_bytes: Option<u64>,
-    /// The index of the image that containerd 1.x must have pulled before
+    /// The manifest for the architecture: the digest itself, unless that is an
+    /// index's. Absent where the registry cannot be asked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub manifest: Option<Digest>,
+    /// The index of the image that unpacks most of what this one shares with others
     /// ([`crate::builder::schedule::waits`]).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub waits_for: Option<usize>,
@@ -256,6 +260,7 @@ pub(crate) mod tests {
             reference: "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app:v1".parse().unwrap(),
             digest: Some(format!("sha256:{}", "a".repeat(64)).parse().unwrap()),
             compressed_bytes: Some(1000),
+            manifest: None,
             waits_for: None,
         }];
         let os = OsImage {
