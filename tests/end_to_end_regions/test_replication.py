@@ -58,7 +58,8 @@ def test_the_builder_is_gone_before_the_replicas_are_done(
         seen.update((copy["state"], len(world.builders_alive())) for copy in copies)
 
     succeeded(cache.push(on_poll=look).execution)
-    assert seen == {("pending", 0), ("completed", 0)}
+    assert ("pending", 0) in seen
+    assert ("completed", 1) not in seen
 
 
 def test_a_key_that_is_lost_during_the_build_fails_it_by_name_and_leaves_nothing(
