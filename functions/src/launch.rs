@@ -159,7 +159,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::testing::{ec2_error, input, instances, settings, shown};
+    use crate::testing::{build_document, ec2_error, input, instances, settings, shown};
 
     fn ec2(state: Option<InstanceStateName>, more: &[&Rule]) -> aws_sdk_ec2::Client {
         let describe = mock!(aws_sdk_ec2::Client::describe_instances)
@@ -281,6 +281,23 @@ mod tests {
         let answered = ssm(true, Some(CommandStatus::Success), &sent);
         let ready = report(&running(), &answered, 0).await;
         assert_eq!(ready, r#"ready "i-1""#);
+    }
+
+    #[tokio::test]
+    async fn looks_are_by_what_a_launch_usually_takes_and_soon_after_a_probe() {
+        let wait = async |online, probe, waited: u32| {
+            let mut payload = json!({"build": build_document(), "waitedSeconds": waited});
+            payload["build"]["usualSeconds"] = json!({"launch": 100});
+            let ec2 = ec2(Some(InstanceStateName::Running), &[]);
+            let input = serde_json::from_value(payload).unwrap();
+            let report = handle(&ec2, &ssm(online, probe, &send()), &settings(), input).await;
+            shown(&report.unwrap())["waitSeconds"].clone()
+        };
+        assert_eq!(wait(false, None, 0).await, 4);
+        assert_eq!(wait(false, None, 80).await, 5);
+        assert_eq!(wait(false, None, 85).await, 2);
+        assert_eq!(wait(true, None, 60).await, 1);
+        assert_eq!(wait(true, Some(CommandStatus::Failed), 60).await, 3);
     }
 
     #[tokio::test]

@@ -115,10 +115,14 @@ fn failed(build: &Build, output: &Output) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_ec2::types::InstanceStateName;
+    use aws_sdk_ssm::operation::list_commands::ListCommandsOutput;
+    use aws_sdk_ssm::types::CommandStatus;
+    use aws_smithy_mocks::{RuleMode, mock, mock_client};
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::testing::{build, pulled};
+    use crate::testing::{build, build_document, instances, pulled, settings, shown};
 
     fn outcome(status: &Status, stdout: &Value) -> String {
         let output = Output {
@@ -136,6 +140,28 @@ mod tests {
         let mut report = pulled();
         report["outcome"] = json!("pulled");
         report
+    }
+
+    #[tokio::test]
+    async fn a_running_pull_is_looked_at_by_what_it_usually_takes() {
+        let builders = mock!(aws_sdk_ec2::Client::describe_instances)
+            .then_output(|| instances(Some(InstanceStateName::Running)));
+        let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&builders]);
+        let list = mock!(aws_sdk_ssm::Client::list_commands).then_output(|| {
+            let command = aws_sdk_ssm::types::Command::builder()
+                .command_id("c-1")
+                .comment("frontload pull default-x86-64-0123456789ab")
+                .status(CommandStatus::InProgress);
+            ListCommandsOutput::builder().commands(command.build()).build()
+        });
+        let ssm = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&list]);
+        for (usual, wait) in [(json!({}), 5), (json!({"pull": 100}), 2)] {
+            let mut payload = json!({"build": build_document(), "waitedSeconds": 100});
+            payload["build"]["usualSeconds"] = usual;
+            let input = serde_json::from_value(payload).unwrap();
+            let report = handle(&ec2, &ssm, &settings(), input).await.unwrap();
+            assert_eq!(shown(&report)["waitSeconds"], wait);
+        }
     }
 
     #[test]

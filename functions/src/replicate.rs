@@ -128,3 +128,39 @@ async fn ensure_shared(ec2: &aws_sdk_ec2::Client, build: &Build, id: &SnapshotId
     }
     share(ec2, id, &missing).await
 }
+
+#[cfg(test)]
+mod tests {
+    use frontload_shared::testing::FakeCloud;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::{build_document, settings, shown};
+
+    const AWAY: &str = "eu-west-1";
+
+    /// How long a copy that is under way is left alone, in a build of so many regions.
+    async fn wait(regions: usize, usual: Value, waited: u32) -> Value {
+        let cloud = FakeCloud::default();
+        let copy = "<item><snapshotId>snap-2</snapshotId><status>pending</status></item>";
+        let place = (AWAY.to_owned(), "DescribeSnapshots".to_owned());
+        cloud.world().ec2.insert(place, format!("<snapshotSet>{copy}</snapshotSet>"));
+        let mut build = build_document();
+        build["regions"] = vec![json!({"region": AWAY}); regions].into();
+        build["usualSeconds"] = usual;
+        let payload = json!({
+            "build": build, "snapshotId": "snap-1", "region": {"region": AWAY},
+            "waitedSeconds": waited,
+        });
+        let input = serde_json::from_value(payload).unwrap();
+        let report = handle(&cloud.clients(), &settings(), input).await.unwrap();
+        shown(&report)["waitSeconds"].clone()
+    }
+
+    #[tokio::test]
+    async fn a_copy_is_looked_at_by_what_it_usually_takes_and_less_often_beside_many() {
+        assert_eq!(wait(2, json!({}), 1000).await, 50);
+        assert_eq!(wait(2, json!({"replicate": 1000}), 1000).await, 25);
+        assert_eq!(wait(30, json!({}), 1000).await, 240);
+    }
+}
