@@ -80,6 +80,15 @@ $(CARGO_DENY):
 	cargo install cargo-deny --version $(CARGO_DENY_VERSION) --locked --debug --quiet --root $(CARGO_DENY_ROOT)
 	touch $@
 
+# Debian's packages, unpacked and not installed; the benchmarks of pulling run on each of them.
+.PHONY: containerd-versions
+containerd-versions: $(TOOLS)/containerd.stamp ## Unpack containerd 1.6, 1.7 and 2.1 under target/tools
+
+$(TOOLS)/containerd.stamp: tests/tools/fetch_containerd.sh
+	$(call say) 'containerd 1.6, 1.7 and 2.1: a minute' '$<'
+	bash $< $(TOOLS)
+	touch $@
+
 .PHONY: system-packages
 system-packages: ## Install the Debian packages of the real builder host (as root)
 	@bash tests/tools/install_system_packages.sh
