@@ -1,9 +1,10 @@
 """The builder host: instances with a real volume, a real containerd and a real shell.
 
 `volumes` keeps volumes and snapshots, `instance` boots one and runs commands on it (`boot.sh` is
-its first process, `shims/` are Bottlerocket's programs), `network` and `metadata_service` are what
-it can reach, `node` and `content_check` look at what a build left behind. `scripted` is the
-stand-in for machines without root or containerd.
+its first process, `shims/` are Bottlerocket's programs), `user_data` and `containerd_config` decide
+how its containerd runs, `network`, `link` and `metadata_service` are what it can reach, `node` and
+`content_check` look at what a build left behind. `scripted` is the stand-in for machines without
+root or containerd.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .interface import (
     InstanceOptions,
     InstanceSpec,
 )
+from .link import Link
 
 __all__ = [
     "BuilderHost",
@@ -30,6 +32,7 @@ __all__ = [
     "InstanceBootError",
     "InstanceOptions",
     "InstanceSpec",
+    "Link",
     "make_builder_host",
 ]
 

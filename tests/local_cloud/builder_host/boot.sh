@@ -8,9 +8,11 @@
 #   control  the SSM agent's container; its state is a directory of the data volume
 set -euo pipefail
 volume_file=$1 files=$2 shims=$3 hostname=$4 admin=$5 admin_ready_seconds=$6
+containerd=$7 # a directory with bin/, or empty for the machine's own
 stage=$files/mnt
 host=$stage/host/root control=$stage/control/root admin_root=$stage/admin/root
-export PATH=/usr/lib/bottlerocket/host:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH=/usr/lib/bottlerocket/host:/usr/lib/bottlerocket/containerd/bin
+export PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
 
 overlay_root() {
     local root=$stage/$1/root
@@ -53,6 +55,12 @@ mount_data_volume() {
     done
     echo "$(date -u +%FT%TZ) $hostname systemd[1]: Started Bottlerocket" \
         >>"$host/local/var/log/journal/system.journal"
+}
+
+add_containerd() {
+    [ -n "$containerd" ] || return 0
+    mkdir -p "$host/usr/lib/bottlerocket/containerd"
+    mount --bind "$containerd" "$host/usr/lib/bottlerocket/containerd"
 }
 
 join_containers_to_host() {
@@ -117,6 +125,7 @@ ip link set lo up
 ip address add 169.254.169.254/32 dev lo
 for root in host admin control; do overlay_root "$root"; done
 mount_data_volume
+add_containerd
 join_containers_to_host
 mkdir -p "$host/run/config"
 cp "$files/containerd.toml" "$host/run/config/"

@@ -50,9 +50,15 @@ class ContainerdHost:
 
     kind = "containerd"
 
-    def __init__(self, work_dir: Path, endpoints: Endpoints) -> None:
+    def __init__(
+        self, work_dir: Path, endpoints: Endpoints, containerd: Path | None = None
+    ) -> None:
+        """`containerd` is a directory whose `bin` holds what instances run, such as those that
+        `make containerd-versions` unpacks; None for the machine's own.
+        """
         check_machine()
         self.endpoints = endpoints
+        self.containerd = containerd.resolve() if containerd else None
         work_dir.mkdir(parents=True, exist_ok=True)
         self._work_dir = work_dir.resolve()
         clean_dead_runs(self._work_dir.parent)
@@ -112,7 +118,9 @@ class ContainerdHost:
                 raise BuilderHostError(f"instance {spec.instance_id} runs already")
             self._instances[spec.instance_id] = None
         try:
-            instance = Instance(spec, options, self._volumes, files, self.endpoints, self._tls)
+            instance = Instance(
+                spec, options, self._volumes, files, self.endpoints, self._tls, self.containerd
+            )
         except BaseException:
             with self._lock:
                 del self._instances[spec.instance_id]

@@ -13,12 +13,12 @@ import sys
 import tempfile
 import threading
 import time
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from .containerd_config import render, version_of
 from .interface import (
     CommandResult,
     Endpoints,
@@ -29,11 +29,14 @@ from .interface import (
 from .metadata_service import InstanceMetadata
 from .namespaces import only_descendant
 from .network import InstanceNetwork, hosts_file
+from .user_data import Settings, UserDataError
 from .volumes import VolumeStore
 
 _HERE = Path(__file__).parent
 _MACHINE_CA_FILE = Path("/etc/ssl/certs/ca-certificates.crt")
 _BASE_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+_HOST_PATH = f"/usr/lib/bottlerocket/host:/usr/lib/bottlerocket/containerd/bin:{_BASE_PATH}"
+_OCI_ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
 _BOOT_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 _AGENT_WRITE_SECONDS = 2.0
@@ -65,45 +68,51 @@ class Instance:
         files: Path,
         endpoints: Endpoints,
         tls: ssl.SSLContext,
+        containerd: Path | None = None,
     ) -> None:
         self.spec = spec
         self.metadata = InstanceMetadata(spec, options, endpoints)
         self._files = files
         self._commands: dict[str, _Running] = {}
-        admin = _admin_enabled(spec)
+        settings = _settings(spec)
         hostname = f"{spec.instance_id}.{endpoints.region}.compute.internal"
         volume_file = volumes.volume_file(spec.data_volume_id)
-        self._write_files(endpoints, hostname)
-        self._process = self._start(
-            volumes.keeper_pid, volume_file, hostname, admin, options.admin_ready_seconds
+        self._write_files(endpoints, hostname, settings, containerd)
+        arguments = (
+            volume_file,
+            files,
+            _HERE / "shims",
+            hostname,
+            str(settings.admin_enabled).lower(),
+            options.admin_ready_seconds,
+            containerd or "",
         )
+        self._process = self._start(volumes.keeper_pid, *map(str, arguments))
         try:
             self._loop_device = self._wait_until_booted()
             self.pid = only_descendant(self._process.pid, 2)
             self.root = Path(f"/proc/{self.pid}/root")
-            self.network = InstanceNetwork(self.pid, endpoints, self.metadata, tls)
+            self.network = InstanceNetwork(self.pid, endpoints, self.metadata, tls, options.link)
             self.network.switch_registries(options.registry_on)
         except BaseException:
             self._end_process()
             shutil.rmtree(files)
             raise
 
-    def _write_files(self, endpoints: Endpoints, hostname: str) -> None:
+    def _write_files(
+        self, endpoints: Endpoints, hostname: str, settings: Settings, containerd: Path | None
+    ) -> None:
         (self._files / "mnt").mkdir(parents=True)
         (self._files / "hosts").write_text(hosts_file(endpoints, hostname))
         machine_cas = _MACHINE_CA_FILE.read_bytes() if _MACHINE_CA_FILE.exists() else b""
         authorities = machine_cas + b"\n" + Path(endpoints.ca_file).read_bytes()
         (self._files / "ca-certificates.crt").write_bytes(authorities)
-        shutil.copy(_HERE / "containerd.toml", self._files)
+        version = version_of(containerd / "bin/containerd" if containerd else "containerd")
+        machine = _OCI_ARCHITECTURES[self.spec.architecture]
+        config = render(version, settings.container_runtime, machine)
+        (self._files / "containerd.toml").write_text(config)
 
-    def _start(
-        self,
-        keeper_pid: int,
-        volume_file: Path,
-        hostname: str,
-        admin: bool,
-        admin_ready_seconds: float,
-    ) -> subprocess.Popen[str]:
+    def _start(self, keeper_pid: int, *arguments: str) -> subprocess.Popen[str]:
         with (self._files / "console.log").open("wb") as console:
             return subprocess.Popen(
                 [
@@ -120,12 +129,7 @@ class Instance:
                     "private",
                     "bash",
                     str(_HERE / "boot.sh"),
-                    str(volume_file),
-                    str(self._files),
-                    str(_HERE / "shims"),
-                    hostname,
-                    str(admin).lower(),
-                    str(admin_ready_seconds),
+                    *arguments,
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -165,7 +169,7 @@ class Instance:
 
     def run_on_host(self, command: Sequence[str], timeout_seconds: float) -> CommandResult:
         """Run a program on the instance's host, past SSM: for tests that look inside."""
-        environment = [f"PATH=/usr/lib/bottlerocket/host:{_BASE_PATH}", "HOME=/root"]
+        environment = [f"PATH={_HOST_PATH}", "HOME=/root"]
         return self._run("/", environment, ["/usr/bin/env", *command], timeout_seconds, None)
 
     def cancel(self, command_id: str) -> None:
@@ -319,14 +323,11 @@ def _done_within(seconds: float, work: Callable[[], None]) -> bool:
     return not thread.is_alive()
 
 
-def _admin_enabled(spec: InstanceSpec) -> bool:
+def _settings(spec: InstanceSpec) -> Settings:
     try:
-        settings = tomllib.loads(spec.user_data).get("settings", {})
-        return settings.get("host-containers", {}).get("admin", {}).get("enabled") is True
-    except (tomllib.TOMLDecodeError, AttributeError) as error:
-        raise InstanceBootError(
-            f"instance {spec.instance_id} did not boot: its user data is no settings TOML: {error}"
-        ) from error
+        return Settings.parse(spec.user_data)
+    except UserDataError as error:
+        raise InstanceBootError(f"instance {spec.instance_id} did not boot: {error}") from error
 
 
 def _read(stream: IO[bytes]) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from .link import Link
+
 Address = tuple[str, int]
 
 
@@ -72,6 +74,8 @@ class InstanceOptions:
     """False: connections to both registries are refused."""
     admin_ready_seconds: float = 0.5
     """How long after boot the admin container, when enabled, takes commands."""
+    link: Link | None = None
+    """What lies between the instance and the registries; None for as fast as it goes."""
 
 
 USUAL = InstanceOptions()

@@ -11,10 +11,12 @@ import http.client
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from .interface import PUBLIC_REGISTRY_NAME, Address, Endpoints
+from .link import DelayLine, Link
 from .metadata_service import InstanceMetadata, MetadataHandler
 from .namespaces import listen_in_network_of
 
@@ -37,12 +39,16 @@ def hosts_file(endpoints: Endpoints, hostname: str) -> str:
 
 
 class Forwarder:
-    """Carries TCP connections from a listener to a target, and counts the bytes that come back."""
+    """Carries TCP connections from a listener to a target, and counts the bytes that come back.
 
-    def __init__(self, listener: socket.socket, target: Address) -> None:
+    With a link, connections are as slow as it is.
+    """
+
+    def __init__(self, listener: socket.socket, target: Address, link: Link | None = None) -> None:
         self.bytes_received = 0
         self._listener = listener
         self._target = target
+        self._link = link
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True, name=f"forward-{target[1]}").start()
@@ -73,25 +79,49 @@ class Forwarder:
             with outer:
                 with self._lock:
                     self._open |= {inner, outer}
-                up = threading.Thread(target=_carry, args=(inner, outer, None), daemon=True)
+                if self._link:
+                    self._link.pace(inner)
+                up = threading.Thread(target=self._carry_up, args=(inner, outer), daemon=True)
                 up.start()
-                _carry(outer, inner, self._count)
+                _carry(outer, inner.sendall, self._count)
+                _end(inner)
                 up.join()
                 with self._lock:
                     self._open -= {inner, outer}
+
+    def _carry_up(self, inner: socket.socket, outer: socket.socket) -> None:
+        if self._link is None:
+            _carry(inner, outer.sendall, None)
+            _end(outer)
+            return
+        # The instance's own handshake cost nothing: its first chunk makes up for that.
+        delay = self._link.round_trip_seconds
+        time.sleep(delay)
+        line = DelayLine(delay, lambda chunk: outer.sendall(chunk) if chunk else _end(outer))
+        _carry(inner, lambda chunk: line.send(bytes(chunk)), None)
+        with contextlib.suppress(OSError):
+            line.send(b"")
+        line.close()
 
     def _count(self, size: int) -> None:
         with self._lock:
             self.bytes_received += size
 
 
-def _carry(source: socket.socket, sink: socket.socket, count: Callable[[int], None] | None) -> None:
+def _carry(
+    source: socket.socket,
+    deliver: Callable[[memoryview], None],
+    count: Callable[[int], None] | None,
+) -> None:
     buffer = memoryview(bytearray(_CHUNK_BYTES))
     with contextlib.suppress(OSError):
         while size := source.recv_into(buffer):
             if count:
                 count(size)
-            sink.sendall(buffer[:size])
+            deliver(buffer[:size])
+
+
+def _end(sink: socket.socket) -> None:
     with contextlib.suppress(OSError):
         sink.shutdown(socket.SHUT_WR)
 
@@ -166,10 +196,16 @@ class InstanceNetwork:
     """The listeners of one instance."""
 
     def __init__(
-        self, init_pid: int, endpoints: Endpoints, metadata: InstanceMetadata, tls: ssl.SSLContext
+        self,
+        init_pid: int,
+        endpoints: Endpoints,
+        metadata: InstanceMetadata,
+        tls: ssl.SSLContext,
+        link: Link | None,
     ) -> None:
         self._pid = init_pid
         self._endpoints = endpoints
+        self._link = link
         self._registries: list[Forwarder] = []
         self._bytes_of_closed = 0
         self._metadata = _HttpServer(self._listen(METADATA_ADDRESS), MetadataHandler, None)
@@ -188,7 +224,8 @@ class InstanceNetwork:
                 _PUBLIC_REGISTRY_IP: self._endpoints.public_registry,
             }
             for address, target in targets.items():
-                self._registries.append(Forwarder(self._listen((address, 443)), target))
+                listener = self._listen((address, 443))
+                self._registries.append(Forwarder(listener, target, self._link))
         elif not on:
             for forwarder in self._registries:
                 forwarder.close()
