@@ -176,8 +176,8 @@ soak-cloud: $(TOOLS)/cloud.stamp build ## Pushes and killed builds on the local 
 	$(CLOUD)/python tests/soak.py --seed $(or $(SEED),1) --pushes $(or $(PUSHES),500)
 
 .PHONY: bench
-bench: $(TOOLS)/cloud.stamp host build ## Measure cold start, memory, size, local cloud and demo [RUNS=<demos, 1>]
-	@RUNS='$(or $(RUNS),1)' PYTHONPATH=tests $(CLOUD)/python -m bench
+bench: $(TOOLS)/cloud.stamp host build ## Measure everything, or some parts [PARTS="lambda cost"] [RUNS=<rounds, 5>]
+	@RUNS='$(RUNS)' PYTHONPATH=tests $(CLOUD)/python -m bench $(PARTS)
 
 # ---- Tidy up
 

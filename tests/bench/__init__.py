@@ -1,5 +1,6 @@
 """What Frontload costs, in figures: `make bench`. Nothing here fails on a slow machine.
 
-`figures.py` summarises and shows, `runtime_emulator.py` runs a function as Lambda would,
-`functions.py` measures the functions, `whole_runs.py` the local cloud and the demo.
+`parts/` holds what is measured, a module each; `documents.py` the JSON that a part makes,
+`frame.py` what every part is given, `summary.py` the headline figures of all parts, `figures.py`
+spreads and tables on the screen, `runtime_emulator.py` runs a function as Lambda would.
 """

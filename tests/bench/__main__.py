@@ -1,57 +1,49 @@
-"""`make bench`: measures, shows a table, and writes target/bench/summary.json.
+"""`make bench`: measures the parts asked for, and shows and writes what they found.
 
-`RUNS=<n>` runs the demo n times instead of once; 0 leaves it out.
+`python -m bench [<part>…]`; without a part all of them. `RUNS=<n>` is how many rounds each takes.
+Every part is written to `target/bench/<part>.json`, the headlines of all that were ever measured
+to `target/bench/summary.json`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
 from functools import partial
-from typing import Any
 
-from local_cloud.processes import TESTS_DIR, StartError
+from local_cloud.processes import StartError
 
-from .figures import WANTED, Spread, table
-from .functions import measure_functions
-from .runtime_emulator import BenchError
-from .whole_runs import Bench, measure_cloud, measure_demo
+from .documents import Document, read_documents, write_document
+from .figures import figure_lines, table_lines
+from .frame import ROOT, TARGET, Bench, BenchError
+from .parts import MODULES, chosen, parts_module
+from .summary import summarise
 
-ROOT = TESTS_DIR.parent
-TARGET = ROOT / "target" / "bench"
-BUILD = ROOT / ".aws-sam" / "build"
-NOTES = (
-    "Medians count; wanted is what the median should not exceed.",
-    "Cold start: until the function asks for work, under the Lambda runtime emulator on this"
-    " machine.",
-    "Memory: of the process after calls that reach no AWS service, so without TLS connections.",
-    "Local cloud and demo: from the command on, Python's own start included.",
-)
+USUAL_RUNS = 5
 
 
 def main() -> int:
-    """Measure everything; the exit code is 1 only when something did not work."""
+    """Measure; the exit code is 1 only when something did not work."""
     # As with Ctrl-C, what was started is ended.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    TARGET.mkdir(parents=True, exist_ok=True)
     say = partial(say_at, time.monotonic())
     try:
-        runs = demo_runs(os.environ.get("RUNS", "1"))
-        summary = measure(Bench(TARGET, say), runs)
-    except (BenchError, StartError, OSError) as error:
-        say(f"the measurement stops: {error}")
+        parts = chosen(sys.argv[1:])
+        bench = Bench(TARGET, say, rounds(os.environ.get("RUNS") or str(USUAL_RUNS)))
+        failed = [part for part in parts if not measure_part(part, bench)]
+    except BenchError as error:
+        say(str(error))
         return 1
     except KeyboardInterrupt:
         say("interrupted; everything is stopped")
         return 130
-    (TARGET / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    say(f"written to {(TARGET / 'summary.json').relative_to(ROOT)}")
-    return 0
+    write_document(TARGET / "summary.json", summarise(read_documents(TARGET, list(MODULES))))
+    say(f"written to {TARGET.relative_to(ROOT)}")
+    if failed:
+        say(f"not measured: {', '.join(failed)}")
+    return int(bool(failed))
 
 
 def say_at(begun: float, text: str) -> None:
@@ -59,42 +51,41 @@ def say_at(begun: float, text: str) -> None:
     print(f"{time.monotonic() - begun:6.1f} s  {text}", flush=True)
 
 
-def demo_runs(text: str) -> int:
-    """How often the demo runs. Raises BenchError."""
-    if not text.isdecimal():
-        raise BenchError(f"RUNS is {text!r}: give a number, 0 to leave the demo out")
+def rounds(text: str) -> int:
+    """How often each part measures. Raises BenchError."""
+    if not text.isdecimal() or int(text) == 0:
+        raise BenchError(f"RUNS is {text!r}: give the number of rounds, at least 1")
     return int(text)
 
 
-def measure(bench: Bench, runs: int) -> dict[str, Any]:
-    """Measure, print the table, return the summary document."""
-    machine: dict[str, Any] = {"processors": os.cpu_count(), "loadBefore": os.getloadavg()[0]}
-    figures = measure_functions(BUILD, bench.say)
-    figures |= measure_cloud(bench)
-    if runs:
-        demo, machine["builderHost"] = measure_demo(bench, runs)
-        figures |= demo
-    machine["loadAfter"] = os.getloadavg()[0]
-    spreads = in_order({name: Spread.of(values) for name, values in figures.items()})
-    print("", *table(spreads), "", *NOTES, machine_line(machine), "", sep="\n", flush=True)
-    return {name: asdict(spread) for name, spread in spreads.items()} | {"machine": machine}
+def measure_part(part: str, bench: Bench) -> bool:
+    """Measure, show and write one part; False, and said why, when it did not work."""
+    bench.say(f"== {part}")
+    bench.directory.mkdir(parents=True, exist_ok=True)
+    before = {"processors": os.cpu_count(), "loadBefore": os.getloadavg()[0]}
+    try:
+        content = parts_module(part).measure(bench)
+    except (BenchError, StartError, OSError) as error:
+        bench.say(f"the measurement of {part} stops: {error}")
+        return False
+    content["machine"] = {**before, "loadAfter": os.getloadavg()[0], **content["machine"]}
+    write_document(bench.directory / f"{part}.json", content)
+    print("", *document_lines(content), "", sep="\n", flush=True)
+    return True
 
 
-def in_order(spreads: Mapping[str, Spread]) -> dict[str, Spread]:
-    """The cold starts of each function after the one of all, then the order of `WANTED`."""
-    parts = [name for name in spreads if name not in WANTED]
-    first, *rest = [name for name in WANTED if name in spreads]
-    return {name: spreads[name] for name in (first, *parts, *rest)}
-
-
-def machine_line(machine: Mapping[str, Any]) -> str:
-    """What the figures were measured on."""
-    host = machine.get("builderHost")
-    stand_in = ", demo with a SCRIPTED stand-in of the builder host" if host == "scripted" else ""
-    return (
+def document_lines(content: Document) -> list[str]:
+    """A part's figures, tables and notes, for the screen."""
+    lines = figure_lines(content["figures"])
+    for one in content["tables"]:
+        rows = [[str(cell) for cell in row] for row in one["rows"]]
+        lines += ["", one["title"], *table_lines(one["columns"], rows)]
+    machine = content["machine"]
+    load = (
         f"Machine: {machine['processors']} processors, load {machine['loadBefore']:.1f} before"
-        f" and {machine['loadAfter']:.1f} after{stand_in}."
+        f" and {machine['loadAfter']:.1f} after."
     )
+    return [*lines, "", *content["notes"], load]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The figures: what is wanted of each, their spread over the runs, and how they are shown."""
+"""Figures on the screen: their spread over the runs, in their units, against what is wanted."""
 
 from __future__ import annotations
 
@@ -6,29 +6,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from .documents import Document
+
 BYTES_PER_MB = 1_000_000
 COLUMNS = ("min", "median", "max")
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A figure in plain words, and the largest median that is wanted, if any."""
-
-    title: str
-    limit: float | None = None
-
-
-WANTED: Mapping[str, Wanted] = {
-    "lambda.initMs": Wanted("cold start, all functions", 15),
-    "lambda.warmMs": Wanted("warm call of plan, no AWS call"),
-    "lambda.residentBytes": Wanted("memory after a call", 15 * BYTES_PER_MB),
-    "lambda.peakResidentBytes": Wanted("memory at its highest", 15 * BYTES_PER_MB),
-    "lambda.zipBytes": Wanted("zip of a function", 3.5 * BYTES_PER_MB),
-    "localCloud.readySeconds": Wanted("local cloud ready", 10),
-    "demo.seconds": Wanted("demo, start to end", 90),
-    "demo.buildSeconds": Wanted("demo, push to published"),
-}
-"""The dotted names end with the unit."""
+AT_LEAST = "speedup"
+"""The last word of a figure's name of which more is better."""
 
 
 @dataclass(frozen=True)
@@ -48,43 +31,62 @@ class Spread:
         return cls(min(values), statistics.median(values), max(values), len(values))
 
 
-def show_value(name: str, value: float) -> str:
-    """A value with its unit, which the figure's name ends with."""
-    if name.endswith("Bytes"):
-        return f"{value / BYTES_PER_MB:.2f} MB"
-    if name.endswith("Seconds") or name.endswith(".seconds"):
-        return f"{value:.1f} s"
-    return f"{value:.1f} ms"
+def show_value(unit: str, value: float) -> str:
+    """A value with its unit, as `documents.UNITS` names it."""
+    match unit:
+        case "bytes":
+            return f"{value / BYTES_PER_MB:.2f} MB"
+        case "seconds":
+            return f"{value:.1f} s"
+        case "milliseconds":
+            return f"{value:.1f} ms"
+        case "ratio":
+            return f"{value:.3f}"
+        case "dollars":
+            return f"${value:,.4f}" if value < 1 else f"${value:,.2f}"
+        case "gigabyteSeconds":
+            return f"{value:.2f} GB-s"
+        case _:
+            return f"{value:,.0f}"
 
 
-def verdict(limit: float | None, median: float) -> str:
+def is_lower_limit(name: str) -> bool:
+    """Whether more than wanted is good."""
+    return name.rpartition(".")[2] == AT_LEAST
+
+
+def verdict(name: str, limit: float | None, median: float) -> str:
     """Whether the median is as wanted."""
     if limit is None:
         return ""
+    if is_lower_limit(name):
+        return "as wanted" if median >= limit else "LESS THAN WANTED"
     return "as wanted" if median <= limit else "MORE THAN WANTED"
 
 
-def table(spreads: Mapping[str, Spread]) -> list[str]:
-    """The lines of a table of all figures, in the order given.
-
-    A figure that `WANTED` does not name is shown by its last word but the unit: the part of a
-    whole, such as `lambda.plan.initMs`.
-    """
-    head = ["", *COLUMNS, "runs", "wanted", ""]
-    rows = [head, *(_row(name, spread) for name, spread in spreads.items())]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [_line(row, widths) for row in rows]
+def figure_lines(figures: Mapping[str, Document]) -> list[str]:
+    """The lines of a table of a part's figures, in the order given."""
+    rows = [_row(name, one) for name, one in figures.items()]
+    return table_lines(["", *COLUMNS, "runs", "wanted", ""], rows)
 
 
-def _row(name: str, spread: Spread) -> list[str]:
-    wanted = WANTED.get(name) or Wanted(f"  {name.split('.')[-2]}")
-    values = [show_value(name, getattr(spread, column)) for column in COLUMNS]
-    limit = f"<= {show_value(name, wanted.limit)}" if wanted.limit is not None else ""
-    return [wanted.title, *values, str(spread.runs), limit, verdict(wanted.limit, spread.median)]
+def _row(name: str, one: Document) -> list[str]:
+    spread, unit, limit = Spread.of(one["values"]), one["unit"], one["wanted"]
+    values = [show_value(unit, getattr(spread, column)) for column in COLUMNS]
+    sign = ">=" if is_lower_limit(name) else "<="
+    wanted = f"{sign} {show_value(unit, limit)}" if limit is not None else ""
+    return [name, *values, str(spread.runs), wanted, verdict(name, limit, spread.median)]
 
 
-def _line(row: list[str], widths: list[int]) -> str:
-    title, *rest = row
-    *numbers, comment = zip(rest, widths[1:], strict=True)
-    cells = [title.ljust(widths[0]), *(cell.rjust(width) for cell, width in numbers), comment[0]]
-    return "  ".join(cells).rstrip()
+def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns under each other: the first one and the last flush left, the others right."""
+    lines = [list(columns), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    last = len(columns) - 1
+    return [
+        "  ".join(
+            cell.ljust(width) if place in (0, last) else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]

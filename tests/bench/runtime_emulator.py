@@ -24,15 +24,13 @@ from local_cloud.processes import (
     free_ports,
 )
 
+from .frame import BenchError
+
 READY_SECONDS = 20.0
 CALL_SECONDS = 20.0
 LOG_SECONDS = 5.0
 INIT_REPORT = re.compile(r"INIT REPORT\(durationMs: ([0-9.]+)\)")
 INVOKE_DONE = re.compile(r"INVOKE RTDONE\(status: success,.* duration: ([0-9.]+)ms\)")
-
-
-class BenchError(Exception):
-    """Something did not do what was to be measured; the message says what, and what to do."""
 
 
 def init_milliseconds(log: str) -> list[float]:

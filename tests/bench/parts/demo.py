@@ -1,55 +1,45 @@
-"""How long a person waits for the local cloud and for the demo, from command to end."""
+"""Part `demo`: how long a person waits for the local cloud and the demo, from command to end."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from local_cloud.processes import TESTS_DIR, Process, clean_environment, python_module
+from local_cloud.processes import TESTS_DIR, python_module
 
-from .runtime_emulator import BenchError
+from ..documents import Document, document, figure
+from ..frame import Bench, BenchError
 
-CLOUD_STARTS = 5
 CLOUD_SECONDS = 120.0
 DEMO_SECONDS = 900.0
 STOP_SECONDS = 30.0
 STILL_SECONDS = 10.0
 """How often a demo that goes on is mentioned."""
+NOTES = ("From the command on, Python's own start included; everything was built before.",)
 RESULT = TESTS_DIR.parent / "target" / "demo" / "result.json"
 
 
-@dataclass(frozen=True)
-class Bench:
-    """Where the logs go, and who is told."""
-
-    directory: Path
-    say: Callable[[str], None]
-
-    def start(self, name: str, command: list[str]) -> Process:
-        """A program in a clean environment, with a log of its own."""
-        log = self.directory / f"{name}.log"
-        log.unlink(missing_ok=True)
-        return Process(name, command, self.environment(), log)
-
-    def environment(self) -> dict[str, str]:
-        """Nothing inherited, and a home directory without anything in it."""
-        home = self.directory / "home"
-        shutil.rmtree(home, ignore_errors=True)
-        return clean_environment(home)
+def measure(bench: Bench) -> Document:
+    """The part's document."""
+    ready = measure_cloud(bench)
+    totals, builds, host = measure_demo(bench)
+    figures = {
+        "cloudReadySeconds": figure("seconds", ready, 10.0),
+        "seconds": figure("seconds", totals, 90.0),
+        "buildSeconds": figure("seconds", builds),
+    }
+    return document("demo", figures, notes=NOTES, machine={"builderHost": host})
 
 
-def measure_cloud(bench: Bench) -> dict[str, list[float]]:
+def measure_cloud(bench: Bench) -> list[float]:
     """Seconds from the command until the local cloud is ready, modules loaded included."""
     values = []
-    for run in range(1, CLOUD_STARTS + 1):
+    for run in range(1, bench.runs + 1):
         begun = time.monotonic()
         process = bench.start(f"local-cloud-{run}", python_module("local_cloud.cloud"))
         try:
@@ -57,8 +47,8 @@ def measure_cloud(bench: Bench) -> dict[str, list[float]]:
             values.append(time.monotonic() - begun)
         finally:
             process.stop()
-        bench.say(f"local cloud {run} of {CLOUD_STARTS}: ready after {values[-1]:.1f} s")
-    return {"localCloud.readySeconds": values}
+        bench.say(f"local cloud {run} of {bench.runs}: ready after {values[-1]:.1f} s")
+    return values
 
 
 def is_ready(log: str) -> bool:
@@ -66,18 +56,18 @@ def is_ready(log: str) -> bool:
     return any(line.startswith("local cloud ready (") for line in log.splitlines())
 
 
-def measure_demo(bench: Bench, runs: int) -> tuple[dict[str, list[float]], str]:
-    """Seconds of the demo and of its build, and the builder host that it had."""
+def measure_demo(bench: Bench) -> tuple[list[float], list[float], str]:
+    """Seconds of the demo, those of its build, and the builder host that it had."""
     totals, builds, host = [], [], ""
-    for run in range(1, runs + 1):
-        bench.say(f"demo {run} of {runs} begins")
+    for run in range(1, bench.runs + 1):
+        bench.say(f"demo {run} of {bench.runs} begins")
         begun = time.monotonic()
         result = run_demo(bench, f"demo-{run}")
         totals.append(time.monotonic() - begun)
         builds.append(result["execution"]["seconds"])
         host = result["builderHost"]
-        bench.say(f"demo {run} of {runs}: {totals[-1]:.1f} s, builder host {host}")
-    return {"demo.seconds": totals, "demo.buildSeconds": builds}, host
+        bench.say(f"demo {run} of {bench.runs}: {totals[-1]:.1f} s, builder host {host}")
+    return totals, builds, host
 
 
 def run_demo(bench: Bench, name: str) -> dict[str, Any]:

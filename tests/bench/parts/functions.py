@@ -1,4 +1,4 @@
-"""What the Lambda functions cost: cold start, warm call, memory and size."""
+"""Part `lambda`: what the functions cost. Cold start, warm call, memory and size."""
 
 from __future__ import annotations
 
@@ -14,16 +14,28 @@ from typing import Any
 from local_cloud import ACCOUNT, REGION
 from local_cloud.processes import TESTS_DIR
 
-from .runtime_emulator import (
-    BenchError,
-    call_milliseconds,
-    emulated,
-    init_milliseconds,
-)
+from ..documents import Document, document, figure
+from ..frame import BUILD, Bench, BenchError
+from ..runtime_emulator import call_milliseconds, emulated, init_milliseconds
 
 COLD_STARTS = 7
+"""Of each function; there are so many functions that the rounds asked for are not counted."""
 WARM_CALLS = 20
 """Calls after each cold start of `plan`."""
+FIGURES = {
+    "initMs": ("milliseconds", 10.0),
+    "warmMs": ("milliseconds", None),
+    "residentBytes": ("bytes", 15e6),
+    "peakResidentBytes": ("bytes", 15e6),
+    "zipBytes": ("bytes", 3e6),
+}
+"""Unit, and what the median should not exceed."""
+NOTES = (
+    "Cold start: until the function asks for work, under the Lambda runtime emulator of"
+    " aws-sam-cli on this machine; `initMs` is over all functions.",
+    "Warm call: of `plan`, which asks AWS for nothing.",
+    "Memory: of the process after calls that reach no AWS service, so without TLS connections.",
+)
 EXECUTION = f"arn:aws:states:{REGION}:{ACCOUNT}:execution:frontload-pipeline:bench"
 
 
@@ -76,19 +88,19 @@ def cold_start(handler: str, bootstrap: Path, log: Path, warm_calls: int) -> dic
             check_answer(handler, function.call(payload()))
         resident, peak = function.memory()
         found = {
-            "lambda.initMs": function.logged(init_milliseconds, 1),
-            "lambda.residentBytes": [float(resident)],
-            "lambda.peakResidentBytes": [float(peak)],
+            "initMs": function.logged(init_milliseconds, 1),
+            "residentBytes": [float(resident)],
+            "peakResidentBytes": [float(peak)],
         }
         if warm_calls:
-            found["lambda.warmMs"] = function.logged(call_milliseconds, 1 + warm_calls)[1:]
+            found["warmMs"] = function.logged(call_milliseconds, 1 + warm_calls)[1:]
         return found
 
 
 def measure_functions(build: Path, say: Callable[[str], None]) -> dict[str, list[float]]:
-    """All figures of the functions by name, each with the values of its runs."""
+    """All values of the functions by figure, those of one function under its handler's name."""
     bootstraps = find_bootstraps(build)
-    figures: dict[str, list[float]] = {}
+    values: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="frontload-bench-") as directory:
         for handler, bootstrap in bootstraps.items():
             say(f"{COLD_STARTS} cold starts of {handler}")
@@ -96,8 +108,18 @@ def measure_functions(build: Path, say: Callable[[str], None]) -> dict[str, list
             for run in range(COLD_STARTS):
                 log = Path(directory, f"{handler}-{run}.log")
                 found = cold_start(handler, bootstrap, log, warm_calls)
-                found[f"lambda.{handler}.initMs"] = found["lambda.initMs"]
-                for name, values in found.items():
-                    figures.setdefault(name, []).extend(values)
-    figures["lambda.zipBytes"] = [float(zip_bytes(bootstraps["plan"]))]
-    return figures
+                found[f"{handler}.initMs"] = found["initMs"]
+                for name, measured in found.items():
+                    values.setdefault(name, []).extend(measured)
+    values["zipBytes"] = [float(zip_bytes(bootstraps["plan"]))]
+    return values
+
+
+def measure(bench: Bench) -> Document:
+    """The part's document."""
+    values = measure_functions(BUILD, bench.say)
+    whole = {name: figure(unit, values[name], limit) for name, (unit, limit) in FIGURES.items()}
+    each = {
+        name: figure("milliseconds", found) for name, found in values.items() if name not in whole
+    }
+    return document("lambda", whole | each, notes=NOTES)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ..frame import BenchError
+from ..runtime_emulator import call_milliseconds, init_milliseconds, memory_bytes
+from .demo import is_ready
 from .functions import check_answer, find_bootstraps, handler_of, zip_bytes
-from .runtime_emulator import BenchError, call_milliseconds, init_milliseconds, memory_bytes
-from .whole_runs import is_ready
 
 LOG = """\
 21 Nov 2026 01:00:12,882 [INFO] (rapid) INIT RTDONE(status: success)
