@@ -6,6 +6,7 @@ starts. Nothing of the machine but busybox itself gets into an image.
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import io
@@ -38,7 +39,9 @@ class Layer:
     """A layer of `mib` MiB in files of `file_mib` MiB, named and filled by `seed`.
 
     `content` is `random` (hardly compressible), `mixed` (half of it), `zeros` (compresses to
-    almost nothing), or `busybox` (the static shell; size and seed do not matter).
+    almost nothing), `busybox` (the static shell; size and seed do not matter), or `tree`: files as
+    applications have them, most of them 10 to 100 KiB, a quarter of the bytes in files of some
+    MiB, compressing to about three quarters. `file_mib` does not matter there.
     """
 
     content: str = "mixed"
@@ -181,6 +184,9 @@ def _fill(tar: tarfile.TarFile, layer: Layer) -> None:
 
 def _contents(layer: Layer) -> Iterator[bytes]:
     source = random.Random(f"{layer.content}/{layer.seed}")
+    if layer.content == "tree":
+        yield from _tree_contents(source, layer.mib * MIB)
+        return
     size = layer.file_mib * MIB
     for _ in range(max(1, layer.mib // layer.file_mib)):
         if layer.content == "zeros":
@@ -191,6 +197,41 @@ def _contents(layer: Layer) -> Iterator[bytes]:
             yield source.randbytes(size // 2) + bytes([source.randrange(256)]) * (size // 2)
         else:
             raise ValueError(f"no layer content {layer.content!r}")
+
+
+def _tree_contents(source: random.Random, size: int) -> Iterator[bytes]:
+    large = 0
+    written = 0
+    while written < size:
+        if large * 4 < written:
+            wanted = source.randrange(MIB, 16 * MIB)
+            large += wanted
+        else:
+            wanted = source.randrange(10 << 10, 100 << 10)
+        wanted = min(wanted, size - written)
+        written += wanted
+        yield b"".join(_blocks(source, wanted))
+
+
+def _blocks(source: random.Random, size: int) -> Iterator[bytes]:
+    """Half noise, half words, in turns as a program's sections or an archive's members are."""
+    text = _words()
+    while size > 0:
+        length = min(4096, size)
+        size -= length
+        if source.random() < 0.5:
+            yield source.randbytes(length)
+        else:
+            start = source.randrange(len(text) - length)
+            yield text[start : start + length]
+
+
+@functools.cache
+def _words() -> bytes:
+    """Some MB of words, few of them frequent: compresses as text and code do."""
+    source = random.Random("words")
+    words = [source.randbytes(6).hex()[: source.randrange(2, 12)].encode() for _ in range(5000)]
+    return b" ".join(source.choices(words, [1 / rank for rank in range(1, 5001)], k=1_000_000))
 
 
 def _add_file(tar: tarfile.TarFile, name: str, data: bytes, mode: int) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from .blob_source import BlobSource
 from .containerd_host import ContainerdHost
 from .interface import BuilderHostError
-from .layer_files import EMPTY_FILE, entries_of_directory, entries_of_tar
+from .layer_files import EMPTY_FILE, Entries, entries_of_directory, entries_of_tar
 from .node import Node, NodeError, boot_node
 
 _CONTENT = "var/lib/containerd/io.containerd.content.v1.content/blobs"
@@ -50,15 +50,17 @@ def check_content(
     images: Mapping[str, str],
     source: BlobSource,
     architecture: str = "x86_64",
+    layers: dict[str, Entries] | None = None,
 ) -> ContentReport:
     """Compare the images (reference -> digest) in the snapshot with the source's.
 
-    Works on a copy of the snapshot. Raises when the source lacks something.
+    Works on a copy of the snapshot. `layers` keeps what the source's layers hold, by digest, for
+    further checks of the same images. Raises when the source lacks something.
     """
     report = ContentReport()
     with boot_node(host, snapshot_id, architecture=architecture) as node:
         known = node.images()
-        check = _Check(node, source, report)
+        check = _Check(node, source, report, {} if layers is None else layers)
         for reference, digest in images.items():
             named = known.get(reference)
             report.add(
@@ -73,10 +75,13 @@ def check_content(
 class _Check:
     """One snapshot's check; what images share is compared once."""
 
-    def __init__(self, node: Node, source: BlobSource, report: ContentReport) -> None:
+    def __init__(
+        self, node: Node, source: BlobSource, report: ContentReport, layers: dict[str, Entries]
+    ) -> None:
         self._node = node
         self._source = source
         self._report = report
+        self._layers = layers
         self._seen: set[str] = set()
         self._directories: dict[str, list[Path | None]] = {}
 
@@ -151,13 +156,18 @@ class _Check:
             return
         if directory:
             self._seen.add(str(directory))
-        with self._source.open(reference, layer["digest"], False) as blob:
-            wanted = entries_of_tar(blob)
+        wanted = self._layer_entries(reference, layer["digest"])
         found = entries_of_directory(directory) if directory and directory.exists() else {}
         for path in sorted(wanted.keys() | found.keys()):
             is_file = wanted.get(path, "").startswith("file ")
             wrong = difference(where, path, wanted.get(path), found.get(path))
             self._report.add(wrong, is_file)
+
+    def _layer_entries(self, reference: str, digest: str) -> Entries:
+        if digest not in self._layers:
+            with self._source.open(reference, digest, False) as blob:
+                self._layers[digest] = entries_of_tar(blob)
+        return self._layers[digest]
 
 
 def chain_id(diff_ids: list[str]) -> str:

@@ -15,9 +15,11 @@ import subprocess
 import tarfile
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -119,20 +121,52 @@ class TestRegistry:
         self._call("PUT", f"/v2/{repository}/manifests/{tag}", image.index, 201)
         return image
 
+    def push_blobs(self, repository: str, files: Mapping[str, Path], mount_from: str) -> None:
+        """Push blobs (digest -> file) that may be large; what `mount_from` has is taken from it."""
+        for digest, file in files.items():
+            query = f"?mount={digest}&from={mount_from}"
+            start = f"/v2/{repository}/blobs/uploads/{query}"
+            status, path, _ = self._request("POST", start, b"")
+            if status == 201:
+                continue
+            path += ("&" if "?" in path else "?") + f"digest={digest}"
+            with file.open("rb") as body:
+                status, _, text = self._request("PUT", path, body, file.stat().st_size)
+            assert status == 201, (status, text[:300])
+
+    def push_manifest(self, repository: str, tag: str, manifest: bytes) -> None:
+        """Push a manifest or index whose parts are there."""
+        self._call("PUT", f"/v2/{repository}/manifests/{tag}", manifest, 201)
+
     def _call(self, method: str, path: str, body: bytes, wanted: int) -> str:
+        status, location, text = self._request(method, path, body, len(body), json_type(body))
+        assert status == wanted, (status, text[:300])
+        return location
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | BinaryIO,
+        size: int = 0,
+        kind: str | None = None,
+    ) -> tuple[int, str, bytes]:
+        """Status, path of the Location header, and answer."""
         connection = http.client.HTTPSConnection(
-            "127.0.0.1", self._port, context=ssl._create_unverified_context(), timeout=20
+            "127.0.0.1", self._port, context=ssl._create_unverified_context(), timeout=60
         )
-        kind = json_type(body) or "application/octet-stream"
-        connection.request(
-            method, path, body, {"Authorization": self.authorization, "Content-Type": kind}
-        )
+        headers = {
+            "Authorization": self.authorization,
+            "Content-Type": kind or "application/octet-stream",
+            "Content-Length": str(size),
+        }
+        connection.request(method, path, body, headers)
         answer = connection.getresponse()
         text = answer.read()
         connection.close()
-        assert answer.status == wanted, (answer.status, text[:300])
         location = answer.getheader("Location", "")
-        return "/" + location.split("/", 3)[3] if "://" in location else location
+        path = "/" + location.split("/", 3)[3] if "://" in location else location
+        return answer.status, path, text
 
     def _wait(self) -> None:
         deadline = time.monotonic() + 10
@@ -147,7 +181,7 @@ class TestRegistry:
 
 def json_type(blob: bytes) -> str | None:
     """The media type of a manifest or index, None for other blobs."""
-    if not blob.startswith(b'{"schemaVersion"'):
+    if not blob.startswith(b"{"):
         return None
     return json.loads(blob).get("mediaType")
 

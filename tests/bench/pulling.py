@@ -1,0 +1,200 @@
+"""One pull of a set of images on a fresh builder: in our way, or as snapshot.sh does it.
+
+Both ways are one command over SSM's path, run by a real containerd on a real volume; what is timed
+is that command, from outside, the flush at its end included.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from local_cloud.builder_host import CommandResult, InstanceOptions, InstanceSpec, Link
+from local_cloud.builder_host.blob_source import Registry
+from local_cloud.builder_host.containerd_host import ContainerdHost
+from local_cloud.builder_host.content_check import check_content
+from local_cloud.builder_host.layer_files import Entries
+from local_cloud.builder_host.registry_fixture import PASSWORD, TestRegistry
+
+from .frame import ROOT, BenchError
+from .image_sets import PushedImage
+
+SHAPED = Link(round_trip_seconds=0.020, bytes_per_second=60_000_000)
+LINKS: dict[str, Link | None] = {"shaped": SHAPED, "unshaped": None}
+VERSIONS = ("2.1", "1.7", "1.6")
+DECOMPRESSORS = {"2.1": "igzip", "1.7": "unpigz", "1.6": "unpigz"}
+"""What the daemon finds on its PATH, which `make containerd-versions` put there."""
+VOLUME_GIB = 20
+_BUILD = ROOT / "tests" / "events" / "build.json"
+_SSM_COMMAND = ROOT / "target" / "debug" / "examples" / "ssm_command"
+_ADMIN = "[settings.host-containers.admin]\nenabled = true\n"
+_CTR = "apiclient exec admin sheltie ctr -a /run/containerd/containerd.sock -n k8s.io"
+_PULL_SECONDS = 900
+_SETTLE_SECONDS = 120
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a builder pulls a set of images."""
+
+    name: str
+    command: str
+    user_data: str
+
+
+def our_way(images: Sequence[PushedImage]) -> Way:
+    """The command and user data that Frontload gives a builder, from its own code.
+
+    Raises BenchError when the program that prints them is missing or fails.
+    """
+    if not _SSM_COMMAND.exists():
+        raise BenchError(
+            f"{_SSM_COMMAND.relative_to(ROOT)} is missing:"
+            " cargo build --locked --workspace --example ssm_command"
+        )
+    printed = subprocess.run(
+        [_SSM_COMMAND],
+        input=json.dumps(build_document(images)),
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    if printed.returncode != 0:
+        raise BenchError(f"{_SSM_COMMAND.name} refused the build: {printed.stderr.strip()}")
+    given = json.loads(printed.stdout)
+    return Way("ours", given["command"], base64.b64decode(given["userData"]).decode())
+
+
+def build_document(images: Sequence[PushedImage]) -> dict[str, object]:
+    """A build of these images, as Plan makes it."""
+    document = json.loads(_BUILD.read_text())
+    document["images"] = [
+        {
+            "reference": image.reference,
+            "digest": image.digest,
+            "compressedBytes": image.size,
+        }
+        for image in images
+    ]
+    document["builder"]["volumeGib"] = VOLUME_GIB
+    document["timeLimits"]["pullSeconds"] = _PULL_SECONDS
+    return document
+
+
+def snapshot_sh_way(images: Sequence[PushedImage]) -> Way:
+    """snapshot.sh's pulls, one after the other, and the flush without which they are worthless.
+
+    Kinder than snapshot.sh itself, which sends a command an image and asks every 5 s for its end.
+    """
+    pulls = [
+        f"{_CTR} images pull --label io.cri-containerd.image=managed --platform linux/amd64"
+        f" -u AWS:{PASSWORD} {image.reference}"
+        for image in images
+    ]
+    flush = "apiclient exec admin sheltie sync -f /local"
+    return Way("theirs", "\n".join(["set -e", *pulls, flush]), _ADMIN)
+
+
+class PullHost:
+    """Fresh builders with one series of containerd. Use it in a `with`."""
+
+    def __init__(self, work_dir: Path, registry: TestRegistry, version: str) -> None:
+        """Raises BenchError when that containerd is not there."""
+        self.version = version
+        containerd = ROOT / "target" / "tools" / f"containerd-{version}"
+        if not (containerd / "bin" / "containerd").exists():
+            raise BenchError(f"{containerd.relative_to(ROOT)} is missing: make containerd-versions")
+        self.host = ContainerdHost(work_dir, registry.endpoints, containerd)
+        self._source = Registry(
+            registry.endpoints.registry, registry.ca_file, registry.authorization
+        )
+        self._layers: dict[str, Entries] = {}
+
+    def __enter__(self) -> PullHost:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.host.close()
+
+    @contextmanager
+    def builder(self, user_data: str, link: Link | None) -> Iterator[Builder]:
+        """A builder with an empty volume, ready for commands; gone at the end."""
+        number = f"{os.getpid()}-{next(_numbers)}"
+        builder = Builder(self.host, f"i-bench-{number}", f"vol-bench-{number}")
+        self.host.create_volume(builder.volume_id, VOLUME_GIB)
+        try:
+            self.host.start_instance(
+                InstanceSpec(builder.instance_id, "x86_64", builder.volume_id, user_data),
+                InstanceOptions(admin_ready_seconds=0, link=link),
+            )
+            builder.run("until apiclient exec admin true 2>/dev/null; do sleep 0.02; done", 30)
+            settle()
+            yield builder
+        finally:
+            self.host.stop_instance(builder.instance_id)
+            self.host.delete_volume(builder.volume_id)
+
+    def check(self, builder: Builder, images: Sequence[PushedImage]) -> int:
+        """Compare a snapshot of the builder's volume, as it is now, with what was pushed.
+
+        Returns the number of files compared. Raises BenchError for any difference.
+        """
+        snapshot_id = f"snap-{builder.instance_id}"
+        self.host.snapshot_volume(builder.volume_id, snapshot_id)
+        try:
+            wanted = {image.reference: image.digest for image in images}
+            report = check_content(
+                self.host, snapshot_id, wanted, self._source, layers=self._layers
+            )
+        finally:
+            self.host.delete_snapshot(snapshot_id)
+        if report.files_wrong or not report.files_checked:
+            raise BenchError(
+                f"a snapshot after the pull is wrong in {report.files_wrong} places of"
+                f" {report.files_checked}: {'; '.join(report.examples)}"
+            )
+        return report.files_checked
+
+
+@dataclass(frozen=True)
+class Builder:
+    """A running builder."""
+
+    host: ContainerdHost
+    instance_id: str
+    volume_id: str
+
+    def run(self, script: str, seconds: float = _PULL_SECONDS) -> CommandResult:
+        """Run a script over SSM's path. Raises BenchError when it fails."""
+        result = self.host.run_command(
+            self.instance_id, script, f"command-{next(_numbers)}", seconds
+        )
+        if result.exit_code != 0:
+            said = (result.stderr.strip() or result.stdout.strip())[-1000:]
+            raise BenchError(
+                f"a builder's command ended with {result.exit_code}: {said}".replace(
+                    PASSWORD, "***"
+                )
+            )
+        return result
+
+    def seconds_of(self, way: Way) -> float:
+        """How long the way's command takes."""
+        begun = time.monotonic()
+        self.run(way.command)
+        return time.monotonic() - begun
+
+
+def settle() -> None:
+    """Let nothing that was written before be under way while the next one is timed."""
+    subprocess.run(["sync"], timeout=_SETTLE_SECONDS, check=True)
