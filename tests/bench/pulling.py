@@ -83,6 +83,7 @@ def build_document(images: Sequence[PushedImage]) -> dict[str, object]:
             "reference": image.reference,
             "digest": image.digest,
             "compressedBytes": image.size,
+            "layers": [{"digest": one.digest, "bytes": one.size} for one in image.layers],
         }
         for image in images
     ]
