@@ -4,7 +4,10 @@
 set -eu
 pool=$1 mount_point=$2
 mount -t proc proc /proc
-mount -t xfs -o loop,discard "$pool" "$mount_point"
+# Without a page cache of its own: see boot.sh.
+device=$(losetup --find --show --direct-io=on "$pool" 2>/dev/null || losetup --find --show "$pool")
+mount -t xfs -o discard "$device" "$mount_point" || { losetup --detach "$device"; exit 1; }
+losetup --detach "$device"
 echo ready
 read -r _ || true
 # Instances see the same end of input: leave them up to five seconds to stop by themselves.
