@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from local_cloud.builder_host.registry_fixture import ECR, TestRegistry
 from local_cloud.images import BUSYBOX, Layer, Layout
+
+from .frame import Bench
 
 VERSION = 1
 _RAW_MIB_OF_MB = 1.255
@@ -103,13 +106,22 @@ _MADE_TOGETHER = (("sharing", "unrelated"), ("large", "sizes"))
 """Sets that share layers, or fill a processor while the others fill another."""
 
 
-def image_sets(
+@contextmanager
+def pushed_sets(bench: Bench) -> Iterator[tuple[TestRegistry, dict[str, list[PushedImage]]]]:
+    """A running registry and every set in it; what is missing is made, which takes minutes."""
+    directory = bench.directory / "images"
+    (directory / "registry").mkdir(parents=True, exist_ok=True)
+    registry = TestRegistry(directory / "registry")
+    try:
+        yield registry, _ensure_sets(directory, registry, bench.say)
+    finally:
+        registry.close()
+
+
+def _ensure_sets(
     directory: Path, registry: TestRegistry, say: Callable[[str], None]
 ) -> dict[str, list[PushedImage]]:
-    """Every set, in the registry. Makes what is missing, which takes minutes, and says so.
-
-    `directory` keeps the descriptions and, while they are being made, the layouts.
-    """
+    """`directory` keeps the descriptions and, while they are being made, the layouts."""
     missing = [group for group in _MADE_TOGETHER if not all(_read(directory, s) for s in group)]
     if missing:
         say("making the images, once: three minutes")

@@ -10,11 +10,9 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from local_cloud.builder_host.registry_fixture import TestRegistry
-
 from ..documents import Document, document, figure, table
 from ..frame import Bench, BenchError
-from ..image_sets import PushedImage, image_sets
+from ..image_sets import PushedImage, pushed_sets
 from ..pulling import DECOMPRESSORS, LINKS, VERSIONS, PullHost, Way, our_way, snapshot_sh_way
 
 SETS = ("sharing", "unrelated", "large")
@@ -71,18 +69,12 @@ class Rounds:
 def measure(bench: Bench) -> Document:
     """The part's document."""
     combinations = chosen_combinations(os.environ)
-    directory = bench.directory / "images"
-    (directory / "registry").mkdir(parents=True, exist_ok=True)
-    registry = TestRegistry(directory / "registry")
-    try:
-        sets = image_sets(directory, registry, bench.say)
-        results: dict[Combination, Rounds] = {}
+    results: dict[Combination, Rounds] = {}
+    with pushed_sets(bench) as (registry, sets):
         for version in unique(one.version for one in combinations):
             with PullHost(bench.directory / f"pull-{version}", registry, version) as host:
                 for one in (one for one in combinations if one.version == version):
                     results[one] = measure_combination(bench, host, one, sets[one.set_name])
-    finally:
-        registry.close()
     return as_document(results, sets)
 
 

@@ -30,11 +30,14 @@ def boot_node(
     registry_on: bool = False,
     architecture: str = "x86_64",
     gib: int | None = None,
+    options: InstanceOptions | None = None,
 ) -> Node:
     """Start a node from a snapshot, or with an empty volume when there is none.
 
-    `gib` is the volume's size; by default the snapshot's. Raises InstanceBootError.
+    `gib` is the volume's size; by default the snapshot's. `options` replace those that follow
+    from `registry_on`. Raises InstanceBootError.
     """
+    options = options or InstanceOptions(role_name="node", registry_on=registry_on)
     if gib is None:
         gib = host.snapshot_gib(snapshot_id) if snapshot_id else _EMPTY_NODE_GIB
     name = f"node-{os.getpid()}-{next(_numbers)}"
@@ -44,7 +47,7 @@ def boot_node(
     try:
         host.start_instance(
             InstanceSpec(name, architecture, volume_id, ""),
-            InstanceOptions(role_name="node", registry_on=registry_on),
+            options,
         )
     except BaseException:
         host.delete_volume(volume_id)
