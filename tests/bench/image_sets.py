@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -110,12 +111,13 @@ _MADE_TOGETHER = (("sharing", "unrelated"), ("large", "sizes"))
 def pushed_sets(bench: Bench) -> Iterator[tuple[TestRegistry, dict[str, list[PushedImage]]]]:
     """A running registry and every set in it; what is missing is made, which takes minutes."""
     directory = bench.directory / "images"
-    (directory / "registry").mkdir(parents=True, exist_ok=True)
-    registry = TestRegistry(directory / "registry")
-    try:
-        yield registry, _ensure_sets(directory, registry, bench.say)
-    finally:
-        registry.close()
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="registry-") as own:
+        registry = TestRegistry(Path(own), directory / "registry" / "storage")
+        try:
+            yield registry, _ensure_sets(directory, registry, bench.say)
+        finally:
+            registry.close()
 
 
 def _ensure_sets(

@@ -40,6 +40,8 @@ _CTR = "apiclient exec admin sheltie ctr -a /run/containerd/containerd.sock -n k
 _PULL_SECONDS = 900
 _SETTLE_SECONDS = 120
 _numbers = itertools.count(1)
+_pushed_layers: dict[str, Entries] = {}
+"""What the layers in the registry hold, once it was read for a check."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,6 @@ class PullHost:
         self._source = Registry(
             registry.endpoints.registry, registry.ca_file, registry.authorization
         )
-        self._layers: dict[str, Entries] = {}
 
     def __enter__(self) -> PullHost:
         return self
@@ -155,7 +156,7 @@ class PullHost:
         try:
             wanted = {image.reference: image.digest for image in images}
             report = check_content(
-                self.host, snapshot_id, wanted, self._source, layers=self._layers
+                self.host, snapshot_id, wanted, self._source, layers=_pushed_layers
             )
         finally:
             self.host.delete_snapshot(snapshot_id)

@@ -81,12 +81,15 @@ class TestRegistry:
 
     __test__ = False
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, storage: Path | None = None) -> None:
+        """`storage` is what the registry holds, by default nothing yet."""
         self.ca_file, self.ca_key = make_authority(directory)
         pem = directory / "registry.pem"
         issue_certificate(self.ca_file, self.ca_key, ECR, pem)
         self._port = _free_port()
-        self._process = _start_registry(directory, pem, self._port)
+        self._process = _start_registry(
+            directory, storage or directory / "storage", pem, self._port
+        )
         self._api = ThreadingHTTPServer(("127.0.0.1", 0), _EcrApi)
         threading.Thread(target=self._api.serve_forever, daemon=True).start()
         self.authorization = "Basic " + base64.b64encode(f"AWS:{PASSWORD}".encode()).decode()
@@ -270,7 +273,9 @@ def _free_port() -> int:
         return listener.getsockname()[1]
 
 
-def _start_registry(directory: Path, pem: Path, port: int) -> subprocess.Popen[bytes]:
+def _start_registry(
+    directory: Path, storage: Path, pem: Path, port: int
+) -> subprocess.Popen[bytes]:
     users = subprocess.run(
         ["htpasswd", "-Bbn", "-C", "4", "AWS", PASSWORD],
         capture_output=True,
@@ -281,7 +286,7 @@ def _start_registry(directory: Path, pem: Path, port: int) -> subprocess.Popen[b
     config = {
         "version": "0.1",
         "log": {"level": "error", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(directory / "storage")}},
+        "storage": {"filesystem": {"rootdirectory": str(storage)}},
         "auth": {"htpasswd": {"realm": "test", "path": str(directory / "users")}},
         "http": {
             "addr": f"127.0.0.1:{port}",
