@@ -54,6 +54,9 @@ class FakeHost:
     def delete_snapshot(self, snapshot_id: str) -> None:
         self.volume_file(snapshot_id).unlink()
 
+    def snapshot_full_bytes(self, snapshot_id: str) -> int:
+        return self.volume_file(snapshot_id).stat().st_size
+
     def start_instance(self, spec: InstanceSpec, options: InstanceOptions = _PLAIN) -> None:
         if self.boot_error:
             raise RuntimeError(self.boot_error)

@@ -26,7 +26,7 @@ from .leftovers import (
     remove_control_groups,
     remove_files,
 )
-from .volumes import VolumeStore
+from .volumes import NewBytes, VolumeStore
 
 _PROGRAMS = (
     "bash",
@@ -107,6 +107,18 @@ class ContainerdHost:
     def snapshot_gib(self, snapshot_id: str) -> int:
         """Size of the snapshot's volume, in GiB."""
         return self._volumes.snapshot_gib(snapshot_id)
+
+    def snapshot_full_bytes(self, snapshot_id: str) -> int:
+        """Bytes of the blocks that were ever written on the snapshot's volume, as EBS counts."""
+        return self._volumes.snapshot_full_bytes(snapshot_id)
+
+    def snapshot_new_bytes(self, snapshot_id: str, ancestor_id: str) -> NewBytes:
+        """What a snapshot holds beyond another of the same lineage."""
+        return self._volumes.snapshot_new_bytes(snapshot_id, ancestor_id)
+
+    def volume_bytes_written(self, instance_id: str) -> int:
+        """Bytes that an instance has written to its volume since it booted."""
+        return self.instance(instance_id).volume_bytes_written()
 
     # Instances
 

@@ -90,6 +90,7 @@ class Instance:
         self._process = self._start(volumes.keeper_pid, *map(str, arguments))
         try:
             self._loop_device = self._wait_until_booted()
+            self._written_before = _bytes_written(self._loop_device)
             self.pid = only_descendant(self._process.pid, 2)
             self.root = Path(f"/proc/{self.pid}/root")
             self.network = InstanceNetwork(self.pid, endpoints, self.metadata, tls, options.link)
@@ -224,6 +225,10 @@ class Instance:
                 running.cancelled.is_set(),
             )
 
+    def volume_bytes_written(self) -> int:
+        """Bytes written to the volume's device since the boot was over."""
+        return _bytes_written(self._loop_device) - self._written_before
+
     # End
 
     def stop(self) -> None:
@@ -341,6 +346,12 @@ def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait(10)
+
+
+def _bytes_written(loop_device: str) -> int:
+    """The device's counter, which a loop device keeps from one volume to the next."""
+    sectors = Path("/sys/block", Path(loop_device).name, "stat").read_text().split()[6]
+    return int(sectors) * 512
 
 
 def _wait_until_detached(loop_device: str) -> None:

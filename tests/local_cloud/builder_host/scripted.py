@@ -63,6 +63,10 @@ class ScriptedHost:
         """Remove the file."""
         self._file(snapshot_id).unlink(missing_ok=True)
 
+    def snapshot_full_bytes(self, snapshot_id: str) -> int:
+        """The file's size: nothing of it is EBS's count."""
+        return self._file(snapshot_id).stat().st_size
+
     def start_instance(self, spec: InstanceSpec, options: InstanceOptions = USUAL) -> None:
         """Note which volume the instance has."""
         with self._lock:

@@ -12,7 +12,9 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
+from .extents import Extent, ebs_bytes, extents_of, total, unshared_ranges
 from .interface import BuilderHostError, CapacityError
 from .namespaces import only_descendant
 
@@ -22,6 +24,15 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _KEEPER_SCRIPT = Path(__file__).with_name("keeper.sh")
 POOL_GIB = 1024
 """Size of the sparse file below all volumes. It takes only the space that they fill."""
+
+
+class NewBytes(NamedTuple):
+    """What of a snapshot is not in its ancestor."""
+
+    written: int
+    """Bytes that do not lie in the ancestor's place, in the file system's blocks of 4 KiB."""
+    in_ebs_blocks: int
+    """The same in EBS blocks of 512 KiB: what EBS stores and bills for the snapshot."""
 
 
 class VolumeStore:
@@ -109,6 +120,18 @@ class VolumeStore:
     def snapshot_gib(self, snapshot_id: str) -> int:
         """Size of the volume that the snapshot was made of, in GiB."""
         return self.snapshot_file(snapshot_id).stat().st_size // _GIB
+
+    def snapshot_full_bytes(self, snapshot_id: str) -> int:
+        """Bytes of the EBS blocks that were ever written on the snapshot's volume."""
+        return ebs_bytes((one.start, one.end) for one in self._extents(snapshot_id))
+
+    def snapshot_new_bytes(self, snapshot_id: str, ancestor_id: str) -> NewBytes:
+        """What of a snapshot is not shared with another of the same lineage."""
+        new = list(unshared_ranges(self._extents(snapshot_id), self._extents(ancestor_id)))
+        return NewBytes(total(new), ebs_bytes(new))
+
+    def _extents(self, snapshot_id: str) -> list[Extent]:
+        return extents_of(self.snapshot_file(snapshot_id))
 
     def close(self) -> None:
         """Unmount by ending the keeper, then remove every file."""
