@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from moto.ec2.models.elastic_block_store import Volume
+
+from . import performance
 from .calls import plain
 from .encryption import of_volume
+from .performance import Performance
 from .snapshots import require_completed
 from .volumes import sized_for, why_no_volume
 from .world import Place, World
@@ -14,12 +18,25 @@ DATA_DEVICE = "/dev/xvdb"
 ROOT_DEVICE = "/dev/xvda"
 
 
+class MadeFrom(NamedTuple):
+    """What moto is not told of a volume, to be noted on the volume that it made."""
+
+    snapshot_id: str | None
+    """moto would look for a shared one among the account's own."""
+    performance: Performance
+
+    def note_on(self, volume: Volume) -> None:
+        """Let the volume show it."""
+        volume.snapshot_id = self.snapshot_id
+        self.performance.give_to(volume)
+
+
 class PreparedDevices(NamedTuple):
     """Devices with size and encryption as EC2 fills them in."""
 
     devices: list[dict[str, Any]]
-    sources: dict[str, str | None]
-    """The snapshot of each device: moto would look for a shared one among the account's own."""
+    volumes: dict[str, MadeFrom]
+    """By device."""
     doomed: bool
     """A volume cannot be made: the launch fails right after it began."""
 
@@ -27,11 +44,14 @@ class PreparedDevices(NamedTuple):
 def prepare_devices(world: World, place: Place, asked: list[dict[str, Any]]) -> PreparedDevices:
     """The devices of a launch in an account and region. Raises AwsError."""
     devices = _devices(asked)
-    sources = {device["DeviceName"]: device["Ebs"].pop("SnapshotId", None) for device in devices}
-    lacking = [
-        _prepare(world, place, device["Ebs"], sources[device["DeviceName"]]) for device in devices
-    ]
-    return PreparedDevices(devices, sources, any(lacking))
+    volumes, lacking = {}, []
+    for device in devices:
+        ebs = device["Ebs"]
+        snapshot_id = ebs.pop("SnapshotId", None)
+        lacking.append(_prepare(world, place, ebs, snapshot_id))
+        can_do = performance.of_volume(ebs, int(ebs["VolumeSize"]), snapshot_id)
+        volumes[device["DeviceName"]] = MadeFrom(snapshot_id, can_do)
+    return PreparedDevices(devices, volumes, any(lacking))
 
 
 def _devices(asked: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -62,6 +62,7 @@ def copy_snapshot(world: World, request: EC2BaseResponse) -> Any:
     failure = _failure(world, source_place, source, destination, encryption.key)
     follow_the_clock(made, CopiedSnapshot, world.settings.copy_seconds, failure)
     made.source_snapshot_id = source.id  # type: ignore[attr-defined]
+    made.full_snapshot_size_in_bytes = getattr(source, "full_snapshot_size_in_bytes", None)
     made.completion_duration_minutes = minutes  # type: ignore[attr-defined]
     request.ec2_backend.snapshots[made.id] = made
     made.add_tags(tags)

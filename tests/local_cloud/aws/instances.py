@@ -106,7 +106,7 @@ def _launch(world: World, request: EC2BaseResponse) -> InstanceLife:
         }
     life = InstanceLife(instance, reservation, doomed=prepared.doomed)
     for name, block in instance.block_device_mapping.items():
-        instance.ec2_backend.volumes[block.volume_id].snapshot_id = prepared.sources[name]
+        prepared.volumes[name].note_on(instance.ec2_backend.volumes[block.volume_id])
     if not prepared.doomed:
         _create_data_volume(world, life)
     world.instances[instance.id] = life

@@ -81,6 +81,7 @@ def create_snapshot(world: World, request: EC2BaseResponse) -> Any:
         request.ec2_backend.snapshots.pop(snapshot.id)
         raise
     snapshot.kms_key_id = snapshot.volume.kms_key_id
+    snapshot.full_snapshot_size_in_bytes = world.host.snapshot_full_bytes(snapshot.id)
     fails = world.faults.take("snapshots_to_fail")
     failure = world.faults.snapshot_message if fails else None
     follow_the_clock(snapshot, TimedSnapshot, world.settings.snapshot_seconds, failure)

@@ -7,6 +7,7 @@ from typing import Any
 from moto.ec2.models.elastic_block_store import Snapshot, Volume
 from moto.ec2.responses._base_response import EC2BaseResponse
 
+from . import performance
 from .dispatch import AwsError, handles, place_of
 from .encryption import Encryption, of_volume
 from .keys import why_unusable
@@ -32,6 +33,7 @@ def create_volume(world: World, request: EC2BaseResponse) -> Any:
     snapshot = require_completed(world, place, snapshot_id) if snapshot_id else None
     size = sized_for(snapshot, request._get_param("Size"), "InvalidParameterValue")
     encryption = of_volume(place, request.params, snapshot)
+    can_do = performance.of_volume(request.params, int(size or 0), snapshot_id)
     volume = request.ec2_backend.create_volume(
         size=size,
         zone_name=request._get_param("AvailabilityZone"),
@@ -43,6 +45,7 @@ def create_volume(world: World, request: EC2BaseResponse) -> Any:
     )
     # Named afterwards: moto would look for a shared snapshot among the account's own.
     volume.snapshot_id = snapshot_id
+    can_do.give_to(volume)
     volume.add_tags(request._parse_tag_specification().get("volume", {}))
     if why_no_volume(place, snapshot, encryption):
         volume.__class__ = FailedVolume
