@@ -1,0 +1,165 @@
+"""Builds by Frontload's own command on a real builder, each on the volume of the one before."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from local_cloud.builder_command import ROOT, BuilderCommand, render_command
+from local_cloud.builder_host import CommandResult, InstanceOptions, InstanceSpec
+from local_cloud.builder_host.blob_source import OciLayout
+from local_cloud.builder_host.containerd_host import ContainerdHost
+from local_cloud.builder_host.content_check import ContentReport, check_content
+from local_cloud.builder_host.inventory import inventory_for, inventory_of
+from local_cloud.builder_host.node import boot_node
+from local_cloud.builder_host.registry_fixture import ECR, Image, TestRegistry
+from local_cloud.images import Layout
+
+from .changes import App
+
+BUILD_DOCUMENT = ROOT / "tests" / "events" / "build.json"
+COMMAND_SECONDS = 120.0
+VOLUME_GIB = 2
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class PushedApp:
+    """An app that is in the registry."""
+
+    reference: str
+    """As the cache names it."""
+    digest: str
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Every name under which pods may ask for it, with the digest."""
+        repository = self.reference.partition("@")[0]
+        if repository == self.reference:
+            repository = self.reference.rpartition(":")[0]
+        return {self.reference: self.digest, f"{repository}@{self.digest}": self.digest}
+
+
+@dataclass(frozen=True)
+class Link:
+    """One build of a lineage."""
+
+    snapshot_id: str
+    apps: tuple[PushedApp, ...]
+    report: dict[str, Any]
+    """What the builder's script said on its standard output."""
+    told: str
+    """What it said on its standard error."""
+    seconds: float
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Every name that the snapshot must know, with its digest."""
+        return {name: digest for app in self.apps for name, digest in app.names.items()}
+
+
+class Workshop:
+    """A registry with apps in it, and builders that make snapshots of them."""
+
+    def __init__(self, host: ContainerdHost, registry: TestRegistry, directory: Path) -> None:
+        self.host = host
+        self._registry = registry
+        self._layout = Layout(directory / "layout")
+        self._pushed: dict[App, str] = {}
+        self.source = OciLayout(directory / "layout")
+
+    def push(self, app: App) -> PushedApp:
+        """Push an app, unless it was; its tag names it from now on."""
+        repository = f"{ECR}/team/{app.name}"
+        if app not in self._pushed:
+            key = f"image-{len(self._pushed)}"
+            architectures = ("x86_64", "arm64") if app.index else ("x86_64",)
+            self._pushed[app] = self._layout.add_image(key, app.layers, architectures)
+            self._registry.push(f"team/{app.name}", self._image(self._pushed[app], app.tag))
+        digest = self._pushed[app]
+        name = f"{repository}@{digest}" if app.by_digest else f"{repository}:{app.tag}"
+        return PushedApp(name, digest)
+
+    def _image(self, digest: str, tag: str) -> Image:
+        """An image of the layout with all its parts, to be pushed."""
+        top = self._blob(digest)
+        manifests = [entry["digest"] for entry in json.loads(top).get("manifests", [])]
+        blobs = {one: self._blob(one) for one in manifests}
+        for manifest in (json.loads(one) for one in (*blobs.values(), top)):
+            for part in (manifest.get("config"), *manifest.get("layers", [])):
+                if part:
+                    blobs[part["digest"]] = self._blob(part["digest"])
+        return Image(f"{ECR}:{tag}", digest, top, blobs, 0)
+
+    def _blob(self, digest: str) -> bytes:
+        return (self._layout.directory / "blobs" / digest.replace(":", "/")).read_bytes()
+
+    def build(
+        self, apps: Iterable[PushedApp], ancestor: Link | None = None, **document: Any
+    ) -> Link:
+        """Build a snapshot that must succeed, from the ancestor's or from an empty volume."""
+        ended, made = self.attempt(apps, ancestor, **document)
+        assert ended.exit_code == 0, f"{ended.stdout}\n{ended.stderr}"
+        return made
+
+    def attempt(
+        self, apps: Iterable[PushedApp], ancestor: Link | None = None, **document: Any
+    ) -> tuple[CommandResult, Link]:
+        """Run a build's command however it ends; the snapshot is taken in any case."""
+        apps = tuple(apps)
+        number = next(_numbers)
+        given = render_command(build_document(f"b{number}", apps, ancestor, **document))
+        instance_id, volume_id = f"i-link-{number}", f"vol-link-{number}"
+        snapshot_id = f"snap-link-{number}"
+        self.host.create_volume(volume_id, VOLUME_GIB, ancestor and ancestor.snapshot_id)
+        try:
+            ended, seconds = self._run(instance_id, volume_id, given)
+            self.host.snapshot_volume(volume_id, snapshot_id)
+        finally:
+            self.host.stop_instance(instance_id)
+            self.host.delete_volume(volume_id)
+        report = json.loads(ended.stdout) if ended.stdout.strip() else {}
+        return ended, Link(snapshot_id, apps, report, ended.stderr, seconds)
+
+    def _run(
+        self, instance_id: str, volume_id: str, given: BuilderCommand
+    ) -> tuple[CommandResult, float]:
+        spec = InstanceSpec(instance_id, "x86_64", volume_id, given.user_data)
+        self.host.start_instance(spec, InstanceOptions(admin_ready_seconds=0))
+        begun = time.monotonic()
+        ended = self.host.run_command(
+            instance_id, given.command, f"command-{instance_id}", COMMAND_SECONDS
+        )
+        return ended, time.monotonic() - begun
+
+    def content(self, link: Link) -> ContentReport:
+        """Every byte of the link's images against what was pushed."""
+        return check_content(self.host, link.snapshot_id, link.names, self.source)
+
+    def differences(self, link: Link) -> list[str]:
+        """What containerd has beyond the link's images, or lacks; what does not fit, in words."""
+        with boot_node(self.host, link.snapshot_id) as node:
+            return inventory_of(node).differences(inventory_for(link.names, self.source))
+
+    def forget(self, link: Link) -> None:
+        """Delete the link's snapshot."""
+        self.host.delete_snapshot(link.snapshot_id)
+
+
+def build_document(
+    build_id: str, apps: Iterable[PushedApp], ancestor: Link | None, **changes: Any
+) -> dict[str, Any]:
+    """A build of these apps, as Plan makes it."""
+    document = json.loads(BUILD_DOCUMENT.read_text())
+    document["id"] = f"default-x86-64-{build_id}"
+    document["images"] = [
+        {"reference": app.reference, "digest": app.digest, "compressedBytes": 1_000_000}
+        for app in apps
+    ]
+    document["timeLimits"]["pullSeconds"] = int(COMMAND_SECONDS)
+    return {**document, **changes}

@@ -1,0 +1,122 @@
+"""Everything that a node's containerd knows and keeps, against what some images alone would be.
+
+The content check looks whether the images are whole; this, whether there is anything else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .blob_source import BlobSource
+from .content_check import chain_id
+from .node import Node
+
+_ROOT = "var/lib/containerd"
+_BLOBS = f"{_ROOT}/io.containerd.content.v1.content/blobs/sha256"
+_INGESTS = f"{_ROOT}/io.containerd.content.v1.content/ingest"
+_DIRECTORIES = f"{_ROOT}/io.containerd.snapshotter.v1.overlayfs/snapshots"
+_MANAGED = "io.cri-containerd.image=managed"
+_OCI_ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
+
+
+@dataclass
+class Inventory:
+    """What containerd keeps, by names and digests."""
+
+    images: dict[str, str] = field(default_factory=dict)
+    """Name -> digest, those that CRI sees."""
+    unseen: list[str] = field(default_factory=list)
+    """Names that CRI does not see."""
+    blobs: set[str] = field(default_factory=set)
+    """Digests of the files in the content store."""
+    layers: set[str] = field(default_factory=set)
+    """Chain ids of the unpacked layers."""
+    directories: int = 0
+    """How many the snapshotter has on disk."""
+    unfinished: list[str] = field(default_factory=list)
+    """Downloads, leases and layers that something left behind half-way."""
+
+    def differences(self, wanted: Inventory) -> list[str]:
+        """How it differs from what is wanted, in words; none when it does not."""
+        told = [
+            *_differences("name", set(self.images.items()), set(wanted.images.items())),
+            *_differences("blob", self.blobs, wanted.blobs),
+            *_differences("unpacked layer", self.layers, wanted.layers),
+            *(f"left unfinished: {one}" for one in self.unfinished),
+            *(f"name not seen by CRI: {one}" for one in self.unseen),
+        ]
+        if self.directories != wanted.directories:
+            told.append(f"{self.directories} layer directories instead of {wanted.directories}")
+        return told
+
+
+def _differences(kind: str, found: set[Any], wanted: set[Any]) -> list[str]:
+    left = [f"{kind} left over: {one}" for one in sorted(found - wanted)]
+    return left + [f"{kind} missing: {one}" for one in sorted(wanted - found)]
+
+
+def inventory_of(node: Node) -> Inventory:
+    """What a node's containerd keeps. Bottlerocket's own images (`localhost/…`) do not count."""
+    found = Inventory()
+    for line in node.ctr("images", "ls").stdout.splitlines()[1:]:
+        name, _, digest, *_, labels = line.split()
+        if name.startswith("localhost/"):
+            continue
+        if _MANAGED in labels.split(","):
+            found.images[name] = digest
+        else:
+            found.unseen.append(name)
+    for line in node.ctr("snapshots", "ls").stdout.splitlines()[1:]:
+        key, *_, kind = line.split()
+        if kind == "Committed":
+            found.layers.add(key)
+        else:
+            found.unfinished.append(f"{kind.lower()} layer {key}")
+    found.blobs = {f"sha256:{blob.name}" for blob in (node.root / _BLOBS).glob("*")}
+    found.directories = sum(1 for _ in (node.root / _DIRECTORIES).glob("*"))
+    found.unfinished += [f"download {one.name}" for one in (node.root / _INGESTS).glob("*")]
+    leases = node.ctr("leases", "ls", "-q").stdout.split()
+    found.unfinished += [f"lease {one}" for one in leases]
+    return found
+
+
+def inventory_for(
+    images: Mapping[str, str], source: BlobSource, architecture: str = "x86_64"
+) -> Inventory:
+    """What containerd keeps when it has pulled these images (name -> digest) and nothing else."""
+    wanted = Inventory(images=dict(images))
+    for reference, digest in images.items():
+        _add_image(wanted, reference, digest, source, _OCI_ARCHITECTURES[architecture])
+    wanted.directories = len(wanted.layers)
+    return wanted
+
+
+def _add_image(
+    wanted: Inventory, reference: str, digest: str, source: BlobSource, architecture: str
+) -> None:
+    if digest in wanted.blobs:
+        return
+    wanted.blobs.add(digest)
+    document = _document(reference, digest, source, manifest=True)
+    if "manifests" in document:
+        for entry in document["manifests"]:
+            if entry["platform"]["architecture"] == architecture:
+                _add_image(wanted, reference, entry["digest"], source, architecture)
+        return
+    parts = [document["config"], *document["layers"]]
+    wanted.blobs.update(part["digest"] for part in parts)
+    config = _document(reference, document["config"]["digest"], source, manifest=False)
+    wanted.layers.update(_chains(config["rootfs"]["diff_ids"]))
+
+
+def _document(reference: str, digest: str, source: BlobSource, manifest: bool) -> dict[str, Any]:
+    with source.open(reference, digest, manifest) as blob:
+        return json.loads(blob.read())
+
+
+def _chains(diff_ids: list[str]) -> Iterable[str]:
+    """The chain id of each layer with those below it."""
+    return (chain_id(diff_ids[: count + 1]) for count in range(len(diff_ids)))
