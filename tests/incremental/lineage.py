@@ -161,5 +161,11 @@ def build_document(
         {"reference": app.reference, "digest": app.digest, "compressedBytes": 1_000_000}
         for app in apps
     ]
+    if ancestor:
+        document["ancestor"] = {
+            "snapshotId": ancestor.snapshot_id,
+            "listing": ancestor.report["listing"],
+            "links": 1,
+        }
     document["timeLimits"]["pullSeconds"] = int(COMMAND_SECONDS)
     return {**document, **changes}
