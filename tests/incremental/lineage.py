@@ -14,10 +14,11 @@ from local_cloud.builder_command import ROOT, BuilderCommand, render_command
 from local_cloud.builder_host import CommandResult, InstanceOptions, InstanceSpec
 from local_cloud.builder_host.blob_source import OciLayout
 from local_cloud.builder_host.containerd_host import ContainerdHost
-from local_cloud.builder_host.content_check import ContentReport, check_content
+from local_cloud.builder_host.content_check import check_node
 from local_cloud.builder_host.inventory import inventory_for, inventory_of
+from local_cloud.builder_host.layer_files import Entries
 from local_cloud.builder_host.node import boot_node
-from local_cloud.builder_host.registry_fixture import ECR, Image, TestRegistry
+from local_cloud.builder_host.registry_fixture import ECR, TestRegistry
 from local_cloud.images import Layout
 
 from .changes import App
@@ -63,6 +64,18 @@ class Link:
         return {name: digest for app in self.apps for name, digest in app.names.items()}
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What a check of a link's snapshot came to."""
+
+    files: int
+    """How many were compared byte by byte."""
+    wrong: list[str]
+    """How they differ, in words: the first of them."""
+    beyond: list[str]
+    """What containerd keeps beyond the images, or lacks."""
+
+
 class Workshop:
     """A registry with apps in it, and builders that make snapshots of them."""
 
@@ -71,33 +84,37 @@ class Workshop:
         self._registry = registry
         self._layout = Layout(directory / "layout")
         self._pushed: dict[App, str] = {}
+        self._origins: dict[str, str] = {}
+        """Blob -> repository into which it was pushed first."""
+        self._layers: dict[str, Entries] = {}
         self.source = OciLayout(directory / "layout")
 
     def push(self, app: App) -> PushedApp:
         """Push an app, unless it was; its tag names it from now on."""
-        repository = f"{ECR}/team/{app.name}"
         if app not in self._pushed:
             key = f"image-{len(self._pushed)}"
             architectures = ("x86_64", "arm64") if app.index else ("x86_64",)
             self._pushed[app] = self._layout.add_image(key, app.layers, architectures)
-            self._registry.push(f"team/{app.name}", self._image(self._pushed[app], app.tag))
+            self._upload(self._pushed[app], f"team/{app.name}", app.tag)
         digest = self._pushed[app]
+        repository = f"{ECR}/team/{app.name}"
         name = f"{repository}@{digest}" if app.by_digest else f"{repository}:{app.tag}"
         return PushedApp(name, digest)
 
-    def _image(self, digest: str, tag: str) -> Image:
-        """An image of the layout with all its parts, to be pushed."""
-        top = self._blob(digest)
-        manifests = [entry["digest"] for entry in json.loads(top).get("manifests", [])]
-        blobs = {one: self._blob(one) for one in manifests}
-        for manifest in (json.loads(one) for one in (*blobs.values(), top)):
-            for part in (manifest.get("config"), *manifest.get("layers", [])):
-                if part:
-                    blobs[part["digest"]] = self._blob(part["digest"])
-        return Image(f"{ECR}:{tag}", digest, top, blobs, 0)
+    def _upload(self, digest: str, repository: str, name: str) -> None:
+        """Push an image with all its parts; what the registry has of it is taken from there."""
+        document = self._blob(digest).read_bytes()
+        manifest = json.loads(document)
+        for entry in manifest.get("manifests", []):
+            self._upload(entry["digest"], repository, entry["digest"])
+        config = [manifest["config"]] if "config" in manifest else []
+        for digest in (part["digest"] for part in [*config, *manifest.get("layers", [])]):
+            origin = self._origins.setdefault(digest, repository)
+            self._registry.push_blobs(repository, {digest: self._blob(digest)}, origin)
+        self._registry.push_manifest(repository, name, document)
 
-    def _blob(self, digest: str) -> bytes:
-        return (self._layout.directory / "blobs" / digest.replace(":", "/")).read_bytes()
+    def _blob(self, digest: str) -> Path:
+        return self._layout.directory / "blobs" / digest.replace(":", "/")
 
     def build(
         self, apps: Iterable[PushedApp], ancestor: Link | None = None, **document: Any
@@ -137,14 +154,13 @@ class Workshop:
         )
         return ended, time.monotonic() - begun
 
-    def content(self, link: Link) -> ContentReport:
-        """Every byte of the link's images against what was pushed."""
-        return check_content(self.host, link.snapshot_id, link.names, self.source)
-
-    def differences(self, link: Link) -> list[str]:
-        """What containerd has beyond the link's images, or lacks; what does not fit, in words."""
+    def check(self, link: Link) -> Findings:
+        """Compare a node from the link's snapshot with what was pushed."""
         with boot_node(self.host, link.snapshot_id) as node:
-            return inventory_of(node).differences(inventory_for(link.names, self.source))
+            wanted = inventory_for(link.names, self.source)
+            beyond = inventory_of(node).differences(wanted)
+            report = check_node(node, link.names, self.source, self._layers)
+        return Findings(report.files_checked, report.examples, beyond)
 
     def forget(self, link: Link) -> None:
         """Delete the link's snapshot."""

@@ -57,18 +57,28 @@ def check_content(
     Works on a copy of the snapshot. `layers` keeps what the source's layers hold, by digest, for
     further checks of the same images. Raises when the source lacks something.
     """
-    report = ContentReport()
     with boot_node(host, snapshot_id, architecture=architecture) as node:
-        known = node.images()
-        check = _Check(node, source, report, {} if layers is None else layers)
-        for reference, digest in images.items():
-            named = known.get(reference)
-            report.add(
-                None
-                if named == digest
-                else f"{reference}: the snapshot names {named or 'no such image'}, not {digest}"
-            )
-            check.image(reference, digest)
+        return check_node(node, images, source, layers)
+
+
+def check_node(
+    node: Node,
+    images: Mapping[str, str],
+    source: BlobSource,
+    layers: dict[str, Entries] | None = None,
+) -> ContentReport:
+    """The same on a node that runs. It leaves views of the layers in containerd."""
+    report = ContentReport()
+    known = node.images()
+    check = _Check(node, source, report, {} if layers is None else layers)
+    for reference, digest in images.items():
+        named = known.get(reference)
+        report.add(
+            None
+            if named == digest
+            else f"{reference}: the snapshot names {named or 'no such image'}, not {digest}"
+        )
+        check.image(reference, digest)
     return report
 
 
