@@ -6,10 +6,11 @@ import itertools
 import json
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from local_cloud.aws.script_edits import edit_script
 from local_cloud.builder_command import ROOT, BuilderCommand, render_command
 from local_cloud.builder_host import CommandResult, InstanceOptions, InstanceSpec
 from local_cloud.builder_host.blob_source import OciLayout
@@ -117,20 +118,20 @@ class Workshop:
         return self._layout.directory / "blobs" / digest.replace(":", "/")
 
     def build(
-        self, apps: Iterable[PushedApp], ancestor: Link | None = None, **document: Any
+        self,
+        apps: Iterable[PushedApp],
+        ancestor: Link | None = None,
+        edit: tuple[str, str] | None = None,
     ) -> Link:
-        """Build a snapshot that must succeed, from the ancestor's or from an empty volume."""
-        ended, made = self.attempt(apps, ancestor, **document)
-        assert ended.exit_code == 0, f"{ended.stdout}\n{ended.stderr}"
-        return made
+        """Build a snapshot, from the ancestor's or from an empty volume; it must succeed.
 
-    def attempt(
-        self, apps: Iterable[PushedApp], ancestor: Link | None = None, **document: Any
-    ) -> tuple[CommandResult, Link]:
-        """Run a build's command however it ends; the snapshot is taken in any case."""
+        `edit` replaces a text in the builder's script by another.
+        """
         apps = tuple(apps)
         number = next(_numbers)
-        given = render_command(build_document(f"b{number}", apps, ancestor, **document))
+        given = render_command(build_document(f"b{number}", apps, ancestor))
+        if edit:
+            given = edited(given, *edit)
         instance_id, volume_id = f"i-link-{number}", f"vol-link-{number}"
         snapshot_id = f"snap-link-{number}"
         self.host.create_volume(volume_id, VOLUME_GIB, ancestor and ancestor.snapshot_id)
@@ -140,8 +141,24 @@ class Workshop:
         finally:
             self.host.stop_instance(instance_id)
             self.host.delete_volume(volume_id)
-        report = json.loads(ended.stdout) if ended.stdout.strip() else {}
-        return ended, Link(snapshot_id, apps, report, ended.stderr, seconds)
+        assert ended.exit_code == 0, f"{ended.stdout}\n{ended.stderr}"
+        return Link(snapshot_id, apps, json.loads(ended.stdout), ended.stderr, seconds)
+
+    def tamper(self, link: Link, script: str) -> Link:
+        """The same link with a snapshot of its volume after a script ran there, as root."""
+        number = next(_numbers)
+        instance_id, volume_id = f"i-link-{number}", f"vol-link-{number}"
+        self.host.create_volume(volume_id, VOLUME_GIB, link.snapshot_id)
+        try:
+            self.host.start_instance(InstanceSpec(instance_id, "x86_64", volume_id, ""))
+            ended = self.host.run_on_host(instance_id, ["bash", "-euc", script], COMMAND_SECONDS)
+            assert ended.exit_code == 0, ended.stderr
+            self.host.stop_instance(instance_id)
+            self.host.snapshot_volume(volume_id, f"snap-link-{number}")
+        finally:
+            self.host.stop_instance(instance_id)
+            self.host.delete_volume(volume_id)
+        return replace(link, snapshot_id=f"snap-link-{number}")
 
     def _run(
         self, instance_id: str, volume_id: str, given: BuilderCommand
@@ -167,8 +184,16 @@ class Workshop:
         self.host.delete_snapshot(link.snapshot_id)
 
 
+def edited(given: BuilderCommand, find: str, replacement: str) -> BuilderCommand:
+    """A command whose script has another text in the place of one that it must have."""
+    edit = {"find": find, "replace": replacement}
+    changed = edit_script(given.command, [edit])
+    assert edit["hits"], f"the script has no {find!r}"
+    return given._replace(command=changed)
+
+
 def build_document(
-    build_id: str, apps: Iterable[PushedApp], ancestor: Link | None, **changes: Any
+    build_id: str, apps: Iterable[PushedApp], ancestor: Link | None
 ) -> dict[str, Any]:
     """A build of these apps, as Plan makes it."""
     document = json.loads(BUILD_DOCUMENT.read_text())
@@ -184,4 +209,4 @@ def build_document(
             "links": 1,
         }
     document["timeLimits"]["pullSeconds"] = int(COMMAND_SECONDS)
-    return {**document, **changes}
+    return document
