@@ -37,6 +37,8 @@ class PushedApp:
     reference: str
     """As the cache names it."""
     digest: str
+    layers: tuple[tuple[str, int], ...]
+    """Digest and compressed size in bytes of each layer, lowest first."""
 
     @property
     def names(self) -> dict[str, str]:
@@ -100,7 +102,14 @@ class Workshop:
         digest = self._pushed[app]
         repository = f"{ECR}/team/{app.name}"
         name = f"{repository}@{digest}" if app.by_digest else f"{repository}:{app.tag}"
-        return PushedApp(name, digest)
+        return PushedApp(name, digest, self._layers_of(digest))
+
+    def _layers_of(self, digest: str) -> tuple[tuple[str, int], ...]:
+        """The layers of an image for x86_64, of which an index has the manifest first."""
+        document = json.loads(self._blob(digest).read_bytes())
+        if "manifests" in document:
+            return self._layers_of(document["manifests"][0]["digest"])
+        return tuple((layer["digest"], layer["size"]) for layer in document["layers"])
 
     def _upload(self, digest: str, repository: str, name: str) -> None:
         """Push an image with all its parts; what the registry has of it is taken from there."""
@@ -199,7 +208,12 @@ def build_document(
     document = json.loads(BUILD_DOCUMENT.read_text())
     document["id"] = f"default-x86-64-{build_id}"
     document["images"] = [
-        {"reference": app.reference, "digest": app.digest, "compressedBytes": 1_000_000}
+        {
+            "reference": app.reference,
+            "digest": app.digest,
+            "compressedBytes": sum(size for _, size in app.layers),
+            "layers": [{"digest": digest, "bytes": size} for digest, size in app.layers],
+        }
         for app in apps
     ]
     if ancestor:
