@@ -66,11 +66,19 @@ def _layers(seed: str, megabytes: tuple[int, ...]) -> list[Layer]:
     ]
 
 
+_TOPS_MB = {"api": (60, 30, 10), "web": (100, 40, 10), "jobs": (80, 30, 10), "admin": (85, 25, 10)}
+
+
 def _sharing() -> dict[str, list[Layer]]:
     """Four applications on one base, as of one team: 200 MB and 100 to 150 MB each."""
     base = [BUSYBOX, *_layers("base", (30, 120, 50))]
-    tops = {"api": (60, 30, 10), "web": (100, 40, 10), "jobs": (80, 30, 10), "admin": (85, 25, 10)}
-    return {name: [*base, *_layers(name, sizes)] for name, sizes in tops.items()}
+    return {name: [*base, *_layers(name, sizes)] for name, sizes in _TOPS_MB.items()}
+
+
+def _changed() -> dict[str, list[Layer]]:
+    """The next version of each image of `sharing`: its topmost layer of 10 MB is another."""
+    tops = {name: _layers(f"{name}-changed", sizes[-1:]) for name, sizes in _TOPS_MB.items()}
+    return {name: [*layers[:-1], *tops[name]] for name, layers in _sharing().items()}
 
 
 def _unrelated() -> dict[str, list[Layer]]:
@@ -99,11 +107,12 @@ def _sizes() -> dict[str, list[Layer]]:
 
 SETS: dict[str, Callable[[], dict[str, list[Layer]]]] = {
     "sharing": _sharing,
+    "changed": _changed,
     "unrelated": _unrelated,
     "large": _large,
     "sizes": _sizes,
 }
-_MADE_TOGETHER = (("sharing", "unrelated"), ("large", "sizes"))
+_MADE_TOGETHER = (("sharing", "changed", "unrelated"), ("large", "sizes"))
 """Sets that share layers, or fill a processor while the others fill another."""
 
 

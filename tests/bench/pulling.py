@@ -45,6 +45,15 @@ _pushed_layers: dict[str, Entries] = {}
 
 
 @dataclass(frozen=True)
+class Ancestor:
+    """A published snapshot that a volume starts from."""
+
+    snapshot_id: str
+    listing: str
+    """What the build that made it reported of its files."""
+
+
+@dataclass(frozen=True)
 class Way:
     """How a builder pulls a set of images."""
 
@@ -53,10 +62,11 @@ class Way:
     user_data: str
 
 
-def our_way(images: Sequence[PushedImage]) -> Way:
+def our_way(images: Sequence[PushedImage], ancestor: Ancestor | None = None) -> Way:
     """The command and user data that Frontload gives a builder, from its own code.
 
-    Raises BenchError when the program that prints them is missing or fails.
+    With an ancestor they are for a volume that starts from its snapshot. Raises BenchError when
+    the program that prints them is missing or fails.
     """
     if not _SSM_COMMAND.exists():
         raise BenchError(
@@ -65,7 +75,7 @@ def our_way(images: Sequence[PushedImage]) -> Way:
         )
     printed = subprocess.run(
         [_SSM_COMMAND],
-        input=json.dumps(build_document(images)),
+        input=json.dumps(build_document(images, ancestor)),
         capture_output=True,
         text=True,
         timeout=20,
@@ -77,7 +87,9 @@ def our_way(images: Sequence[PushedImage]) -> Way:
     return Way("ours", given["command"], base64.b64decode(given["userData"]).decode())
 
 
-def build_document(images: Sequence[PushedImage]) -> dict[str, object]:
+def build_document(
+    images: Sequence[PushedImage], ancestor: Ancestor | None = None
+) -> dict[str, object]:
     """A build of these images, as Plan makes it."""
     document = json.loads(_BUILD.read_text())
     document["images"] = [
@@ -91,6 +103,12 @@ def build_document(images: Sequence[PushedImage]) -> dict[str, object]:
     ]
     document["builder"]["volumeGib"] = VOLUME_GIB
     document["timeLimits"]["pullSeconds"] = _PULL_SECONDS
+    if ancestor:
+        document["ancestor"] = {
+            "snapshotId": ancestor.snapshot_id,
+            "listing": ancestor.listing,
+            "links": 1,
+        }
     return document
 
 
@@ -118,7 +136,7 @@ class PullHost:
         if not (containerd / "bin" / "containerd").exists():
             raise BenchError(f"{containerd.relative_to(ROOT)} is missing: make containerd-versions")
         self.host = ContainerdHost(work_dir, registry.endpoints, containerd)
-        self._source = Registry(
+        self.source = Registry(
             registry.endpoints.registry, registry.ca_file, registry.authorization
         )
 
@@ -129,11 +147,13 @@ class PullHost:
         self.host.close()
 
     @contextmanager
-    def builder(self, user_data: str, link: Link | None) -> Iterator[Builder]:
-        """A builder with an empty volume, ready for commands; gone at the end."""
+    def builder(
+        self, user_data: str, link: Link | None, snapshot_id: str | None = None
+    ) -> Iterator[Builder]:
+        """A builder ready for commands, its volume empty or from a snapshot; gone at the end."""
         number = f"{os.getpid()}-{next(_numbers)}"
         builder = Builder(self.host, f"i-bench-{number}", f"vol-bench-{number}")
-        self.host.create_volume(builder.volume_id, VOLUME_GIB)
+        self.host.create_volume(builder.volume_id, VOLUME_GIB, snapshot_id)
         try:
             self.host.start_instance(
                 InstanceSpec(builder.instance_id, "x86_64", builder.volume_id, user_data),
@@ -156,7 +176,7 @@ class PullHost:
         try:
             wanted = {image.reference: image.digest for image in images}
             report = check_content(
-                self.host, snapshot_id, wanted, self._source, layers=_pushed_layers
+                self.host, snapshot_id, wanted, self.source, layers=_pushed_layers
             )
         finally:
             self.host.delete_snapshot(snapshot_id)
@@ -192,9 +212,13 @@ class Builder:
 
     def seconds_of(self, way: Way) -> float:
         """How long the way's command takes."""
+        return self.timed(way)[0]
+
+    def timed(self, way: Way) -> tuple[float, str]:
+        """How long the way's command takes, and what it said on its standard output."""
         begun = time.monotonic()
-        self.run(way.command)
-        return time.monotonic() - begun
+        said = self.run(way.command).stdout
+        return time.monotonic() - begun, said
 
 
 def settle() -> None:

@@ -137,12 +137,11 @@ class Workshop:
         `edit` replaces a text in the builder's script by another.
         """
         apps = tuple(apps)
-        number = next(_numbers)
-        given = render_command(build_document(f"b{number}", apps, ancestor))
+        number = f"{next(_numbers):017x}"
+        given = render_command(build_document(number[-12:], apps, ancestor))
         if edit:
             given = edited(given, *edit)
-        instance_id, volume_id = f"i-link-{number}", f"vol-link-{number}"
-        snapshot_id = f"snap-link-{number}"
+        instance_id, volume_id, snapshot_id = f"i-{number}", f"vol-{number}", f"snap-{number}"
         self.host.create_volume(volume_id, VOLUME_GIB, ancestor and ancestor.snapshot_id)
         try:
             ended, seconds = self._run(instance_id, volume_id, given)
@@ -155,19 +154,19 @@ class Workshop:
 
     def tamper(self, link: Link, script: str) -> Link:
         """The same link with a snapshot of its volume after a script ran there, as root."""
-        number = next(_numbers)
-        instance_id, volume_id = f"i-link-{number}", f"vol-link-{number}"
+        number = f"{next(_numbers):017x}"
+        instance_id, volume_id, snapshot_id = f"i-{number}", f"vol-{number}", f"snap-{number}"
         self.host.create_volume(volume_id, VOLUME_GIB, link.snapshot_id)
         try:
             self.host.start_instance(InstanceSpec(instance_id, "x86_64", volume_id, ""))
             ended = self.host.run_on_host(instance_id, ["bash", "-euc", script], COMMAND_SECONDS)
             assert ended.exit_code == 0, ended.stderr
             self.host.stop_instance(instance_id)
-            self.host.snapshot_volume(volume_id, f"snap-link-{number}")
+            self.host.snapshot_volume(volume_id, snapshot_id)
         finally:
             self.host.stop_instance(instance_id)
             self.host.delete_volume(volume_id)
-        return replace(link, snapshot_id=f"snap-link-{number}")
+        return replace(link, snapshot_id=snapshot_id)
 
     def _run(
         self, instance_id: str, volume_id: str, given: BuilderCommand

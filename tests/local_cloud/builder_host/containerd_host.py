@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .certificates import issue_certificate, server_context
-from .instance import Instance
+from .instance import Instance, Traffic
 from .interface import (
     USUAL,
     BuilderHostError,
@@ -116,9 +116,9 @@ class ContainerdHost:
         """What a snapshot holds beyond another of the same lineage."""
         return self._volumes.snapshot_new_bytes(snapshot_id, ancestor_id)
 
-    def volume_bytes_written(self, instance_id: str) -> int:
-        """Bytes that an instance has written to its volume since it booted."""
-        return self.instance(instance_id).volume_bytes_written()
+    def volume_traffic(self, instance_id: str) -> Traffic:
+        """What an instance's volume has read and written, from an arbitrary beginning."""
+        return self.instance(instance_id).volume_traffic()
 
     # Instances
 

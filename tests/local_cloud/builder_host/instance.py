@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from .containerd_config import render, version_of
 from .interface import (
@@ -41,7 +41,15 @@ _BOOT_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 _AGENT_WRITE_SECONDS = 2.0
 _CONTROL_ROOT = "/run/host-containers/control/rootfs"
+_SECTOR = 512
 _AGENT_DIRECTORY = "/var/lib/amazon/ssm"
+
+
+class Traffic(NamedTuple):
+    """Bytes that a device read and wrote: two of these, one before and one after, tell a run's."""
+
+    read: int
+    written: int
 
 
 @dataclass
@@ -90,7 +98,6 @@ class Instance:
         self._process = self._start(volumes.keeper_pid, *map(str, arguments))
         try:
             self._loop_device = self._wait_until_booted()
-            self._written_before = _bytes_written(self._loop_device)
             self.pid = only_descendant(self._process.pid, 2)
             self.root = Path(f"/proc/{self.pid}/root")
             self.network = InstanceNetwork(self.pid, endpoints, self.metadata, tls, options.link)
@@ -225,9 +232,10 @@ class Instance:
                 running.cancelled.is_set(),
             )
 
-    def volume_bytes_written(self) -> int:
-        """Bytes written to the volume's device since the boot was over."""
-        return _bytes_written(self._loop_device) - self._written_before
+    def volume_traffic(self) -> Traffic:
+        """What the volume's device has counted, from an arbitrary beginning."""
+        counters = Path("/sys/block", Path(self._loop_device).name, "stat").read_text().split()
+        return Traffic(int(counters[2]) * _SECTOR, int(counters[6]) * _SECTOR)
 
     # End
 
@@ -346,12 +354,6 @@ def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait(10)
-
-
-def _bytes_written(loop_device: str) -> int:
-    """The device's counter, which a loop device keeps from one volume to the next."""
-    sectors = Path("/sys/block", Path(loop_device).name, "stat").read_text().split()[6]
-    return int(sectors) * 512
 
 
 def _wait_until_detached(loop_device: str) -> None:

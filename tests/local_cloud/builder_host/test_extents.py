@@ -44,10 +44,10 @@ def lineage(host, start):
     """A snapshot, and a second one after 4 MiB more were written and flushed."""
     one = start()
     host.snapshot_volume(one.volume_id, "snap-before")
-    before = host.volume_bytes_written(one.id)
+    before = host.volume_traffic(one.id).written
     write = f"dd if=/dev/urandom of=/local/new bs={MIB} count=4 conv=fsync 2>/dev/null"
     assert host.run_on_host(one.id, ["sh", "-c", write], 20).exit_code == 0
-    written = host.volume_bytes_written(one.id) - before
+    written = host.volume_traffic(one.id).written - before
     host.snapshot_volume(one.volume_id, "snap-after")
     yield written
     for name in ("snap-before", "snap-after"):
