@@ -26,6 +26,8 @@ from .changes import App
 
 BUILD_DOCUMENT = ROOT / "tests" / "events" / "build.json"
 COMMAND_SECONDS = 120.0
+AGENT_FILES = "local/host-containers/control/ssm/*/document/orchestration/*/*/*/*"
+"""What the SSM agent keeps below each command's id."""
 VOLUME_GIB = 2
 _numbers = itertools.count(1)
 
@@ -66,6 +68,11 @@ class Link:
         """Every name that the snapshot must know, with its digest."""
         return {name: digest for app in self.apps for name, digest in app.names.items()}
 
+    @property
+    def layers(self) -> set[str]:
+        """Digests of the layers of all its images."""
+        return {digest for app in self.apps for digest, _ in app.layers}
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -77,6 +84,8 @@ class Findings:
     """How they differ, in words: the first of them."""
     beyond: list[str]
     """What containerd keeps beyond the images, or lacks."""
+    commands: int
+    """Of how many commands the SSM agent keeps files; that of the build itself is one."""
 
 
 class Workshop:
@@ -185,7 +194,8 @@ class Workshop:
             wanted = inventory_for(link.names, self.source)
             beyond = inventory_of(node).differences(wanted)
             report = check_node(node, link.names, self.source, self._layers)
-        return Findings(report.files_checked, report.examples, beyond)
+            commands = len({file.parts[-4] for file in node.root.glob(AGENT_FILES)})
+        return Findings(report.files_checked, report.examples, beyond, commands)
 
     def forget(self, link: Link) -> None:
         """Delete the link's snapshot."""

@@ -22,9 +22,21 @@ def test_every_link_of_a_chain_holds_its_images_whole_and_nothing_else(workshop:
         before, link = link, workshop.build(pushed, link)
         where = f"CHAIN_SEED={SEED} link {number} ({change})"
         print(f"{where}: {len(apps)} images, {link.seconds:.1f} s", flush=True)
-        found = workshop.check(link)
-        assert (found.wrong, found.beyond) == ([], []), where
-        assert found.files >= len({layer for app in apps for layer in app.layers}), where
+        assert link.report["ancestor"] == ("kept" if before else "none"), where
+        require_whole(workshop, link, where)
         if before:
             workshop.forget(before)
         change, apps = life.change(apps)
+    assert link
+    full = workshop.build(link.apps)
+    require_whole(workshop, full, f"CHAIN_SEED={SEED} full build")
+    for one in (link, full):
+        workshop.forget(one)
+
+
+def require_whole(workshop: Workshop, link: Link, where: str) -> None:
+    """Fail unless the link's snapshot holds its images, byte by byte, and nothing beyond."""
+    found = workshop.check(link)
+    assert (found.wrong, found.beyond) == ([], []), where
+    assert found.files >= len(link.layers), where
+    assert found.commands == 1, where
