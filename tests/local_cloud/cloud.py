@@ -40,8 +40,9 @@ class LocalCloud:
 
     `host_kind` is the builder host: `containerd` (needs root), `scripted` (a stand-in that pulls
     nothing), or `auto`: the first that this machine can run. `wait_scale` scales the waits of
-    the state machines, `settings` are `aws.world.Settings`. `say` is told of every step that
-    took place, one line each; None is silent.
+    the state machines, `settings` are `aws.world.Settings`, `latencies` are
+    `ministack_record.Latencies`. `say` is told of every step that took place, one line each; None
+    is silent.
 
     Inside, `host` is the builder host, `registry` and `public` the registries, `control` plants
     faults and reads the AWS calls, `state_dir` is removed at the end.
@@ -53,11 +54,13 @@ class LocalCloud:
         wait_scale: float = 0.1,
         settings: dict[str, Any] | None = None,
         say: Callable[[str], None] | None = None,
+        latencies: dict[str, float] | None = None,
     ) -> None:
         self.host_kind = host_kind
         self.wait_scale = wait_scale
         self.timings: dict[str, float] = {}
         self._settings = settings or {}
+        self._latencies = latencies or {}
         self._say = say or (lambda line: None)
         self._processes: list[Process] = []
         self._registries: list[Registry] = []
@@ -100,7 +103,11 @@ class LocalCloud:
         certificates.make_authority(authority.ca_file, authority.ca_key)
         self.ca_file = authority.ca_file
         ministack = MiniStack(
-            self.state_dir / "ministack", stack_port, self.layer_url, self.wait_scale
+            self.state_dir / "ministack",
+            stack_port,
+            self.layer_url,
+            self.wait_scale,
+            self._latencies,
         )
         self._processes.append(ministack.process)
         self._janitor.watch(ministack.process.pid)
@@ -251,6 +258,11 @@ class LocalCloud:
         Raises ValueError when there is none, or when it is not enabled.
         """
         ask(self.url, "schedules", {"account": account, "region": region, "name": name})
+
+    def take_record(self) -> dict[str, Any]:
+        """What the state machines and functions did since the last time, see
+        `ministack_record.Record`."""
+        return ask(self.url, "record", {"account": ACCOUNT, "region": REGION})
 
     def _wait_for_push(self, digest: str, repository: str, tag: str) -> str:
         ecr = self.client("ecr")

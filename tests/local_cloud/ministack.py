@@ -6,6 +6,7 @@ What is not in `LAYER_SERVICES`, such as DynamoDB, a Lambda finds here through A
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from . import ACCOUNT, REGION
@@ -16,7 +17,9 @@ LAYER_SERVICES = ("EC2", "SSM", "ECR", "KMS", "STS")
 """Served by our AWS layer; the Lambdas' SDK follows these variables."""
 
 
-def environment(home: Path, port: int, layer_url: str, wait_scale: float) -> dict[str, str]:
+def environment(
+    home: Path, port: int, layer_url: str, wait_scale: float, latencies: dict[str, float]
+) -> dict[str, str]:
     """MiniStack's whole environment, which the Lambdas inherit."""
     home.mkdir(parents=True, exist_ok=True)
     return clean_environment(
@@ -29,6 +32,7 @@ def environment(home: Path, port: int, layer_url: str, wait_scale: float) -> dic
         S3_DATA_DIR=str(home / "s3"),
         LAMBDA_EXECUTOR="local",
         SFN_WAIT_SCALE=str(wait_scale),
+        FRONTLOAD_LOCAL_LATENCIES=json.dumps(latencies),
         SFTP_ENABLED="0",
         IOT_MTLS_ENABLED="0",
         # No Docker daemon of this machine is to be looked at.
@@ -44,11 +48,18 @@ def environment(home: Path, port: int, layer_url: str, wait_scale: float) -> dic
 
 
 class MiniStack:
-    """A running MiniStack."""
+    """A running MiniStack; `latencies` are `ministack_record.Latencies`."""
 
-    def __init__(self, home: Path, port: int, layer_url: str, wait_scale: float) -> None:
+    def __init__(
+        self,
+        home: Path,
+        port: int,
+        layer_url: str,
+        wait_scale: float,
+        latencies: dict[str, float],
+    ) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        variables = environment(home, port, layer_url, wait_scale)
+        variables = environment(home, port, layer_url, wait_scale, latencies)
         self.process = Process(
             "MiniStack",
             python_module("local_cloud.ministack_server"),

@@ -1,8 +1,10 @@
-"""MiniStack with two calls of our own: what AWS does by itself and no API of AWS can ask for.
+"""MiniStack with calls of our own: what AWS does by itself and no API of AWS can ask for.
 And with a clock of our own for state machines: the shorter their waits are, the faster it runs.
 
 POST /_local/events     {"account", "region", "bus", "event"}: an event, whole, on an account's bus
 POST /_local/schedules  {"account", "region", "group", "name"}: a schedule of Scheduler is due now
+POST /_local/record     {"account", "region"}: what was done since the last one, see
+                        `ministack_record.Record`
 
 PutEvents makes an event's id, account and time itself, refuses the sources of AWS, and reaches no
 other account's bus here; and nobody waits a day for a schedule. Both go on through MiniStack's own
@@ -24,6 +26,8 @@ from typing import Any
 from ministack import app as ministack
 from ministack.core.responses import request_scope
 from ministack.services import eventbridge, scheduler, stepfunctions
+
+from . import ministack_record
 
 PREFIX = "/_local/"
 # The envelope's fields as the store of MiniStack calls them; others travel along as they are.
@@ -86,9 +90,15 @@ def let_clock_follow_the_waits(wait_scale: float) -> None:
     stepfunctions._register_sfn_jsonata_functions = register_with_clock
 
 
-CALLS: dict[str, Callable[[dict[str, Any]], None]] = {
+def take_record(order: dict[str, Any]) -> dict[str, Any]:
+    """What was done since the last call."""
+    return ministack_record.RECORD.take()
+
+
+CALLS: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
     "events": deliver_event,
     "schedules": run_schedule,
+    "record": take_record,
 }
 served_by_ministack = ministack.app
 
@@ -96,6 +106,8 @@ served_by_ministack = ministack.app
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Our own calls; everything else is MiniStack's."""
     if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
+        if scope["type"] == "http":
+            ministack_record.RECORD.request(scope["headers"])
         await served_by_ministack(scope, receive, send)
         return
     status, answer = perform(scope["path"].removeprefix(PREFIX), await read_body(receive))
@@ -114,15 +126,14 @@ async def read_body(receive: Any) -> bytes:
     return body
 
 
-def perform(name: str, body: bytes) -> tuple[int, dict[str, str]]:
+def perform(name: str, body: bytes) -> tuple[int, dict[str, Any]]:
     """Status and answer of one of our calls."""
     try:
         order = json.loads(body)
         with request_scope(order["account"], order["region"]):
-            CALLS[name](order)
+            return 200, CALLS[name](order) or {}
     except (LookupError, TypeError, ValueError) as error:
         return 400, {"error": f"{type(error).__name__}: {error}"}
-    return 200, {}
 
 
 if __name__ == "__main__":
@@ -130,5 +141,6 @@ if __name__ == "__main__":
     # one's acknowledgement, at every call of a Lambda.
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True
     let_clock_follow_the_waits(float(os.environ["SFN_WAIT_SCALE"]))
+    ministack_record.install(ministack_record.Latencies.of_environment())
     ministack.app = application
     ministack.main()

@@ -93,7 +93,12 @@ class Control:
                 "settings": dataclasses.asdict(world.settings),
                 "faults": dataclasses.asdict(world.faults),
                 "instances": {
-                    life.instance.id: {"state": life.instance.state, "agent": life.agent}
+                    life.instance.id: {
+                        "state": life.instance.state,
+                        "agent": life.agent,
+                        "bootSeconds": life.running_seconds + life.online_seconds,
+                        "tags": {tag["key"]: tag["value"] for tag in life.instance.get_tags()},
+                    }
                     for life in world.instances.values()
                 },
                 "commands": [
@@ -103,6 +108,7 @@ class Control:
                         "comment": c.comment,
                         "script": c.script,
                         "status": c.status,
+                        "seconds": c.ended_at and c.started_at and c.ended_at - c.started_at,
                         "stdout": c.stdout,
                         "stderr": c.stderr,
                     }

@@ -60,7 +60,9 @@ def copy_snapshot(world: World, request: EC2BaseResponse) -> Any:
     )
     world.copy_snapshot(source.id, made.id)
     failure = _failure(world, source_place, source, destination, encryption.key)
-    follow_the_clock(made, CopiedSnapshot, world.settings.copy_seconds, failure)
+    settings = world.settings
+    seconds = settings.copy_seconds_to.get(destination.region, settings.copy_seconds)
+    follow_the_clock(world, made, CopiedSnapshot, seconds, failure)
     made.source_snapshot_id = source.id  # type: ignore[attr-defined]
     made.full_snapshot_size_in_bytes = getattr(source, "full_snapshot_size_in_bytes", None)
     made.completion_duration_minutes = minutes  # type: ignore[attr-defined]

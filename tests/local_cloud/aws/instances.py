@@ -34,6 +34,10 @@ class InstanceLife:
     doomed: bool = False
     """It ends by itself right after the launch: a volume's key cannot be used."""
     started_on_host: bool = False
+    running_seconds: float = 0.0
+    """How long it is pending."""
+    online_seconds: float = 0.0
+    """How long its agent then takes to answer, from running and booted."""
     on_host: threading.Lock = field(default_factory=threading.Lock)
     """Held while the builder host starts or stops it, so that a stop never overtakes a start."""
 
@@ -104,7 +108,13 @@ def _launch(world: World, request: EC2BaseResponse) -> InstanceLife:
             "Arn": f"arn:aws:iam::{request.current_account}:instance-profile/{profile}",
             "Id": "AIPALOCALCLOUD",
         }
-    life = InstanceLife(instance, reservation, doomed=prepared.doomed)
+    life = InstanceLife(
+        instance,
+        reservation,
+        doomed=prepared.doomed,
+        running_seconds=world.lasting(world.settings.instance_running_seconds),
+        online_seconds=world.lasting(world.settings.agent_online_seconds),
+    )
     for name, block in instance.block_device_mapping.items():
         prepared.volumes[name].note_on(instance.ec2_backend.volumes[block.volume_id])
     if not prepared.doomed:
@@ -143,7 +153,7 @@ def data_volume(instance: Instance) -> Any:
 
 
 def _boot(world: World, life: InstanceLife) -> None:
-    if not world.wait(world.settings.instance_running_seconds):
+    if not world.wait(life.running_seconds):
         return
     with life.on_host:
         with world.lock:
@@ -157,7 +167,7 @@ def _boot(world: World, life: InstanceLife) -> None:
                 return
             life.started_on_host = True
         world.host.start_instance(_spec(life.instance), _options(life.instance))
-    if not world.wait(world.settings.agent_online_seconds):
+    if not world.wait(life.online_seconds):
         return
     with world.lock:
         if life.instance.state == "running":

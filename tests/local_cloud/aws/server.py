@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
+import time
 from typing import Any
 
 # Read by moto when it is imported.
@@ -41,6 +42,7 @@ from . import (  # noqa: F401 - each registers its handlers
     roles,
     sharing,
     snapshots,
+    stops,
     volumes,
 )
 from .calls import CallRecord
@@ -86,6 +88,8 @@ class Layer:
             environ["HTTP_X_MOTO_ACCOUNT_ID"] = named or account
             dispatch.LAYER.set((self.world, self.record))
             ours = environ.get("PATH_INFO", "").startswith(PREFIX)
+            if not ours:
+                time.sleep(self.world.settings.call_seconds)
             return (control if ours else moto)(environ, start_response)
 
         self._server = make_server(

@@ -56,13 +56,17 @@ class TimedSnapshot(Snapshot):
 
 
 def follow_the_clock(
-    snapshot: Snapshot, kind: type[TimedSnapshot], seconds: float, failure: str | None
+    world: World,
+    snapshot: Snapshot,
+    kind: type[TimedSnapshot],
+    seconds: float,
+    failure: str | None,
 ) -> None:
     """Make moto's finished snapshot one that takes time, and then fails if a reason is given."""
     del snapshot.__dict__["status"]
     snapshot.__class__ = kind
     snapshot.started = time.monotonic()  # type: ignore[attr-defined]
-    snapshot.duration = seconds  # type: ignore[attr-defined]
+    snapshot.duration = world.lasting(seconds)  # type: ignore[attr-defined]
     snapshot.failure = failure  # type: ignore[attr-defined]
 
 
@@ -84,7 +88,7 @@ def create_snapshot(world: World, request: EC2BaseResponse) -> Any:
     snapshot.full_snapshot_size_in_bytes = world.host.snapshot_full_bytes(snapshot.id)
     fails = world.faults.take("snapshots_to_fail")
     failure = world.faults.snapshot_message if fails else None
-    follow_the_clock(snapshot, TimedSnapshot, world.settings.snapshot_seconds, failure)
+    follow_the_clock(world, snapshot, TimedSnapshot, world.settings.snapshot_seconds, failure)
     snapshot.add_tags(tags)
     return snapshot
 

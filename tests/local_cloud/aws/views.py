@@ -27,6 +27,7 @@ def _snapshot(world: World, place: Place, snapshot: Snapshot) -> View:
         "region": place.region,
         "state": snapshot.status,
         "progress": snapshot.progress,
+        "seconds": getattr(snapshot, "duration", 0.0),
         "gib": snapshot.volume_size,
         "encrypted": snapshot.encrypted,
         "kmsKeyId": snapshot.kms_key_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ class Settings:
     agent_online_seconds: float = 1.0
     """From running and booted to the SSM agent answering."""
     shutting_down_seconds: float = 0.3
+    stopping_seconds: float = 0.3
+    """From StopInstances until the instance is stopped."""
     terminated_visible_seconds: float = 3600.0
     snapshot_seconds: float = 2.0
     invocation_delay_seconds: float = 0.2
@@ -33,6 +36,13 @@ class Settings:
     """When a command planted as undeliverable times out, where its own limit is later."""
     copy_seconds: float = 2.0
     """How long CopySnapshot takes, whatever the size."""
+    copy_seconds_to: dict[str, float] = field(default_factory=dict)
+    """The same for destination regions that differ."""
+    call_seconds: float = 0.0
+    """What every call takes besides its work: the way to the service and back."""
+    stray: float = 0.0
+    """By what share of itself, at most, a boot, a snapshot and a copy take more or less time than
+    is set here. Which of them strays how far follows from their order."""
     copies_per_region: int = 20
     """Copies that an account may have under way in one destination region."""
     fast_restore_enabling_seconds: float = 0.5
@@ -208,6 +218,7 @@ class World:
         self.stopping.set()
         self.stopping = threading.Event()
         self.faults = Faults()
+        self._random = random.Random(1)
         self.instances: dict[str, Any] = {}
         self.client_tokens: dict[str, Any] = {}
         self.commands: dict[str, Any] = {}
@@ -244,6 +255,11 @@ class World:
         if snapshot_id in self.host_snapshots:
             self.host_snapshots.discard(snapshot_id)
             self.host.delete_snapshot(snapshot_id)
+
+    def lasting(self, seconds: float) -> float:
+        """How long something takes this time that is set to take so many seconds."""
+        stray = self.settings.stray
+        return seconds * self._random.uniform(1 - stray, 1 + stray)
 
     def in_background(self, work: Callable[[], None], name: str) -> None:
         """Run `work` on a thread; an exception is kept in `host_errors` for a test to read."""

@@ -41,6 +41,10 @@ class ScriptedHost:
         self._files.mkdir(parents=True, exist_ok=True)
         self._volumes: dict[str, str] = {}
         self._lock = threading.Lock()
+        self.pull_seconds = 0.0
+        """How long a command takes for each image that it pulls; a command that names none is
+        done at once."""
+        self._closed = threading.Event()
 
     def create_volume(self, volume_id: str, gib: int, snapshot_id: str | None = None) -> None:
         """A file that says which images the volume "holds"."""
@@ -81,6 +85,7 @@ class ScriptedHost:
         if volume_id is None:
             raise BuilderHostError(f"scripted host: instance {instance_id} does not run")
         images = planned_images(script)
+        self._closed.wait(self.pull_seconds * len(images))
         self._file(volume_id).write_text(json.dumps(images))
         answer = {
             "outcome": "pulled",
@@ -102,7 +107,8 @@ class ScriptedHost:
             self._volumes.pop(instance_id, None)
 
     def close(self) -> None:
-        """Remove the files."""
+        """Let running commands end, and remove the files."""
+        self._closed.set()
         shutil.rmtree(self._files, ignore_errors=True)
 
     def _file(self, name: str) -> Path:

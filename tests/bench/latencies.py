@@ -1,0 +1,68 @@
+"""How long AWS takes for what Frontload waits for: assumed, each with its source.
+
+Nothing here was measured by us. The waits of `USUAL` are those of a build of some 5 GB in three
+regions, `SHORT` those of a small cache, of which everything that is not a physical wait is a
+greater part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+NEAR, FAR = "eu-west-1", "ap-southeast-2"
+"""The regions copied to: one whose copies take `copy_seconds`, one whose take half as long again."""
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """Seconds. The first six are physical waits, which nobody can shorten by orchestration."""
+
+    running_seconds: float = 16.0
+    online_seconds: float = 30.0
+    pull_seconds: float = 120.0
+    snapshot_seconds: float = 180.0
+    copy_seconds: float = 200.0
+    stopping_seconds: float = 30.0
+    stray: float = 0.15
+    """By what share of itself each boot, snapshot and copy takes more or less, at most."""
+    call_seconds: float = 0.1
+    delivery_seconds: float = 1.0
+    event_seconds: float = 0.5
+    transition_seconds: float = 0.05
+    cold_seconds: float = 0.25
+    warm_seconds: float = 0.02
+
+    def scaled(self, scale: float) -> Latencies:
+        """Everything shorter by a factor, besides the share that durations stray by."""
+        shorter = {name: value * scale for name, value in asdict(self).items() if name != "stray"}
+        return replace(self, **shorter)
+
+    def cloud_settings(self) -> dict[str, Any]:
+        """As `local_cloud.aws.world.Settings`."""
+        return {
+            "instance_running_seconds": self.running_seconds,
+            "agent_online_seconds": self.online_seconds,
+            "stopping_seconds": self.stopping_seconds,
+            "snapshot_seconds": self.snapshot_seconds,
+            "copy_seconds": self.copy_seconds,
+            "copy_seconds_to": {FAR: self.copy_seconds * 1.5},
+            "stray": self.stray,
+            "call_seconds": self.call_seconds,
+            "invocation_delay_seconds": self.delivery_seconds,
+        }
+
+    def of_services(self) -> dict[str, float]:
+        """As `local_cloud.ministack_record.Latencies`."""
+        names = ("transition_seconds", "cold_seconds", "warm_seconds")
+        return {name: value for name, value in asdict(self).items() if name in names}
+
+
+USUAL = Latencies()
+SHORT = Latencies(
+    running_seconds=8.0,
+    online_seconds=20.0,
+    pull_seconds=40.0,
+    snapshot_seconds=60.0,
+    copy_seconds=60.0,
+)

@@ -1,0 +1,58 @@
+"""StopInstances: what the way by hand does before its snapshot. Frontload terminates instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moto.ec2.models.instances import InstanceState
+from moto.ec2.responses._base_response import EC2BaseResponse
+
+from .dispatch import AwsError, handles
+from .instances import InstanceLife
+from .world import World
+
+
+@handles("ec2", "StopInstances")
+def stop_instances(world: World, request: EC2BaseResponse) -> Any:
+    """Begin to stop running instances; their volumes stay attached. One that is stopping or
+    stopped already is no error."""
+    request.error_on_dryrun()
+    changes = []
+    for instance in request.ec2_backend.get_multi_instances_by_id(
+        request._get_param("InstanceIds", [])
+    ):
+        previous = InstanceState(instance.state, instance.state_code)
+        begin_stop(world, world.instances[instance.id])
+        changes.append(
+            {
+                "InstanceId": instance.id,
+                "CurrentState": InstanceState(instance.state, instance.state_code),
+                "PreviousState": previous,
+            }
+        )
+    return {"StoppingInstances": changes}
+
+
+def begin_stop(world: World, life: InstanceLife) -> None:
+    """Move a running instance to stopping and end it on the host; the lock must be held."""
+    if life.instance.state in ("stopping", "stopped"):
+        return
+    if life.instance.state != "running":
+        raise AwsError(
+            "IncorrectInstanceState",
+            f"This instance '{life.instance.id}' is not in a state from which it can be stopped.",
+        )
+    life.instance._state = InstanceState("stopping", 64)
+    life.agent = "lost"
+    world.in_background(lambda: _stop(world, life), f"stop of {life.instance.id}")
+
+
+def _stop(world: World, life: InstanceLife) -> None:
+    with life.on_host:
+        if life.started_on_host:
+            world.host.stop_instance(life.instance.id)
+            life.started_on_host = False
+    if world.wait(world.lasting(world.settings.stopping_seconds)):
+        with world.lock:
+            if life.instance.state == "stopping":
+                life.instance._state = InstanceState("stopped", 80)

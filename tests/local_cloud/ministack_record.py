@@ -1,0 +1,170 @@
+"""What MiniStack does not tell of itself, and how long things take on AWS that it does at once.
+
+MiniStack's history leaves out what happens inside a Map, and tells no duration of a Lambda call;
+nor does it count what a function asks of DynamoDB and Step Functions. All of that is
+recorded here, by wrapping MiniStack's own functions, and read at `/_local/record`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from ministack.services import stepfunctions
+
+VARIABLE = "FRONTLOAD_LOCAL_LATENCIES"
+KINDS = ("Pass", "Task", "Choice", "Wait", "Map")
+SDK = "aws-sdk-rust/"
+"""What a function's requests have in their user agent, and no client of a test has."""
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """Seconds that are waited besides what MiniStack takes anyway."""
+
+    transition_seconds: float = 0.0
+    """Before each state."""
+    cold_seconds: float = 0.0
+    """Before an execution's first call of a function."""
+    warm_seconds: float = 0.0
+    """Before its other calls of it."""
+
+    @classmethod
+    def of_environment(cls) -> Latencies:
+        """As `MiniStack` was started with."""
+        return cls(**json.loads(os.environ.get(VARIABLE, "{}")))
+
+
+@dataclass
+class Record:
+    """What was done since the last `take`."""
+
+    states: dict[str, Counter[str]] = field(default_factory=dict)
+    """By execution: how often a state of each kind was entered, at the top and inside Maps. A Task
+    that starts an execution is a `StartExecution`; `Iteration` counts the items of Maps,
+    `Execution` the execution itself, which ends in one more state."""
+    functions: list[dict[str, Any]] = field(default_factory=list)
+    """Each call of a function: its name, the execution, how long it took in seconds, and whether it
+    was the execution's first of that function."""
+    requests: Counter[str] = field(default_factory=Counter)
+    """What functions asked of MiniStack, by target."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    _called: set[tuple[str, str]] = field(default_factory=set)
+
+    def enter(self, execution: str, kind: str) -> None:
+        """Count a state."""
+        with self.lock:
+            self.states.setdefault(execution, Counter())[kind] += 1
+
+    def is_first(self, execution: str, function: str) -> bool:
+        """Whether the execution has not called the function before this call."""
+        with self.lock:
+            first = (execution, function) not in self._called
+            self._called.add((execution, function))
+            return first
+
+    def call(self, **facts: Any) -> None:
+        """Add a call of a function."""
+        with self.lock:
+            self.functions.append(facts)
+
+    def request(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Count a request of a function; those of tests and of MiniStack itself are left out."""
+        named = {name.lower(): value.decode(errors="replace") for name, value in headers}
+        if SDK in named.get(b"user-agent", ""):
+            with self.lock:
+                self.requests[named.get(b"x-amz-target", "other")] += 1
+
+    def take(self) -> dict[str, Any]:
+        """Everything so far, which is then forgotten."""
+        with self.lock:
+            taken = {
+                "states": self.states,
+                "functions": self.functions,
+                "requests": self.requests,
+            }
+            self.states, self.functions, self.requests = {}, [], Counter()
+        return taken
+
+
+RECORD = Record()
+EXECUTION: ContextVar[str] = ContextVar("execution", default="")
+
+
+class WatchedStates(dict[str, Any]):
+    """The states of a Map's iteration; how it ends goes through no function of MiniStack's."""
+
+    execution = ""
+
+    def get(self, name: str, default: Any = None) -> Any:  # type: ignore[override]
+        """The state that is entered."""
+        state = super().get(name, default)
+        if state and state["Type"] not in KINDS:
+            RECORD.enter(self.execution, state["Type"])
+        return state
+
+
+def install(latencies: Latencies) -> None:
+    """Record, and wait, from now on."""
+    for kind in KINDS:
+        name = f"_execute_{kind.lower()}"
+        setattr(stepfunctions, name, _state(kind, getattr(stepfunctions, name), latencies))
+    stepfunctions._run_sub_machine = _iteration(stepfunctions._run_sub_machine)
+    stepfunctions._run_execution = _execution(stepfunctions._run_execution)
+    stepfunctions._call_lambda = _function(stepfunctions._call_lambda, latencies)
+
+
+def _state(kind: str, execute: Callable[..., Any], latencies: Latencies) -> Callable[..., Any]:
+    def entered(state: Any, given: Any, *more: Any) -> Any:
+        execution = more[-1]["Execution"]["Id"]
+        starts = kind == "Task" and ":startExecution" in state["Resource"]
+        RECORD.enter(execution, "StartExecution" if starts else kind)
+        EXECUTION.set(execution)
+        time.sleep(latencies.transition_seconds)
+        return execute(state, given, *more)
+
+    return entered
+
+
+def _iteration(run: Callable[..., Any]) -> Callable[..., Any]:
+    def iterated(states: Any, start: str, given: Any, execution: Any, context: Any) -> Any:
+        watched = WatchedStates(states)
+        watched.execution = context["Execution"]["Id"]
+        RECORD.enter(watched.execution, "Iteration")
+        return run(watched, start, given, execution, context)
+
+    return iterated
+
+
+def _execution(run: Callable[..., Any]) -> Callable[..., Any]:
+    def executed(arn: str) -> Any:
+        RECORD.enter(arn, "Execution")
+        return run(arn)
+
+    return executed
+
+
+def _function(call: Callable[..., Any], latencies: Latencies) -> Callable[..., Any]:
+    def called(reference: Any, event: Any) -> Any:
+        name, execution = str(reference).rpartition(":")[2], EXECUTION.get()
+        first = RECORD.is_first(execution, name)
+        time.sleep(latencies.cold_seconds if first else latencies.warm_seconds)
+        begun = time.monotonic()
+        try:
+            return call(reference, event)
+        finally:
+            RECORD.call(
+                function=name,
+                execution=execution,
+                first=first,
+                seconds=time.monotonic() - begun,
+            )
+
+    return called
