@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 NEAR, FAR = "eu-west-1", "ap-southeast-2"
-"""The regions copied to: one whose copies take `copy_seconds`, one whose take half as long again."""
+"""The regions copied to: the copies to the far one take half as long again."""
 
 
 @dataclass(frozen=True)
