@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from end_to_end.stack import ROOT, deploy_home
-from local_cloud import ACCOUNT, ECR_HOST, REGION
+from local_cloud import ACCOUNT, ECR_HOST
 from local_cloud.cloud import LocalCloud
 from local_cloud.executions import machine_arns
 from local_cloud.images import BUSYBOX, Layer, Layout
@@ -37,9 +37,16 @@ class Frontload:
         self.cloud = cloud
         deploy_home(cloud, ConsumerExternalId=EXTERNAL_ID)
         role = {"FrontloadAccount": ACCOUNT, "ExternalId": EXTERNAL_ID}
+        template = (ROOT / "infra" / "consumer.yaml").read_text()
         for account in accounts:
-            cloud.deploy(
-                ROOT / "infra", role, "frontload-consumer", REGION, account, "consumer.yaml"
+            # Not with sam, which takes seconds for each; the template is the same.
+            cloud.client("cloudformation", account=account).create_stack(
+                StackName="frontload-consumer",
+                TemplateBody=template,
+                Capabilities=["CAPABILITY_NAMED_IAM"],
+                Parameters=[
+                    {"ParameterKey": name, "ParameterValue": value} for name, value in role.items()
+                ],
             )
         self._executions = cloud.client("stepfunctions")
         self._pipeline, self.build_machine = machine_arns(self._executions)
@@ -106,6 +113,22 @@ class Frontload:
                     return arn
             time.sleep(POLL_SECONDS)
         raise BenchError(f"the push to {repository} started no execution")
+
+    def ask(self, request: dict[str, Any]) -> tuple[str, str]:
+        """Error and cause with which the pipeline refuses a request; both empty when it does not.
+
+        Raises BenchError when it takes longer than a minute.
+        """
+        arn = self._executions.start_execution(
+            stateMachineArn=self._pipeline, input=json.dumps(request)
+        )["executionArn"]
+        end = time.monotonic() + LIMIT_SECONDS
+        while time.monotonic() < end:
+            shown = self._executions.describe_execution(executionArn=arn)
+            if shown["status"] != "RUNNING":
+                return shown.get("error") or "", shown.get("cause") or ""
+            time.sleep(POLL_SECONDS)
+        raise BenchError(f"{arn} did not end within {LIMIT_SECONDS:.0f} s")
 
     def wait(self, arn: str, seconds: float) -> dict[str, Any]:
         """The output of an execution, once it succeeded. Raises BenchError."""

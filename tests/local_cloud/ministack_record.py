@@ -51,8 +51,8 @@ class Record:
     that starts an execution is a `StartExecution`; `Iteration` counts the items of Maps,
     `Execution` the execution itself, which ends in one more state."""
     functions: list[dict[str, Any]] = field(default_factory=list)
-    """Each call of a function: its name, the execution, how long it took in seconds, and whether it
-    was the execution's first of that function."""
+    """Each call of a function: its name, the execution, when it began (Unix time), how many seconds
+    it took, and whether it was the execution's first of that function."""
     requests: Counter[str] = field(default_factory=Counter)
     """What functions asked of MiniStack, by target."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -156,15 +156,13 @@ def _function(call: Callable[..., Any], latencies: Latencies) -> Callable[..., A
         name, execution = str(reference).rpartition(":")[2], EXECUTION.get()
         first = RECORD.is_first(execution, name)
         time.sleep(latencies.cold_seconds if first else latencies.warm_seconds)
-        begun = time.monotonic()
+        began, begun = time.time(), time.monotonic()
         try:
             return call(reference, event)
         finally:
+            seconds = time.monotonic() - begun
             RECORD.call(
-                function=name,
-                execution=execution,
-                first=first,
-                seconds=time.monotonic() - begun,
+                function=name, execution=execution, first=first, began=began, seconds=seconds
             )
 
     return called

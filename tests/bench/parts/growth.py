@@ -1,0 +1,277 @@
+"""Part `growth`: what more images, regions, consumers and caches take.
+
+One thing grows at a time, from a cache of one image in one region for one consumer. Waits of the
+state machines and durations of boots, pulls, snapshots and copies are a twentieth of what is
+assumed of AWS; calls, cold starts and transitions take their time in full.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from local_cloud import ACCOUNT, REGION
+from local_cloud.cloud import LocalCloud
+
+from ..counts import Counts, busiest_second, count, marginal
+from ..documents import Document, document, figure, table
+from ..frame import Bench, BenchError
+from ..frontload import Frontload, consumer_accounts
+from ..latencies import USUAL
+from ..quotas import Measured, quota_rows
+
+SIZES = {
+    "images": (1, 10, 30),
+    "regions": (1, 10, 30),
+    "consumers": (1, 10, 100),
+    "caches": (1, 20, 200),
+}
+TOO_MANY_IMAGES = (100, 1000)
+ACCOUNTS = consumer_accounts(max(SIZES["consumers"]))
+REGIONS = (
+    REGION, "us-east-2", "us-west-1", "us-west-2", "ca-central-1", "ca-west-1", "mx-central-1",
+    "sa-east-1", "eu-west-1", "eu-west-2", "eu-west-3", "eu-central-1", "eu-central-2",
+    "eu-north-1", "eu-south-1", "eu-south-2", "ap-south-1", "ap-south-2", "ap-northeast-1",
+    "ap-northeast-2", "ap-northeast-3", "ap-southeast-1", "ap-southeast-2", "ap-southeast-3",
+    "ap-southeast-4", "ap-east-1", "me-south-1", "me-central-1", "il-central-1", "af-south-1",
+)  # fmt: skip
+WAIT_SCALE = 0.05
+LINEAR = 1.1
+"""How much more than between the first two sizes a further unit may take between the last two."""
+LIMIT_SECONDS = 1800.0
+MEASURES = {
+    "seconds": ("seconds", "seconds"),
+    "calls": ("calls", "count"),
+    "transitions": ("transitions", "count"),
+    "events": ("events", "count"),
+    "functionCalls": ("function_calls", "count"),
+    "gigabyteSeconds": ("gigabyte_seconds", "gigabyteSeconds"),
+    "longestCallSeconds": ("longest_call_seconds", "seconds"),
+    "functionsAtOnce": ("functions_at_once", "count"),
+}
+"""The figures: the field of `Counts` and the unit."""
+NOTES = (
+    "One run of each size: calls and transitions hardly differ between runs. One thing grows at a"
+    " time, from 1 image, 1 region, 1 consumer and 1 cache.",
+    "Waits of the state machines and durations of boot, pull, snapshot and copies are a twentieth"
+    " of those assumed; calls (0.1 s), cold starts and transitions take their time in full, so"
+    " seconds are not those of AWS: calls and transitions are what counts here.",
+    "Calls: those of EC2, SSM, ECR, KMS and STS, and what the functions asked of DynamoDB, Step"
+    " Functions and EventBridge. Transitions: states entered, inside Maps too. Events: history"
+    " events of the longest execution, reckoned as Step Functions writes them. GB-seconds: each"
+    " call's wall time under MiniStack in whole milliseconds, 20 ms for a cold start, at 256 MB.",
+    "Stand-ins: MiniStack, moto with our own layer, a scripted builder host and registry.",
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything a request has."""
+
+    images: int = 1
+    regions: int = 1
+    consumers: int = 1
+    caches: int = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a request took, and the size of what it published."""
+
+    counts: Counts
+    actions: dict[str, list[float]]
+    """Unix times of the calls of each action in the busiest account and region."""
+    manifest_bytes: int
+
+
+def measure(bench: Bench) -> Document:
+    """The part's document."""
+    latencies = USUAL.scaled(WAIT_SCALE)
+    latencies = replace(
+        USUAL,
+        running_seconds=latencies.running_seconds,
+        online_seconds=latencies.online_seconds,
+        pull_seconds=latencies.pull_seconds,
+        snapshot_seconds=latencies.snapshot_seconds,
+        copy_seconds=latencies.copy_seconds,
+        delivery_seconds=latencies.delivery_seconds,
+        stray=0.0,
+    )
+    settings = {**latencies.cloud_settings(), "regions_not_opted_in": []}
+    with LocalCloud("scripted", WAIT_SCALE, settings, latencies=latencies.of_services()) as cloud:
+        bench.say(f"deploying, and a role in each of {len(ACCOUNTS)} accounts")
+        growth = Growth(bench, Frontload(cloud, ACCOUNTS), latencies.pull_seconds)
+        outcomes = growth.run_all()
+        refusals = [growth.refusal(number) for number in TOO_MANY_IMAGES]
+    figures = {
+        f"{axis}.{size}.{name}": figure(unit, [getattr(outcome.counts, field)])
+        for (axis, size), outcome in outcomes.items()
+        for name, (field, unit) in MEASURES.items()
+    }
+    for axis in SIZES:
+        figures[f"{axis}.{growth_name()}"] = figure("ratio", [growth_of(axis, outcomes)], LINEAR)
+    tables = [
+        *(axis_table(axis, outcomes) for axis in SIZES),
+        action_table(outcomes["images", 1]),
+        table("More images than a manifest holds", ["images", "refused as", "why"], refusals),
+        quota_table(outcomes),
+    ]
+    return document("growth", figures, tables, NOTES, {"builderHost": "scripted"})
+
+
+def growth_name() -> str:
+    """Of the figure that says whether calls grow linearly at worst."""
+    return "callsPerFurtherUnit"
+
+
+def growth_of(axis: str, outcomes: dict[tuple[str, int], Outcome]) -> float:
+    """Calls per unit between the last two sizes, divided by those between the first two."""
+    calls = [outcomes[axis, size].counts.calls for size in SIZES[axis]]
+    first, last = marginal(SIZES[axis], calls)
+    # Where a unit takes no call at all there is nothing that could grow.
+    return last / first if first > 0 else float(last > 0)
+
+
+class Growth:
+    """Runs requests of different sizes in one cloud."""
+
+    def __init__(self, bench: Bench, frontload: Frontload, pull_seconds: float) -> None:
+        self._bench = bench
+        self._frontload = frontload
+        self._cloud = frontload.cloud
+        self._pull_seconds = pull_seconds
+        self._seen = 0
+        self._number = 0
+
+    def run_all(self) -> dict[tuple[str, int], Outcome]:
+        """Every size along every axis; the smallest is the same for all."""
+        smallest = self.run(Size())
+        outcomes = {}
+        for axis, sizes in SIZES.items():
+            outcomes[axis, 1] = smallest
+            for size in sizes[1:]:
+                outcomes[axis, size] = self.run(replace(Size(), **{axis: size}))
+        return outcomes
+
+    def run(self, size: Size) -> Outcome:
+        """Push to caches of this size at once, and wait until all are published."""
+        self._cloud.host.pull_seconds = self._pull_seconds / size.images
+        caches = [self._name() for _ in range(size.caches)]
+        for cache in caches:
+            self._put(cache, size)
+        known = set(self._frontload.pipelines())
+        self._take()
+        begun = time.monotonic()
+        for cache in caches:
+            self._frontload.push(f"{cache}/image-0", "image-2")
+        for output in self._outputs(known, size.caches):
+            if [one["result"].get("outcome") for one in output["builds"]] != ["published"]:
+                raise BenchError(f"with {size} a build ended as {output}")
+        outcome = self._outcome(time.monotonic() - begun, caches[0])
+        counts = outcome.counts
+        self._bench.say(
+            f"  {size}: {counts.seconds:.0f} s, {counts.calls} calls,"
+            f" {counts.transitions} transitions, {counts.gigabyte_seconds:.1f} GB-s"
+        )
+        return outcome
+
+    def _name(self) -> str:
+        self._number += 1
+        return f"growth-{self._number}"
+
+    def _put(self, cache: str, size: Size) -> None:
+        repositories = [f"{cache}/image-{number}" for number in range(size.images)]
+        self._frontload.prepare("image-1", repositories[1:])
+        self._frontload.put_cache(
+            cache,
+            repositories,
+            regions=[{"region": region} for region in REGIONS[: size.regions]],
+            consumers=[{"account": account} for account in ACCOUNTS[: size.consumers]],
+        )
+
+    def _take(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """What was recorded since the last time."""
+        calls = self._cloud.control.calls()
+        new, self._seen = calls[self._seen :], len(calls)
+        return self._cloud.take_record(), new
+
+    def _outputs(self, known: set[str], number: int) -> Iterator[dict[str, Any]]:
+        end = time.monotonic() + LIMIT_SECONDS
+        while len(started := set(self._frontload.pipelines()) - known) < number:
+            if time.monotonic() > end:
+                raise BenchError(f"{len(started)} of {number} pushes started an execution")
+            time.sleep(1)
+        for arn in started:
+            yield self._frontload.wait(arn, LIMIT_SECONDS)
+
+    def _outcome(self, seconds: float, cache: str) -> Outcome:
+        record, calls = self._take()
+        places: dict[str, dict[tuple[str, str], list[float]]] = {}
+        for call in calls:
+            action = places.setdefault(f"{call['service']}:{call['action']}", {})
+            action.setdefault((call["account"], call["region"]), []).append(call["time"])
+        for target, times in record["requests"].items():
+            places[target] = {(ACCOUNT, REGION): [0.0] * times}
+        busiest = {name: max(at.values(), key=len) for name, at in places.items()}
+        (manifest,) = [
+            one["value"]
+            for one in self._cloud.control.parameters(account=ACCOUNT, region=REGION)
+            if one["name"].startswith(f"/frontload/{cache}/") and one["name"].endswith("/manifest")
+        ]
+        return Outcome(count(seconds, record, len(calls)), busiest, len(manifest.encode()))
+
+    def refusal(self, images: int) -> list[str]:
+        """What a dry run says of a cache with so many images of one repository."""
+        cache = self._name()
+        self._frontload.push(f"{cache}/image", "image-1")
+        names = [f"{cache}/image-{number}" for number in range(images)]
+        if images <= max(TOO_MANY_IMAGES[:1]):
+            self._frontload.prepare("image-1", names)
+        try:
+            self._frontload.put_cache(cache, names)
+        except self._cloud.client("ssm").exceptions.ClientError as error:
+            return [str(images), "Parameter Store", str(error)]
+        error, cause = self._frontload.ask({"cache": cache, "dryRun": True})
+        self._bench.say(f"  {images} images: {error}: {cause}")
+        return [str(images), error, cause]
+
+
+def axis_table(axis: str, outcomes: dict[tuple[str, int], Outcome]) -> Document:
+    """One axis: a row a size."""
+    rows = []
+    for size in SIZES[axis]:
+        outcome = outcomes[axis, size]
+        counts = outcome.counts
+        rows.append([
+            str(size), f"{counts.seconds:.0f}", f"{counts.calls:,}", f"{counts.transitions:,}",
+            f"{counts.events:,}", f"{counts.function_calls:,}", f"{counts.gigabyte_seconds:.2f}",
+            f"{counts.longest_call_seconds:.1f}", f"{outcome.manifest_bytes:,}",
+        ])  # fmt: skip
+    columns = [axis, "seconds", "AWS calls", "transitions", "history events", "Lambda calls",
+               "GB-seconds", "longest call, s", "manifest, bytes"]  # fmt: skip
+    return table(f"More {axis}", columns, rows)
+
+
+def action_table(outcome: Outcome) -> Document:
+    """The calls of the smallest request."""
+    rows = sorted(([name, str(len(times))] for name, times in outcome.actions.items()),
+                  key=lambda row: -int(row[1]))  # fmt: skip
+    return table("Calls of one build, one image, one region, one consumer", ["call", "times"], rows)
+
+
+def quota_table(outcomes: dict[tuple[str, int], Outcome]) -> Document:
+    """AWS's quotas and our share at the greatest of each size."""
+    greatest = {axis: outcomes[axis, SIZES[axis][-1]] for axis in SIZES}
+    measured = Measured(
+        events=max(one.counts.events for one in greatest.values()),
+        functions_at_once=max(one.counts.functions_at_once for one in greatest.values()),
+        longest_call_seconds=max(one.counts.longest_call_seconds for one in greatest.values()),
+        manifest_bytes=max(one.manifest_bytes for one in greatest.values()),
+        caches=SIZES["caches"][-1],
+        regions=SIZES["regions"][-1],
+        busiest={name: busiest_second(times) for name, times in greatest["caches"].actions.items()},
+    )
+    columns = ["quota", "AWS's default", "ours", "share", "source"]
+    return table("Quotas of AWS and our share", columns, quota_rows(measured))
