@@ -1,7 +1,7 @@
-"""How long AWS takes for what Frontload waits for: assumed, each with its source.
+"""How long AWS takes for what Frontload waits for: assumed, each with its source or reason.
 
-Nothing here was measured by us. The waits of `USUAL` are those of a build of some 5 GB in three
-regions, `SHORT` those of a small cache, of which everything that is not a physical wait is a
+Nothing here was measured on AWS by us. The waits of `USUAL` are those of a build of some 5 GB in
+three regions, `SHORT` those of a small cache, of which everything that is not a physical wait is a
 greater part.
 """
 
@@ -66,3 +66,38 @@ SHORT = Latencies(
     snapshot_seconds=60.0,
     copy_seconds=60.0,
 )
+ASSUMPTIONS = {
+    "running_seconds": (
+        "instance pending until running",
+        "github.com/brevdev/ec2-coldboot-research: 16.4 to 16.6 s, whatever the type;"
+        " daemonology.net 2021-08-12: 4.9 s",
+    ),
+    "online_seconds": (
+        "running until the SSM agent answers",
+        "akingscote.co.uk, aws-eks-bottlerocket-prefetch: a Bottlerocket node is ready some 30 s"
+        " after its launch; the agent's container is pulled besides",
+    ),
+    "pull_seconds": ("pull, all images", "our choice: 5 GB at 42 MB/s, or a small cache"),
+    "snapshot_seconds": (
+        "snapshot pending until completed",
+        "github.com/aws/aws-sdk-ruby issue 978: about 3 minutes",
+    ),
+    "copy_seconds": (
+        "copy to a near region; to a far one half as long again",
+        "github.com/hashicorp/terraform-provider-aws pull request 40336: volume, snapshot and copy"
+        " of 1 GiB in 153 s together",
+    ),
+    "stopping_seconds": ("StopInstances until stopped, by hand only", "our choice"),
+    "stray": ("share by which boots, snapshots and copies vary, at most", "our choice"),
+    "call_seconds": ("a call of EC2, SSM, ECR, KMS or STS", "our choice; most are faster"),
+    "delivery_seconds": ("SendCommand until the agent begins", "our choice"),
+    "event_seconds": ("push until the state machine starts", "our choice; usually less"),
+    "transition_seconds": ("each state of a state machine", "our choice"),
+    "cold_seconds": (
+        "an execution's first call of each function",
+        "fulgurion.com, rust-on-aws-lambda-cold-start: 18 to 22 ms of INIT, the micro-VM and the"
+        " code's download besides",
+    ),
+    "warm_seconds": ("every other call of it", "our choice"),
+}
+"""By field: what it is, and where the usual value comes from."""

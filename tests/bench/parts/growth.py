@@ -105,6 +105,7 @@ def measure(bench: Bench) -> Document:
         growth = Growth(bench, Frontload(cloud, ACCOUNTS), latencies.pull_seconds)
         outcomes = growth.run_all()
         refusals = [growth.refusal(number) for number in TOO_MANY_IMAGES]
+        failures = growth.failures
     figures = {
         f"{axis}.{size}.{name}": figure(unit, [getattr(outcome.counts, field)])
         for (axis, size), outcome in outcomes.items()
@@ -118,6 +119,8 @@ def measure(bench: Bench) -> Document:
         table("More images than a manifest holds", ["images", "refused as", "why"], refusals),
         quota_table(outcomes),
     ]
+    if failures:
+        tables.insert(0, table("Could not be built", ["size", "why"], failures))
     return document("growth", figures, tables, NOTES, {"builderHost": "scripted"})
 
 
@@ -128,10 +131,15 @@ def growth_name() -> str:
 
 def growth_of(axis: str, outcomes: dict[tuple[str, int], Outcome]) -> float:
     """Calls per unit between the last two sizes, divided by those between the first two."""
-    calls = [outcomes[axis, size].counts.calls for size in SIZES[axis]]
-    first, last = marginal(SIZES[axis], calls)
+    sizes = sizes_of(axis, outcomes)
+    units = marginal(sizes, [outcomes[axis, size].counts.calls for size in sizes])
     # Where a unit takes no call at all there is nothing that could grow.
-    return last / first if first > 0 else float(last > 0)
+    return units[-1] / units[0] if units[0] > 0 else float(units[-1] > 0)
+
+
+def sizes_of(axis: str, outcomes: dict[tuple[str, int], Outcome]) -> list[int]:
+    """The sizes along an axis that were built."""
+    return [size for size in SIZES[axis] if (axis, size) in outcomes]
 
 
 class Growth:
@@ -143,6 +151,8 @@ class Growth:
         self._cloud = frontload.cloud
         self._pull_seconds = pull_seconds
         self._seen = 0
+        self.failures: list[list[str]] = []
+        """The sizes that could not be built, and why."""
         self._number = 0
 
     def run_all(self) -> dict[tuple[str, int], Outcome]:
@@ -152,7 +162,11 @@ class Growth:
         for axis, sizes in SIZES.items():
             outcomes[axis, 1] = smallest
             for size in sizes[1:]:
-                outcomes[axis, size] = self.run(replace(Size(), **{axis: size}))
+                try:
+                    outcomes[axis, size] = self.run(replace(Size(), **{axis: size}))
+                except BenchError as error:
+                    self.failures.append([f"{size} {axis}", str(error)])
+                    self._bench.say(f"  {size} {axis}: {error}")
         return outcomes
 
     def run(self, size: Size) -> Outcome:
@@ -241,7 +255,7 @@ class Growth:
 def axis_table(axis: str, outcomes: dict[tuple[str, int], Outcome]) -> Document:
     """One axis: a row a size."""
     rows = []
-    for size in SIZES[axis]:
+    for size in sizes_of(axis, outcomes):
         outcome = outcomes[axis, size]
         counts = outcome.counts
         rows.append([
@@ -263,14 +277,14 @@ def action_table(outcome: Outcome) -> Document:
 
 def quota_table(outcomes: dict[tuple[str, int], Outcome]) -> Document:
     """AWS's quotas and our share at the greatest of each size."""
-    greatest = {axis: outcomes[axis, SIZES[axis][-1]] for axis in SIZES}
+    greatest = {axis: outcomes[axis, sizes_of(axis, outcomes)[-1]] for axis in SIZES}
     measured = Measured(
         events=max(one.counts.events for one in greatest.values()),
         functions_at_once=max(one.counts.functions_at_once for one in greatest.values()),
         longest_call_seconds=max(one.counts.longest_call_seconds for one in greatest.values()),
         manifest_bytes=max(one.manifest_bytes for one in greatest.values()),
-        caches=SIZES["caches"][-1],
-        regions=SIZES["regions"][-1],
+        caches=sizes_of("caches", outcomes)[-1],
+        regions=sizes_of("regions", outcomes)[-1],
         busiest={name: busiest_second(times) for name, times in greatest["caches"].actions.items()},
     )
     columns = ["quota", "AWS's default", "ours", "share", "source"]

@@ -21,7 +21,7 @@ from ..critical_path import PhysicalWaits, published_at, waits_of_build
 from ..documents import Document, document, figure, table
 from ..frame import Bench, BenchError
 from ..frontload import Frontload, consumer_accounts
-from ..latencies import FAR, NEAR, SHORT, USUAL, Latencies
+from ..latencies import ASSUMPTIONS, FAR, NEAR, SHORT, USUAL, Latencies
 from ..snapshot_script import SnapshotScript, Times
 
 IMAGES = 4
@@ -256,6 +256,7 @@ def physical_of(phase: str, waits: PhysicalWaits) -> float:
 def assumed_table() -> Document:
     """The latencies that were assumed."""
     rows = [
-        [name, f"{getattr(USUAL, name):g}", f"{getattr(SHORT, name):g}"] for name in vars(USUAL)
+        [title, f"{getattr(USUAL, name):g}", f"{getattr(SHORT, name):g}", source]
+        for name, (title, source) in ASSUMPTIONS.items()
     ]
-    return table("Assumed latencies, seconds", ["what", "usual", "short"], rows)
+    return table("Assumed latencies, seconds", ["what", "usual", "small", "source"], rows)
