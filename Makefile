@@ -179,6 +179,10 @@ soak-cloud: $(TOOLS)/cloud.stamp build ## Pushes and killed builds on the local 
 bench: $(TOOLS)/cloud.stamp host build ## Measure everything, or some parts [PARTS="lambda cost"] [RUNS=<rounds, 5>]
 	@RUNS='$(RUNS)' PYTHONPATH=tests $(CLOUD)/python -m bench $(PARTS)
 
+.PHONY: bench-report
+bench-report: $(TOOLS)/bench.stamp ## Write what was measured into docs/performance.md, with plots
+	@PYTHONPATH=tests $(TOOLS)/bench/bin/python -m bench.report
+
 # ---- Tidy up
 
 .PHONY: clean

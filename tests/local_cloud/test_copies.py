@@ -141,3 +141,14 @@ def test_a_time_based_copy_shows_its_duration(aws: Aws) -> None:
     for minutes in (1, 20, 2895):
         with pytest.raises(ClientError, match="InvalidParameterValue"):
             copy(aws, source, CompletionDurationMinutes=minutes)
+
+
+def test_copies_to_a_region_may_take_a_time_of_their_own(aws: Aws) -> None:
+    aws.control.settings(copy_seconds=0.1, copy_seconds_to={"ap-southeast-2": 60.0})
+    source = aws.make_snapshot()
+    for region in (IRELAND, "ap-southeast-2"):
+        aws.client("ec2", region).copy_snapshot(SourceRegion=REGION, SourceSnapshotId=source)
+    told = {
+        one["region"]: one["seconds"] for one in aws.control.snapshots() if one["copyOf"] == source
+    }
+    assert told == {IRELAND: 0.1, "ap-southeast-2": 60.0}

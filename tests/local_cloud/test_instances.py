@@ -136,3 +136,30 @@ def test_an_instance_that_has_ended_cannot_be_lost_again(aws: Aws) -> None:
     wait_until(lambda: aws.state(instance_id) == "terminated")
     aws.control.lose_instance(instance_id)
     assert aws.state(instance_id) == "terminated"
+
+
+def test_a_stopped_instance_keeps_its_volume_and_answers_no_more(aws: Aws) -> None:
+    aws.control.settings(stopping_seconds=0.3)
+    instance_id = aws.launch_online()
+    aws.ec2.stop_instances(InstanceIds=[instance_id])
+    assert (aws.state(instance_id), aws.online(instance_id)) == ("stopping", False)
+    wait_until(lambda: aws.state(instance_id) == "stopped")
+    assert instance_id not in aws.host.running
+    aws.ec2.create_snapshot(VolumeId=aws.data_volume(instance_id))
+    aws.ec2.stop_instances(InstanceIds=[instance_id])
+    assert aws.state(instance_id) == "stopped"
+
+
+def test_a_terminated_instance_cannot_be_stopped(aws: Aws) -> None:
+    instance_id = aws.launch_online()
+    aws.ec2.terminate_instances(InstanceIds=[instance_id])
+    with pytest.raises(ClientError, match="IncorrectInstanceState"):
+        aws.ec2.stop_instances(InstanceIds=[instance_id])
+
+
+def test_boots_stray_as_far_as_asked_for_and_are_told(aws: Aws) -> None:
+    aws.control.settings(instance_running_seconds=0.05, agent_online_seconds=0.05, stray=0.5)
+    launched = [aws.launch_online() for _ in range(3)]
+    found = [aws.control.state()["instances"][one]["bootSeconds"] for one in launched]
+    assert len(set(found)) == 3
+    assert all(0.05 <= seconds <= 0.15 for seconds in found)

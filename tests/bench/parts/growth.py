@@ -112,7 +112,9 @@ def measure(bench: Bench) -> Document:
         for name, (field, unit) in MEASURES.items()
     }
     for axis in SIZES:
-        figures[f"{axis}.{growth_name()}"] = figure("ratio", [growth_of(axis, outcomes)], LINEAR)
+        if len(sizes_of(axis, outcomes)) > 2:
+            ratio = growth_of(axis, outcomes)
+            figures[f"{axis}.callsPerFurtherUnit"] = figure("ratio", [ratio], LINEAR)
     tables = [
         *(axis_table(axis, outcomes) for axis in SIZES),
         action_table(outcomes["images", 1]),
@@ -124,13 +126,11 @@ def measure(bench: Bench) -> Document:
     return document("growth", figures, tables, NOTES, {"builderHost": "scripted"})
 
 
-def growth_name() -> str:
-    """Of the figure that says whether calls grow linearly at worst."""
-    return "callsPerFurtherUnit"
-
-
 def growth_of(axis: str, outcomes: dict[tuple[str, int], Outcome]) -> float:
-    """Calls per unit between the last two sizes, divided by those between the first two."""
+    """Calls per unit between the last two sizes, divided by those between the first two.
+
+    Above 1 calls grow faster than what they are for; there must be three sizes.
+    """
     sizes = sizes_of(axis, outcomes)
     units = marginal(sizes, [outcomes[axis, size].counts.calls for size in sizes])
     # Where a unit takes no call at all there is nothing that could grow.

@@ -1,0 +1,52 @@
+"""Counting what a request cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .counts import busiest_second, count, events, gigabyte_seconds, marginal, most_at_once
+
+BUILD = {"Execution": 1, "Pass": 1, "Task": 3, "Choice": 3, "Wait": 2, "Map": 1,
+         "Iteration": 2, "Succeed": 2}  # fmt: skip
+
+
+def call(seconds: float, first: bool = False, began: float = 0.0) -> dict[str, Any]:
+    return {"seconds": seconds, "first": first, "began": began}
+
+
+def test_a_task_writes_five_events_and_an_item_of_a_map_two() -> None:
+    assert events({"Task": 1}) == 5
+    assert events({"Map": 1, "Iteration": 10}) == 4 + 20
+    assert events(BUILD) == 4 + 2 + 15 + 6 + 4 + 4 + 4 + 4
+
+
+def test_states_of_all_executions_count_and_the_events_of_the_longest() -> None:
+    record = {
+        "states": {"build": BUILD, "pipeline": {"Execution": 1, "StartExecution": 1}},
+        "functions": [call(0.1), call(2.0, began=0.05)],
+        "requests": {"DynamoDB.GetItem": 3},
+    }
+    counts = count(60.0, record, 10)
+    assert (counts.transitions, counts.events) == (13 + 2, 43)
+    assert (counts.calls, counts.function_calls) == (13, 2)
+    assert (counts.longest_call_seconds, counts.functions_at_once) == (2.0, 2)
+
+
+def test_a_call_is_billed_by_whole_milliseconds_and_a_cold_one_for_its_start() -> None:
+    assert gigabyte_seconds(call(0.1001)) == 0.101 * 0.25
+    assert gigabyte_seconds(call(0.0995, first=True)) == 0.12 * 0.25
+
+
+def test_calls_that_follow_each_other_do_not_overlap() -> None:
+    assert most_at_once([(0.0, 1.0), (1.0, 2.0)]) == 1
+    assert most_at_once([(0.0, 3.0), (1.0, 2.0), (1.5, 4.0)]) == 3
+    assert most_at_once([]) == 0
+
+
+def test_the_busiest_second_may_begin_anywhere() -> None:
+    assert busiest_second([0.0, 0.9, 1.1, 1.8, 5.0]) == 3
+    assert busiest_second([]) == 0
+
+
+def test_what_a_further_unit_costs_is_told_between_each_two_sizes() -> None:
+    assert marginal([1, 10, 30], [100, 190, 590]) == [10.0, 20.0]
