@@ -1,6 +1,7 @@
 """AWS's default quotas that Frontload comes near to, and how much of each it takes.
 
-Pure. Quotas are those of the pages named, as read in 2026; most are adjustable.
+Pure. Quotas are the defaults of the pages named; most are adjustable. A page marked with * was not
+at hand when this was written.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 STATES = "docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html"
-LAMBDA = "docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"
+LAMBDA = "docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html *"
 EC2 = "docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html"
-EBS = "docs.aws.amazon.com/general/latest/gr/ebs-service.html"
-SSM = "docs.aws.amazon.com/general/latest/gr/ssm.html"
+EBS = "docs.aws.amazon.com/ebs/latest/userguide/ebs-resource-quotas.html"
+SSM = "docs.aws.amazon.com/general/latest/gr/ssm.html *"
 PARAMETERS = (
     "docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html"  # noqa: E501
 )
@@ -58,7 +59,7 @@ def quota_rows(measured: Measured) -> list[list[str]]:
         _row("DescribeSnapshots a second, bucket", 100, busiest.get("ec2:DescribeSnapshots", 0),
              at_once, EC2),
         _row("on-demand vCPU, standard families (a new account's; most have more)", 5,
-             VCPU_OF_BUILDER * caches, f"{at_once}, m6i.xlarge", "Service Quotas L-1216C47A"),
+             VCPU_OF_BUILDER * caches, f"{at_once}, m6i.xlarge", "Service Quotas L-1216C47A *"),
         _row("copies under way in a destination region", 20, min(caches, 20),
              "the others wait their turn", EBS),
         _row("snapshots of a region", 100_000, 4 * caches,
