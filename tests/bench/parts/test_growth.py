@@ -1,0 +1,52 @@
+"""What the part `growth` makes of its counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ..counts import Counts
+from .growth import SIZES, Outcome, axis_table, growth_of, quota_table, sizes_of
+
+COUNTS = Counts(30.0, 100, 130, 400, 40, 3.5, 0.75, 2)
+
+
+def outcomes(**calls: list[int]) -> dict[tuple[str, int], Outcome]:
+    """Outcomes of each axis with so many calls."""
+    return {
+        (axis, size): Outcome(replace(COUNTS, calls=number), {"ssm:PutParameter": [1.0, 1.5]}, 900)
+        for axis, numbers in calls.items()
+        for size, number in zip(SIZES[axis], numbers, strict=False)
+    }
+
+
+def test_calls_that_grow_by_as_many_for_each_unit_are_linear() -> None:
+    assert growth_of("regions", outcomes(regions=[100, 1000, 3000])) == pytest.approx(1.0)
+
+
+def test_calls_that_grow_faster_are_above_one_and_slower_ones_below() -> None:
+    assert growth_of("regions", outcomes(regions=[100, 1000, 7000])) == pytest.approx(3.0)
+    assert growth_of("regions", outcomes(regions=[100, 1000, 2000])) == pytest.approx(0.5)
+
+
+def test_what_takes_no_call_at_first_must_take_none_later() -> None:
+    assert growth_of("images", outcomes(images=[100, 100, 100])) == 0.0
+    assert growth_of("images", outcomes(images=[100, 100, 101])) == 1.0
+
+
+def test_a_size_that_could_not_be_built_is_left_out() -> None:
+    found = outcomes(consumers=[100, 500])
+    assert sizes_of("consumers", found) == [1, 10]
+    assert [row[0] for row in axis_table("consumers", found)["rows"]] == ["1", "10"]
+
+
+def test_the_quotas_are_held_against_the_greatest_sizes() -> None:
+    found = outcomes(**dict.fromkeys(SIZES, [100, 200, 300]))
+    found["regions", 30] = replace(
+        found["regions", 30], counts=replace(COUNTS, events=5000), manifest_bytes=4096
+    )
+    shares = {row[0]: row[3] for row in quota_table(found)["rows"]}
+    assert shares["history events of an execution"] == "20%"
+    assert shares["bytes of an advanced parameter"] == "50%"
+    assert shares["PutParameter a second"] == "67%"

@@ -1,0 +1,33 @@
+"""What the part `orchestration` makes of its rounds."""
+
+from __future__ import annotations
+
+from ..critical_path import PhysicalWaits
+from .orchestration import Build, Hand, Round, phase_table, seconds_figures
+
+WAITS = PhysicalWaits(46.0, 120.0, 180.0, 300.0)
+
+
+def build(seconds: float, pull: float = 125.0) -> Build:
+    return Build(seconds, WAITS, {"preflight": 0.5, "pull": pull, "publish": 2.0})
+
+
+ROUNDS = [
+    Round(build(710.0), build(680.0, pull), Hand(400.0, 960.0, WAITS)) for pull in (121, 124, 190)
+]
+
+
+def test_a_phase_shows_its_median_beside_what_of_it_had_to_be() -> None:
+    shown = phase_table("Later", ROUNDS, lambda one: one.later)
+    assert shown["rows"] == [
+        ["preflight", "0.5", "", "0.5"],
+        ["pull", "124.0", "120.0", "4.0"],
+        ["publish", "2.0", "", "2.0"],
+    ]
+
+
+def test_the_two_ways_are_compared_round_by_round() -> None:
+    figures = seconds_figures("short.", ROUNDS)
+    assert figures["short.ratio"]["values"] == [680.0 / 960.0] * 3
+    assert figures["short.physicalSeconds"]["values"] == [646.0] * 3
+    assert figures["short.byHand.overhead"]["values"] == [(960.0 - 646.0) / 646.0] * 3
