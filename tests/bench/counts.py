@@ -6,7 +6,6 @@ reckoned as AWS does.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from typing import Any
 
 MEMORY_GB = 0.25
 """Of each function, as infra/template.yaml gives it."""
+OVERHEAD_SECONDS = 0.005
 INIT_SECONDS = 0.02
-"""Billed besides the call at a cold start."""
+"""What a call of a function takes besides its own calls, and what a cold start takes besides."""
 EVENTS = {
     "Pass": 2,  # entered, exited
     "Choice": 2,
@@ -50,17 +50,21 @@ class Counts:
     functions_at_once: int
 
 
-def count(seconds: float, record: Mapping[str, Any], layer_calls: int) -> Counts:
-    """From `ministack_record.Record.take` and how many calls the AWS layer saw."""
+def count(
+    seconds: float, record: Mapping[str, Any], layer_calls: int, call_seconds: float
+) -> Counts:
+    """From `ministack_record.Record.take`, how many calls the AWS layer saw, and how long a call
+    is assumed to take."""
     states: Mapping[str, Mapping[str, int]] = record["states"]
     functions: Sequence[Mapping[str, Any]] = record["functions"]
+    calls = layer_calls + sum(record["requests"].values())
     return Counts(
         seconds=seconds,
-        calls=layer_calls + sum(record["requests"].values()),
+        calls=calls,
         transitions=sum(map(transitions, states.values())),
         events=max(map(events, states.values()), default=0),
         function_calls=len(functions),
-        gigabyte_seconds=sum(map(gigabyte_seconds, functions)),
+        gigabyte_seconds=gigabyte_seconds(functions, calls * call_seconds),
         longest_call_seconds=max((call["seconds"] for call in functions), default=0.0),
         functions_at_once=most_at_once((c["began"], c["began"] + c["seconds"]) for c in functions),
     )
@@ -76,10 +80,15 @@ def events(states: Mapping[str, int]) -> int:
     return sum(EVENTS[kind] * number for kind, number in states.items())
 
 
-def gigabyte_seconds(call: Mapping[str, Any]) -> float:
-    """What a call of a function is billed: whole milliseconds, the cold start included."""
-    seconds = call["seconds"] + (INIT_SECONDS if call["first"] else 0.0)
-    return math.ceil(seconds * 1000) / 1000 * MEMORY_GB
+def gigabyte_seconds(functions: Sequence[Mapping[str, Any]], waited_seconds: float) -> float:
+    """What the functions' calls are billed, if they waited so long for AWS.
+
+    Not by the clock of this machine, whose processors are busy with the emulators; and as if a
+    function made its calls one after the other, which not all do.
+    """
+    cold = sum(call["first"] for call in functions)
+    seconds = waited_seconds + len(functions) * OVERHEAD_SECONDS + cold * INIT_SECONDS
+    return seconds * MEMORY_GB
 
 
 def most_at_once(spans: Iterable[tuple[float, float]]) -> int:
@@ -96,12 +105,12 @@ def most_at_once(spans: Iterable[tuple[float, float]]) -> int:
     return most
 
 
-def busiest_second(times: Sequence[float]) -> int:
-    """The most moments within any one second."""
+def busiest(times: Sequence[float], seconds: float = 1.0) -> int:
+    """The most moments within any span of so many seconds."""
     ordered = sorted(times)
     most = first = 0
     for last, time in enumerate(ordered):
-        while time - ordered[first] >= 1.0:
+        while time - ordered[first] >= seconds:
             first += 1
         most = max(most, last - first + 1)
     return most

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .counts import busiest_second, count, events, gigabyte_seconds, marginal, most_at_once
+from .counts import busiest, count, events, gigabyte_seconds, marginal, most_at_once
 
 BUILD = {"Execution": 1, "Pass": 1, "Task": 3, "Choice": 3, "Wait": 2, "Map": 1,
          "Iteration": 2, "Succeed": 2}  # fmt: skip
@@ -26,15 +26,16 @@ def test_states_of_all_executions_count_and_the_events_of_the_longest() -> None:
         "functions": [call(0.1), call(2.0, began=0.05)],
         "requests": {"DynamoDB.GetItem": 3},
     }
-    counts = count(60.0, record, 10)
+    counts = count(60.0, record, 10, 0.1)
     assert (counts.transitions, counts.events) == (13 + 2, 43)
     assert (counts.calls, counts.function_calls) == (13, 2)
+    assert counts.gigabyte_seconds == (1.3 + 2 * 0.005) * 0.25
     assert (counts.longest_call_seconds, counts.functions_at_once) == (2.0, 2)
 
 
-def test_a_call_is_billed_by_whole_milliseconds_and_a_cold_one_for_its_start() -> None:
-    assert gigabyte_seconds(call(0.1001)) == 0.101 * 0.25
-    assert gigabyte_seconds(call(0.0995, first=True)) == 0.12 * 0.25
+def test_functions_are_billed_for_what_they_wait_for_and_for_cold_starts() -> None:
+    calls = [call(9.0), call(9.0, first=True)]
+    assert gigabyte_seconds(calls, 2.0) == (2.0 + 2 * 0.005 + 0.02) * 0.25
 
 
 def test_calls_that_follow_each_other_do_not_overlap() -> None:
@@ -43,9 +44,10 @@ def test_calls_that_follow_each_other_do_not_overlap() -> None:
     assert most_at_once([]) == 0
 
 
-def test_the_busiest_second_may_begin_anywhere() -> None:
-    assert busiest_second([0.0, 0.9, 1.1, 1.8, 5.0]) == 3
-    assert busiest_second([]) == 0
+def test_the_busiest_may_begin_anywhere() -> None:
+    assert busiest([0.0, 0.9, 1.1, 1.8, 5.0]) == 3
+    assert busiest([0.0, 0.9, 1.1, 1.8, 5.0], 0.5) == 2
+    assert busiest([]) == 0
 
 
 def test_what_a_further_unit_costs_is_told_between_each_two_sizes() -> None:

@@ -14,8 +14,9 @@ COUNTS = Counts(30.0, 100, 130, 400, 40, 3.5, 0.75, 2)
 
 def outcomes(**calls: list[int]) -> dict[tuple[str, int], Outcome]:
     """Outcomes of each axis with so many calls."""
+    written = {"ssm:PutParameter": [1.0, 1.04, 1.5]}
     return {
-        (axis, size): Outcome(replace(COUNTS, calls=number), {"ssm:PutParameter": [1.0, 1.5]}, 900)
+        (axis, size): Outcome(replace(COUNTS, calls=number), written, 900)
         for axis, numbers in calls.items()
         for size, number in zip(SIZES[axis], numbers, strict=False)
     }
