@@ -25,7 +25,7 @@ from ..quotas import Measured, quota_rows
 SIZES = {
     "images": (1, 10, 30),
     "regions": (1, 10, 30),
-    "consumers": (1, 10, 100),
+    "consumers": (1, 10, 50, 100),
     "caches": (1, 20, 200),
 }
 TOO_MANY_IMAGES = (100, 1000)
