@@ -101,16 +101,16 @@ mod tests {
     use super::*;
 
     /// Layers by a letter each; a letter's size is its place in the alphabet.
-    fn image(letters: &str) -> Option<Vec<Layer>> {
+    fn image(letters: &str) -> Vec<Layer> {
         let layer = |letter: char| Layer {
             digest: format!("sha256:{:064x}", u32::from(letter)).parse().unwrap(),
             bytes: u64::from(u32::from(letter) - u32::from('a')) + 1,
         };
-        Some(letters.chars().map(layer).collect())
+        letters.chars().map(layer).collect()
     }
 
     fn images(all: &[&str]) -> Vec<Option<Vec<Layer>>> {
-        all.iter().map(|letters| image(letters)).collect()
+        all.iter().map(|letters| Some(image(letters))).collect()
     }
 
     #[test]
@@ -122,7 +122,7 @@ mod tests {
     fn unrelated_and_unknown_images_wait_for_nobody() {
         // Equal layers over another base are other files: they are not shared.
         assert_eq!(waits(&images(&["ac", "bc", "c"])), [None, None, None]);
-        assert_eq!(waits(&[image("ab"), None, image("ac")]), [None, None, Some(0)]);
+        assert_eq!(waits(&[Some(image("ab")), None, Some(image("ac"))]), [None, None, Some(0)]);
         assert_eq!(waits(&[]), []);
     }
 
@@ -142,10 +142,10 @@ mod tests {
         vec(vec(0..3_u8, 1..5), 1..most).prop_map(|all| {
             let letters = |path: Vec<u8>| -> String {
                 // A layer's letter tells its depth, so that equal letters mean an equal place.
-                let letter = |(depth, step): (usize, u8)| char::from(b'a' + step * 7 + depth as u8);
-                path.into_iter().enumerate().map(letter).collect()
+                let letter = |(depth, step): (u8, u8)| char::from(b'a' + step * 7 + depth);
+                (0..).zip(path).map(letter).collect()
             };
-            all.into_iter().map(|path| image(&letters(path))).collect()
+            all.into_iter().map(|path| Some(image(&letters(path)))).collect()
         })
     }
 

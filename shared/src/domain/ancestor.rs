@@ -129,6 +129,8 @@ mod tests {
         }
     }
 
+    type Change = fn(&mut Build, &mut Manifest);
+
     fn decide(change: impl FnOnce(&mut Build, &mut Manifest)) -> Result<Ancestor, InFull> {
         let (mut build, mut published) = (sample(), sample_manifest());
         change(&mut build, &mut published);
@@ -144,7 +146,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_built_in_full() {
         let key = "arn:aws:kms:us-east-1:123456789012:key/1";
-        let changes: [(fn(&mut Build, &mut Manifest), &str); 9] = [
+        let changes: [(Change, &str); 9] = [
             (|_, published| published.listing = None, "no listing"),
             (|_, published| published.region = "eu-west-1".parse().unwrap(), "not usable"),
             (|_, published| published.architecture = super::super::Architecture::Arm64, "arm64"),
