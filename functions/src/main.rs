@@ -20,58 +20,69 @@ mod soak;
 #[cfg(test)]
 mod testing;
 
+use frontload_shared::Error;
 use frontload_shared::aws::clients::Clients;
 use frontload_shared::aws::sdk_config;
-use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use lambda_runtime::{Diagnostic, LambdaEvent, run, service_fn};
+use serde_json::Value;
 
-use settings::{Settings, epoch_seconds};
+use settings::{Settings, answer, epoch_seconds, finish};
 
-/// Serves one function: parses the payload, calls the step, logs its outcome.
-macro_rules! serve {
-    ($name:literal, $step:expr) => {
-        run(service_fn(async |event: LambdaEvent<serde_json::Value>| {
-            settings::answer($name, event.payload, $step).await
-        }))
-        .await
-    };
-}
-
+/// One runtime for all functions: a runtime of each one's own would be in the
+/// binary eleven times.
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+async fn main() -> Result<(), lambda_runtime::Error> {
     settings::init_log();
     let settings = &Settings::from_env()?;
     let clients = &Clients::new(sdk_config().await, Settings::external_id());
-    let ec2 = || clients.own_ec2(&settings.home.region);
-    let ssm = || clients.own_ssm(&settings.home.region);
-    match settings.handler.as_str() {
-        "plan" => {
-            serve!("plan", |input| plan::handle(clients, settings, epoch_seconds(), input))
-        }
+    run(service_fn(async |event: LambdaEvent<Value>| serve(clients, settings, event.payload).await))
+        .await
+}
+
+/// Calls the function that the settings name. The SDK clients made here share the
+/// connections of `clients`.
+async fn serve(
+    clients: &Clients,
+    settings: &Settings,
+    payload: Value,
+) -> Result<Value, Diagnostic> {
+    let home = &settings.home.region;
+    let now = epoch_seconds();
+    let step = settings.handler.as_str();
+    match step {
+        "plan" => answer(step, payload, |input| plan::handle(clients, settings, now, input)).await,
         "claim" => {
-            serve!("claim", |input| claim::handle(clients, settings, epoch_seconds(), input))
+            answer(step, payload, |input| claim::handle(clients, settings, now, input)).await
         }
         "preflight" => {
-            serve!("preflight", |input| preflight::handle(clients, settings, input))
+            answer(step, payload, |input| preflight::handle(clients, settings, input)).await
         }
         "launch" => {
-            let (ec2, ssm) = (&ec2(), &ssm());
-            serve!("launch", |input| launch::handle(ec2, ssm, settings, input))
+            let (ec2, ssm) = (&clients.own_ec2(home), &clients.own_ssm(home));
+            answer(step, payload, |input| launch::handle(ec2, ssm, settings, input)).await
         }
         "pull" => {
-            let (ec2, ssm) = (&ec2(), &ssm());
-            serve!("pull", |input| pull::handle(ec2, ssm, settings, input))
+            let (ec2, ssm) = (&clients.own_ec2(home), &clients.own_ssm(home));
+            answer(step, payload, |input| pull::handle(ec2, ssm, settings, input)).await
         }
         "snapshot" => {
-            let ec2 = &ec2();
-            serve!("snapshot", |input| snapshot::handle(ec2, settings, input))
+            let ec2 = &clients.own_ec2(home);
+            answer(step, payload, |input| snapshot::handle(ec2, settings, input)).await
         }
         "replicate" => {
-            serve!("replicate", |input| replicate::handle(clients, settings, input))
+            answer(step, payload, |input| replicate::handle(clients, settings, input)).await
         }
-        "publish" => serve!("publish", |input| publish::handle(clients, settings, input)),
-        "prune" => serve!("prune", |input| prune::handle(clients, settings, input)),
-        "rollback" => serve!("rollback", |input| rollback::handle(clients, settings, input)),
-        "clean_up" => serve!("clean_up", |input| clean_up::handle(clients, settings, input)),
-        other => Err(format!("_HANDLER is {other:?}, which is no function of Frontload").into()),
+        "publish" => answer(step, payload, |input| publish::handle(clients, settings, input)).await,
+        "prune" => answer(step, payload, |input| prune::handle(clients, settings, input)).await,
+        "rollback" => {
+            answer(step, payload, |input| rollback::handle(clients, settings, input)).await
+        }
+        "clean_up" => {
+            answer(step, payload, |input| clean_up::handle(clients, settings, input)).await
+        }
+        _ => {
+            let problem = format!("_HANDLER is {step:?}, which is no function of Frontload");
+            finish(step, Err(Error::InvalidRequest(problem)))
+        }
     }
 }

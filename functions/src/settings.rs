@@ -9,7 +9,7 @@ use frontload_shared::domain::{Home, ParameterPrefix};
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tracing_subscriber::filter::LevelFilter;
 
 /// What the template gives to a function.
@@ -82,13 +82,12 @@ pub fn init_log() {
         .init();
 }
 
-/// Parses the payload, calls the step, and logs what came of it: the one place
-/// where an error is logged and gets the name that the state machine sees.
+/// Parses the payload, calls the step, and logs what came of it.
 pub async fn answer<I, O>(
     step: &str,
     payload: Value,
     handle: impl AsyncFnOnce(I) -> Result<O, Error>,
-) -> Result<O, Diagnostic>
+) -> Result<Value, Diagnostic>
 where
     I: DeserializeOwned,
     O: Serialize,
@@ -99,11 +98,14 @@ where
         Ok(input) => handle(input).await,
         Err(error) => Err(error),
     };
+    finish(step, result.map(|output| json!(output)))
+}
+
+/// The one place where an error is logged and gets the name that the state machine
+/// sees.
+pub fn finish(step: &str, result: Result<Value, Error>) -> Result<Value, Diagnostic> {
     match &result {
-        Ok(output) => {
-            let report = serde_json::to_string(output).unwrap_or_default();
-            tracing::info!(step, report, "step reports");
-        }
+        Ok(report) => tracing::info!(step, report = %report, "step reports"),
         Err(error) => tracing::error!(step, error = error.name(), message = %error, "step failed"),
     }
     result.map_err(Diagnostic::from)
