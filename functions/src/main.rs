@@ -22,7 +22,7 @@ mod testing;
 
 use frontload_shared::Error;
 use frontload_shared::aws::clients::Clients;
-use frontload_shared::aws::sdk_config;
+use frontload_shared::aws::sdk;
 use lambda_runtime::{Diagnostic, LambdaEvent, run, service_fn};
 use serde_json::Value;
 
@@ -34,7 +34,7 @@ use settings::{Settings, answer, epoch_seconds, finish};
 async fn main() -> Result<(), lambda_runtime::Error> {
     settings::init_log();
     let settings = &Settings::from_env()?;
-    let clients = &Clients::new(sdk_config().await, Settings::external_id());
+    let clients = &Clients::new(sdk::config(&settings.home.region), Settings::external_id());
     run(service_fn(async |event: LambdaEvent<Value>| serve(clients, settings, event.payload).await))
         .await
 }

@@ -13,33 +13,16 @@ pub mod namers;
 pub mod parameters;
 pub mod regions;
 pub mod replicas;
+pub mod sdk;
 pub mod snapshots;
 pub mod tags;
 
 use std::error::Error as StdError;
 
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::Region;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
 use crate::error::{AwsCall, Error};
-
-/// The SDK configuration of every function: credentials and region of the
-/// Lambda, at most 20 s for a call with its retries, so that a function's own
-/// limit of 60 s always leaves room to report.
-pub async fn sdk_config() -> SdkConfig {
-    let timeouts =
-        TimeoutConfig::builder().operation_timeout(std::time::Duration::from_secs(20)).build();
-    let https = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-    aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .http_client(https)
-        .timeout_config(timeouts)
-        .load()
-        .await
-}
 
 /// Error codes that heal by themselves. (EC2 "Error codes", SSM and ECR API
 /// references; the last two are throttles of `CreateSnapshot`.)
