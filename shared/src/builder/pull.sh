@@ -168,7 +168,7 @@ names_of() { # index: the names that pods ask for
 
 is_cached() { # index: whether an image came with the volume, under all its names
   local name found=0 wanted=0
-  [[ $ancestor == kept && ${digests[$1]} != - ]] || return
+  [[ ${digests[$1]} != - ]] || return
   while read -r name; do
     wanted=$((wanted + 1))
     grep -qxF "$name ${digests[$1]}" "$work/cached" && found=$((found + 1))
@@ -176,9 +176,11 @@ is_cached() { # index: whether an image came with the volume, under all its name
   ((found == wanted))
 }
 
-# With nothing cached, all of them.
 list_missing_images() {
   local index name digest labels status unpacked
+  read -ra missing <<<"$order"
+  [[ $ancestor == kept ]] || return
+  missing=()
   list_images
   while read -r name digest labels; do
     read -r status unpacked < <(awk -v name="$name" '$1 == name { print $4, $NF }' "$work/checked")
@@ -369,17 +371,17 @@ hash_listing() {
       ((${#own[@]} == 0)) && continue
       # The blocks that a file takes, which `total` sums up, change when it is flushed.
       ls -lAnR --time-style=+%s --quoting-style=escape -- "${own[@]}" | grep -v '^total ' |
-        sha256sum >"$work/listing.$part" &
+        sha256sum >"$work/part.$part" &
     done
     {
       ctr images ls | awk '$1 !~ "^localhost/" { print $1, $3, $NF }'
       ctr snapshots --snapshotter "$snapshotter" ls
       ctr leases ls -q
-    } 2>&1 | sort | sha256sum >"$work/listing.records" &
+    } 2>&1 | sort | sha256sum >"$work/part.records" &
     wait
   )
-  cat "$work"/listing.* 2>/dev/null | sha256sum | cut -d ' ' -f 1
-  rm -f "$work"/listing.*
+  cat "$work"/part.* 2>/dev/null | sha256sum | cut -d ' ' -f 1
+  rm -f "$work"/part.*
 }
 
 # The content of a volume that is not as it was published is not built upon.
@@ -436,13 +438,14 @@ log_in
 pull_images
 remove_other_images
 collect_garbage
+hash_listing >"$work/listing" &
 check_images
+wait
 scrub "${1-}"
 flush
-listing=sha256:$(hash_listing)
 used_bytes=$(on_host df --block-size=1 --output=used /local 2>/dev/null | tail -n 1)
 for index in "${!references[@]}"; do echo "${references[$index]} ${digests[$index]}"; done |
-  jq -Rcn --arg containerd "$containerd" --arg ancestor "$ancestor" --arg listing "$listing" \
+  jq -Rcn --arg containerd "$containerd" --arg ancestor "$ancestor" --arg listing "sha256:$(<"$work/listing")" \
     --argjson used "${used_bytes:-0}" \
     '{outcome: "pulled", containerd: $containerd, flushed: true, usedBytes: $used,
       ancestor: $ancestor, listing: $listing,
