@@ -32,6 +32,9 @@ class Inventory:
     """Names that CRI does not see."""
     blobs: set[str] = field(default_factory=set)
     """Digests of the files in the content store."""
+    foreign: set[str] = field(default_factory=set)
+    """Of what is wanted: manifests and configurations for other platforms, which containerd 2.x
+    fetches with an index and 1.x does not."""
     layers: set[str] = field(default_factory=set)
     """Chain ids of the unpacked layers."""
     directories: int = 0
@@ -42,8 +45,8 @@ class Inventory:
     def differences(self, wanted: Inventory) -> list[str]:
         """How it differs from what is wanted, in words; none when it does not."""
         told = [
-            *_differences("name", set(self.images.items()), set(wanted.images.items())),
-            *_differences("blob", self.blobs, wanted.blobs),
+            *_differences("name", self._names(wanted), set(wanted.images.items())),
+            *_differences("blob", self.blobs - wanted.foreign, wanted.blobs),
             *_differences("unpacked layer", self.layers, wanted.layers),
             *(f"left unfinished: {one}" for one in self.unfinished),
             *(f"name not seen by CRI: {one}" for one in self.unseen),
@@ -51,6 +54,14 @@ class Inventory:
         if self.directories != wanted.directories:
             told.append(f"{self.directories} layer directories instead of {wanted.directories}")
         return told
+
+    def _names(self, wanted: Inventory) -> set[tuple[str, str]]:
+        """Without the names by configuration that CRI gives to an image that is wanted."""
+        return {
+            (name, digest)
+            for name, digest in self.images.items()
+            if not name.startswith("sha256:") or digest not in wanted.images.values()
+        }
 
 
 def _differences(kind: str, found: set[Any], wanted: set[Any]) -> list[str]:
@@ -105,6 +116,9 @@ def _add_image(
         for entry in document["manifests"]:
             if entry["platform"]["architecture"] == architecture:
                 _add_image(wanted, reference, entry["digest"], source, architecture)
+            else:
+                foreign = _document(reference, entry["digest"], source, manifest=True)
+                wanted.foreign |= {entry["digest"], foreign["config"]["digest"]}
         return
     parts = [document["config"], *document["layers"]]
     wanted.blobs.update(part["digest"] for part in parts)
