@@ -16,11 +16,10 @@ from dataclasses import dataclass, field
 
 from local_cloud.builder_host.blob_source import BlobSource
 from local_cloud.builder_host.layer_files import entries_of_tar
-from local_cloud.builder_host.registry_fixture import TestRegistry
 
 from ..documents import Document, document, figure, table
 from ..frame import Bench, BenchError
-from ..image_sets import PushedImage, PushedLayer, image_sets
+from ..image_sets import PushedImage, PushedLayer, pushed_sets
 from ..pulling import DECOMPRESSORS, LINKS, Ancestor, PullHost, our_way, snapshot_sh_way
 from .pull import chosen
 
@@ -108,19 +107,13 @@ def measure(bench: Bench) -> Document:
     """The part's document."""
     versions = chosen(os.environ, "INCREMENTAL_VERSIONS", VERSIONS)
     link = chosen(os.environ, "PULL_LINKS", tuple(LINKS))[0]
-    directory = bench.directory / "images"
-    (directory / "registry").mkdir(parents=True, exist_ok=True)
-    registry = TestRegistry(directory / "registry")
-    try:
-        sets = image_sets(directory, registry, bench.say)
+    results = {}
+    with pushed_sets(bench) as (registry, sets):
         images = Versions(sets["sharing"], sets["changed"])
-        results = {}
         for version in versions:
             with PullHost(bench.directory / f"incremental-{version}", registry, version) as host:
                 changed_bytes = size_of_changes(images, host.source)
                 results[version] = measure_version(bench, host, images, link)
-    finally:
-        registry.close()
     return as_document(results, images, changed_bytes, link)
 
 
