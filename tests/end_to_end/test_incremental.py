@@ -172,6 +172,7 @@ def test_a_snapshot_that_was_never_flushed_is_not_inherited(
     edit_script: Callable[[str, str], None],
 ) -> None:
     edit_script("on_host sync -f", "true sync -f")
+    edit_script("fsfreeze --freeze", "true --freeze")
     first = lineage.push(versions[0])
     cloud.control.clear_faults()
     with pytest.raises(AssertionError, match="empty"):

@@ -273,6 +273,7 @@ def test_the_content_check_sees_what_a_script_without_a_flush_publishes(
     cache.put()
     # It still reports a flush: nothing but the content tells.
     edit_script("on_host sync -f /local", "on_host true")
+    edit_script("fsfreeze --freeze", "true --freeze")
     assert frontload.run(cache.name).status == "SUCCEEDED"
     snapshot_id, _ = world.published(cache)
     report = check(cloud, layout, snapshot_id, {cache.reference(): digest})

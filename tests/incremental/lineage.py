@@ -139,17 +139,17 @@ class Workshop:
         self,
         apps: Iterable[PushedApp],
         ancestor: Link | None = None,
-        edit: tuple[str, str] | None = None,
+        edits: Iterable[tuple[str, str]] = (),
     ) -> Link:
         """Build a snapshot, from the ancestor's or from an empty volume; it must succeed.
 
-        `edit` replaces a text in the builder's script by another.
+        Each edit replaces a text in the builder's script by another.
         """
         apps = tuple(apps)
         number = f"{next(_numbers):017x}"
         given = render_command(build_document(number[-12:], apps, ancestor))
-        if edit:
-            given = edited(given, *edit)
+        for find, replacement in edits:
+            given = edited(given, find, replacement)
         instance_id, volume_id, snapshot_id = f"i-{number}", f"vol-{number}", f"snap-{number}"
         self.host.create_volume(volume_id, VOLUME_GIB, ancestor and ancestor.snapshot_id)
         try:

@@ -15,7 +15,7 @@ LAYERS = "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs"
 LAYER_FILE = f"$(find {LAYERS}/snapshots/*/fs/data -type f | sort | tail -n 1)"
 CTR = "ctr --namespace k8s.io"
 ONE_NAME = f"$({CTR} images ls -q | head -n 1)"
-NO_FLUSH = ("on_host sync -f", "true sync -f")
+NO_FLUSH = [("on_host sync -f", "true sync -f"), ("fsfreeze --freeze", "true --freeze")]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_an_ancestor_as_it_was_published_is_kept(workshop: Workshop, good: Link)
 def test_a_snapshot_that_was_never_flushed_is_not_built_upon(
     workshop: Workshop, apps: list[PushedApp]
 ) -> None:
-    unflushed = workshop.build(apps, edit=NO_FLUSH)
+    unflushed = workshop.build(apps, edits=NO_FLUSH)
     assert workshop.check(unflushed).wrong != [], "it was flushed all the same"
     assert built_upon(workshop, unflushed) == "damaged"
     workshop.forget(unflushed)

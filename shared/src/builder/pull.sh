@@ -181,7 +181,6 @@ list_missing_images() {
   read -ra missing <<<"$order"
   [[ $ancestor == kept ]] || return
   missing=()
-  list_images
   while read -r name digest labels; do
     read -r status unpacked < <(awk -v name="$name" '$1 == name { print $4, $NF }' "$work/checked")
     [[ $labels == *io.cri-containerd.image=managed* && "$status $unpacked" == "complete true" ]] &&
@@ -197,13 +196,32 @@ list_missing_images() {
   done
 }
 
-log_in() {
+log_in() { # prints region and password, or a failure
   local index region domain
-  for index in "${missing[@]}"; do
+  for index in "${!references[@]}"; do
     region=${ecr_regions[$index]}
     [[ $region == - ]] && continue
     domain=${repositories[$index]#*".dkr.ecr.$region."}
     log_in_to_ecr "${references[$index]}" "$region" "${domain%%/*}"
+  done
+  for region in "${!ecr_passwords[@]}"; do echo "$region ${ecr_passwords[$region]}"; done
+}
+
+# While the ancestor is looked at; through a pipe, as a file could end up in the snapshot.
+start_log_in() { exec 7< <(log_in); }
+
+# Where nothing is missing, a registry may be out of reach.
+finish_log_in() {
+  local index region password failure=
+  while read -r region password <&7; do
+    if [[ $region == "{"* ]]; then failure="$region $password"; else ecr_passwords[$region]=$password; fi
+  done
+  exec 7<&-
+  for index in "${missing[@]}"; do
+    region=${ecr_regions[$index]}
+    [[ $region == - || -n ${ecr_passwords[$region]-} ]] && continue
+    echo "$failure"
+    exit 1
   done
 }
 
@@ -329,11 +347,15 @@ check_images() {
 # Keeps what was planned and what Bottlerocket itself imports (its pause image).
 # After the pulls: what the others share with the planned ones is not fetched again.
 remove_other_images() {
-  local index name others=() wanted
-  wanted=$(for index in "${!references[@]}"; do names_of "$index"; done)
-  while read -r name _; do
-    [[ $name == REF || $name == localhost/* ]] && continue
-    grep -qxF "$name" <<<"$wanted" && continue
+  local index name digest _ others=()
+  local -A wanted=()
+  while read -r name; do
+    wanted[$name]=1 wanted[${name#*@}]=1
+  done < <(for index in "${!references[@]}"; do names_of "$index"; done)
+  while read -r name _ digest _; do
+    [[ $name == REF || $name == localhost/* || -n ${wanted[$name]-} ]] && continue
+    # CRI gives whatever it sees a name by its configuration, too.
+    [[ $name == sha256:* && -n ${wanted[$digest]-} ]] && continue
     say "removing $name, which is not planned"
     others+=("$name")
   done < <(ctr images ls 2>/dev/null)
@@ -374,7 +396,8 @@ hash_listing() {
         sha256sum >"$work/part.$part" &
     done
     {
-      ctr images ls | awk '$1 !~ "^localhost/" { print $1, $3, $NF }'
+      # CRI's names by configuration come and go.
+      ctr images ls | awk '$1 !~ "^(localhost/|sha256:)" { print $1, $3, $NF }'
       ctr snapshots --snapshotter "$snapshotter" ls
       ctr leases ls -q
     } 2>&1 | sort | sha256sum >"$work/part.records" &
@@ -386,10 +409,14 @@ hash_listing() {
 
 # The content of a volume that is not as it was published is not built upon.
 check_ancestor() {
-  local output
+  local output listing lister
   [[ $ancestor_listing == - ]] && return
   ancestor=kept
-  [[ sha256:$(hash_listing) == "$ancestor_listing" ]] && return
+  list_images &
+  lister=$!
+  listing=$(hash_listing)
+  wait "$lister"
+  [[ sha256:$listing == "$ancestor_listing" ]] && return
   ancestor=damaged
   say "the files on the volume are not those of the snapshot: everything is pulled again"
   output=$(on_host systemctl stop containerd 2>&1) ||
@@ -424,6 +451,18 @@ flush() {
   output=$(on_host sync -f /local 2>&1) || fail flush "" "sync of /local failed: $output"
 }
 
+# A flush leaves the file system's own changes in its log, and whoever mounts the
+# snapshot, a node or the next builder, has to write them first. Freezing empties
+# the log. Where that does not work, they do.
+empty_log() {
+  local status
+  timeout --kill-after=1 5 fsfreeze --freeze "$host/local" >/dev/null 2>&1
+  status=$?
+  fsfreeze --unfreeze "$host/local" >/dev/null 2>&1
+  # One that was cut off may still come about.
+  ((status < 124)) || { sleep 10; fsfreeze --unfreeze "$host/local" >/dev/null 2>&1; }
+}
+
 exec 9>/run/frontload.lock
 flock --wait "$limit_seconds" 9 || fail time "" "another run of this command did not end"
 mask_kubelet
@@ -432,17 +471,20 @@ containerd=${containerd#v}
 containerd_major=${containerd%%.*}
 [[ $containerd_major =~ ^[0-9]+$ ]] || fail version "" "containerd calls itself '$containerd'"
 read_images
+start_log_in
 check_ancestor
 list_missing_images
-log_in
+finish_log_in
 pull_images
 remove_other_images
 collect_garbage
 hash_listing >"$work/listing" &
+lister=$!
 check_images
-wait
+wait "$lister"
 scrub "${1-}"
 flush
+empty_log
 used_bytes=$(on_host df --block-size=1 --output=used /local 2>/dev/null | tail -n 1)
 for index in "${!references[@]}"; do echo "${references[$index]} ${digests[$index]}"; done |
   jq -Rcn --arg containerd "$containerd" --arg ancestor "$ancestor" --arg listing "sha256:$(<"$work/listing")" \
