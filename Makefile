@@ -176,8 +176,10 @@ soak-cloud: $(TOOLS)/cloud.stamp build ## Pushes and killed builds on the local 
 	$(CLOUD)/python tests/soak.py --seed $(or $(SEED),1) --pushes $(or $(PUSHES),500)
 
 .PHONY: bench
-bench: $(TOOLS)/cloud.stamp host build ## Measure everything, or some parts [PARTS="lambda cost"] [RUNS=<rounds, 5>]
-	@RUNS='$(RUNS)' PYTHONPATH=tests $(CLOUD)/python -m bench $(PARTS)
+bench: $(TOOLS)/cloud.stamp $(TOOLS)/containerd.stamp host build ## Measure everything, or some parts [PARTS="lambda cost"] [RUNS=<rounds, 5>]
+	$(call say) 'The program that prints a build'"'"'s command' 'cargo build'
+	cargo build --workspace --locked --quiet --example ssm_command
+	RUNS='$(RUNS)' PYTHONPATH=tests $(CLOUD)/python -m bench $(PARTS)
 
 .PHONY: bench-report
 bench-report: $(TOOLS)/bench.stamp ## Write what was measured into docs/performance.md, with plots

@@ -20,7 +20,7 @@ from local_cloud.images import BUSYBOX, Layer, Layout
 
 from .frame import Bench
 
-VERSION = 1
+VERSION = 2
 _RAW_MIB_OF_MB = 1.255
 """A MB of a compressed layer, in MiB of its files: they compress to about three quarters."""
 
@@ -41,6 +41,9 @@ class PushedImage:
     repository: str
     tag: str
     digest: str
+    """Of the index that the tag names."""
+    manifest: str
+    """Digest of its manifest for this architecture."""
     layers: tuple[PushedLayer, ...]
 
     @property
@@ -191,7 +194,7 @@ def _push_image(
     registry.push_manifest(repository, entry["digest"], manifest_bytes)
     registry.push_manifest(repository, "v1", index)
     layers = tuple(PushedLayer(layer["digest"], layer["size"]) for layer in manifest["layers"])
-    return PushedImage(repository, "v1", digest, layers)
+    return PushedImage(repository, "v1", digest, entry["digest"], layers)
 
 
 def _read(directory: Path, set_name: str) -> list[PushedImage] | None:
@@ -207,6 +210,7 @@ def _read(directory: Path, set_name: str) -> list[PushedImage] | None:
             image["repository"],
             image["tag"],
             image["digest"],
+            image["manifest"],
             tuple(PushedLayer(**layer) for layer in image["layers"]),
         )
         for image in description["images"]

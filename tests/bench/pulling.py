@@ -96,6 +96,7 @@ def build_document(
         {
             "reference": image.reference,
             "digest": image.digest,
+            "manifest": image.manifest,
             "compressedBytes": image.size,
             "layers": [{"digest": one.digest, "bytes": one.size} for one in image.layers],
         }

@@ -18,7 +18,7 @@ VERSION = "2.1"
 SET = "sharing"
 WANTED = 1.4
 PARALLEL = 6
-"""Layers at a time: enough to fill the link and both processors; 4 and 8 are no faster."""
+"""Layers at a time: enough to fill the link and two processors."""
 _SCRIPT = Path(__file__).parents[1] / "floor.sh"
 NOTES = (
     f"Floor: {_SCRIPT.name} on the same kind of builder downloads (curl), hashes, decompresses"

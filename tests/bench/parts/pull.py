@@ -70,12 +70,20 @@ def measure(bench: Bench) -> Document:
     """The part's document."""
     combinations = chosen_combinations(os.environ)
     results: dict[Combination, Rounds] = {}
+    failures: list[str] = []
     with pushed_sets(bench) as (registry, sets):
         for version in unique(one.version for one in combinations):
             with PullHost(bench.directory / f"pull-{version}", registry, version) as host:
                 for one in (one for one in combinations if one.version == version):
-                    results[one] = measure_combination(bench, host, one, sets[one.set_name])
-    return as_document(results, sets)
+                    try:
+                        results[one] = measure_combination(bench, host, one, sets[one.set_name])
+                    except BenchError as error:
+                        # An hour's other figures are worth keeping; this one stays unmeasured.
+                        failures.append(f"NOT MEASURED: {one.name}: {error}")
+                        bench.say(failures[-1])
+    if not results:
+        raise BenchError("; ".join(failures))
+    return as_document(results, sets, failures)
 
 
 def chosen_combinations(environment: os._Environ[str] | dict[str, str]) -> list[Combination]:
@@ -137,7 +145,11 @@ def measure_run(
     return seconds
 
 
-def as_document(results: dict[Combination, Rounds], sets: dict[str, list[PushedImage]]) -> Document:
+def as_document(
+    results: dict[Combination, Rounds],
+    sets: dict[str, list[PushedImage]],
+    failures: Sequence[str] = (),
+) -> Document:
     """The figures of every combination, and what the sets hold."""
     figures = {}
     for one, rounds in results.items():
@@ -147,7 +159,7 @@ def as_document(results: dict[Combination, Rounds], sets: dict[str, list[PushedI
     rows = [set_row(name, sets[name]) for name in unique(one.set_name for one in results)]
     columns = ["set", "images", "distinct layers", "MB compressed", "MB pulled one by one"]
     tables = [table("What is pulled", columns, rows)]
-    return document("pull", figures, tables, NOTES, {"decompressors": DECOMPRESSORS})
+    return document("pull", figures, tables, [*failures, *NOTES], {"decompressors": DECOMPRESSORS})
 
 
 def set_row(name: str, images: Sequence[PushedImage]) -> list[object]:
