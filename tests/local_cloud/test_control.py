@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,10 @@ def test_an_unknown_setting_or_fault_is_refused(aws: Aws) -> None:
         aws.control.settings(snapshot_second=1)
     with pytest.raises(ValueError, match="no fault 'snapshot_to_fail'"):
         aws.control.plant(snapshot_to_fail=1)
+
+
+def test_every_call_takes_the_time_that_was_set_for_it(aws: Aws) -> None:
+    aws.control.settings(call_seconds=0.2)
+    begun = time.monotonic()
+    aws.ec2.describe_instances()
+    assert time.monotonic() - begun >= 0.2

@@ -85,7 +85,8 @@ class ScriptedHost:
         if volume_id is None:
             raise BuilderHostError(f"scripted host: instance {instance_id} does not run")
         images = planned_images(script)
-        self._closed.wait(self.pull_seconds * len(images))
+        if self._closed.wait(self.pull_seconds * len(images)):
+            raise BuilderHostError("scripted host: closed while a command ran")
         self._file(volume_id).write_text(json.dumps(images))
         answer = {
             "outcome": "pulled",

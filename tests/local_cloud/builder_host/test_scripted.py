@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
-from local_cloud.builder_host import InstanceSpec, make_builder_host
+import pytest
+
+from local_cloud.builder_host import BuilderHostError, InstanceSpec, make_builder_host
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -20,3 +24,20 @@ def test_it_says_that_the_planned_images_were_pulled_by_nobody(tmp_path):
     answer = json.loads(result.stdout)
     assert answer["containerd"] == "scripted"
     assert answer["images"] == [{"reference": "registry.example.com/a/b:v1", "digest": DIGEST}]
+
+
+def test_a_pull_takes_its_time_for_each_image_and_ends_with_the_host(tmp_path):
+    host = make_builder_host("scripted", work_dir=tmp_path, endpoints=None)
+    host.create_volume("vol-1", 10, None)
+    host.start_instance(InstanceSpec("i-1", "x86_64", "vol-1", ""))
+    pull = "\n".join(f"pull registry.example.com/a/{name}:v1 {DIGEST}" for name in "bc")
+    host.pull_seconds = 0.1
+    begun = time.monotonic()
+    host.run_command("i-1", pull, "c-1", 10)
+    assert time.monotonic() - begun >= 0.2
+    host.pull_seconds = 3600.0
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(host.run_command, "i-1", pull, "c-2", 10)
+        host.close()
+        with pytest.raises(BuilderHostError):
+            running.result(timeout=10)
