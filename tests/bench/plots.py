@@ -5,6 +5,7 @@ Text stays text, ids and files carry no date, so that a new measurement changes 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -92,7 +93,9 @@ def draw_pull(content: Document) -> Figure | None:
         axes.set_xticks(range(len(sets)), sets)
         axes.set_title(f"{link} link")
     panels[0][0].set_ylabel("ours / snapshot.sh's way")
-    panels[0][-1].legend(frameon=False)
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    plot.legend(handles, labels, frameon=False, loc="upper center", ncols=len(versions),
+                bbox_to_anchor=(0.5, 0.03))  # fmt: skip
     return plot
 
 
@@ -109,13 +112,19 @@ def draw_node(content: Document) -> Figure | None:
     for color, (way, points) in zip(COLORS, sorted(curves.items()), strict=False):
         points.sort(key=lambda point: point[0])
         sizes = [size for size, _ in points]
-        axes.plot(sizes, [one.median for _, one in points], "o-", color=color, label=way)
+        axes.plot(
+            sizes, [one.median for _, one in points], "o-", color=color, label=WAYS.get(way, way)
+        )
         axes.fill_between(sizes, [one.min for _, one in points], [one.max for _, one in points],
                           color=color, alpha=0.2)  # fmt: skip
     axes.set(xlabel="image, MB compressed", ylabel="seconds to the first container")
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.legend(frameon=False)
     return plot
+
+
+WAYS = {"cold": "image pulled first", "cached": "from the snapshot"}
 
 
 def draw_orchestration(content: Document) -> Figure | None:
@@ -181,6 +190,7 @@ def draw_cost(content: Document) -> Figure | None:
         places = [user + (number - (len(bills) - 1) / 2) * width for user in range(len(users))]
         axes.bar(places, list(users.values()), width, color=COLORS[number], label=bill)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:,g}")
     axes.set_xticks(range(len(users)), [f"{one} regions" for one in users])
     axes.set(ylabel="dollars a month", xlabel="caches x regions")
     axes.legend(frameon=False, fontsize=9)
@@ -188,15 +198,22 @@ def draw_cost(content: Document) -> Figure | None:
 
 
 def draw_incremental(content: Document) -> Figure | None:
-    """Ratios of an incremental build to a full one, by containerd's version where told."""
-    found = {name or "all": one for name, one in spreads(content, "ratio").items()}
-    if not found:
+    """Time against a full build, and bytes against the changed layers', by containerd's version."""
+    ratios = {name.rstrip("."): one for name, one in spreads(content, "ratio").items()}
+    times = {name: one for name, one in ratios.items() if re.fullmatch(r"[\d.]+", name)}
+    kinds = {name: one for name, one in ratios.items() if name and name not in times}
+    if not times:
         return None
-    plot, axes = pyplot.subplots(figsize=(1.2 + 1.2 * len(found), 3))
-    bars(axes, found, 0, 0.6, color=OURS)
-    axes.axhline(0.15, color="#444444", linewidth=0.8, linestyle=":")
-    axes.set_xticks(range(len(found)), [name.rstrip(".") for name in found])
-    axes.set_ylabel("incremental / full by snapshot.sh")
+    plot, (left, right) = pyplot.subplots(1, 2, figsize=(8, 3))
+    bars(left, times, 0, 0.5, color=OURS)
+    left.set_xticks(range(len(times)), [f"containerd {name}" for name in times])
+    left.set(ylabel="time / full build by snapshot.sh", xlim=(-1, len(times)))
+    left.axhline(0.15, color="#444444", linewidth=0.8, linestyle=":")
+    bars(right, kinds, 0, 0.5, color=ADDED)
+    right.set_xticks(range(len(kinds)), [" ".join(name.rsplit(".", 1)) for name in kinds])
+    right.set(ylabel="bytes / changed layers' bytes", xlim=(-1, max(1, len(kinds))))
+    right.axhline(1.1, color="#444444", linewidth=0.8, linestyle=":")
+    plot.tight_layout()
     return plot
 
 
