@@ -6,7 +6,6 @@ is that command, from outside, the flush at its end included.
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 import os
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_cloud.builder_command import StaleProgramError, render_command
 from local_cloud.builder_host import CommandResult, InstanceOptions, InstanceSpec, Link
 from local_cloud.builder_host.blob_source import Registry
 from local_cloud.builder_host.containerd_host import ContainerdHost
@@ -34,7 +34,6 @@ DECOMPRESSORS = {"2.1": "igzip", "1.7": "unpigz", "1.6": "unpigz"}
 """What the daemon finds on its PATH, which `make containerd-versions` put there."""
 VOLUME_GIB = 20
 _BUILD = ROOT / "tests" / "events" / "build.json"
-_SSM_COMMAND = ROOT / "target" / "debug" / "examples" / "ssm_command"
 _ADMIN = "[settings.host-containers.admin]\nenabled = true\n"
 _CTR = "apiclient exec admin sheltie ctr -a /run/containerd/containerd.sock -n k8s.io"
 _PULL_SECONDS = 900
@@ -66,25 +65,13 @@ def our_way(images: Sequence[PushedImage], ancestor: Ancestor | None = None) -> 
     """The command and user data that Frontload gives a builder, from its own code.
 
     With an ancestor they are for a volume that starts from its snapshot. Raises BenchError when
-    the program that prints them is missing or fails.
+    the program that prints them is missing, older than its sources, or fails.
     """
-    if not _SSM_COMMAND.exists():
-        raise BenchError(
-            f"{_SSM_COMMAND.relative_to(ROOT)} is missing:"
-            " cargo build --locked --workspace --example ssm_command"
-        )
-    printed = subprocess.run(
-        [_SSM_COMMAND],
-        input=json.dumps(build_document(images, ancestor)),
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-    if printed.returncode != 0:
-        raise BenchError(f"{_SSM_COMMAND.name} refused the build: {printed.stderr.strip()}")
-    given = json.loads(printed.stdout)
-    return Way("ours", given["command"], base64.b64decode(given["userData"]).decode())
+    try:
+        given = render_command(build_document(images, ancestor))
+    except (StaleProgramError, ValueError) as error:
+        raise BenchError(str(error)) from error
+    return Way("ours", given.command, given.user_data)
 
 
 def build_document(
