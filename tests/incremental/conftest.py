@@ -15,14 +15,21 @@ from local_cloud.builder_host.registry_fixture import TestRegistry
 from .lineage import Workshop
 
 
-def containerd() -> Path | None:
-    """The series that CHAIN_CONTAINERD names, such as 2.1; without it the machine's own."""
-    series = os.environ.get("CHAIN_CONTAINERD")
-    return ROOT / "target" / "tools" / f"containerd-{series}" if series else None
+@pytest.fixture(scope="package", params=["machine", "2.1"])
+def containerd(request: pytest.FixtureRequest) -> Path | None:
+    """The machine's own, or what Bottlerocket has today: `make containerd-versions` unpacks it."""
+    if request.param == "machine":
+        return None
+    directory = ROOT / "target" / "tools" / f"containerd-{request.param}"
+    if not directory.exists():
+        pytest.skip(f"{directory} is missing: make containerd-versions")
+    return directory
 
 
 @pytest.fixture(scope="package")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+def workshop(
+    containerd: Path | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Workshop]:
     try:
         check_machine()
     except CapacityError as error:
@@ -31,7 +38,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
         pytest.skip(str(error))
     registry = TestRegistry(tmp_path_factory.mktemp("registry"))
     try:
-        host = ContainerdHost(tmp_path_factory.mktemp("host"), registry.endpoints, containerd())
+        host = ContainerdHost(tmp_path_factory.mktemp("host"), registry.endpoints, containerd)
         try:
             yield Workshop(host, registry, tmp_path_factory.mktemp("images"))
         finally:
