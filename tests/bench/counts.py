@@ -114,8 +114,3 @@ def busiest(times: Sequence[float], seconds: float = 1.0) -> int:
             first += 1
         most = max(most, last - first + 1)
     return most
-
-
-def marginal(sizes: Sequence[int], totals: Sequence[float]) -> list[float]:
-    """What each further unit cost between every size and the next."""
-    return [(totals[i + 1] - totals[i]) / (sizes[i + 1] - sizes[i]) for i in range(len(sizes) - 1)]

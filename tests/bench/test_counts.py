@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .counts import busiest, count, events, gigabyte_seconds, marginal, most_at_once
+from .counts import busiest, count, events, gigabyte_seconds, most_at_once
 
 BUILD = {"Execution": 1, "Pass": 1, "Task": 3, "Choice": 3, "Wait": 2, "Map": 1,
          "Iteration": 2, "Succeed": 2}  # fmt: skip
@@ -48,7 +48,3 @@ def test_the_busiest_may_begin_anywhere() -> None:
     assert busiest([0.0, 0.9, 1.1, 1.8, 5.0]) == 3
     assert busiest([0.0, 0.9, 1.1, 1.8, 5.0], 0.5) == 2
     assert busiest([]) == 0
-
-
-def test_what_a_further_unit_costs_is_told_between_each_two_sizes() -> None:
-    assert marginal([1, 10, 30], [100, 190, 590]) == [10.0, 20.0]

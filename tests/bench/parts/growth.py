@@ -7,6 +7,7 @@ assumed of AWS; calls, cold starts and transitions take their time in full.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from typing import Any
 from local_cloud import ACCOUNT, REGION
 from local_cloud.cloud import LocalCloud
 
-from ..counts import Counts, busiest, count, marginal
+from ..counts import Counts, busiest, count
 from ..documents import Document, document, figure, table
 from ..frame import Bench, BenchError
 from ..frontload import Frontload, consumer_accounts
@@ -40,8 +41,8 @@ REGIONS = (
     "ap-southeast-4", "ap-east-1", "me-south-1", "me-central-1", "il-central-1", "af-south-1",
 )  # fmt: skip
 WAIT_SCALE = 0.05
-LINEAR = 1.1
-"""How much more than between the first two sizes a further unit may take between the last two."""
+LINEAR = 1.0
+"""The greatest power of the size with which calls may grow."""
 LIMIT_SECONDS = 1800.0
 AT_ONCE = ("ec2:RunInstances",)
 """The calls that follow a push before any wait that is shorter here than on AWS."""
@@ -123,9 +124,9 @@ def measure(bench: Bench) -> Document:
         for name, (field, unit) in MEASURES.items()
     }
     for axis in SIZES:
-        if len(sizes_of(axis, outcomes)) > 2:
-            ratio = growth_of(axis, outcomes)
-            figures[f"{axis}.callsPerFurtherUnit"] = figure("ratio", [ratio], LINEAR)
+        if len(sizes_of(axis, outcomes)) > 1:
+            power = growth_of(axis, outcomes)
+            figures[f"{axis}.callsExponent"] = figure("ratio", [power], LINEAR)
     tables = [
         *(axis_table(axis, outcomes) for axis in SIZES),
         together,
@@ -139,14 +140,14 @@ def measure(bench: Bench) -> Document:
 
 
 def growth_of(axis: str, outcomes: dict[tuple[str, int], Outcome]) -> float:
-    """Calls per unit between the last two sizes, divided by those between the first two.
+    """The power of the size with which calls grow between the last two sizes: 1 is linear.
 
-    Above 1 calls grow faster than what they are for; there must be three sizes.
+    There must be two sizes. A power, because what a further unit takes may be less than what two
+    runs differ by.
     """
-    sizes = sizes_of(axis, outcomes)
-    units = marginal(sizes, [outcomes[axis, size].counts.calls for size in sizes])
-    # Where a unit takes no call at all there is nothing that could grow.
-    return units[-1] / units[0] if units[0] > 0 else float(units[-1] > 0)
+    *_, before, last = sizes_of(axis, outcomes)
+    calls = [outcomes[axis, size].counts.calls for size in (before, last)]
+    return math.log(calls[1] / calls[0]) / math.log(last / before)
 
 
 def sizes_of(axis: str, outcomes: dict[tuple[str, int], Outcome]) -> list[int]:

@@ -22,18 +22,14 @@ def outcomes(**calls: list[int]) -> dict[tuple[str, int], Outcome]:
     }
 
 
-def test_calls_that_grow_by_as_many_for_each_unit_are_linear() -> None:
+def test_calls_in_proportion_to_the_size_grow_with_its_first_power() -> None:
     assert growth_of("regions", outcomes(regions=[100, 1000, 3000])) == pytest.approx(1.0)
 
 
 def test_calls_that_grow_faster_are_above_one_and_slower_ones_below() -> None:
-    assert growth_of("regions", outcomes(regions=[100, 1000, 7000])) == pytest.approx(3.0)
-    assert growth_of("regions", outcomes(regions=[100, 1000, 2000])) == pytest.approx(0.5)
-
-
-def test_what_takes_no_call_at_first_must_take_none_later() -> None:
+    assert growth_of("regions", outcomes(regions=[100, 1000, 9000])) == pytest.approx(2.0)
+    assert growth_of("regions", outcomes(regions=[100, 1000, 2000])) < 1.0
     assert growth_of("images", outcomes(images=[100, 100, 100])) == 0.0
-    assert growth_of("images", outcomes(images=[100, 100, 101])) == 1.0
 
 
 def test_a_size_that_could_not_be_built_is_left_out() -> None:
