@@ -383,9 +383,11 @@ fn check_manifest_fits(prefix: &ParameterPrefix, build: &Build) -> Result<()> {
     Err(Error::InvalidCache {
         parameter: prefix.cache(&build.cache),
         problem: format!(
-            "images: the manifest of {} images would have {bytes} bytes, a parameter holds \
-             {MAX_PARAMETER_BYTES}: split the cache",
-            build.images.len()
+            "images: the manifest of {} images for {} regions and {} consumers would have {bytes} \
+             bytes, a parameter holds {MAX_PARAMETER_BYTES}: split the cache",
+            build.images.len(),
+            build.regions.len(),
+            build.consumers.len()
         ),
     })
 }

@@ -2,6 +2,7 @@
 //! snapshot id, so that a person or a later build can tell without mounting it.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::cache::Snapshotter;
 use super::place::{KeyArn, ZoneName};
@@ -212,17 +213,38 @@ impl Manifest {
         }
     }
 
-    /// The manifest as it is stored.
+    /// The manifest as it is stored: without what consumers have by default, so that
+    /// a hundred of them fit into a parameter.
     #[must_use]
     pub fn text(&self) -> String {
         // A struct of strings and numbers cannot fail to serialize.
-        serde_json::to_string(self).unwrap_or_default()
+        let mut document = serde_json::to_value(self).unwrap_or_default();
+        let consumers = document.get_mut("consumers").and_then(Value::as_array_mut);
+        for (consumer, shown) in self.consumers.iter().zip(consumers.into_iter().flatten()) {
+            consumer.leave_out_defaults(shown);
+        }
+        document.to_string()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::build::tests::sample_manifest;
+
+    #[test]
+    fn a_hundred_consumers_fit_and_are_read_back_with_their_defaults() {
+        let consumer = |number: u64| {
+            let account = format!("{:012}", 100_000_000_000 + number);
+            serde_json::from_value(serde_json::json!({"account": account})).unwrap()
+        };
+        let mut manifest = sample_manifest();
+        manifest.consumers = (0..100).map(consumer).collect();
+        manifest.consumers[7].role = "other".parse().unwrap();
+        let text = manifest.text();
+        assert!(text.len() < 5000, "{}", text.len());
+        assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
+    }
 
     #[test]
     fn the_advice_follows_from_size_and_zones() {

@@ -2,6 +2,7 @@
 //! launch nodes from our snapshots.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::names::{checked_string, quoted};
 
@@ -157,6 +158,17 @@ fn default_bus() -> BusName {
 }
 
 impl Consumer {
+    /// Takes out of a consumer as it is written what it would be read back with.
+    pub(super) fn leave_out_defaults(&self, written: &mut Value) {
+        let Some(fields) = written.as_object_mut() else { return };
+        if self.role == default_role() {
+            fields.remove("role");
+        }
+        if self.event_bus == default_bus() {
+            fields.remove("eventBus");
+        }
+    }
+
     /// The ARN of the role to assume.
     #[must_use]
     pub fn role_arn(&self, partition: &str) -> String {
