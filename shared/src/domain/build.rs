@@ -233,7 +233,8 @@ impl Build {
     /// What pulls: the document's instance types, or those that suit the images' size.
     #[must_use]
     pub fn machine(&self) -> Machine {
-        let machine = volume::machine_for(self.download_bytes, self.architecture);
+        let machine = volume::machine_for(self.download_bytes, self.architecture)
+            .with_volume(self.volume_gib);
         if self.builder.instance_types.is_empty() {
             return machine;
         }

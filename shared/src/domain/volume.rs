@@ -122,6 +122,17 @@ pub struct Machine {
     pub throughput_mibs: u16,
 }
 
+impl Machine {
+    /// The same with a volume of `gib` GiB, of which EBS refuses more than 500
+    /// operations a second for each GiB; any size has 3,000 (EBS user guide, "General
+    /// Purpose SSD volumes").
+    #[must_use]
+    pub fn with_volume(self, gib: u16) -> Self {
+        let iops = self.iops.min(gib.saturating_mul(500).max(3000));
+        Self { iops, throughput_mibs: self.throughput_mibs.min(iops / 4), ..self }
+    }
+}
+
 const GB: u64 = 1_000_000_000;
 
 /// The machine for so many compressed bytes, by what limits a pull of them.
@@ -207,6 +218,18 @@ mod tests {
             let machine = machine_for(Some(gb * GB), Architecture::X86_64);
             assert!(machine.throughput_mibs <= machine.iops / 4 && machine.iops >= 3000);
         }
+    }
+
+    #[test]
+    fn a_small_volume_is_asked_for_no_more_than_ebs_gives_it() {
+        let speed = |gib| {
+            let machine = machine_for(Some(50 * GB), Architecture::X86_64).with_volume(gib);
+            (machine.iops, machine.throughput_mibs)
+        };
+        assert_eq!(
+            [1, 7, 16, 500].map(speed),
+            [(3000, 750), (3500, 875), (8000, 1000), (8000, 1000)]
+        );
     }
 
     proptest! {
