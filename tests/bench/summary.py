@@ -5,6 +5,7 @@ Pure: from the parts' documents to least, middle and greatest of each.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -35,6 +36,8 @@ def summarise(documents: Mapping[str, Document]) -> dict[str, dict[str, Any]]:
     }
     if "pull" in documents:
         spreads |= pull_headlines(documents["pull"])
+    if "incremental" in documents:
+        spreads["incremental.ratio"] = incremental_headline(documents["incremental"])
     first = [name for name in HEADLINES if name in spreads]
     rest = [name for name in spreads if name not in HEADLINES]
     return {name: shown(spreads[name]) for name in (*first, *rest)}
@@ -43,6 +46,16 @@ def summarise(documents: Mapping[str, Document]) -> dict[str, dict[str, Any]]:
 def shown(spread: Spread) -> dict[str, Any]:
     """As the summary has it: how many runs there were stands in the part's document."""
     return {name: value for name, value in asdict(spread).items() if name != "runs"}
+
+
+def incremental_headline(content: Document) -> Spread:
+    """Of all versions of containerd the one that gains least."""
+    ratios = [
+        Spread.of(one["values"])
+        for name, one in content["figures"].items()
+        if re.fullmatch(r"[0-9.]+\.ratio", name)
+    ]
+    return max(ratios, key=lambda one: one.median)
 
 
 def pull_headlines(content: Document) -> dict[str, Spread]:

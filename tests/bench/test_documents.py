@@ -60,6 +60,20 @@ def test_only_parts_that_were_measured_are_read_in_the_order_asked_for(tmp_path:
     assert list(read_documents(tmp_path, list(MODULES))) == ["lambda", "cost"]
 
 
+def test_an_incremental_builds_headline_is_the_version_that_gains_least() -> None:
+    figures = {
+        "2.1.ratio": figure("ratio", [0.1, 0.12, 0.2]),
+        "1.6.ratio": figure("ratio", [0.14, 0.15]),
+        "1.6.written.ratio": figure("ratio", [1.1]),
+    }
+    summary = summarise({"incremental": document("incremental", figures)})
+    assert summary["incremental.ratio"] == {
+        "min": 0.14,
+        "median": pytest.approx(0.145),
+        "max": 0.15,
+    }
+
+
 def test_parts_run_in_their_own_order() -> None:
     assert chosen(["demo", "lambda"]) == ["lambda", "demo"]
     with pytest.raises(BenchError, match="no part speed; there are lambda"):
