@@ -150,7 +150,7 @@ def test_a_dry_run_tells_and_changes_nothing_and_force_builds_what_is_unchanged(
     mark = world.mark()
     dry = frontload.ask(cache=cache.name, dryRun=True)
     told = {"cache": cache.name, "architecture": cache.architecture, "build": True}
-    assert dry.output["dryRun"] == [told | {"reason": "nothing usable is published"}]
+    assert dry.output["dryRun"] == [told | {"reason": "nothing usable is published; built in full"}]
     assert (frontload.builds_of(dry), world.changes(mark)) == ([], [])
     first = frontload.run(cache.name).results[0]
     assert frontload.run(cache.name).results[0]["outcome"] == "unchanged"
