@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from local_cloud import builder_command
 from local_cloud.builder_host.registry_fixture import PASSWORD
 
 from . import pulling
@@ -43,7 +44,7 @@ def test_no_password_is_in_our_command(monkeypatch, tmp_path) -> None:
     printer = tmp_path / "ssm_command"
     printer.write_text('#!/bin/sh\ncat >/dev/null\necho \'{"command": "c", "userData": "dQ=="}\'\n')
     printer.chmod(0o755)
-    monkeypatch.setattr(pulling, "_SSM_COMMAND", printer)
+    monkeypatch.setattr(builder_command, "PROGRAM", printer)
     way = our_way(IMAGES)
     assert (way.command, way.user_data) == ("c", "u")
     assert PASSWORD not in way.command
@@ -51,8 +52,8 @@ def test_no_password_is_in_our_command(monkeypatch, tmp_path) -> None:
 
 def test_a_missing_program_names_its_remedy(monkeypatch) -> None:
     missing = pulling.ROOT / "target" / "no-such-program"
-    monkeypatch.setattr(pulling, "_SSM_COMMAND", missing)
-    with pytest.raises(BenchError, match="cargo build --locked --workspace --example ssm_command"):
+    monkeypatch.setattr(builder_command, "PROGRAM", missing)
+    with pytest.raises(BenchError, match="cargo build --workspace --locked --example ssm_command"):
         our_way(IMAGES)
 
 
@@ -60,6 +61,6 @@ def test_a_refused_build_says_why(monkeypatch, tmp_path) -> None:
     printer = tmp_path / "ssm_command"
     printer.write_text("#!/bin/sh\ncat >/dev/null\necho 'no images' >&2; exit 1\n")
     printer.chmod(0o755)
-    monkeypatch.setattr(pulling, "_SSM_COMMAND", printer)
+    monkeypatch.setattr(builder_command, "PROGRAM", printer)
     with pytest.raises(BenchError, match="no images"):
         our_way(IMAGES)
