@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from .cloud import LocalCloud
-from .conftest import wait_until
+from local_cloud.cloud import LocalCloud
+from local_cloud.conftest import wait_until
 
 MACHINE = {
     "QueryLanguage": "JSONata",
