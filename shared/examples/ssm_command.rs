@@ -9,7 +9,7 @@
 use std::error::Error;
 use std::io;
 
-use frontload_shared::builder::schedule::{Layer, waits};
+use frontload_shared::builder::schedule::{Layer, set_waits};
 use frontload_shared::builder::{script, user_data};
 use frontload_shared::domain::Build;
 use serde_json::{Value, json};
@@ -18,9 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut document: Value = serde_json::from_reader(io::stdin())?;
     let layers = take_layers(&mut document)?;
     let mut build: Build = serde_json::from_value(document)?;
-    for (image, waits_for) in build.images.iter_mut().zip(waits(&layers)) {
-        image.waits_for = waits_for.or(image.waits_for);
-    }
+    set_waits(&mut build.images, &layers);
     let given = json!({
         "command": script::ssm_command(&build),
         "userData": user_data::encoded(&build.os),

@@ -94,9 +94,7 @@ impl Distinct {
     fn with_schedule(self, warnings: Vec<String>) -> SelectedImages {
         let (mut images, layers): (Vec<_>, Vec<_>) =
             self.0.into_iter().map(|resolved| (resolved.image, resolved.layers)).unzip();
-        for (image, waits_for) in images.iter_mut().zip(schedule::waits(&layers)) {
-            image.waits_for = waits_for;
-        }
+        schedule::set_waits(&mut images, &layers);
         let known: Option<Vec<&[Layer]>> = layers.iter().map(Option::as_deref).collect();
         let download_bytes = known.map(|known| schedule::distinct_bytes(known.into_iter()));
         SelectedImages { images, download_bytes, warnings }
@@ -245,6 +243,7 @@ async fn resolve(
         compressed_bytes: None,
         manifest: None,
         waits_for: None,
+        shared_layer: None,
     };
     let Some(registry) = reference.ecr_registry() else {
         return Ok(Resolved { image, layers: None });

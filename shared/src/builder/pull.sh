@@ -14,7 +14,7 @@ instance_metadata=http://169.254.169.254/latest
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 declare -A ecr_passwords=()
-references=() repositories=() tags=() digests=() ecr_regions=() waits=() manifests=()
+references=() repositories=() tags=() digests=() ecr_regions=() waits=() shared_layers=() manifests=()
 missing=() started=()
 ancestor=none
 
@@ -149,10 +149,11 @@ take_image() { # index: writes the image's digest
 }
 
 read_images() {
-  local reference repository tag digest region wait manifest
-  while read -r reference repository tag digest region wait manifest; do
+  local reference repository tag digest region wait shared manifest
+  while read -r reference repository tag digest region wait shared manifest; do
     references+=("$reference") repositories+=("$repository") tags+=("$tag")
-    digests+=("$digest") ecr_regions+=("$region") waits+=("$wait") manifests+=("$manifest")
+    digests+=("$digest") ecr_regions+=("$region") waits+=("$wait")
+    shared_layers+=("$shared") manifests+=("$manifest")
   done <<<"$images"
 }
 
@@ -176,6 +177,12 @@ is_cached() { # index: whether an image came with the volume, under all its name
   ((found == wanted))
 }
 
+# Of an image that is whole, as all were on this volume: it is unpacked, too.
+came_with_volume() { # layer or -
+  [[ $1 != - &&
+    -e $host/local/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256/${1#sha256:} ]]
+}
+
 list_missing_images() {
   local index name digest labels status unpacked
   read -ra missing <<<"$order"
@@ -192,6 +199,7 @@ list_missing_images() {
       echo "${digests[$index]}" >"$work/$index.digest"
     else
       missing+=("$index")
+      came_with_volume "${shared_layers[$index]}" && waits[index]=-
     fi
   done
 }

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use crate::domain::Digest;
+use crate::domain::{Digest, PlannedImage};
 
 /// A layer of an image, as its manifest names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,17 @@ pub fn total_bytes(layers: &[Layer]) -> u64 {
 pub fn distinct_bytes<'a>(images: impl Iterator<Item = &'a [Layer]>) -> u64 {
     let layers = images.flatten().map(|layer| (layer.digest.as_str(), layer.bytes));
     layers.collect::<HashMap<_, _>>().values().sum()
+}
+
+/// Writes into each image what it waits for, and the topmost layer that both share.
+pub fn set_waits(images: &mut [PlannedImage], layers: &[Option<Vec<Layer>>]) {
+    for (index, waits_for) in waits(layers).into_iter().enumerate() {
+        let (Some(other), Some(image)) = (waits_for, images.get_mut(index)) else { continue };
+        let [own, other_layers] =
+            [index, other].map(|at| layers[at].as_deref().unwrap_or_default());
+        image.waits_for = waits_for;
+        image.shared_layer = alike(own, other_layers).last().map(|layer| layer.digest.clone());
+    }
 }
 
 /// For each image the index of the one that it must wait for where containerd is
@@ -73,10 +84,15 @@ fn waits_in_order(images: &[Option<Vec<Layer>>], order: &[usize]) -> Vec<Option<
     waits
 }
 
+/// The layers with which both begin.
+fn alike<'a>(one: &'a [Layer], other: &[Layer]) -> &'a [Layer] {
+    let count = one.iter().zip(other).take_while(|(a, b)| a.digest == b.digest).count();
+    &one[..count]
+}
+
 /// Bytes of the layers with which both begin; an empty layer counts as one byte.
 fn common(one: &[Layer], other: &[Layer]) -> u64 {
-    let alike = one.iter().zip(other).take_while(|(a, b)| a.digest == b.digest);
-    alike.map(|(layer, _)| layer.bytes.max(1)).sum()
+    alike(one, other).iter().map(|layer| layer.bytes.max(1)).sum()
 }
 
 /// When the last image is there, in bytes pulled by the longest chain of waiting.
@@ -99,6 +115,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::build::tests::sample;
 
     /// Layers by a letter each; a letter's size is its place in the alphabet.
     fn image(letters: &str) -> Vec<Layer> {
@@ -132,6 +149,16 @@ mod tests {
     }
 
     #[test]
+    fn an_image_knows_the_topmost_layer_that_it_shares_with_the_one_it_waits_for() {
+        let mut build = sample();
+        build.images = vec![build.images[0].clone(); 3];
+        set_waits(&mut build.images, &images(&["zyx", "zya", "b"]));
+        let shared = |at: usize| build.images[at].shared_layer.as_ref();
+        assert_eq!([0, 1, 2].map(|at| build.images[at].waits_for), [Some(1), None, None]);
+        assert_eq!([0, 1, 2].map(shared), [Some(&image("y")[0].digest), None, None]);
+    }
+
+    #[test]
     fn what_is_shared_counts_once() {
         let all = images(&["zab", "zac"]);
         assert_eq!(distinct_bytes(all.iter().flatten().map(Vec::as_slice)), 26 + 1 + 2 + 3);
@@ -158,11 +185,8 @@ mod tests {
     fn found(images: &[Option<Vec<Layer>>], waits: &[Option<usize>], image: usize) -> usize {
         let next = |&at: &usize| waits[at];
         let own = images[image].as_deref().unwrap();
-        let alike = |at: usize| {
-            let other = images[at].as_deref().unwrap();
-            own.iter().zip(other).take_while(|(a, b)| a.digest == b.digest).count()
-        };
-        std::iter::successors(waits[image], next).map(alike).max().unwrap_or_default()
+        let found_of = |at: usize| alike(own, images[at].as_deref().unwrap()).len();
+        std::iter::successors(waits[image], next).map(found_of).max().unwrap_or_default()
     }
 
     fn permutations(items: &[usize]) -> Vec<Vec<usize>> {

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::domain::{Build, PlannedImage};
+use crate::domain::{Build, Digest, PlannedImage};
 
 /// The body of the script.
 const PULL: &str = include_str!("pull.sh");
@@ -62,9 +62,9 @@ pub fn ssm_command(build: &Build) -> String {
     format!(r#"apiclient exec admin bash -c "$(echo {encoded} | base64 -d)" frontload "$0""#)
 }
 
-/// `reference repository tag digest region waits manifest`, `-` where there is none.
+/// `reference repository tag digest region waits shared manifest`, `-` where there is none.
 /// `waits` is the index of the image that unpacks what this one shares with others, or
-/// `alone` where the layers are unknown.
+/// `alone` where the layers are unknown; `shared` is the topmost layer of that.
 fn image_line(image: &PlannedImage) -> String {
     let reference = &image.reference;
     let digest = image.digest.as_ref().or(reference.digest());
@@ -75,14 +75,19 @@ fn image_line(image: &PlannedImage) -> String {
         (None, None) => "alone".to_owned(),
     };
     format!(
-        "{reference} {}/{} {} {} {} {waits} {}",
+        "{reference} {}/{} {} {} {} {waits} {} {}",
         reference.registry(),
         reference.repository(),
         reference.tag().unwrap_or("-"),
-        digest.map_or("-", |digest| digest.as_str()),
+        or_dash(digest),
         ecr.as_ref().map_or("-", |ecr| ecr.region.as_str()),
-        image.manifest.as_ref().map_or("-", |digest| digest.as_str()),
+        or_dash(image.shared_layer.as_ref()),
+        or_dash(image.manifest.as_ref()),
     )
+}
+
+fn or_dash(digest: Option<&Digest>) -> &str {
+    digest.map_or("-", Digest::as_str)
 }
 
 #[cfg(test)]
@@ -91,14 +96,14 @@ mod tests {
     use crate::domain::build::tests::sample;
 
     #[test]
-    fn an_image_becomes_one_line_of_seven_words() {
+    fn an_image_becomes_one_line_of_eight_words() {
         let build = sample();
         let digest = format!("sha256:{}", "a".repeat(64));
         assert_eq!(
             image_line(&build.images[0]),
             format!(
                 "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app:v1 \
-                 123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app v1 {digest} us-east-1 - -"
+                 123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app v1 {digest} us-east-1 - - -"
             )
         );
         let public = PlannedImage {
@@ -107,14 +112,20 @@ mod tests {
             compressed_bytes: None,
             manifest: None,
             waits_for: None,
+            shared_layer: None,
         };
         assert_eq!(
             image_line(&public),
-            "public.ecr.aws/nginx/nginx:1.27 public.ecr.aws/nginx/nginx 1.27 - - alone -"
+            "public.ecr.aws/nginx/nginx:1.27 public.ecr.aws/nginx/nginx 1.27 - - alone - -"
         );
-        let manifest = Some(digest.parse().unwrap());
-        let waiting = PlannedImage { waits_for: Some(3), manifest, ..build.images[0].clone() };
-        assert!(image_line(&waiting).ends_with(&format!(" us-east-1 3 {digest}")));
+        let layer = format!("sha256:{}", "b".repeat(64));
+        let waiting = PlannedImage {
+            waits_for: Some(3),
+            shared_layer: Some(layer.parse().unwrap()),
+            manifest: Some(digest.parse().unwrap()),
+            ..build.images[0].clone()
+        };
+        assert!(image_line(&waiting).ends_with(&format!(" us-east-1 3 {layer} {digest}")));
     }
 
     #[test]

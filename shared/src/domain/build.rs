@@ -111,6 +111,10 @@ pub struct PlannedImage {
     /// ([`crate::builder::schedule::waits`]).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub waits_for: Option<usize>,
+    /// The topmost layer that both share: an image whose builder's volume came with it
+    /// does not wait.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub shared_layer: Option<Digest>,
 }
 
 checked_string!(
@@ -263,6 +267,7 @@ pub(crate) mod tests {
             compressed_bytes: Some(1000),
             manifest: None,
             waits_for: None,
+            shared_layer: None,
         }];
         let os = OsImage {
             variant: "aws-k8s-1.35".parse().unwrap(),
