@@ -146,7 +146,7 @@ format: $(TOOLS)/sam.stamp ## Bring Rust and Python into the form that check dem
 # ---- Test
 
 .PHONY: test
-test: $(TOOLS)/cloud.stamp host build ## Every test: Rust, then the local cloud
+test: $(TOOLS)/cloud.stamp $(TOOLS)/sam.stamp $(TOOLS)/node.stamp host build ## Every test: Rust, then the local cloud
 	$(call say) 'Rust tests: minutes when nothing is compiled yet' 'cargo test'
 	cargo test --workspace --locked
 	printf '\n== %s (%s)\n' 'Tests on the local cloud' 'pytest'

@@ -15,8 +15,17 @@ CALL_LAMBDA = "arn:${Partition}:states:::lambda:invoke"
 RUN_EXECUTION = "arn:${Partition}:states:::states:startExecution.sync:2"
 CALL_LIMIT_SECONDS = 60
 RETRY_LIMIT = 10
-# Error names that the service gives, as opposed to those that our functions give.
-SERVICE_ERRORS = re.compile(r"(States|Lambda|Sandbox)\.\w+")
+# Error names that the service gives, as opposed to those that our functions give (Step Functions
+# developer guide, "Error names" and "Handle transient Lambda service exceptions").
+SERVICE_ERRORS = {
+    *("States.ALL", "States.DataLimitExceeded", "States.ExceedToleratedFailureThreshold"),
+    *("States.HeartbeatTimeout", "States.Http.Socket", "States.ItemReaderFailed"),
+    *("States.NoChoiceMatched", "States.Permissions", "States.QueryEvaluationError"),
+    *("States.ResultWriterFailed", "States.Runtime", "States.TaskFailed", "States.Timeout"),
+    *("Lambda.AWSLambdaException", "Lambda.ClientExecutionTimeoutException"),
+    *("Lambda.SdkClientException", "Lambda.ServiceException", "Lambda.TooManyRequestsException"),
+    *("Lambda.Unknown", "Sandbox.Timedout"),
+}
 # The states whose ends part the way to a publication.
 PHASES = {
     "ClaimBuild": "claim",
@@ -100,6 +109,15 @@ def has_time_limits(definition: Definition) -> list[str]:
         elif task["Resource"] == CALL_LAMBDA and limit > CALL_LIMIT_SECONDS:
             complaints.append(f"{name} allows {limit} s for one call")
     return complaints
+
+
+def beats_within_its_time_limits(definition: Definition) -> list[str]:
+    """A heartbeat that may take longer than the Task is never missed."""
+    return [
+        f"{name} may go without a heartbeat for longer than it may take"
+        for name, task in tasks_of(definition)
+        if task.get("HeartbeatSeconds", 0) >= task.get("TimeoutSeconds", 1)
+    ]
 
 
 def calls_known_services(definition: Definition) -> list[str]:
@@ -264,7 +282,7 @@ def names_known_errors(definition: Definition, error_names: set[str]) -> list[st
             complaints += [
                 f"{name} matches {error}, which nothing produces"
                 for error in matched
-                if error not in error_names and not SERVICE_ERRORS.fullmatch(error)
+                if error not in error_names | SERVICE_ERRORS
             ]
     return complaints
 
@@ -274,7 +292,7 @@ def retries_what_heals(definition: Definition, retryable: set[str]) -> list[str]
     complaints = []
     for name, task in tasks_of(definition):
         matched = {error for retrier in task.get("Retry", []) for error in retrier["ErrorEquals"]}
-        ours = {error for error in matched if not SERVICE_ERRORS.fullmatch(error)}
+        ours = matched - SERVICE_ERRORS
         if task["Resource"] == CALL_LAMBDA and ours != retryable:
             complaints.append(f"{name} retries {sorted(ours)}, not {sorted(retryable)}")
     return complaints
@@ -307,6 +325,16 @@ def assigns_no_variable_of_the_outside(definition: Definition) -> list[str]:
                 }
                 complaints += [f"{name} assigns ${one} of the outside" for one in inside & outside]
     return complaints
+
+
+def names_variables_as_allowed(definition: Definition) -> list[str]:
+    """Step Functions keeps `$states` for itself, and refuses other names than identifiers."""
+    names = {one for machine in machines_of(definition) for one in _variables_of(machine)}
+    return [
+        f"${name} cannot be assigned"
+        for name in sorted(names)
+        if name == "states" or not re.fullmatch(r"[A-Za-z_]\w{0,79}", name)
+    ]
 
 
 def uses_known_variables(definition: Definition) -> list[str]:

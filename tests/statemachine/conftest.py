@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from .jsonata_reference import differences, read_evaluations
 from .machines import Machines
 
 START_LIMIT_SECONDS = 60
 # Failures in the shape AWS documents and MiniStack does not produce by itself.
+RECORDING_MINISTACK = Path(__file__).with_name("recording_ministack.py")
 AWS_FAILURES = Path(__file__).with_name("aws_failures.json")
 
 
@@ -36,8 +38,17 @@ def _await_ministack(endpoint: str, server: subprocess.Popen[bytes], log: Path) 
     raise RuntimeError(f"MiniStack did not start:\n{log.read_text()[-2000:]}")
 
 
+@pytest.fixture
+def machines(deployed_machines: Machines) -> Iterator[Machines]:
+    """Both state machines; of every expression the reference implementation must think alike."""
+    log = deployed_machines.evaluations
+    begin = log.stat().st_size if log.exists() else 0
+    yield deployed_machines
+    assert differences(read_evaluations(log, begin)) == []
+
+
 @pytest.fixture(scope="session")
-def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+def deployed_machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     """Both state machines on a MiniStack of their own, waits a thousand times shorter."""
     directory = tmp_path_factory.mktemp("ministack")
     port = _free_port()
@@ -51,13 +62,14 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
         "SFN_WAIT_SCALE": "0.001",
         "LOG_LEVEL": "WARNING",
         "SFN_MOCK_CONFIG": str(AWS_FAILURES),
+        "FRONTLOAD_EVALUATIONS": str(directory / "evaluations.jsonl"),
         "SERVICES": "lambda,stepfunctions,iam,s3,logs",
     }
     endpoint = f"http://127.0.0.1:{port}"
     log = directory / "ministack.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
-            [sys.executable, "-m", "ministack"],
+            [sys.executable, str(RECORDING_MINISTACK)],
             env=environment,
             cwd=directory,
             stdout=output,

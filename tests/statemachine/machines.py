@@ -33,10 +33,14 @@ class Ended:
 
 
 class Machines:
-    """The two deployed state machines, and the reports their stand-in Lambdas give."""
+    """The two deployed state machines, and the reports their stand-in Lambdas give.
+
+    `evaluations` is the log that recording_ministack.py writes; it may not be there yet.
+    """
 
     def __init__(self, endpoint: str, directory: Path) -> None:
         self._directory = directory
+        self.evaluations = directory / "evaluations.jsonl"
         session = boto3.Session("123456789012", "test", region_name="us-east-1")
         self._lambda = session.client("lambda", endpoint_url=endpoint)
         self._states = session.client("stepfunctions", endpoint_url=endpoint)

@@ -1,5 +1,6 @@
 """The definitions keep our rules, and each rule notices a planted mistake."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from .asl_definitions import (
     DEFINITIONS,
     ERROR_NAMES_SOURCE,
     PHASES_SOURCE,
+    README,
     load_definition,
     load_template,
     rust_error_names,
@@ -37,6 +39,7 @@ RULES: list[Rule] = [
     rules.uses_jsonata_throughout,
     rules.uses_only_what_the_local_cloud_runs,
     rules.has_time_limits,
+    rules.beats_within_its_time_limits,
     rules.calls_known_services,
     rules.retries_alike,
     rules.catches_alike,
@@ -45,6 +48,7 @@ RULES: list[Rule] = [
     names_known_errors,
     retries_what_heals,
     rules.assigns_no_variable_of_the_outside,
+    rules.names_variables_as_allowed,
     rules.uses_known_variables,
     rules.reads_results_where_they_exist,
 ]
@@ -54,6 +58,11 @@ RULES: list[Rule] = [
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_a_definition_keeps(rule: Rule, machine: str) -> None:
     assert rule(load_definition(machine)) == []
+
+
+def test_the_readme_names_every_error_that_can_end_a_build() -> None:
+    named = set(re.findall(r"`(\w+)`", README.read_text()))
+    assert sorted(ERROR_NAMES - named) == []
 
 
 def test_a_failed_build_is_cleaned_up() -> None:
@@ -117,6 +126,10 @@ def drop_task_time_limit(build: Definition) -> None:
 
 def allow_an_hour_for_one_call(build: Definition) -> None:
     states(build)["PullImages"]["TimeoutSeconds"] = 3600
+
+
+def beat_slower_than_the_limit(build: Definition) -> None:
+    states(build)["PullImages"]["HeartbeatSeconds"] = 90
 
 
 def misspell_a_service(build: Definition) -> None:
@@ -245,6 +258,10 @@ def match_an_error_nothing_produces(build: Definition) -> None:
     states(build)["PullImages"]["Retry"][0]["ErrorEquals"].append("AwsUnavailible")
 
 
+def match_an_error_no_service_produces(build: Definition) -> None:
+    states(build)["PullImages"]["Retry"][0]["ErrorEquals"].append("States.TimedOut")
+
+
 def retry_what_is_final(build: Definition) -> None:
     for _, task in rules.tasks_of(build):
         task["Retry"][0]["ErrorEquals"].append("VolumeFull")
@@ -252,6 +269,14 @@ def retry_what_is_final(build: Definition) -> None:
 
 def name_all_beside_others(build: Definition) -> None:
     states(build)["PullImages"]["Catch"][0]["ErrorEquals"].append("States.Timeout")
+
+
+def assign_what_step_functions_keeps(build: Definition) -> None:
+    states(build)["PullImages"]["Assign"]["states"] = 1
+
+
+def assign_what_cannot_be_read(build: Definition) -> None:
+    states(build)["PullImages"]["Assign"]["wait-seconds"] = 1
 
 
 def read_a_variable_nobody_assigns(build: Definition) -> None:
@@ -281,6 +306,7 @@ MISTAKES: list[tuple[Rule, Callable[[Definition], None]]] = [
     (rules.has_time_limits, drop_machine_time_limit),
     (rules.has_time_limits, drop_task_time_limit),
     (rules.has_time_limits, allow_an_hour_for_one_call),
+    (rules.beats_within_its_time_limits, beat_slower_than_the_limit),
     (rules.calls_known_services, misspell_a_service),
     (rules.retries_alike, retry_one_task_otherwise),
     (rules.retries_alike, retry_without_limit),
@@ -306,9 +332,12 @@ MISTAKES: list[tuple[Rule, Callable[[Definition], None]]] = [
     (rules.measures_every_phase, note_a_phase_under_anothers_name),
     (rules.measures_every_phase, note_the_end_of_no_phase),
     (names_known_errors, match_an_error_nothing_produces),
+    (names_known_errors, match_an_error_no_service_produces),
     (names_known_errors, name_all_beside_others),
     (retries_what_heals, retry_what_is_final),
     (rules.assigns_no_variable_of_the_outside, assign_a_variable_of_the_outside),
+    (rules.names_variables_as_allowed, assign_what_step_functions_keeps),
+    (rules.names_variables_as_allowed, assign_what_cannot_be_read),
     (rules.uses_known_variables, read_a_variable_nobody_assigns),
     (rules.uses_known_variables, read_an_iterations_variable_outside),
     (rules.uses_known_variables, read_a_variable_nobody_assigns_in_a_map),

@@ -1,0 +1,88 @@
+"""What the state machines' expressions give is what the reference implementation gives.
+
+The fixture `machines` compares the expressions of every test that uses it; here they are counted,
+and it is shown that a difference would be noticed.
+"""
+
+from typing import Any
+
+import pytest
+
+from .asl_definitions import load_definition
+from .asl_rules import expressions_of
+from .jsonata_reference import Evaluation, differences, read_evaluations
+from .machines import Machines
+from .test_build_machine import BUILD, REPORTS, REQUEST, claimed, not_ready
+from .test_pipeline_machine import REFUSED, planned
+
+WAITED = {
+    **{step: [not_ready(2), *reports] for step, reports in REPORTS.items()},
+    "claim": [not_ready(2) | {"seenToken": 3}, *claimed(BUILD)],
+}
+PRUNED = {"ready": True, "dryRun": False, "total": 1, "decisions": [{}], "refused": []}
+FAILING = [{"raise": ["VolumeFull", "40 GiB are not enough"]}]
+EXECUTIONS: list[tuple[str, Any, dict[str, list[Any]]]] = [
+    ("build", {"request": REQUEST}, WAITED),
+    ("build", {"request": REQUEST}, REPORTS | {"claim": [{"ready": True, "outcome": "unchanged"}]}),
+    ("build", {"request": REQUEST}, REPORTS | {"replicate eu-west-1": FAILING}),
+    ("build", {"request": REQUEST}, REPORTS | {"pull": FAILING, "clean_up": FAILING}),
+    ("pipeline", {"cache": "default"}, planned("all-1", "all-2", refused=(REFUSED,))),
+    ("pipeline", {"cache": "default"}, planned("fine-1")),
+    ("pipeline", {"cache": "default"}, planned()),
+    (
+        "pipeline",
+        {"rollback": {}},
+        {"rollback": [not_ready(1), {"ready": True, "publications": []}]},
+    ),
+    ("pipeline", {"prune": {}}, {"prune": [not_ready(1), PRUNED]}),
+    ("pipeline", {"prune": {}}, {"prune": FAILING}),
+]
+
+
+def test_every_expression_of_the_definitions_was_compared(machines: Machines) -> None:
+    log = machines.evaluations
+    begin = log.stat().st_size if log.exists() else 0
+    for machine, document, reports in EXECUTIONS:
+        machines.record(reports)
+        machines.run(machine, document)
+    evaluated = {one["expression"] for one in read_evaluations(log, begin)}
+    written = {
+        expression.strip()
+        for machine in ("build", "pipeline")
+        for expression in expressions_of(load_definition(machine))
+    }
+    assert sorted(written - evaluated) == []
+
+
+def recorded(expression: str, **outcome: Any) -> Evaluation:
+    states = {"context": {}, "input": {"count": 2}}
+    return {"expression": expression, "variables": {}, "states": states, "millis": 5} | outcome
+
+
+@pytest.mark.parametrize(
+    "evaluation",
+    [
+        recorded("$states.input.count + $millis()", value=7),
+        recorded("$states.input.count = 2", value=True),
+        recorded("$parse('{\"a\": [1]}').a", value=[1]),
+        recorded("$states.input.size", error="no result"),
+        recorded("$states.input.count & 1 + 'x'", error="not a number"),
+    ],
+    ids=lambda one: one["expression"],
+)
+def test_what_the_reference_sees_alike_is_no_difference(evaluation: Evaluation) -> None:
+    assert differences([evaluation]) == []
+
+
+@pytest.mark.parametrize(
+    "evaluation",
+    [
+        recorded("$states.input.count + 1", value=4),
+        recorded("$states.input.size", value=None),
+        recorded("$states.input.count", error="no result"),
+        recorded("$states.input.count +", value=2),
+    ],
+    ids=lambda one: one["expression"],
+)
+def test_what_the_reference_sees_otherwise_is_told(evaluation: Evaluation) -> None:
+    assert len(differences([evaluation])) == 1
