@@ -98,6 +98,11 @@ system-packages: ## Install the Debian packages of the real builder host (as roo
 host:
 	@if [ "$$(id -u)" -eq 0 ]; then bash tests/tools/install_system_packages.sh; fi
 
+# The one that runs is used; otherwise root installs Debian's, and the tests start it themselves.
+.PHONY: docker
+docker:
+	@bash tests/tools/install_docker.sh
+
 # ---- Build
 
 .PHONY: build
@@ -151,6 +156,12 @@ test: $(TOOLS)/cloud.stamp $(TOOLS)/sam.stamp $(TOOLS)/node.stamp host build ## 
 	cargo test --workspace --locked
 	printf '\n== %s (%s)\n' 'Tests on the local cloud' 'pytest'
 	$(CLOUD)/python -m pytest tests
+
+# For this machine's architecture: the containers run on it.
+.PHONY: sam-local
+sam-local: $(TOOLS)/cloud.stamp host docker build ## Every function in a container by sam local, then the state machines on them
+	$(call say) 'Functions by sam local, state machines on top: two or three minutes' 'tests/sam_local'
+	$(CLOUD)/python -m pytest tests/sam_local
 
 # The seeds are given to a test that is ignored otherwise; its verdict is the last line again.
 .PHONY: soak

@@ -2,12 +2,19 @@
 # Installs the Debian packages of the real builder host (containerd and what surrounds it) and of the
 # build (a C compiler for aws-lc, make). None of their services is started: the tests run their own,
 # in network namespaces of their own.
+#
+#   install_system_packages.sh [<package> ...]     other packages instead of these
 set -euo pipefail
 
 packages=(
     apache2-utils busybox-static containerd curl docker-registry gcc iproute2 jq libc6-dev make
     openssl python3-venv runc skopeo util-linux xfsprogs
 )
+without="Without them the tests use a scripted builder host."
+if [ $# -gt 0 ]; then
+    packages=("$@")
+    without="Without them nothing can run in containers."
+fi
 
 missing=()
 for package in "${packages[@]}"; do
@@ -20,7 +27,8 @@ if [ "${#missing[@]}" -eq 0 ]; then
 fi
 if [ "$(id -u)" -ne 0 ]; then
     echo "system packages: not root, so these stay missing: ${missing[*]}" >&2
-    echo "Run 'sudo make system-packages'. Without them the tests use a scripted builder host." >&2
+    echo "Run it as root: bash tests/tools/install_system_packages.sh $*" >&2
+    echo "$without" >&2
     exit 1
 fi
 

@@ -1,0 +1,123 @@
+"""The state machines as deployed, with every Lambda task answered by a container."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from end_to_end.stack import Cache, Execution, Frontload
+from end_to_end.world import World
+from local_cloud.builder_host.blob_source import OciLayout
+from local_cloud.builder_host.content_check import check_content
+from local_cloud.builder_host.node import boot_node
+from local_cloud.cloud import LocalCloud
+from local_cloud.images import Layout
+
+from .report import Report
+from .service import SamLocal
+
+BUILDING = {
+    *("plan", "claim", "preflight", "launch", "pull", "snapshot", "replicate", "publish"),
+    *("prune", "clean_up"),
+}
+ENTERED, FAILED = "stateEnteredEventDetails", "taskFailedEventDetails"
+
+
+def entered(frontload: Frontload, execution: Execution) -> list[str]:
+    """Names of the states that an execution went through, those inside its Maps left out."""
+    events = frontload.history(execution.arn)
+    return [one["stateEnteredEventDetails"]["name"] for one in events if ENTERED in one]
+
+
+def failures(frontload: Frontload, execution: Execution) -> list[str]:
+    """Names of the errors that its Tasks met, those that were retried among them."""
+    events = frontload.history(execution.arn)
+    return [one["taskFailedEventDetails"]["error"] for one in events if FAILED in one]
+
+
+def test_a_push_is_published_whole_by_functions_in_containers(
+    cloud: LocalCloud,
+    frontload: Frontload,
+    sam: SamLocal,
+    layout: Layout,
+    world: World,
+    cache: Cache,
+    report: Report,
+) -> None:
+    before = sam.calls()
+    cache.put()
+    push = cache.push()
+    report.ended("a push", push.execution.status, push.execution.error)
+    assert push.execution.status == "SUCCEEDED", push.execution.cause
+    assert set(sam.calls() - before) == BUILDING
+    snapshot_id, manifest = world.published(cache)
+    images = {one["reference"]: one["digest"] for one in manifest["images"]}
+    assert images == {cache.reference(): push.digest}
+    content = check_content(cloud.host, snapshot_id, images, OciLayout(layout.directory))
+    assert (content.files_wrong, content.examples) == (0, [])
+    assert content.files_checked > 0
+    with boot_node(cloud.host, snapshot_id) as node:
+        node.start_container(cache.reference())
+        assert node.bytes_pulled == 0
+    after = world.state()
+    assert (after.builders, after.volumes, after.leases) == ([], [], [])
+
+
+def test_a_rollback_goes_back_to_the_previous_publication(
+    frontload: Frontload, sam: SamLocal, world: World, cache: Cache, report: Report
+) -> None:
+    cache.put()
+    cache.push("app")
+    first, _ = world.published(cache)
+    cache.push("other")
+    before = sam.calls()
+    rollback = {"cache": cache.name, "architecture": cache.architecture}
+    ended = frontload.ask(rollback=rollback)
+    report.ended("a rollback", ended.status, ended.error)
+    assert ended.status == "SUCCEEDED", ended.cause
+    assert sam.calls() - before == Counter({"rollback": 1})
+    assert world.published(cache)[0] == first
+
+
+def test_an_error_name_from_a_container_reaches_the_catch_and_cleans_up(
+    cloud: LocalCloud,
+    frontload: Frontload,
+    sam: SamLocal,
+    world: World,
+    cache: Cache,
+    report: Report,
+) -> None:
+    cache.push()
+    cache.put()
+    state, before = world.state(), sam.calls()
+    code, message = "InsufficientInstanceCapacity", "there is none left"
+    cloud.control.plant_call("ec2", "RunInstances", code=code, message=message, status=400, count=9)
+    failed = frontload.run(cache.name)
+    report.ended("a build without capacity", failed.status, failed.error)
+    assert (failed.status, failed.error) == ("FAILED", "LaunchRefused")
+    assert message in failed.cause
+    (build,) = frontload.builds_of(failed)
+    assert (build.status, build.error) == ("FAILED", "LaunchRefused")
+    assert failures(frontload, build) == ["LaunchRefused"]
+    called = sam.calls() - before
+    assert set(called) == {"plan", "claim", "preflight", "launch", "clean_up"}
+    assert called["launch"] == 1
+    states = entered(frontload, build)
+    assert states[states.index("LaunchBuilder") + 1] == "CleanUp"
+    assert states[-1] == "BuildFailed"
+    assert world.state() == state
+
+
+def test_an_outage_in_a_container_is_retried_by_its_error_name(
+    cloud: LocalCloud, frontload: Frontload, cache: Cache, report: Report
+) -> None:
+    cache.push()
+    cache.put()
+    # As often as the SDK tries, so that one call of the function fails.
+    cloud.control.plant_call(
+        "ec2", "RunInstances", code="Unavailable", message="later", status=503, count=3
+    )
+    built = frontload.run(cache.name)
+    report.ended("a build through an outage", built.status, built.error)
+    assert built.status == "SUCCEEDED", built.cause
+    (build,) = frontload.builds_of(built)
+    assert failures(frontload, build) == ["AwsUnavailable"]
