@@ -19,12 +19,19 @@ from end_to_end.stack import Answer
 from local_cloud import ACCOUNT, REGION
 from local_cloud.clients import make_client
 from local_cloud.deploy import find_sam
-from local_cloud.processes import Process, accepts_connections, clean_environment, free_ports
+from local_cloud.processes import (
+    Process,
+    StartError,
+    accepts_connections,
+    clean_environment,
+    free_ports,
+)
 
 from .base_image import Base
 from .docker_engine import Docker, Network
 
-READY_SECONDS = 120.0
+READY_SECONDS = 90.0
+START_ATTEMPTS = 3
 # Written by sam before it hands an event to a container.
 INVOKED = re.compile(r"Invoking (\w+) \(provided\.al2023\)")
 Template = dict[str, Any]
@@ -131,11 +138,30 @@ def sam_local(
         *("--docker-network", setting.network.name, "--warm-containers", "EAGER", "--no-watch"),
         *setting.base.sam_options,
     ]
-    log = logs / "sam.log"
+    process = _start(command, environment, logs / "sam.log", watch, port)
+    try:
+        yield SamLocal(f"http://127.0.0.1:{port}", functions_of(template), process)
+    finally:
+        process.stop()
+
+
+def _start(
+    command: list[str],
+    environment: dict[str, str],
+    log: Path,
+    watch: Callable[[int], None],
+    port: int,
+    attempts: int = START_ATTEMPTS,
+) -> Process:
+    """The process, once it listens. It is tried again: sam draws a port of 4,000 for each container
+    without keeping it, so that in one start of 70 two of eleven draw the same."""
     process = Process("sam local start-lambda", command, environment, log)
     try:
         watch(process.pid)
         process.wait_until_ready(lambda: accepts_connections(port), READY_SECONDS)
-        yield SamLocal(f"http://127.0.0.1:{port}", functions_of(template), process)
-    finally:
+        return process
+    except BaseException as error:
         process.stop()
+        if not isinstance(error, StartError) or attempts == 1:
+            raise
+    return _start(command, environment, log, watch, port, attempts - 1)
