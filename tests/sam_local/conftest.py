@@ -8,7 +8,6 @@ import json
 import shutil
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -207,7 +206,7 @@ def pytest_terminal_summary(
     """Write the report; show it when something was run in containers."""
     told = config.stash[REPORT]
     outcomes = ("passed", "failed", "error", "skipped")
-    told.tests = Counter({name: len(terminalreporter.stats.get(name, [])) for name in outcomes})
+    told.tests = {name: len(terminalreporter.stats.get(name, [])) for name in outcomes}
     told.seconds = round(time.monotonic() - BEGUN, 1)
     told.write(LOGS / "report.json")
     if told.calls:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -19,6 +20,8 @@ COMMAND_SECONDS = 60.0
 READY_SECONDS = 60.0
 # Where Debian keeps daemons, which is not everybody's PATH.
 DAEMON_PATH = os.pathsep.join([*os.get_exec_path(), "/usr/sbin", "/sbin"])
+BRIDGE = Path("/sys/class/net/docker0")
+LEFT_BEHIND = (BRIDGE, Path("/run/docker/plugins"), Path("/run/docker"))
 INSTALL = "bash tests/tools/install_docker.sh"
 
 
@@ -104,7 +107,7 @@ def own_docker(
     program: str, directory: Path, logs: Path, watch: Callable[[int], None]
 ) -> Iterator[Docker]:
     """A daemon with everything of its own, that changes neither the packet filter nor sysctls."""
-    had_bridge = _has_bridge()
+    before = [path for path in LEFT_BEHIND if path.exists()]
     docker = Docker(f"unix://{directory}/docker.sock", started=True)
     settings = directory / "daemon.json"
     settings.write_text("{}")
@@ -126,12 +129,19 @@ def own_docker(
         yield docker
     finally:
         process.stop()
-        if not had_bridge and _has_bridge():
-            subprocess.run(["ip", "link", "delete", "docker0"], check=False, timeout=10.0)
+        _remove_what_is_left(before)
 
 
-def _has_bridge() -> bool:
-    return Path("/sys/class/net/docker0").exists()
+def _remove_what_is_left(before: list[Path]) -> None:
+    """What a daemon does not take away itself, but for what was there before it."""
+    for path in LEFT_BEHIND:
+        if path in before or not path.exists():
+            continue
+        if path == BRIDGE:
+            subprocess.run(["ip", "link", "delete", BRIDGE.name], check=False, timeout=10.0)
+        else:
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 @dataclass(frozen=True)

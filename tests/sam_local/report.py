@@ -32,7 +32,9 @@ class Report:
 
     def called_with(self, handler: str, event: str) -> None:
         """Note an event that a function was called with."""
-        self.events.setdefault(handler, []).append(event)
+        known = self.events.setdefault(handler, [])
+        if event not in known:
+            known.append(event)
 
     def ended(self, asked: str, status: str, error: str = "") -> None:
         """Note an execution of the pipeline."""
@@ -65,7 +67,7 @@ class Report:
 
 
 def _files(names: list[str]) -> str:
-    return f"{len(set(names))} event file{'s' if len(set(names)) != 1 else ''}"
+    return f"{len(names)} event file{'s' if len(names) != 1 else ''}"
 
 
 def _facts(facts: Mapping[str, Any]) -> str:

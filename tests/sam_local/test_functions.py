@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import yaml
+from botocore.exceptions import ClientError
 from end_to_end.stack import BUILD_DIR, Answer, Cache, Frontload
 from local_cloud import ECR_HOST
 from local_cloud.cloud import LocalCloud
@@ -182,11 +183,12 @@ def test_claim_decides_the_build_and_clean_up_gives_its_lease_back(digest: str, 
 
 @pytest.mark.parametrize("handler", sorted({"plan", *STEPS}))
 def test_a_function_refuses_an_event_that_is_none_of_its_own(call: Call, handler: str) -> None:
-    answer = call(handler, "snapshot-published")
+    answer = call(handler, "ecr-push")
     assert answer.error == "InvalidRequest"
     assert f"the payload of {handler}: missing field" in answer.message
 
 
 def test_a_function_that_is_not_in_the_template_is_not_found(sam: SamLocal) -> None:
-    with pytest.raises(sam.client.exceptions.ResourceNotFoundException):
+    with pytest.raises(ClientError) as refused:
         sam.client.invoke(FunctionName="NoFunction", Payload=b"{}")
+    assert refused.value.response["Error"]["Code"] == "ResourceNotFound"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_a_docker_of_our_own_is_found_by_its_socket_whatever_the_environment_say
     assert Docker("unix:///run/x.sock").environment() == {"DOCKER_HOST": "unix:///run/x.sock"}
 
 
-def test_a_report_tells_what_was_run_on_what() -> None:
+def test_a_report_tells_what_was_run_on_what(tmp_path: Path) -> None:
     report = Report("x86_64", {"version": "20.10"}, {"shown": "STAND-IN name (5 MB)"})
     report.called_with("plan", "ecr-push")
     report.called_with("plan", "ecr-scan")
@@ -67,3 +68,5 @@ def test_a_report_tells_what_was_run_on_what() -> None:
     assert "base image STAND-IN name (5 MB)" in lines
     assert "plan 7 calls, 2 event files by the SDK" in lines
     assert "executions SUCCEEDED 1, FAILED LaunchRefused 1" in lines
+    report.write(tmp_path / "made" / "report.json")
+    assert json.loads((tmp_path / "made" / "report.json").read_text())["calls"] == {"plan": 7}
