@@ -183,7 +183,7 @@ def test_claim_decides_the_build_and_clean_up_gives_its_lease_back(digest: str, 
 
 @pytest.mark.parametrize("handler", sorted({"plan", *STEPS}))
 def test_a_function_refuses_an_event_that_is_none_of_its_own(call: Call, handler: str) -> None:
-    answer = call(handler, "ecr-push")
+    answer = call(handler, "request-cache")
     assert answer.error == "InvalidRequest"
     assert f"the payload of {handler}: missing field" in answer.message
 
