@@ -63,7 +63,7 @@ class Report:
             ("tests", f"{_facts(self.tests)} in {self.seconds:.0f} s"),
         ]
         width = max(len(name) for name, _ in rows)
-        return [f"{name:<{width}}  {told}" for name, told in rows]
+        return [f"{name:<{width}}  {told}" for name, told in rows if told]
 
 
 def _files(names: list[str]) -> str:
