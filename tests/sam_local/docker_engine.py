@@ -106,7 +106,10 @@ def find_docker(
 def own_docker(
     program: str, directory: Path, logs: Path, watch: Callable[[int], None]
 ) -> Iterator[Docker]:
-    """A daemon with everything of its own, that changes neither the packet filter nor sysctls."""
+    """A daemon with everything of its own, that changes neither the packet filter nor sysctls.
+
+    Should this process be killed, the janitor ends it; then its idle bridges stay.
+    """
     before = [path for path in LEFT_BEHIND if path.exists()]
     docker = Docker(f"unix://{directory}/docker.sock", started=True)
     settings = directory / "daemon.json"
