@@ -88,7 +88,7 @@ pub async fn handle(
     }
     let sfn = clients.own_sfn(home);
     let (ours, taking) = ((&key, &me), Taking::AsNewest);
-    match take_turn(&leases, &sfn, ours, taking, standing, seen_token).await? {
+    match take_turn(&leases, &sfn, ours, taking, standing, seen_token, now).await? {
         Turn::Ours(standing) => {
             let planner = Planner { clients, settings, now };
             decide(&leases, &key, &planner, request, &standing).await.map(Into::into)
@@ -286,7 +286,7 @@ mod tests {
             claim(&cloud, "b", json!({"seenToken": 0})).await,
             "waiting for the last calls of arn:a, which is over"
         );
-        assert_eq!(claim(&cloud, "b", json!({"seenToken": 1})).await, "claimed");
+        assert_eq!(claim(&cloud, "b", json!({"seenToken": NOW + 1})).await, "claimed");
     }
 
     #[tokio::test]
@@ -295,7 +295,7 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(ask(&cloud, "a").await, "claimed");
         }
-        assert_eq!(cloud.world().items["default/x86_64"]["leaseToken"], json!({"N": "1"}));
+        assert_eq!(cloud.world().items["default/x86_64"]["leaseToken"], json!({"N": (NOW + 1).to_string()}));
     }
 
     #[tokio::test]

@@ -207,7 +207,7 @@ mod tests {
     async fn take_lease(cloud: &FakeCloud, build: &str) {
         let (leases, key) = leases(cloud);
         let owner = Applicant { build: build.parse().unwrap(), execution: "arn".to_owned() };
-        leases.take(&key, &owner, Taking::AsAnybody, None).await.unwrap().unwrap();
+        leases.take(&key, &owner, Taking::AsAnybody, None, 0).await.unwrap().unwrap();
     }
 
     async fn holder(cloud: &FakeCloud) -> Option<String> {

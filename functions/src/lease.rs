@@ -161,7 +161,7 @@ fn approach(look: &Look<'_>) -> Approach {
     }
 }
 
-/// Tries to take the lease, which stands as `standing` says.
+/// Tries to take the lease, which stands as `standing` says. `now` is in epoch seconds.
 pub async fn take_turn(
     leases: &Leases,
     sfn: &aws_sdk_sfn::Client,
@@ -169,6 +169,7 @@ pub async fn take_turn(
     taking: Taking,
     standing: Standing,
     seen_token: Option<u64>,
+    now: i64,
 ) -> Result<Turn> {
     let mut look = Look { standing: &standing, build: &me.build, seen_token, holder_is_over: None };
     let over = loop {
@@ -181,7 +182,7 @@ pub async fn take_turn(
             }
         }
     };
-    match leases.take(key, me, taking, over).await? {
+    match leases.take(key, me, taking, over, now).await? {
         Some(standing) => Ok(Turn::Ours(standing)),
         None => Ok(Turn::Later(after(1, "somebody who was faster".to_owned()))),
     }

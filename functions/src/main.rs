@@ -75,7 +75,7 @@ async fn serve(
         "publish" => answer(step, payload, |input| publish::handle(clients, settings, input)).await,
         "prune" => answer(step, payload, |input| prune::handle(clients, settings, input)).await,
         "rollback" => {
-            answer(step, payload, |input| rollback::handle(clients, settings, input)).await
+            answer(step, payload, |input| rollback::handle(clients, settings, now, input)).await
         }
         "clean_up" => {
             answer(step, payload, |input| clean_up::handle(clients, settings, input)).await

@@ -283,7 +283,7 @@ mod tests {
         let key = LeaseKey::new(&build().cache, build().architecture);
         let take = async |id: &str, over| {
             let owner = Applicant { build: id.parse().unwrap(), execution: format!("arn:{id}") };
-            leases.take(&key, &owner, Taking::AsAnybody, over).await.unwrap().unwrap();
+            leases.take(&key, &owner, Taking::AsAnybody, over, 0).await.unwrap().unwrap();
         };
         take(build().id.as_str(), None).await;
         assert_eq!(checked(&cloud, 1).await, "");

@@ -40,10 +40,12 @@ struct Request {
 /// hour for a TiB (EBS user guide, "Fast snapshot restore").
 const LIMIT_SECONDS: u32 = 7200;
 
-/// Takes the lease, so that no build publishes meanwhile, and goes back.
+/// Takes the lease, so that no build publishes meanwhile, and goes back. `now` is in
+/// epoch seconds.
 pub async fn handle(
     clients: &Clients,
     settings: &Settings,
+    now: i64,
     input: Input,
 ) -> Result<Looked<Publications>> {
     let Request { cache, architecture } = &input.rollback;
@@ -58,7 +60,7 @@ pub async fn handle(
     let standing = leases.read(&key).await?;
     let (sfn, ours) = (clients.own_sfn(home), (&key, &me));
     let taking = Taking::AsAnybody;
-    let turn = take_turn(&leases, &sfn, ours, taking, standing, input.seen_token).await?;
+    let turn = take_turn(&leases, &sfn, ours, taking, standing, input.seen_token, now).await?;
     let token = match turn {
         Turn::Ours(standing) => standing.token,
         Turn::Later(Later { holder, .. }) if is_past => {
@@ -302,7 +304,7 @@ mod tests {
             "waitedSeconds": waited,
         });
         let input = serde_json::from_value(input).unwrap();
-        match handle(&cloud.clients(), &settings(), input).await {
+        match handle(&cloud.clients(), &settings(), 0, input).await {
             Ok(looked) => match shown(&looked) {
                 ready if ready["ready"] == true => {
                     ready["publications"].as_array().unwrap().len().to_string()

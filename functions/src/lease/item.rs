@@ -110,7 +110,7 @@ mod tests {
                     let taking = if newest { Taking::AsNewest } else { Taking::AsAnybody };
                     let me = &applicants[usize::from(who)];
                     let token = over.map(u64::from);
-                    let took = leases.take(&key, me, taking, token).await.unwrap().is_some();
+                    let took = leases.take(&key, me, taking, token, 0).await.unwrap().is_some();
                     assert_eq!(took, item.may_take(who, taking, over));
                     if took {
                         item.take(who, taking);

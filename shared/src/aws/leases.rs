@@ -162,6 +162,9 @@ impl Leases {
     /// the token `over`, whose holder was found to be over. `None` when somebody else
     /// was faster.
     ///
+    /// Tokens of a new item count from `now`, epoch seconds: a table that was made anew,
+    /// with the stack, must not begin below what was published under the last one's.
+    ///
     /// # Errors
     /// Those of [`call_error`].
     pub async fn take(
@@ -170,9 +173,10 @@ impl Leases {
         applicant: &Applicant,
         taking: Taking,
         over: Option<u64>,
+        now: i64,
     ) -> Result<Option<Standing>> {
         let set = "SET heldBy = :build, heldByExecution = :execution, \
-                   leaseToken = if_not_exists(leaseToken, :zero) + :one";
+                   leaseToken = if_not_exists(leaseToken, :now) + :one";
         let free = "(attribute_not_exists(heldBy) OR leaseToken = :over)";
         let (update, condition) = match taking {
             Taking::AsNewest => (
@@ -191,7 +195,7 @@ impl Leases {
         let number = |number: &str| AttributeValue::N(number.to_owned());
         let over = over.map_or_else(|| "-1".to_owned(), |token| token.to_string());
         values.insert(":over".to_owned(), number(&over));
-        values.insert(":zero".to_owned(), number("0"));
+        values.insert(":now".to_owned(), number(&now.to_string()));
         values.insert(":one".to_owned(), number("1"));
         values.insert(":no".to_owned(), AttributeValue::Bool(false));
         self.update(key, update, &condition, values).await
@@ -323,7 +327,7 @@ mod tests {
         let standing = leases.register(&key(), &applicant("b"), 130, NOTHING).await.unwrap();
         assert_eq!((standing.newest, standing.waiting_since), (Some(applicant("b")), Some(100)));
         let take = async |name: &str| {
-            leases.take(&key(), &applicant(name), Taking::AsNewest, None).await.unwrap()
+            leases.take(&key(), &applicant(name), Taking::AsNewest, None, 0).await.unwrap()
         };
         assert_eq!(take("a").await, None);
         let taken = take("b").await.unwrap();
@@ -336,7 +340,7 @@ mod tests {
         let leases = leases(&FakeCloud::default());
         let take = async |name: &str, over| {
             let taking = Taking::AsAnybody;
-            leases.take(&key(), &applicant(name), taking, over).await.unwrap().map(|s| s.token)
+            leases.take(&key(), &applicant(name), taking, over, 0).await.unwrap().map(|s| s.token)
         };
         assert_eq!(take("a", None).await, Some(1));
         assert_eq!(take("b", None).await, None);
@@ -348,12 +352,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_table_made_anew_goes_on_above_the_tokens_of_the_last_one() {
+        let take = async |leases: &Leases, now| {
+            let (taking, a) = (Taking::AsAnybody, applicant("a"));
+            let taken = leases.take(&key(), &a, taking, None, now).await.unwrap().unwrap();
+            leases.release(&key(), &a.build, false).await.unwrap();
+            taken.token
+        };
+        let (first, anew) = (leases(&FakeCloud::default()), leases(&FakeCloud::default()));
+        assert_eq!(take(&first, 1_000).await, 1_001);
+        assert_eq!(take(&first, 2_000).await, 1_002, "a token counts takings, not seconds");
+        assert!(take(&anew, 2_001).await > 1_002);
+    }
+
+    #[tokio::test]
     async fn force_is_for_the_next_holder_whoever_asked_for_it() {
         let leases = leases(&FakeCloud::default());
         leases.register(&key(), &applicant("a"), 0, FORCE).await.unwrap();
         leases.register(&key(), &applicant("b"), 0, NOTHING).await.unwrap();
         let take = async |name: &str| {
-            let taken = leases.take(&key(), &applicant(name), Taking::AsNewest, None).await;
+            let taken = leases.take(&key(), &applicant(name), Taking::AsNewest, None, 0).await;
             taken.unwrap().unwrap().demand.force
         };
         assert!(take("b").await);
@@ -366,7 +384,7 @@ mod tests {
     async fn a_holder_that_registers_again_asks_for_nothing_new() {
         let leases = leases(&FakeCloud::default());
         leases.register(&key(), &applicant("a"), 0, NOTHING).await.unwrap();
-        leases.take(&key(), &applicant("a"), Taking::AsNewest, None).await.unwrap();
+        leases.take(&key(), &applicant("a"), Taking::AsNewest, None, 0).await.unwrap();
         let standing = leases.register(&key(), &applicant("a"), 5, NOTHING).await.unwrap();
         assert_eq!((standing.waiting_since, standing.token), (None, 1));
     }
@@ -376,7 +394,7 @@ mod tests {
         let leases = leases(&FakeCloud::default());
         let take = async |name: &str| {
             leases.register(&key(), &applicant(name), 0, NOTHING).await.unwrap();
-            let taken = leases.take(&key(), &applicant(name), Taking::AsNewest, None).await;
+            let taken = leases.take(&key(), &applicant(name), Taking::AsNewest, None, 0).await;
             taken.unwrap().unwrap().demand
         };
         assert_eq!(take("a").await, NOTHING);
