@@ -65,13 +65,14 @@ pub struct EcrRegistry {
 
 impl EcrRegistry {
     /// The registry that a host name stands for, if it is one: form
-    /// `<account>.dkr.ecr.<region>.amazonaws.com[.cn]` (Amazon ECR user guide,
-    /// "Private registries").
+    /// `<account>.dkr.ecr.<region>.amazonaws.com`, `.cn` after it in China (Amazon ECR
+    /// user guide, "Private registries").
     fn of_host(host: &str) -> Option<Self> {
         let (account, rest) = host.split_once(".dkr.ecr.")?;
-        let host = rest.strip_suffix(".cn").unwrap_or(rest);
-        let region = host.strip_suffix(".amazonaws.com")?;
-        Some(Self { account: account.parse().ok()?, region: region.parse().ok()? })
+        let (region, suffix) = rest.split_once('.')?;
+        let region: RegionName = region.parse().ok()?;
+        let account = account.parse().ok()?;
+        (suffix == region.dns_suffix()).then_some(Self { account, region })
     }
 }
 
@@ -391,6 +392,7 @@ mod tests {
         let ecr = registry("123456789012.dkr.ecr.eu-west-1.amazonaws.com/a:b").unwrap();
         assert_eq!((ecr.account.as_str(), ecr.region.as_str()), ("123456789012", "eu-west-1"));
         assert!(registry("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/a:b").is_some());
+        assert!(registry("123456789012.dkr.ecr.us-gov-west-1.amazonaws.com/a:b").is_some());
         assert!(registry("public.ecr.aws/a:b").is_none());
         assert!(
             registry("123456789012.dkr.ecr.eu-west-1.amazonaws.com.evil.example/a:b").is_none()
@@ -399,9 +401,12 @@ mod tests {
 
     #[test]
     fn a_host_that_was_meant_as_ecr_and_is_none_is_refused() {
-        for host in
-            ["12345.dkr.ecr.eu-west-1.amazonaws.com", "123456789012.dkr.ecr.euwest1.amazonaws.com"]
-        {
+        for host in [
+            "12345.dkr.ecr.eu-west-1.amazonaws.com",
+            "123456789012.dkr.ecr.euwest1.amazonaws.com",
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com.cn",
+            "123456789012.dkr.ecr.cn-north-1.amazonaws.com",
+        ] {
             let error = format!("{host}/a:b").parse::<ImageReference>().unwrap_err();
             assert!(error.ends_with("write <account>.dkr.ecr.<region>.amazonaws.com"), "{error}");
         }

@@ -34,6 +34,15 @@ impl RegionName {
             _ => "aws",
         }
     }
+
+    /// What the names of the partition's hosts end with.
+    #[must_use]
+    pub fn dns_suffix(&self) -> &'static str {
+        match self.partition() {
+            "aws-cn" => "amazonaws.com.cn",
+            _ => "amazonaws.com",
+        }
+    }
 }
 
 checked_string!(
@@ -82,7 +91,7 @@ checked_string!(
                     && account.parse::<AccountId>().is_ok()
                     && key.strip_prefix("key/").is_some_and(is_id) => Ok(()),
             _ => Err(format!(
-                "{} is not the ARN of a key: use arn:aws:kms:<region>:<account>:key/<id>",
+                "{} is not the ARN of a key: use arn:<partition>:kms:<region>:<account>:key/<id>",
                 quoted(text)
             )),
         }
