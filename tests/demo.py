@@ -46,11 +46,7 @@ def deploy_everywhere(cloud: LocalCloud) -> None:
     """Frontload in its own account, and its role in the consumers'."""
     cloud.deploy(
         BUILT,
-        {
-            "Architecture": ARCHITECTURE,
-            "EventSource": "local.ecr",
-            "ConsumerExternalId": EXTERNAL_ID,
-        },
+        {"Architecture": ARCHITECTURE, "ConsumerExternalId": EXTERNAL_ID},
     )
     for account in CONSUMERS[:2]:
         cloud.deploy(

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_cloud import ECR_HOST
+from local_cloud import ACCOUNT, ECR_HOST, REGION
 from local_cloud.builder_host.containerd_host import check_machine
 from local_cloud.builder_host.interface import CapacityError
 from local_cloud.cloud import LocalCloud
-from local_cloud.ecr_events import EVENT_SOURCE, Arrival, Event, pushed
+from local_cloud.ecr_events import Arrival, Event, envelope, pushed
 from local_cloud.images import Layout
 
 ROOT = Path(__file__).parents[2]
@@ -71,12 +71,13 @@ def check_built() -> None:
         raise FileNotFoundError(f"{BUILD_DIR} holds no built application: make build")
 
 
-def deploy_home(cloud: LocalCloud, **overrides: str) -> None:
-    """Deploy Frontload to the home account, with these parameters of the template."""
+def deploy_home(
+    cloud: LocalCloud, stack: str = STACK, built: Path = BUILD_DIR, **overrides: str
+) -> None:
+    """Deploy Frontload, as it was built, to the home account, with these parameters."""
     check_built()
     machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
-    usual = {"EventSource": EVENT_SOURCE, "Architecture": machine}
-    cloud.deploy(BUILD_DIR, {**usual, **overrides}, STACK)
+    cloud.deploy(built, {"Architecture": machine, **overrides}, stack)
 
 
 def held_leases(cloud: LocalCloud) -> list[str]:
@@ -124,17 +125,20 @@ class Answer:
 class Frontload:
     """The stack in one local cloud. Every wait has a time limit and raises TimeoutError."""
 
-    def __init__(self, cloud: LocalCloud, layout: Layout) -> None:
+    def __init__(
+        self, cloud: LocalCloud, layout: Layout, stack: str = STACK, prefix: str = PREFIX
+    ) -> None:
         self._cloud = cloud
+        self.prefix = prefix
         self._layout = layout
         self._ssm = cloud.client("ssm")
         self._executions = cloud.client("stepfunctions")
         formation = cloud.client("cloudformation")
-        (stack,) = formation.describe_stacks(StackName=STACK)["Stacks"]
+        (stack,) = formation.describe_stacks(StackName=stack)["Stacks"]
         outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
         self.pipeline = outputs["PipelineStateMachineArn"]
         self.build_machine = outputs["BuildStateMachineArn"]
-        resources = formation.describe_stack_resources(StackName=STACK)["StackResources"]
+        resources = formation.describe_stack_resources(StackName=stack)["StackResources"]
         self._ids = {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in resources}
         self._subscribe()
 
@@ -143,13 +147,13 @@ class Frontload:
     def put_cache(self, name: str, document: dict[str, Any] | str) -> str:
         """Write a cache document, which may be none; returns the parameter's name."""
         text = document if isinstance(document, str) else json.dumps(document)
-        parameter = f"{PREFIX}/caches/{name}"
+        parameter = f"{self.prefix}/caches/{name}"
         self._ssm.put_parameter(Name=parameter, Value=text, Type="String", Overwrite=True)
         return parameter
 
     def delete_cache(self, name: str) -> None:
         """Delete the document; no error when there is none."""
-        self._ssm.delete_parameters(Names=[f"{PREFIX}/caches/{name}"])
+        self._ssm.delete_parameters(Names=[f"{self.prefix}/caches/{name}"])
 
     # Executions
 
@@ -257,9 +261,7 @@ class Frontload:
 
     def send_event(self, detail_type: str, detail: dict[str, Any]) -> Execution:
         """Put an event of ECR on the bus and wait for the execution that it started."""
-        entry = {"Source": EVENT_SOURCE, "DetailType": detail_type, "Detail": json.dumps(detail)}
-        (sent,) = self._cloud.client("events").put_events(Entries=[entry])["Entries"]
-        return self._wait_for_event(sent["EventId"])
+        return self.send_whole_event(envelope(detail_type, detail, ACCOUNT, REGION))
 
     def send_whole_event(self, event: Event | Path) -> Execution:
         """The same with a whole event or a fixture file, which may be of another account.
@@ -268,7 +270,14 @@ class Frontload:
         """
         known = set(self.executions(self.pipeline))
         sent = self._cloud.send_event(event)
-        return self._wait_for_event(sent["id"], known, UNTAKEN_SECONDS)
+        return self.wait(
+            self._started_by(
+                lambda started: started.get("id") == sent["id"],
+                known,
+                f"the execution of event {sent['id']}",
+                UNTAKEN_SECONDS,
+            )
+        )
 
     def run_schedule(self, logical_id: str) -> Execution:
         """Let a schedule of the stack be due, and wait for the execution that it started."""
@@ -276,17 +285,6 @@ class Frontload:
         name = self._ids[logical_id]
         self._cloud.run_schedule(name)
         arn = self._started_by(lambda _: True, known, f"the execution of schedule {name}")
-        return self.wait(arn)
-
-    def _wait_for_event(
-        self, event_id: str, known: set[str] | None = None, seconds: float = STARTED_SECONDS
-    ) -> Execution:
-        arn = self._started_by(
-            lambda event: event.get("id") == event_id,
-            known or set(),
-            f"the execution of event {event_id}",
-            seconds,
-        )
         return self.wait(arn)
 
     def _started_by(
@@ -389,5 +387,5 @@ class Cache:
     @property
     def parameters(self) -> tuple[str, str]:
         """Names of its publication: snapshot id and manifest."""
-        path = f"{PREFIX}/{self.name}/{self.architecture}"
+        path = f"{self.frontload.prefix}/{self.name}/{self.architecture}"
         return f"{path}/snapshot-id", f"{path}/manifest"

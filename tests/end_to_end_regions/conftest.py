@@ -11,7 +11,6 @@ from end_to_end.stack import ROOT, STACK, Cache, Frontload, deploy_home, real_cl
 from end_to_end.world import World
 from local_cloud import ACCOUNT, CONSUMERS, REGION
 from local_cloud.cloud import LocalCloud
-from local_cloud.ecr_events import EVENT_SOURCE
 from local_cloud.images import BUSYBOX, Layer, Layout
 
 from .places import Places, Requests
@@ -54,7 +53,6 @@ def deploy_everywhere(cloud: LocalCloud) -> None:
         "FrontloadBusArn": bus,
         # MiniStack has no registry policies.
         "RegistryAccess": "none",
-        "EventSource": EVENT_SOURCE,
     }
     cloud.deploy(
         ROOT / "infra", source, "frontload-source", REGION, SOURCE_ACCOUNT, "source-account.yaml"

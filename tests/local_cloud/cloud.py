@@ -21,7 +21,7 @@ from .builder_host import CapacityError, Endpoints, make_builder_host
 from .clients import make_client
 from .control_client import Control, ask
 from .deploy import Target, deploy
-from .ecr_events import EVENT_SOURCE, Arrival, Event, pushed
+from .ecr_events import Arrival, Event, pushed
 from .iam_roles import RoleFinder
 from .images import Layout, push_layout
 from .janitor import HOST_DIR, Janitor
@@ -158,7 +158,7 @@ class LocalCloud:
             f"https://127.0.0.1:{self.registry.port}",
             self.registry.authorization,
             authority.ca_file,
-            self.client("events"),
+            self.url,
         )
         find_role = RoleFinder(self.url)
         self.layer = Layer(self.host, ACCOUNT, REGION, port, token, source, find_role)
@@ -239,18 +239,16 @@ class LocalCloud:
             return self._wait_for_push(layout.digest(tag), repository, as_tag)
 
     def send_event(self, event: Event | Path, bus: str = "default") -> Event:
-        """Put a whole event, or that of a fixture file, on home's bus; returns it as it was sent.
+        """Put a whole event, or that of a fixture file, on home's bus; returns it.
 
-        Its own account and region say where it comes from, which may be another account. The
-        source `aws.ecr` becomes the one that the templates listen to here. What the event is
-        to start has been started on return.
+        Its own account and region say where it comes from, which may be another account. What
+        the event is to start has been started on return.
         """
         if isinstance(event, Path):
             event = json.loads(event.read_text())
-        sent = {**event, "source": EVENT_SOURCE} if event.get("source") == "aws.ecr" else event
-        order = {"account": ACCOUNT, "region": REGION, "bus": bus, "event": sent}
+        order = {"account": ACCOUNT, "region": REGION, "bus": bus, "event": event}
         ask(self.url, "events", order)
-        return sent
+        return event
 
     def run_schedule(self, name: str, region: str = REGION, account: str = ACCOUNT) -> None:
         """Let a deployed schedule of Scheduler be due now; its target is started on return.

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-EVENT_SOURCE = "local.ecr"
-"""PutEvents refuses the source `aws.ecr`, here as on AWS."""
+EVENT_SOURCE = "aws.ecr"
+"""PutEvents refuses it, here as on AWS: events go to the bus whole, see `ministack_server`."""
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 Event = dict[str, Any]
@@ -42,7 +42,7 @@ def pushed(image: Image, account: str, region: str) -> Event:
     }
     if artifact := image.manifest.get("config", {}).get("mediaType"):
         detail["artifact-media-type"] = artifact
-    return _envelope("ECR Image Action", detail, account, region)
+    return envelope("ECR Image Action", detail, account, region)
 
 
 def replicated_from(source_account: str, source_region: str) -> Arrival:
@@ -57,7 +57,7 @@ def replicated_from(source_account: str, source_region: str) -> Arrival:
             "source-region": source_region,
         }
         resource = _repository_arn(image, account, region)
-        return _envelope("ECR Replication Action", detail, account, region, resource)
+        return envelope("ECR Replication Action", detail, account, region, resource)
 
     return replicated
 
@@ -74,7 +74,7 @@ def pulled_through(upstream: str, rule_version: str = "1") -> Arrival:
             "upstream-registry-url": upstream,
         }
         resource = _repository_arn(image, account, region)
-        return _envelope("ECR Pull Through Cache Action", detail, account, region, resource)
+        return envelope("ECR Pull Through Cache Action", detail, account, region, resource)
 
     return pulled
 
@@ -88,9 +88,10 @@ def _repository_arn(image: Image, account: str, region: str) -> str:
     return f"arn:aws:ecr:{region}:{account}:repository/{image.repository}"
 
 
-def _envelope(
+def envelope(
     detail_type: str, detail: dict[str, Any], account: str, region: str, *resources: str
 ) -> Event:
+    """An event of ECR, of now."""
     return {
         "version": "0",
         "id": str(uuid.uuid4()),

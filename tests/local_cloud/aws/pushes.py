@@ -7,13 +7,13 @@ arrives, such as replication: then ECR's event is the one of that way.
 
 from __future__ import annotations
 
-import json
 import ssl
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..control_client import ask
 from ..ecr_events import Arrival, Event, Image, pushed
 from . import images
 from .world import World
@@ -28,12 +28,12 @@ MANIFEST_TYPES = (
 
 @dataclass(frozen=True)
 class PushSource:
-    """The registry whose pushes are received, and the EventBridge client that is told of them."""
+    """The registry whose pushes are received, and MiniStack, whose bus is told of them."""
 
     url: str
     authorization: str
     ca_file: Path
-    events: Any
+    bus_url: str
 
 
 class PushReceiver:
@@ -83,12 +83,5 @@ class PushReceiver:
             return answer.read().decode()
 
     def _tell(self, event: Event) -> None:
-        entry = {
-            "Source": event["source"],
-            "DetailType": event["detail-type"],
-            "Detail": json.dumps(event["detail"]),
-            "Resources": event["resources"],
-        }
-        answer = self.registry.events.put_events(Entries=[entry])
-        if answer["FailedEntryCount"]:
-            raise RuntimeError(f"EventBridge refused the event: {answer['Entries']}")
+        order = {"account": self.world.account, "region": self.world.region, "event": event}
+        ask(self.registry.bus_url, "events", order)
