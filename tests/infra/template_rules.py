@@ -120,17 +120,22 @@ def stays_under_the_prefix(template: Template) -> list[str]:
     return complaints
 
 
-def uses_keys_only_through_ec2(template: Template) -> list[str]:
+def uses_keys_only_through_services(template: Template) -> list[str]:
+    """The account's keys through EC2, for volumes; a key that is given, through any."""
     complaints = []
+    looks = {"kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListGrants"}
     for name, statement in statements_of(template):
         actions = [one for one in as_list(statement["Action"]) if one.startswith("kms:")]
-        looks = {"kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListGrants"}
         conditions = _conditions(statement)
-        if set(actions) - looks and "kms:ViaService" not in conditions:
-            complaints.append(f"{name} uses keys by itself")
+        is_given = statement["Resource"] == {"!Ref": "KmsKeyArn"}
+        service = _text(conditions.get("kms:ViaService", ("", ""))[1])
+        is_right = bool(service) if is_given else service.startswith("ec2.")
+        if set(actions) - looks and not is_right:
+            complaints.append(f"{name} uses keys through {service or 'no service'}")
         if "kms:CreateGrant" in actions and "kms:GrantIsForAWSResource" not in conditions:
             complaints.append(f"{name} grants keys to anybody")
-        if actions and ":${AWS::AccountId}:key/" not in _text(statement["Resource"]):
+        is_own = is_given or ":${AWS::AccountId}:key/" in _text(statement["Resource"])
+        if actions and not is_own:
             complaints.append(f"{name} uses keys of other accounts")
     return complaints
 

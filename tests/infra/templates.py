@@ -30,7 +30,7 @@ def policies_of(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every policy that grants something to a role, with its name."""
     for name, resource in template["Resources"].items():
         properties = resource.get("Properties", {})
-        if resource["Type"] == "AWS::IAM::Policy":
+        if resource["Type"] in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
             yield name, properties["PolicyDocument"]
         if resource["Type"] == "AWS::IAM::Role":
             for policy in properties.get("Policies", []):
@@ -38,8 +38,10 @@ def policies_of(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def statements_of(template: Template) -> Iterator[tuple[str, Statement]]:
+    """Every statement that allows something."""
     for name, policy in policies_of(template):
-        yield from ((name, statement) for statement in policy["Statement"])
+        allowing = (one for one in policy["Statement"] if one["Effect"] == "Allow")
+        yield from ((name, statement) for statement in allowing)
 
 
 def trusts_of(template: Template) -> Iterator[tuple[str, Statement]]:

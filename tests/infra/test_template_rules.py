@@ -17,7 +17,7 @@ RULES: list[Rule] = [
     rules.never_shares_with_everybody,
     rules.assumes_roles_by_external_id,
     rules.stays_under_the_prefix,
-    rules.uses_keys_only_through_ec2,
+    rules.uses_keys_only_through_services,
     rules.lets_only_named_accounts_in,
     rules.gives_each_function_its_own,
     rules.invokes_what_it_is_given,
@@ -103,6 +103,20 @@ def decrypt_by_itself(template: Template) -> None:
     del statement_with(template, "kms:Decrypt")["Condition"]
 
 
+def use_the_accounts_keys_through_any_service(template: Template) -> None:
+    via = {"!Sub": "s3.${AWS::Region}.${AWS::URLSuffix}"}
+    statement_with(template, "kms:ReEncryptTo")["Condition"]["StringEquals"]["kms:ViaService"] = via
+
+
+def use_the_given_key_by_itself(template: Template) -> None:
+    policy = template["Resources"]["LeaseKeyPolicy"]["Properties"]["PolicyDocument"]
+    del policy["Statement"][0]["Condition"]
+
+
+def make_any_interface(template: Template) -> None:
+    statement_with(template, "ec2:CreateNetworkInterface")["Resource"] = "*"
+
+
 def grant_keys_to_anybody(template: Template) -> None:
     del statement_with(template, "kms:CreateGrant")["Condition"]["Bool"]
 
@@ -153,9 +167,12 @@ MISTAKES: list[tuple[Rule, Plant]] = [
     (rules.assumes_roles_by_external_id, assume_roles_without_external_id),
     (rules.assumes_roles_by_external_id, assume_any_role),
     (rules.stays_under_the_prefix, write_outside_the_prefix),
-    (rules.uses_keys_only_through_ec2, decrypt_by_itself),
-    (rules.uses_keys_only_through_ec2, grant_keys_to_anybody),
-    (rules.uses_keys_only_through_ec2, use_keys_of_others),
+    (rules.limits_what_is_written, make_any_interface),
+    (rules.uses_keys_only_through_services, decrypt_by_itself),
+    (rules.uses_keys_only_through_services, use_the_accounts_keys_through_any_service),
+    (rules.uses_keys_only_through_services, use_the_given_key_by_itself),
+    (rules.uses_keys_only_through_services, grant_keys_to_anybody),
+    (rules.uses_keys_only_through_services, use_keys_of_others),
     (rules.lets_only_named_accounts_in, let_every_account_in),
     (rules.lets_only_named_accounts_in, let_the_bus_be_open_by_default),
     (rules.gives_the_external_id_to_who_needs_it, forget_an_external_id),

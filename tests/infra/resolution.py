@@ -1,0 +1,155 @@
+"""A template as CloudFormation sees it: translated by SAM, its parameters and conditions filled in.
+
+SAM's own translator does the first. The second knows the functions that the templates use; another
+one is a ValueError, and so is a name that stands for nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import logging
+import os
+import re
+from typing import Any
+from unittest.mock import patch
+
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
+
+from .templates import TEMPLATES, Template
+
+ACCOUNT = "123456789012"
+STACK = "frontload"
+# Partition: a region of it, and what the names of its hosts end with.
+PARTITIONS = {
+    "aws": ("us-east-1", "amazonaws.com"),
+    "aws-cn": ("cn-north-1", "amazonaws.com.cn"),
+    "aws-us-gov": ("us-gov-west-1", "amazonaws.com"),
+}
+# To SAM, code and definitions must be where `sam package` puts them.
+PACKAGED = "s3://bucket/key"
+_NOTHING = object()
+# It tells at exit, after the tests' last line, that nobody collects its metrics.
+logging.getLogger("samtranslator.metrics.metrics").setLevel(logging.ERROR)
+
+
+class _NoPolicies:
+    """The templates name no managed policy of AWS, whose ARNs SAM would look up."""
+
+    def load(self) -> dict[str, str]:
+        return {}
+
+
+def translate(name: str, partition: str = "aws") -> Template:
+    """The template after SAM's transform, functions in their long forms, nothing filled in."""
+    return copy.deepcopy(_translate(name, partition))
+
+
+@functools.cache
+def _translate(name: str, partition: str) -> Template:
+    template = yaml_parse(TEMPLATES[name].read_text())
+    if "Globals" in template:
+        template["Globals"]["Function"]["CodeUri"] = PACKAGED
+    for resource in template["Resources"].values():
+        if "DefinitionUri" in resource.get("Properties", {}):
+            resource["Properties"]["DefinitionUri"] = PACKAGED
+    if "Transform" not in template:
+        return template
+    region, _ = PARTITIONS[partition]
+    with patch.dict(os.environ, AWS_DEFAULT_REGION=region):
+        return transform(template, {}, _NoPolicies())
+
+
+def resolve(template: Template, partition: str = "aws", **given: str) -> dict[str, Any]:
+    """The resources that a stack with these parameters has, by logical id, with all values.
+
+    What exists only once the stack does is written `<LogicalId>` or `<LogicalId.Attribute>`.
+    """
+    unknown = given.keys() - template["Parameters"].keys()
+    if unknown:
+        raise ValueError(f"no parameters of the template: {sorted(unknown)}")
+    return _Stack(template, partition, given).resources()
+
+
+class _Stack:
+    def __init__(self, template: Template, partition: str, given: dict[str, str]) -> None:
+        self._template = template
+        region, suffix = PARTITIONS[partition]
+        self._values: dict[str, Any] = {
+            "AWS::Partition": partition,
+            "AWS::Region": region,
+            "AWS::URLSuffix": suffix,
+            "AWS::AccountId": ACCOUNT,
+            "AWS::StackName": STACK,
+            "AWS::StackId": f"arn:{partition}:cloudformation:{region}:{ACCOUNT}:stack/{STACK}/1",
+            "AWS::NoValue": _NOTHING,
+        }
+        for name, parameter in template["Parameters"].items():
+            text = given.get(name, str(parameter.get("Default", f"<{name}>")))
+            is_list = parameter["Type"] == "CommaDelimitedList"
+            self._values[name] = text.split(",") if is_list else text
+
+    def resources(self) -> dict[str, Any]:
+        """Those whose conditions hold."""
+        return {
+            name: self._value({key: one for key, one in resource.items() if key != "Condition"})
+            for name, resource in self._template["Resources"].items()
+            if "Condition" not in resource or self._holds(resource["Condition"])
+        }
+
+    def _holds(self, condition: str) -> bool:
+        return self._value(self._template["Conditions"][condition])
+
+    def _value(self, node: Any) -> Any:
+        if isinstance(node, list):
+            return [one for one in map(self._value, node) if one is not _NOTHING]
+        if not isinstance(node, dict):
+            return node
+        function = next(iter(node), "")
+        if len(node) == 1 and (function == "Ref" or function.startswith("Fn::")):
+            return self._call(function.removeprefix("Fn::"), node[function])
+        values = {key: self._value(one) for key, one in node.items()}
+        return {key: one for key, one in values.items() if one is not _NOTHING}
+
+    def _call(self, function: str, argument: Any) -> Any:
+        match function, argument:
+            case "Ref", name:
+                return self._named(name)
+            case "GetAtt", path:
+                path = path if isinstance(path, str) else ".".join(path)
+                self._named(path.partition(".")[0])
+                return f"<{path}>"
+            case "If", [condition, yes, no]:
+                return self._value(yes if self._holds(condition) else no)
+            case "Equals", [left, right]:
+                return self._value(left) == self._value(right)
+            case "Not", [condition]:
+                return not self._value(condition)
+            case "Split", [mark, text]:
+                return self._value(text).split(mark)
+            case "Select", [index, values]:
+                found = self._value(values)
+                # An attribute that does not exist yet cannot be taken apart either.
+                return found[int(index)] if int(index) < len(found) else found[0]
+            case "Sub", [text, names]:
+                return self._fill(text, {key: self._value(one) for key, one in names.items()})
+            case "Sub", str(text):
+                return self._fill(text, {})
+        raise ValueError(f"the templates' tests know no {function} of {argument}")
+
+    def _fill(self, text: str, names: dict[str, Any]) -> str:
+        def fill(found: re.Match[str]) -> str:
+            name = found[1]
+            if name in names:
+                return names[name]
+            return self._call("GetAtt" if "." in name else "Ref", name)
+
+        return re.sub(r"\$\{([\w:.]+)\}", fill, text).replace("${!", "${")
+
+    def _named(self, name: str) -> Any:
+        if name in self._values:
+            return self._values[name]
+        if name not in self._template["Resources"]:
+            raise ValueError(f"{name} stands for nothing")
+        return f"<{name}>"
