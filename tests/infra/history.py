@@ -1,0 +1,69 @@
+"""The templates as they were before: what a stack is upgraded from.
+
+That is the last release, the newest tag `v…` in HEAD's past, when something under infra/ or
+statemachine/ has changed since; without one it is the commit before the last that changed
+something there. FRONTLOAD_UPGRADE_FROM names another commit.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+from pathlib import Path
+
+import yaml
+from statemachine.asl_definitions import ROOT, TemplateLoader
+
+from .templates import TEMPLATES, Template
+
+DEPLOYED = ("infra", "statemachine")
+SECONDS = 60
+
+
+class HistoryError(Exception):
+    """There is no history to look into; the message says what to do."""
+
+
+def _git(*arguments: str) -> str:
+    # A clone may belong to somebody else than who runs the tests.
+    command = ["git", "-c", "safe.directory=*", "-C", str(ROOT), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    if done.returncode:
+        raise HistoryError(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+@functools.cache
+def previous_commit() -> str:
+    """The commit to upgrade from. Raises HistoryError, also where the history is cut off."""
+    if wanted := os.environ.get("FRONTLOAD_UPGRADE_FROM"):
+        return _git("rev-parse", "--verify", f"{wanted}^{{commit}}")
+    if _git("rev-parse", "--is-shallow-repository") == "true":
+        raise HistoryError("the history is cut off: git fetch --unshallow --tags")
+    releases = _git("tag", "--list", "v*", "--merged", "HEAD", "--sort=-creatordate")
+    for release in releases.splitlines()[:1]:
+        if _git("log", "--format=%H", f"{release}..HEAD", "--", *DEPLOYED):
+            return _git("rev-parse", f"{release}^{{commit}}")
+    if _git("status", "--porcelain", "--", *DEPLOYED):
+        return _git("rev-parse", "HEAD")
+    last = _git("log", "-1", "--format=%H", "HEAD", "--", *DEPLOYED)
+    return _git("rev-parse", f"{last}^")
+
+
+def extract_previous(directory: Path) -> Path:
+    """Write infra/ and statemachine/ of that commit below the directory, which is returned."""
+    archive = directory / "previous.tar"
+    _git("archive", f"--output={archive}", previous_commit(), *DEPLOYED)
+    subprocess.run(
+        ["tar", "--extract", "--file", archive, "--directory", directory],
+        timeout=SECONDS,
+        check=True,
+    )
+    return directory
+
+
+def load_previous(name: str) -> Template:
+    """A template of that commit, short forms read as `{"!Tag": value}`."""
+    path = TEMPLATES[name].relative_to(ROOT)
+    return yaml.load(_git("show", f"{previous_commit()}:{path}"), Loader=TemplateLoader)

@@ -1,0 +1,97 @@
+"""The templates, the state machines and the code work in every partition: none writes one down."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from statemachine.asl_definitions import ROOT
+
+from .resolution import PARTITIONS, resolve, translate
+from .templates import TEMPLATES
+
+LITERAL = re.compile(r"arn:aws[a-z-]*:")
+HOST = re.compile(r"[\w<>*.-]*amazonaws\.com(?:\.cn)?")
+ONLY_FOR_TESTS = r"#\[cfg\((?:test|any\(test, .*\))\)\]\n(?:pub(?:\(\w+\))? )?mod "
+TEST_MODULE = re.compile(ONLY_FOR_TESTS + r"(\w+);")
+TESTS_BELOW = re.compile(ONLY_FOR_TESTS + r"\w+ \{")
+# Hosts that the code knows: the end of a name by partition, and what a person is told to write.
+KNOWN_HOSTS = {"<account>.dkr.ecr.<region>.amazonaws.com", "amazonaws.com", "amazonaws.com.cn"}
+
+
+@pytest.mark.parametrize("partition", PARTITIONS)
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_stack_names_its_own_partition_alone(name: str, partition: str) -> None:
+    options = {"KmsKeyArn": "<key>", "SubnetIds": "subnet-a", "SecurityGroupIds": "sg-a"}
+    options |= {"ConsumerExternalId": "id", "OrganizationId": "o-1", "SourceAccountIds": "1"}
+    template = translate(name, partition)
+    given = {key: one for key, one in options.items() if key in template["Parameters"]}
+    text = json.dumps(resolve(template, partition, **given))
+    arns = set(re.findall(r"arn:(aws[a-z-]*):", text))
+    assert arns == {partition}
+    _, suffix = PARTITIONS[partition]
+    services = {"lambda", "states", "events", "scheduler"}
+    for host in HOST.findall(text):
+        service = host.partition(".")[0]
+        wanted = "amazonaws.com" if service in services else suffix
+        assert host.endswith(wanted), host
+
+
+def rust_sources() -> list[Path]:
+    return [
+        path for part in ("shared", "functions") for path in (ROOT / part / "src").rglob("*.rs")
+    ]
+
+
+def is_for_tests(path: Path, test_modules: set[Path]) -> bool:
+    return any(one in test_modules for one in (path.with_suffix(""), *path.parents))
+
+
+def test_modules_of(path: Path) -> set[Path]:
+    """The modules, as paths without suffix, that a source file has for tests alone."""
+    owner = path.parent if path.stem in ("lib", "main", "mod") else path.with_suffix("")
+    return {owner / name for name in TEST_MODULE.findall(path.read_text())}
+
+
+def product_code() -> dict[str, str]:
+    """What runs, without its tests: file by file."""
+    sources = rust_sources()
+    tests = {module for path in sources for module in test_modules_of(path)}
+    files = [path for path in sources if not is_for_tests(path, tests)]
+    files += (ROOT / "shared" / "src").rglob("*.sh")
+    files += [*(ROOT / "infra").glob("*.yaml"), *(ROOT / "statemachine").glob("*.json")]
+    return {str(path.relative_to(ROOT)): TESTS_BELOW.split(path.read_text())[0] for path in files}
+
+
+def test_the_code_is_found() -> None:
+    code = product_code()
+    some = {"infra/template.yaml", "shared/src/builder/pull.sh", "functions/src/claim.rs"}
+    assert some <= code.keys()
+    assert [name for name in code if "soak" in name or "testing" in name] == []
+    assert "FakeCloud" not in code["functions/src/claim.rs"]
+
+
+def test_no_arn_is_of_one_partition() -> None:
+    assert {
+        name: found for name, text in product_code().items() if (found := LITERAL.findall(text))
+    } == {}
+
+
+def test_the_code_knows_no_host_of_one_partition() -> None:
+    """Endpoints are the SDK's. The builder's script takes its domain from the image's name."""
+    found = {
+        f"{name}: {host}"
+        for name, text in product_code().items()
+        if not name.startswith("infra/")
+        for host in HOST.findall(text)
+        if host.lstrip(".") not in KNOWN_HOSTS
+    }
+    assert found == set()
+    script = product_code()["shared/src/builder/pull.sh"]
+    assert '"https://api.ecr.$1.$2/"' in script
+    assert set(re.findall(r"https?://[^\s\"']+", script)) == {
+        "http://169.254.169.254/latest",
+        "https://api.ecr.$1.$2/",
+    }
