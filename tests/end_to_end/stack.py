@@ -71,12 +71,17 @@ def check_built() -> None:
         raise FileNotFoundError(f"{BUILD_DIR} holds no built application: make build")
 
 
+def machine_architecture() -> str:
+    """Lambda's name of this machine's processor architecture."""
+    return "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
+
+
 def deploy_home(
     cloud: LocalCloud, stack: str = STACK, built: Path = BUILD_DIR, **overrides: str
 ) -> None:
     """Deploy Frontload, as it was built, to the home account, with these parameters."""
     check_built()
-    machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
+    machine = machine_architecture()
     cloud.deploy(built, {"Architecture": machine, **overrides}, stack)
 
 

@@ -39,6 +39,19 @@ class Target(NamedTuple):
     region: str
 
 
+def sam_environment(home: Path, target: Target) -> dict[str, str]:
+    """The whole environment of a `sam` that knows the local cloud alone."""
+    return clean_environment(
+        home,
+        SAM_CLI_TELEMETRY="0",
+        SAM_CLI_POLL_DELAY="0.5",
+        AWS_ENDPOINT_URL=target.endpoint,
+        AWS_ACCESS_KEY_ID=target.account,
+        AWS_SECRET_ACCESS_KEY="local",
+        AWS_DEFAULT_REGION=target.region,
+    )
+
+
 def deploy(
     template: Path, stack: str, overrides: dict[str, str], home: Path, target: Target
 ) -> str:
@@ -52,18 +65,9 @@ def deploy(
     if overrides:
         command.append("--parameter-overrides")
         command += [f"{name}={value}" for name, value in overrides.items()]
-    environment = clean_environment(
-        home,
-        SAM_CLI_TELEMETRY="0",
-        SAM_CLI_POLL_DELAY="0.5",
-        AWS_ENDPOINT_URL=target.endpoint,
-        AWS_ACCESS_KEY_ID=target.account,
-        AWS_SECRET_ACCESS_KEY="local",
-        AWS_DEFAULT_REGION=target.region,
-    )
     done = subprocess.run(
         command,
-        env=environment,
+        env=sam_environment(home, target),
         cwd=home,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -1,0 +1,68 @@
+"""What deleting a stack takes along, what it leaves, and that the next one goes on from there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from end_to_end.world import World
+from local_cloud import ACCOUNT, REGION
+from local_cloud.cloud import LocalCloud
+from local_cloud.deploy import DeployError
+from local_cloud.nodes import boot_node_from_parameter
+
+from .conftest import NewStack
+
+
+def test_a_deleted_stack_leaves_what_nodes_boot_from_and_the_next_one_goes_on(
+    cloud: LocalCloud, new_stack: NewStack
+) -> None:
+    stack, world = new_stack("leaving"), World(cloud)
+    stack.deploy()
+    cache = stack.cache()
+    cache.put()
+    first = cache.push("app")
+    assert first.execution.status == "SUCCEEDED", first.execution.cause
+    assert [kind for kind, names in stack.traces().items() if not names] == []
+    before = stack.kept()
+    assert len(before.configuration) == 1
+    assert len(before.published) == 2
+    assert [one.state for one in before.snapshots.values()] == ["completed"]
+
+    stack.delete()
+    assert [names for names in stack.traces().values() if names] == []
+    assert stack.kept() == replace(before, leases=[])
+    assert (world.builders_alive(), world.state().volumes) == ([], [])
+    name, _ = cache.parameters
+    with boot_node_from_parameter(cloud, ACCOUNT, REGION, name) as node:
+        assert node.images()[cache.reference()] == first.digest
+        node.start_container(cache.reference())
+
+    stack.deploy()
+    cache = stack.cache()
+    second = cache.push("other")
+    assert second.execution.status == "SUCCEEDED", second.execution.cause
+    old, _ = world.published(cache, "previous")
+    assert [old] == list(before.snapshots)
+    rollback = {"cache": cache.name, "architecture": cache.architecture}
+    rolled_back = cache.frontload.ask(rollback=rollback)
+    assert rolled_back.status == "SUCCEEDED", rolled_back.cause
+    assert world.published(cache)[0] == old
+
+
+def test_a_second_stack_under_the_same_path_is_refused_and_leaves_nothing(
+    new_stack: NewStack,
+) -> None:
+    owner, other = new_stack("owner"), new_stack("intruder")
+    owner.deploy()
+    before = owner.traces()
+    assert before["owner of the path"] != []
+    with pytest.raises(DeployError, match="PrefixOwner"):
+        other.deploy(ParameterPrefix=owner.prefix)
+    other.delete()
+    assert [names for names in other.traces().values() if names] == []
+    assert owner.traces() == before
+    # The path is free again with its owner.
+    owner.delete()
+    other.deploy(ParameterPrefix=owner.prefix)
+    assert other.status() == "CREATE_COMPLETE"

@@ -1,0 +1,77 @@
+"""The options of the template, deployed: over a stack without them, and taken away again.
+
+MiniStack takes them and stores those of queue, table and logs. It enforces none: neither the VPC,
+nor a boundary, nor a key; what the template says of these is checked in `infra/test_options.py`.
+"""
+
+from __future__ import annotations
+
+import pytest
+from end_to_end.stack import BUILD_DIR
+from local_cloud.cloud import LocalCloud
+from local_cloud.deploy import DeployError
+
+from .conftest import NewStack
+
+KEY = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+OPTIONS = {
+    "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/bound",
+    "KmsKeyArn": KEY,
+    "SubnetIds": "subnet-0123abcd,subnet-0123abce",
+    "SecurityGroupIds": "sg-0123abcd",
+}
+
+
+def test_options_are_switched_on_and_off_and_the_stack_works(
+    cloud: LocalCloud, new_stack: NewStack
+) -> None:
+    stack = new_stack("optional")
+    stack.deploy(**OPTIONS)
+    assert stack.status() == "CREATE_COMPLETE"
+    ids = stack.resources()
+    assert encryption(cloud, ids) == [KEY, KEY]
+    attached = cloud.client("iam").list_attached_role_policies(RoleName=ids["PlanRole"])
+    assert [one["PolicyArn"] for one in attached["AttachedPolicies"]] == [ids["VpcPolicy"]]
+    cache = stack.cache()
+    cache.put()
+    planned = cache.frontload.ask(cache=cache.name, dryRun=True)
+    # The image was never pushed, so that planning in earnest ends here.
+    assert (planned.status, planned.error) == ("FAILED", "ImageNotFound"), planned.cause
+
+    stack.upgrade_to(BUILD_DIR, **dict.fromkeys(OPTIONS, ""))
+    plain = stack.resources()
+    assert ids.keys() - plain.keys() == {"VpcPolicy", "LeaseKeyPolicy", "QueueKeyPolicy"}
+    assert encryption(cloud, plain) == [None, None]
+    assert plain["LeaseTable"] == ids["LeaseTable"]
+
+
+def encryption(cloud: LocalCloud, ids: dict[str, str]) -> list[str | None]:
+    """The keys of the queue and of a log group."""
+    queue = cloud.client("sqs").get_queue_attributes(
+        QueueUrl=ids["DeadLetterQueue"], AttributeNames=["All"]
+    )
+    groups = cloud.client("logs").describe_log_groups(logGroupNamePrefix=ids["PlanLogGroup"])
+    (group,) = groups["logGroups"]
+    return [queue["Attributes"].get("KmsMasterKeyId"), group.get("kmsKeyId")]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"SubnetIds": "subnet-0123abcd"}, "SubnetIds are given without SecurityGroupIds"),
+        ({"SecurityGroupIds": "sg-0123abcd"}, "SecurityGroupIds are given without SubnetIds"),
+        ({"SubnetIds": "subnet-0123abcd, sg"}, "up to 16 subnets' ids, separated by commas"),
+        ({"KmsKeyArn": "alias/frontload"}, "the ARN of a KMS key"),
+        ({"ParameterPrefix": "frontload"}, "each with a leading slash"),
+        ({"ReconcileRate": "rate(5 minutes)"}, "from rate(1 hour) to rate(24 hours)"),
+    ],
+    ids=lambda one: next(iter(one)) if isinstance(one, dict) else None,
+)
+def test_a_wrong_parameter_is_refused_with_a_sentence_before_anything_is_made(
+    new_stack: NewStack, given: dict[str, str], told: str
+) -> None:
+    stack = new_stack("refused")
+    with pytest.raises(DeployError) as refused:
+        stack.deploy(**given)
+    assert told in " ".join(str(refused.value).split())
+    assert [names for names in stack.traces().values() if names] == []

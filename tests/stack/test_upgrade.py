@@ -1,0 +1,77 @@
+"""A stack of the previous template becomes one of this template, and goes back, and loses nothing.
+
+What "previous" means says `infra/history.py`; the binary is the one of now. CloudFormation is
+MiniStack's: what AWS would replace is told by `infra/upgrade_rules.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from end_to_end.stack import BUILD_DIR, Cache, Execution, machine_architecture
+from end_to_end.world import World
+from local_cloud.cloud import LocalCloud
+
+from .conftest import NewStack
+from .deployment import Deployment
+from .previous import stage_previous
+
+
+def test_an_upgrade_and_its_way_back_keep_configuration_publications_and_leases(
+    cloud: LocalCloud, new_stack: NewStack, tmp_path: Path
+) -> None:
+    stack, world = new_stack("upgraded"), World(cloud)
+    previous = stage_previous(tmp_path)
+    given = {
+        "Architecture": machine_architecture(),
+        "ParameterPrefix": stack.prefix,
+        "ReconcileRate": "rate(3 hours)",
+    }
+    stack.upgrade_to(previous, **given)
+    cache = stack.cache()
+    cache.put()
+    snapshots = [build(cache, "app", world)]
+
+    kept_across(stack, BUILD_DIR)
+    assert stack.status() == "UPDATE_COMPLETE"
+    assert {name: stack.parameters()[name] for name in given} == given
+    cache = stack.cache()
+    snapshots.append(build(cache, "other", world))
+    assert world.published(cache, "previous")[0] == snapshots[0]
+    # A rollback of the publication goes back to what the old stack made.
+    rollback = {"cache": cache.name, "architecture": cache.architecture}
+    succeeded(cache.frontload.ask(rollback=rollback))
+    assert world.published(cache)[0] == snapshots[0]
+
+    kept_across(stack, previous)
+    assert {name: stack.parameters()[name] for name in given} == given
+    cache = stack.cache()
+    snapshots.append(build(cache, "third", world))
+    assert len(set(snapshots)) == 3
+    assert set(snapshots) <= set(stack.snapshots())
+
+
+def succeeded(execution: Execution) -> Execution:
+    assert execution.status == "SUCCEEDED", execution.cause
+    return execution
+
+
+def build(cache: Cache, image: str, world: World) -> str:
+    """Push an image, and let the stack publish it; returns the snapshot."""
+    push = cache.push(image)
+    succeeded(push.execution)
+    snapshot_id, manifest = world.published(cache)
+    assert [one["digest"] for one in manifest["images"]] == [push.digest]
+    return snapshot_id
+
+
+def kept_across(stack: Deployment, template: Path) -> None:
+    """Deploy a template over the stack: what it keeps, and what others name, is as it was."""
+    before, ids = stack.kept(), stack.resources()
+    assert before.configuration and before.published and before.snapshots and before.leases
+    stack.upgrade_to(template)
+    assert stack.kept() == before
+    after = stack.resources()
+    common = ids.keys() & after.keys()
+    assert {"LeaseTable", "DeadLetterQueue", "BuilderRole", "PipelineStateMachine"} <= common
+    assert {name: after[name] for name in common} == {name: ids[name] for name in common}
