@@ -35,8 +35,8 @@ SINGLETONS = {"AWS::ECR::RegistryPolicy"}
 NAME_PROPERTY = re.compile(r"(?!(?:EventBus|Metric)Name$)\w*Name|StatementId|Sid")
 # A policy inside a role is known by the role's name and its own.
 INLINE = "AWS::IAM::Policy"
-# The same in every partition, but for EC2 (aws-cdk, `packages/aws-cdk-lib/region-info`,
-# "Services with a partitional principal").
+# The same in every partition, but for EC2 (aws-cdk, `region-info`, "Services with a partitional
+# principal"; IAM of China refuses EC2's other name, kops#27).
 PRINCIPALS = [
     "events.amazonaws.com",
     "lambda.amazonaws.com",
