@@ -32,9 +32,9 @@ def layout(cloud: LocalCloud) -> Layout:
     return made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def new_stack(cloud: LocalCloud, layout: Layout) -> Iterator[NewStack]:
-    """Names a stack, which no other test does; it is deleted when the test is over.
+    """Names a stack, which no other test does; it is deleted when the module's tests are over.
 
     A push starts the pipeline of every stack there is.
     """

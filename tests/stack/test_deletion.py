@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 from end_to_end.world import World
 from local_cloud import ACCOUNT, REGION
 from local_cloud.cloud import LocalCloud
-from local_cloud.deploy import DeployError
 from local_cloud.nodes import boot_node_from_parameter
 
 from .conftest import NewStack
@@ -48,21 +46,3 @@ def test_a_deleted_stack_leaves_what_nodes_boot_from_and_the_next_one_goes_on(
     rolled_back = cache.frontload.ask(rollback=rollback)
     assert rolled_back.status == "SUCCEEDED", rolled_back.cause
     assert world.published(cache)[0] == old
-
-
-def test_a_second_stack_under_the_same_path_is_refused_and_leaves_nothing(
-    new_stack: NewStack,
-) -> None:
-    owner, other = new_stack("owner"), new_stack("intruder")
-    owner.deploy()
-    before = owner.traces()
-    assert before["owner of the path"] != []
-    with pytest.raises(DeployError, match="PrefixOwner"):
-        other.deploy(ParameterPrefix=owner.prefix)
-    other.delete()
-    assert [names for names in other.traces().values() if names] == []
-    assert owner.traces() == before
-    # The path is free again with its owner.
-    owner.delete()
-    other.deploy(ParameterPrefix=owner.prefix)
-    assert other.status() == "CREATE_COMPLETE"

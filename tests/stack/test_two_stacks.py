@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import pytest
 from end_to_end.stack import Execution, Frontload, wait_until
 from end_to_end.world import World
 from local_cloud.cloud import LocalCloud
+from local_cloud.deploy import DeployError
 
 from .conftest import NewStack
 from .deployment import Deployment
 
 
-def test_two_stacks_side_by_side_build_from_one_push_and_touch_only_their_own(
-    cloud: LocalCloud, new_stack: NewStack
-) -> None:
+@pytest.fixture(scope="module")
+def pair(new_stack: NewStack) -> tuple[Deployment, Deployment]:
+    """Two stacks, each under a path of its own."""
     one, two = new_stack("first"), new_stack("second")
     one.deploy()
     two.deploy()
-    assert shared_ids(one, two) == set()
+    return one, two
+
+
+def test_two_stacks_have_nothing_in_common(pair: tuple[Deployment, Deployment]) -> None:
+    one, two = pair
+    assert [one.status(), two.status()] == ["CREATE_COMPLETE"] * 2
+    assert set(one.resources().values()) & set(two.resources().values()) == set()
+
+
+def test_two_stacks_build_from_one_push_and_touch_only_their_own(
+    cloud: LocalCloud, pair: tuple[Deployment, Deployment]
+) -> None:
+    one, two = pair
     caches = [one.cache(), two.cache()]
     for cache in caches:
         cache.put()
@@ -30,7 +44,7 @@ def test_two_stacks_side_by_side_build_from_one_push_and_touch_only_their_own(
     assert [[name] for name in published] == [list(one.snapshots()), list(two.snapshots())]
     assert world.builders_alive() == []
 
-    # The first gives its cache of the same name up: snapshots and parameters.
+    # The first gives its cache up; the second has one of the same name and architecture.
     before = two.kept()
     request = {"cache": caches[0].name, "retire": True, "confirm": caches[0].name}
     retired = caches[0].frontload.ask(prune=request)
@@ -39,13 +53,22 @@ def test_two_stacks_side_by_side_build_from_one_push_and_touch_only_their_own(
     assert two.kept() == before
 
 
-def shared_ids(one: Deployment, two: Deployment) -> set[str]:
-    """Physical ids that both have."""
-    return set(one.resources().values()) & set(two.resources().values())
-
-
 def only_execution(frontload: Frontload) -> Execution:
     """The one execution of the pipeline that its rule started, when it is over."""
     pipeline = frontload.pipeline
     (arn,) = wait_until(lambda: frontload.executions(pipeline), f"an execution of {pipeline}")
     return frontload.wait(arn)
+
+
+def test_a_third_stack_under_the_path_of_one_is_refused_and_leaves_nothing(
+    pair: tuple[Deployment, Deployment], new_stack: NewStack
+) -> None:
+    owner, _ = pair
+    intruder = new_stack("intruder")
+    before = owner.traces()
+    assert before["owner of the path"] != []
+    with pytest.raises(DeployError, match="PrefixOwner"):
+        intruder.deploy(ParameterPrefix=owner.prefix)
+    intruder.delete()
+    assert [names for names in intruder.traces().values() if names] == []
+    assert owner.traces() == before
