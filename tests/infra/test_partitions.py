@@ -49,7 +49,7 @@ def is_for_tests(path: Path, test_modules: set[Path]) -> bool:
     return any(one in test_modules for one in (path.with_suffix(""), *path.parents))
 
 
-def test_modules_of(path: Path) -> set[Path]:
+def modules_only_for_tests(path: Path) -> set[Path]:
     """The modules, as paths without suffix, that a source file has for tests alone."""
     owner = path.parent if path.stem in ("lib", "main", "mod") else path.with_suffix("")
     return {owner / name for name in TEST_MODULE.findall(path.read_text())}
@@ -58,7 +58,7 @@ def test_modules_of(path: Path) -> set[Path]:
 def product_code() -> dict[str, str]:
     """What runs, without its tests: file by file."""
     sources = rust_sources()
-    tests = {module for path in sources for module in test_modules_of(path)}
+    tests = {module for path in sources for module in modules_only_for_tests(path)}
     files = [path for path in sources if not is_for_tests(path, tests)]
     files += (ROOT / "shared" / "src").rglob("*.sh")
     files += [*(ROOT / "infra").glob("*.yaml"), *(ROOT / "statemachine").glob("*.json")]
