@@ -139,8 +139,8 @@ class Frontload:
         self._ssm = cloud.client("ssm")
         self._executions = cloud.client("stepfunctions")
         formation = cloud.client("cloudformation")
-        (stack,) = formation.describe_stacks(StackName=stack)["Stacks"]
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        (found,) = formation.describe_stacks(StackName=stack)["Stacks"]
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in found["Outputs"]}
         self.pipeline = outputs["PipelineStateMachineArn"]
         self.build_machine = outputs["BuildStateMachineArn"]
         resources = formation.describe_stack_resources(StackName=stack)["StackResources"]

@@ -1,8 +1,8 @@
 """The templates as they were before: what a stack is upgraded from.
 
-That is the last release, the newest tag `v…` in HEAD's past, when something under infra/ or
-statemachine/ has changed since; without one it is the commit before the last that changed
-something there. FRONTLOAD_UPGRADE_FROM names another commit.
+That is the last release, the newest tag `v…` in HEAD's past, when its templates or state machines
+are not those of now; without one it is the last commit of which that is true. Comments make no
+difference. FRONTLOAD_UPGRADE_FROM names another commit.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import functools
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import yaml
-from statemachine.asl_definitions import ROOT, TemplateLoader
+from statemachine.asl_definitions import DEFINITIONS, ROOT, TemplateLoader
 
 from .templates import TEMPLATES, Template
 
@@ -42,13 +43,25 @@ def previous_commit() -> str:
     if _git("rev-parse", "--is-shallow-repository") == "true":
         raise HistoryError("the history is cut off: git fetch --unshallow --tags")
     releases = _git("tag", "--list", "v*", "--merged", "HEAD", "--sort=-creatordate")
-    for release in releases.splitlines()[:1]:
-        if _git("log", "--format=%H", f"{release}..HEAD", "--", *DEPLOYED):
-            return _git("rev-parse", f"{release}^{{commit}}")
-    if _git("status", "--porcelain", "--", *DEPLOYED):
-        return _git("rev-parse", "HEAD")
-    last = _git("log", "-1", "--format=%H", "HEAD", "--", *DEPLOYED)
-    return _git("rev-parse", f"{last}^")
+    changes = _git("log", "--format=%H", "HEAD", "--", *DEPLOYED)
+    candidates = [*releases.splitlines()[:1], "HEAD", *(f"{one}^" for one in changes.splitlines())]
+    for candidate in candidates:
+        if _is_another(candidate):
+            return _git("rev-parse", f"{candidate}^{{commit}}")
+    raise HistoryError("the templates and state machines have never been others")
+
+
+def _is_another(commit: str) -> bool:
+    """Whether something is deployed otherwise than by the files of now."""
+    return any(
+        _read(_git("show", f"{commit}:{path.relative_to(ROOT)}")) != _read(path.read_text())
+        for path in (*TEMPLATES.values(), *DEFINITIONS.values())
+    )
+
+
+def _read(text: str) -> Any:
+    """A template or a definition; JSON is YAML, too."""
+    return yaml.load(text, Loader=TemplateLoader)
 
 
 def extract_previous(directory: Path) -> Path:
@@ -66,4 +79,4 @@ def extract_previous(directory: Path) -> Path:
 def load_previous(name: str) -> Template:
     """A template of that commit, short forms read as `{"!Tag": value}`."""
     path = TEMPLATES[name].relative_to(ROOT)
-    return yaml.load(_git("show", f"{previous_commit()}:{path}"), Loader=TemplateLoader)
+    return _read(_git("show", f"{previous_commit()}:{path}"))

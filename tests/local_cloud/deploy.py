@@ -64,7 +64,8 @@ def deploy(
     ]  # fmt: skip
     if overrides:
         command.append("--parameter-overrides")
-        command += [f"{name}={value}" for name, value in overrides.items()]
+        # Quoted: sam takes what follows a space for another parameter.
+        command += [f'{name}="{value}"' for name, value in overrides.items()]
     done = subprocess.run(
         command,
         env=sam_environment(home, target),

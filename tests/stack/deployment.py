@@ -98,6 +98,18 @@ class Deployment:
         listed = self._formation.describe_stacks()["Stacks"]
         return next((one for one in listed if one["StackName"] == self.stack), {})
 
+    def refusals(self) -> dict[str, str]:
+        """What could not be made, by logical id, and why."""
+        pages = self._formation.get_paginator("describe_stack_events")
+        events = (
+            one for page in pages.paginate(StackName=self.stack) for one in page["StackEvents"]
+        )
+        return {
+            one["LogicalResourceId"]: one["ResourceStatusReason"]
+            for one in events
+            if one["ResourceStatus"] == "CREATE_FAILED"
+        }
+
     # What it is
 
     def parameters(self) -> dict[str, str]:

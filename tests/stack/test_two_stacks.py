@@ -33,7 +33,7 @@ def test_two_stacks_build_from_one_push_and_touch_only_their_own(
     one, two = pair
     caches = [one.cache(), two.cache()]
     for cache in caches:
-        cache.put()
+        cache.put(retain={"count": 1, "minimumAgeDays": 0})
     push = caches[0].push("app")
     assert push.execution.status == "SUCCEEDED", push.execution.cause
     other = only_execution(caches[1].frontload)
@@ -67,8 +67,11 @@ def test_a_third_stack_under_the_path_of_one_is_refused_and_leaves_nothing(
     intruder = new_stack("intruder")
     before = owner.traces()
     assert before["owner of the path"] != []
-    with pytest.raises(DeployError, match="PrefixOwner"):
+    with pytest.raises(DeployError):
         intruder.deploy(ParameterPrefix=owner.prefix)
+    (refused, why), *others = intruder.refusals().items()
+    assert (refused, others) == ("PrefixOwner", [])
+    assert "ParameterAlreadyExists" in why
     intruder.delete()
     assert [names for names in intruder.traces().values() if names] == []
     assert owner.traces() == before
