@@ -262,7 +262,7 @@ mod tests {
         release(&cloud, "a").await;
         let answer = claim_at(&cloud, NOW, "c", json!({})).await;
         assert_eq!(answer["build"]["images"][0]["digest"], DIGEST_B);
-        assert_eq!(answer["token"], 2);
+        assert_eq!(answer["token"], NOW + 2);
     }
 
     #[tokio::test]
@@ -281,7 +281,7 @@ mod tests {
         claim(&cloud, "b", json!({"waitedSeconds": 0})).await;
         cloud.world().over.insert("arn:a".to_owned());
         let answer = claim_at(&cloud, NOW, "b", json!({})).await;
-        assert_eq!((&answer["waitSeconds"], &answer["seenToken"]), (&json!(90), &json!(1)));
+        assert_eq!((&answer["waitSeconds"], &answer["seenToken"]), (&json!(90), &json!(NOW + 1)));
         assert_eq!(
             claim(&cloud, "b", json!({"seenToken": 0})).await,
             "waiting for the last calls of arn:a, which is over"
@@ -295,7 +295,10 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(ask(&cloud, "a").await, "claimed");
         }
-        assert_eq!(cloud.world().items["default/x86_64"]["leaseToken"], json!({"N": (NOW + 1).to_string()}));
+        assert_eq!(
+            cloud.world().items["default/x86_64"]["leaseToken"],
+            json!({"N": (NOW + 1).to_string()})
+        );
     }
 
     #[tokio::test]
