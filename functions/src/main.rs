@@ -20,18 +20,35 @@ mod soak;
 #[cfg(test)]
 mod testing;
 
-use frontload_shared::Error;
+use std::env;
+use std::ffi::OsStr;
+use std::io::{self, Write};
+
 use frontload_shared::aws::clients::Clients;
 use frontload_shared::aws::sdk;
+use frontload_shared::{Error, VERSION};
 use lambda_runtime::{Diagnostic, LambdaEvent, run, service_fn};
 use serde_json::Value;
 
 use settings::{Settings, answer, epoch_seconds, finish};
 
+fn main() -> Result<(), lambda_runtime::Error> {
+    if is_asked_for_version(env::args_os().nth(1).as_deref()) {
+        writeln!(io::stdout(), "frontload {VERSION}")?;
+        return Ok(());
+    }
+    serve_calls()
+}
+
+/// Lambda gives no argument, the runtime emulator gives the handler's name.
+fn is_asked_for_version(argument: Option<&OsStr>) -> bool {
+    argument.is_some_and(|argument| argument == "--version")
+}
+
 /// One runtime for all functions: a runtime of each one's own would be in the
 /// binary eleven times.
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), lambda_runtime::Error> {
+async fn serve_calls() -> Result<(), lambda_runtime::Error> {
     settings::init_log();
     let settings = &Settings::from_env()?;
     let clients = &Clients::new(sdk::config(&settings.home.region), Settings::external_id());
@@ -84,5 +101,17 @@ async fn serve(
             let problem = format!("_HANDLER is {step:?}, which is no function of Frontload");
             finish(step, Err(Error::InvalidRequest(problem)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_argument_can_ask_for_the_version() {
+        assert!(is_asked_for_version(Some(OsStr::new("--version"))));
+        assert!(!is_asked_for_version(Some(OsStr::new("plan"))));
+        assert!(!is_asked_for_version(None));
     }
 }

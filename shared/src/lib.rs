@@ -21,3 +21,6 @@ pub mod step;
 pub mod testing;
 
 pub use error::{Error, Result};
+
+/// The version of Frontload: that of the workspace in `Cargo.toml`.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -44,6 +44,7 @@ def test_a_missing_field_is_noticed(field: str) -> None:
         ("account", "21098765432"),
         ("region", "eu-west-1a"),
         ("parameter", "/frontload/default/x86_64/manifest"),
+        ("frontload", "latest"),
         ("snapshotId", "vol-1"),
         ("kmsKeyId", None),
         ("kmsKeyId", "alias/aws/ebs"),

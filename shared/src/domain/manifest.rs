@@ -10,6 +10,7 @@ use super::{
     Ancestor, Architecture, Build, BuildId, CacheName, Consumer, Digest, Durations, ImageReference,
     OsImage, RegionName,
 };
+use crate::VERSION;
 use crate::aws::snapshots::SnapshotId;
 use crate::builder::report::{AncestorFate, ContainerdVersion, PulledImages};
 
@@ -17,6 +18,9 @@ use crate::builder::report::{AncestorFate, ContainerdVersion, PulledImages};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
+    /// The version of Frontload that made the snapshot; older ones did not tell.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub frontload: Option<String>,
     /// The snapshot that this manifest describes.
     pub snapshot_id: SnapshotId,
     /// Its region.
@@ -185,6 +189,7 @@ impl Manifest {
         let ancestor = build.ancestor.as_ref().filter(kept);
         let fsr_zones = settings.map_or_else(Vec::new, |settings| settings.fsr_zones.clone());
         Self {
+            frontload: Some(VERSION.to_owned()),
             snapshot_id: replica.snapshot_id.clone(),
             region: replica.region.clone(),
             encrypted: replica.encrypted,
@@ -244,6 +249,21 @@ mod tests {
         let text = manifest.text();
         assert!(text.len() < 5000, "{}", text.len());
         assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
+    }
+
+    #[test]
+    fn a_manifest_tells_which_version_of_frontload_made_the_snapshot() {
+        let document: Value = serde_json::from_str(&sample_manifest().text()).unwrap();
+        assert_eq!(document["frontload"], env!("CARGO_PKG_VERSION"));
+    }
+
+    #[test]
+    fn a_manifest_of_before_there_were_versions_is_read_and_written_back_unchanged() {
+        let mut document: Value = serde_json::from_str(&sample_manifest().text()).unwrap();
+        document.as_object_mut().unwrap().remove("frontload");
+        let manifest: Manifest = serde_json::from_value(document.clone()).unwrap();
+        assert_eq!(manifest.frontload, None);
+        assert_eq!(serde_json::from_str::<Value>(&manifest.text()).unwrap(), document);
     }
 
     #[test]
