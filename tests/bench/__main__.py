@@ -14,6 +14,7 @@ import time
 from functools import partial
 
 from local_cloud.processes import StartError
+from local_cloud.runtime_emulator import EmulatorError
 
 from .documents import Document, read_documents, write_document
 from .figures import figure_lines, table_lines
@@ -65,7 +66,7 @@ def measure_part(part: str, bench: Bench) -> bool:
     before = {"processors": os.cpu_count(), "loadBefore": os.getloadavg()[0]}
     try:
         content = parts_module(part).measure(bench)
-    except (BenchError, StartError, OSError) as error:
+    except (BenchError, EmulatorError, StartError, OSError) as error:
         bench.say(f"the measurement of {part} stops: {error}")
         return False
     content["machine"] = {**before, "loadAfter": os.getloadavg()[0], **content["machine"]}

@@ -13,10 +13,10 @@ from typing import Any
 
 from local_cloud import ACCOUNT, REGION
 from local_cloud.processes import TESTS_DIR
+from local_cloud.runtime_emulator import call_milliseconds, emulated, init_milliseconds
 
 from ..documents import Document, document, figure
 from ..frame import BUILD, Bench, BenchError
-from ..runtime_emulator import call_milliseconds, emulated, init_milliseconds
 
 COLD_STARTS = 7
 """Of each function; there are so many functions that the rounds asked for are not counted."""

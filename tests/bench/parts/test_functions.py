@@ -6,9 +6,9 @@ import random
 from pathlib import Path
 
 import pytest
+from local_cloud.runtime_emulator import call_milliseconds, init_milliseconds, memory_bytes
 
 from ..frame import BenchError
-from ..runtime_emulator import call_milliseconds, init_milliseconds, memory_bytes
 from .demo import is_ready
 from .functions import check_answer, find_bootstraps, handler_of, zip_bytes
 

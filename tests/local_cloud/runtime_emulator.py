@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from local_cloud import ACCOUNT, REGION
-from local_cloud.processes import (
+from . import ACCOUNT, REGION
+from .processes import (
     TESTS_DIR,
     Process,
     accepts_connections,
@@ -24,13 +24,15 @@ from local_cloud.processes import (
     free_ports,
 )
 
-from .frame import BenchError
-
 READY_SECONDS = 20.0
 CALL_SECONDS = 20.0
 LOG_SECONDS = 5.0
 INIT_REPORT = re.compile(r"INIT REPORT\(durationMs: ([0-9.]+)\)")
 INVOKE_DONE = re.compile(r"INVOKE RTDONE\(status: success,.* duration: ([0-9.]+)ms\)")
+
+
+class EmulatorError(Exception):
+    """The emulator is missing, or did not tell what it should; the message says what, and more."""
 
 
 def init_milliseconds(log: str) -> list[float]:
@@ -50,13 +52,13 @@ def memory_bytes(status: str) -> tuple[int, int]:
 
 
 def find_emulator() -> Path:
-    """The emulator for this machine's processor. Raises BenchError."""
+    """The emulator for this machine's processor. Raises EmulatorError."""
     machine = {"aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
     sam = TESTS_DIR.parent / "target" / "tools" / "sam"
     name = f"lib/python*/site-packages/samcli/local/rapid/aws-lambda-rie-{machine}"
     for found in sam.glob(name):
         return found
-    raise BenchError(f"no Lambda runtime emulator at {sam / name}: run `make tools`")
+    raise EmulatorError(f"no Lambda runtime emulator at {sam / name}: run `make tools`")
 
 
 class EmulatedFunction:
@@ -82,37 +84,44 @@ class EmulatedFunction:
                     return memory_bytes((stat.parent / "status").read_text())
             except OSError:
                 continue
-        raise BenchError(f"the function's process is gone: {self._process.tail()}")
+        raise EmulatorError(f"the function's process is gone: {self._process.tail()}")
 
     def logged(self, read: Callable[[str], list[float]], count: int) -> list[float]:
-        """What `read` finds in the log, waited for until it is `count`. Raises BenchError."""
+        """What `read` finds in the log, waited for until it is `count`. Raises EmulatorError."""
         end = time.monotonic() + LOG_SECONDS
         while len(found := read(self._process.tail(1_000_000))) != count:
             if time.monotonic() > end:
-                raise BenchError(f"{len(found)} reports instead of {count}: {self._process.tail()}")
+                raise EmulatorError(
+                    f"{len(found)} reports instead of {count}: {self._process.tail()}"
+                )
             time.sleep(0.01)
         return found
 
 
 @contextmanager
-def emulated(bootstrap: Path, handler: str, log: Path) -> Iterator[EmulatedFunction]:
-    """A function that no call has started yet; AWS is a port on which nobody listens."""
+def emulated(
+    bootstrap: Path, handler: str, log: Path, **variables: str
+) -> Iterator[EmulatedFunction]:
+    """A function that no call has started yet.
+
+    AWS is a port on which nobody listens, unless `variables` of the environment say otherwise.
+    """
     runtime_port, port, closed_port = free_ports(3)
-    environment = clean_environment(
-        log.parent,
-        FRONTLOAD_ACCOUNT="123456789012",
-        FRONTLOAD_STACK="frontload",
-        FRONTLOAD_PREFIX="/frontload",
-        FRONTLOAD_EVENT_BUS="default",
-        FRONTLOAD_LEASE_TABLE="leases",
-        FRONTLOAD_BUILDER_PROFILE="builder",
-        RUST_LOG="info",
-        AWS_REGION=REGION,
-        AWS_ACCESS_KEY_ID=ACCOUNT,
-        AWS_SECRET_ACCESS_KEY="local",
-        AWS_ENDPOINT_URL=f"http://127.0.0.1:{closed_port}",
-        _HANDLER=handler,
-    )
+    usual = {
+        "FRONTLOAD_ACCOUNT": ACCOUNT,
+        "FRONTLOAD_STACK": "frontload",
+        "FRONTLOAD_PREFIX": "/frontload",
+        "FRONTLOAD_EVENT_BUS": "default",
+        "FRONTLOAD_LEASE_TABLE": "leases",
+        "FRONTLOAD_BUILDER_PROFILE": "builder",
+        "RUST_LOG": "info",
+        "AWS_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": ACCOUNT,
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{closed_port}",
+        "_HANDLER": handler,
+    }
+    environment = clean_environment(log.parent, **usual | variables)
     command = [
         str(find_emulator()),
         *("--runtime-api-address", f"127.0.0.1:{runtime_port}"),
