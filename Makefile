@@ -15,6 +15,9 @@ NODE := $(TOOLS)/node/node_modules/.bin
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY_ROOT := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)
 CARGO_DENY := $(CARGO_DENY_ROOT)/bin/cargo-deny
+CARGO_CYCLONEDX_VERSION := 0.5.9
+CARGO_CYCLONEDX_ROOT := $(TOOLS)/cargo-cyclonedx-$(CARGO_CYCLONEDX_VERSION)
+CARGO_CYCLONEDX := $(CARGO_CYCLONEDX_ROOT)/bin/cargo-cyclonedx
 DEFINITIONS := statemachine/pipeline.asl.json statemachine/build.asl.json
 TEMPLATE := infra/template.yaml
 TEMPLATES := $(TEMPLATE) infra/consumer.yaml infra/source-account.yaml
@@ -43,7 +46,7 @@ missing = command -v $(1) >/dev/null || { echo "$(1) is missing: $(2)" >&2; exit
 .PHONY: help
 help: ## List the targets
 	@echo 'usage: make <target> [FAST=1] [ARCHITECTURE=arm64|x86_64]'
-	grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
+	grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 20
 
 # ---- Tools
 
@@ -80,6 +83,21 @@ $(CARGO_DENY):
 	cargo install cargo-deny --version $(CARGO_DENY_VERSION) --locked --debug --quiet --root $(CARGO_DENY_ROOT)
 	touch $@
 
+$(CARGO_CYCLONEDX):
+	$(call say) 'cargo-cyclonedx $(CARGO_CYCLONEDX_VERSION), compiled: a minute or two' '$@'
+	$(call missing,cargo,install Rust from https://rustup.rs)
+	cargo install cargo-cyclonedx --version $(CARGO_CYCLONEDX_VERSION) --locked --debug --quiet --root $(CARGO_CYCLONEDX_ROOT)
+	touch $@
+
+# Debian's packages, unpacked and not installed; nothing is registered with the kernel.
+.PHONY: arm64-emulation
+arm64-emulation: $(TOOLS)/arm64.stamp ## Unpack what runs arm64 programs here under target/tools
+
+$(TOOLS)/arm64.stamp: tests/tools/fetch_arm64_emulation.sh
+	$(call say) 'qemu-user and a C library for arm64: half a minute' '$<'
+	bash $< $(TOOLS)
+	touch $@
+
 # Debian's packages, unpacked and not installed; the benchmarks of pulling run on each of them.
 .PHONY: containerd-versions
 containerd-versions: $(TOOLS)/containerd.stamp ## Unpack containerd 1.6, 1.7 and 2.1 under target/tools
@@ -104,6 +122,13 @@ docker:
 	@bash tests/tools/install_docker.sh
 
 # ---- Build
+
+# What must not get into a program: where it was compiled. A release is made with the same flags, so
+# that what `sam build` compiled is not compiled again for it. cargo-lambda adds its own to these;
+# with RUSTFLAGS they would be lost.
+CARGO_DIRECTORY := $(or $(CARGO_HOME),$(HOME)/.cargo)
+PLACELESS := --remap-path-prefix=$(CURDIR)=/frontload --remap-path-prefix=$(CARGO_DIRECTORY)=/cargo
+build dist: export CARGO_BUILD_RUSTFLAGS := $(PLACELESS)
 
 .PHONY: build
 build: $(TOOLS)/sam.stamp ## Compile the Lambda binary and prepare the template for deployment
@@ -195,6 +220,33 @@ bench: $(TOOLS)/cloud.stamp $(TOOLS)/containerd.stamp host build ## Measure ever
 .PHONY: bench-report
 bench-report: $(TOOLS)/bench.stamp ## Write what was measured into docs/performance.md, with plots
 	@PYTHONPATH=tests $(TOOLS)/bench/bin/python -m bench.report
+
+# ---- Release
+
+# Always with the compiler's shortcut for aws-sdk-ec2: without it the same program has other bytes.
+.PHONY: dist
+dist: ARCHITECTURES ?= x86_64 arm64
+dist: export RUSTC_BOOTSTRAP := 1
+dist: export CARGO_UNSTABLE_PROFILE_HINT_MOSTLY_UNUSED := true
+dist: $(TOOLS)/sam.stamp $(CARGO_CYCLONEDX) ## Make a release under target/dist: packages for both architectures, template, sums
+	$(call say) 'The release for $(ARCHITECTURES)' 'target/dist'
+	$(call missing,cargo,install Rust from https://rustup.rs)
+	if command -v rustup >/dev/null; then
+		for architecture in $(ARCHITECTURES); do
+			rustup --quiet target add $${architecture/arm64/aarch64}-unknown-linux-gnu
+		done
+	fi
+	PYTHONPATH=tests $(SAM)/python -m release.dist $(CARGO_CYCLONEDX) $(ARCHITECTURES)
+
+.PHONY: dist-check
+dist-check: dist ## Make one architecture's release again elsewhere, and compare the bytes [AGAIN=x86_64]
+	$(call say) 'The release for $(or $(AGAIN),x86_64) again: minutes' 'target/dist-check'
+	PYTHONPATH=tests $(SAM)/python -m release.check $(or $(AGAIN),x86_64)
+
+.PHONY: arm64
+arm64: $(TOOLS)/cloud.stamp $(TOOLS)/arm64.stamp dist ## Make a release, deploy it, and hold arm64's answers against x86_64's
+	$(call say) 'The release on both architectures' 'tests/release'
+	FRONTLOAD_REQUIRE_DIST=1 $(CLOUD)/python -m pytest tests/release
 
 # ---- Tidy up
 
