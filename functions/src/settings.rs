@@ -106,7 +106,7 @@ where
 pub fn finish(step: &str, result: Result<Value, Error>) -> Result<Value, Diagnostic> {
     match &result {
         Ok(report) => tracing::info!(step, report = %report, "step reports"),
-        Err(error) => tracing::error!(step, error = error.name(), message = %error, "step failed"),
+        Err(error) => tracing::error!(step, error = error.name(), cause = %error, "step failed"),
     }
     result.map_err(Diagnostic::from)
 }
