@@ -54,9 +54,15 @@ def previous_commit() -> str:
 def _is_another(commit: str) -> bool:
     """Whether something is deployed otherwise than by the files of now."""
     return any(
-        _read(_git("show", f"{commit}:{path.relative_to(ROOT)}")) != _read(path.read_text())
+        _deployed(_git("show", f"{commit}:{path.relative_to(ROOT)}")) != _deployed(path.read_text())
         for path in (*TEMPLATES.values(), *DEFINITIONS.values())
     )
+
+
+def _deployed(text: str) -> Any:
+    """The resources of a template, or a whole definition."""
+    read = _read(text)
+    return read.get("Resources", read)
 
 
 def _read(text: str) -> Any:

@@ -134,10 +134,9 @@ class _Stack:
                 found = self._value(values)
                 # An attribute that does not exist yet cannot be taken apart either.
                 return found[int(index)] if int(index) < len(found) else found[0]
-            case "Sub", [text, names]:
+            case "Sub", _:
+                text, names = argument if isinstance(argument, list) else (argument, {})
                 return self._fill(text, {key: self._value(one) for key, one in names.items()})
-            case "Sub", str(text):
-                return self._fill(text, {})
         raise ValueError(f"the templates' tests know no {function} of {argument}")
 
     def _fill(self, text: str, names: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from end_to_end.stack import BUILD_DIR, ROOT
+from end_to_end.stack import ROOT
 from infra.templates import load_template
 from local_cloud import ACCOUNT, REGION
 from local_cloud.cloud import LocalCloud
@@ -30,7 +30,8 @@ def test_every_default_of_the_guided_deployment_together_makes_a_stack(
     cloud: LocalCloud, new_stack: NewStack, tmp_path: Path
 ) -> None:
     shutil.copy(ROOT / "samconfig.toml", tmp_path)
-    (tmp_path / ".aws-sam").symlink_to(BUILD_DIR.parent)
+    for name in (".aws-sam", "statemachine"):
+        (tmp_path / name).symlink_to(ROOT / name)
     home = tmp_path / "home"
     home.mkdir()
     environment = sam_environment(home, Target(cloud.url, ACCOUNT, REGION))
