@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from statemachine.asl_definitions import DEFINITIONS, ROOT, TemplateLoader
 
@@ -35,12 +36,25 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def is_cut_off() -> bool:
+    """Whether this is a copy of the files, or a clone, without the commits of before."""
+    try:
+        return _git("rev-parse", "--is-shallow-repository") == "true"
+    except HistoryError:
+        return True
+
+
+needs_history = pytest.mark.skipif(
+    is_cut_off(), reason="there is no history to upgrade from: git fetch --unshallow --tags"
+)
+
+
 @functools.cache
 def previous_commit() -> str:
     """The commit to upgrade from. Raises HistoryError, also where the history is cut off."""
     if wanted := os.environ.get("FRONTLOAD_UPGRADE_FROM"):
         return _git("rev-parse", "--verify", f"{wanted}^{{commit}}")
-    if _git("rev-parse", "--is-shallow-repository") == "true":
+    if is_cut_off():
         raise HistoryError("the history is cut off: git fetch --unshallow --tags")
     releases = _git("tag", "--list", "v*", "--merged", "HEAD", "--sort=-creatordate")
     changes = _git("log", "--format=%H", "HEAD", "--", *DEPLOYED)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from . import upgrade_rules as rules
-from .history import HistoryError, load_previous, previous_commit
+from .history import HistoryError, load_previous, needs_history, previous_commit
 from .templates import TEMPLATES, Template, load_template
 
 Rule = Callable[[Template, Template], list[str]]
@@ -19,17 +19,20 @@ RULES: list[Rule] = [
 ]
 
 
+@needs_history
 @pytest.mark.parametrize("name", TEMPLATES)
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_an_upgrade_from_the_previous_commit(rule: Rule, name: str) -> None:
     assert rule(load_previous(name), load_template(name)) == []
 
 
+@needs_history
 def test_an_upgrade_keeps_the_stacks_tag_path_and_table() -> None:
     old, new = load_previous("template"), load_template("template")
     assert rules.keeps_its_tags_and_keys(old, new) == []
 
 
+@needs_history
 def test_the_previous_commit_is_another_one_and_can_be_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from end_to_end.stack import BUILD_DIR, Cache, Execution, machine_architecture
 from end_to_end.world import World
+from infra.history import needs_history
 from local_cloud.cloud import LocalCloud
 
 from .conftest import NewStack
@@ -17,6 +18,7 @@ from .deployment import Deployment
 from .previous import stage_previous
 
 
+@needs_history
 def test_an_upgrade_and_its_way_back_keep_configuration_publications_and_leases(
     cloud: LocalCloud, new_stack: NewStack, tmp_path: Path
 ) -> None:
