@@ -81,9 +81,14 @@ def find_base(docker: Docker, architecture: str, say: Callable[[str], None]) -> 
 
 def remove_stand_in(docker: Docker) -> None:
     """Take the stand-in and what `sam local` built on it out of a Docker that is not our own."""
-    images = docker.run("images", "--quiet", STAND_IN).split()
-    if images:
-        docker.run("rmi", "--force", *dict.fromkeys(images))
+    images = list(dict.fromkeys(docker.run("images", "--quiet", STAND_IN).split()))
+    if not images:
+        return
+    # What `sam local` had no time to remove keeps its image.
+    made_of = [f"--filter=ancestor={image}" for image in images]
+    if containers := docker.run("ps", "--all", "--quiet", *made_of).split():
+        docker.run("rm", "--force", *containers)
+    docker.run("rmi", "--force", *images)
 
 
 def _digest(docker: Docker, image: str) -> str:
