@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from . import base_image
-from .base_image import AWS_IMAGE, Base, find_base, newest_glibc, stand_in_archive
+from .base_image import (
+    AWS_IMAGE,
+    Base,
+    find_base,
+    newest_glibc,
+    remove_stand_in,
+    stand_in_archive,
+)
 from .docker_engine import DockerError
 from .service import native_architecture
 
@@ -88,6 +95,35 @@ def test_without_the_registry_the_stand_in_is_imported_under_a_name_of_its_own(
     assert base.sam_options == ["--skip-pull-image", "--invoke-image", docker.imported[0]]
     assert str(base).startswith(f"STAND-IN {docker.imported[0]} (")
     assert str(base).endswith("AWS's was not had: Could not resolve host)")
+
+
+class DockerInUse(FakeDocker):
+    """Keeps two images until the container that runs one of them is gone."""
+
+    def __init__(self) -> None:
+        super().__init__(images="base sam base")
+        self.running, self.removed = ["container"], []
+
+    def run(self, *arguments: str, given: bytes = b"", seconds: float = 60.0) -> str:
+        if arguments[:2] == ("ps", "--all") and "--filter=ancestor=sam" in arguments:
+            return " ".join(self.running)
+        if arguments[:2] == ("rm", "--force"):
+            self.running = [one for one in self.running if one not in arguments]
+            return ""
+        if arguments[:2] == ("rmi", "--force") and not self.running:
+            self.removed += arguments[2:]
+            return ""
+        return super().run(*arguments, given=given, seconds=seconds)
+
+
+def test_the_stand_in_goes_with_the_containers_that_still_run_it() -> None:
+    docker = DockerInUse()
+    remove_stand_in(docker)
+    assert (docker.running, docker.removed) == ([], ["base", "sam"])
+
+
+def test_without_a_stand_in_nothing_is_removed() -> None:
+    remove_stand_in(FakeDocker(images=""))
 
 
 def test_the_newest_version_of_the_c_library_counts_not_the_longest_text() -> None:
