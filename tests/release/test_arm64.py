@@ -25,7 +25,9 @@ from local_cloud.runtime_emulator import EmulatedFunction, emulated
 from .conftest import QUICK, Start
 from .versions import ROOT
 
-EVENTS = {path.stem: json.loads(path.read_text()) for path in (ROOT / "tests/events").glob("*")}
+EVENTS = {
+    path.stem: json.loads(path.read_text()) for path in (ROOT / "tests/events").glob("*.json")
+}
 EXECUTION = f"arn:aws:states:{REGION}:{ACCOUNT}:execution:frontload-pipeline:release"
 TABLE = "leases"
 PAUSE_SECONDS = 0.1
