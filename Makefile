@@ -180,7 +180,8 @@ test: $(TOOLS)/cloud.stamp $(TOOLS)/sam.stamp $(TOOLS)/node.stamp host build ## 
 	$(call say) 'Rust tests: minutes when nothing is compiled yet' 'cargo test'
 	cargo test --workspace --locked
 	printf '\n== %s (%s)\n' 'Tests on the local cloud' 'pytest'
-	$(CLOUD)/python -m pytest tests
+	# A file's tests share what they start, so a process takes whole files: two, as each starts a cloud.
+	$(CLOUD)/python -m pytest -n 2 --dist loadfile tests
 
 # For this machine's architecture: the containers run on it.
 .PHONY: sam-local
