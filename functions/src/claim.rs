@@ -3,6 +3,7 @@
 //! what the tags stand for now. Undone by `clean_up`.
 
 use frontload_shared::aws::clients::Clients;
+use frontload_shared::aws::executions::ExecutionArn;
 use frontload_shared::aws::leases::{Applicant, Demand, LeaseKey, Leases, Standing, Taking};
 use frontload_shared::domain::{Build, BuildRequest};
 use frontload_shared::step::{Report, Waited};
@@ -18,7 +19,7 @@ use crate::settings::Settings;
 #[serde(rename_all = "camelCase")]
 pub struct Input {
     request: BuildRequest,
-    execution_id: String,
+    execution_id: ExecutionArn,
     waited_seconds: Waited,
     /// What the last call told to be passed on.
     #[serde(default)]
@@ -70,7 +71,8 @@ pub async fn handle(
     let home = &settings.home.region;
     let leases = clients.leases(home, &settings.lease_table);
     let key = LeaseKey::new(&request.cache, request.architecture);
-    let me = Applicant { build: request.id.clone(), execution: input.execution_id };
+    let execution = input.execution_id;
+    let me = Applicant { build: request.id.clone(), execution: execution.to_string() };
     let mut standing = leases.read(&key).await?;
     if input.waited_seconds.0 == 0 || standing.newest.is_none() {
         standing = leases.register(&key, &me, now, Demand::of(request)).await?;
@@ -91,7 +93,7 @@ pub async fn handle(
     match take_turn(&leases, &sfn, ours, taking, standing, seen_token, now).await? {
         Turn::Ours(standing) => {
             let planner = Planner { clients, settings, now };
-            decide(&leases, &key, &planner, request, &standing).await.map(Into::into)
+            decide(&leases, &key, &planner, (request, execution), &standing).await.map(Into::into)
         }
         Turn::Later(later) => {
             let seconds = input.waited_seconds.0;
@@ -115,13 +117,14 @@ async fn decide(
     leases: &Leases,
     key: &LeaseKey,
     planner: &Planner<'_>,
-    request: &BuildRequest,
+    (request, execution): (&BuildRequest, ExecutionArn),
     standing: &Standing,
 ) -> Result<Report<Claim>> {
     let demand = standing.demand.and(Demand::of(request));
     let resolved = planner.resolve(request, demand).await;
     match resolved {
-        Ok(Resolved { build, verdict: Verdict::Build(reason), warnings }) => {
+        Ok(Resolved { mut build, verdict: Verdict::Build(reason), warnings }) => {
+            build.execution = Some(execution);
             let (build, token) = (Some(build), Some(standing.token));
             let claim = Claim { build, warnings, token, ..Claim::of(Outcome::Claimed, reason) };
             Ok(Report::Ready(claim))
@@ -279,7 +282,7 @@ mod tests {
         let cloud = cloud();
         ask(&cloud, "a").await;
         claim(&cloud, "b", json!({"waitedSeconds": 0})).await;
-        cloud.world().over.insert("arn:a".to_owned());
+        cloud.world().over.insert("arn:a".to_owned(), 0);
         let answer = claim_at(&cloud, NOW, "b", json!({})).await;
         assert_eq!((&answer["waitSeconds"], &answer["seenToken"]), (&json!(90), &json!(NOW + 1)));
         assert_eq!(

@@ -82,8 +82,8 @@ async fn remove(
     }
     let mut removed = remove_unpublished(clients, owner, build, settings).await?;
     for volume in find_leftover_volumes(&ec2, owner).await? {
-        delete_volume(&ec2, &volume).await?;
-        removed.push(volume);
+        delete_volume(&ec2, &volume.id).await?;
+        removed.push(volume.id);
     }
     Ok(Report::Ready(removed))
 }

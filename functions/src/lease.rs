@@ -19,7 +19,7 @@ use serde::Serialize;
 /// Seconds between seeing that a holder's execution is over and taking its lease:
 /// longer than any Lambda runs (`Timeout` in the template, 60), so that a call of
 /// the holder that is still on its way has ended, whatever it wrote.
-const LAST_CALL_SECONDS: u32 = 90;
+pub(crate) const LAST_CALL_SECONDS: u32 = 90;
 
 /// Seconds between two looks at a holder that runs.
 const LOOK_SECONDS: u32 = 30;

@@ -11,6 +11,7 @@ mod preflight;
 mod prune;
 mod publish;
 mod pull;
+mod reap;
 mod replicate;
 mod rollback;
 mod settings;
@@ -46,7 +47,7 @@ fn is_asked_for_version(argument: Option<&OsStr>) -> bool {
 }
 
 /// One runtime for all functions: a runtime of each one's own would be in the
-/// binary eleven times.
+/// binary twelve times.
 #[tokio::main(flavor = "current_thread")]
 async fn serve_calls() -> Result<(), lambda_runtime::Error> {
     settings::init_log();
@@ -94,6 +95,7 @@ async fn serve(
         "rollback" => {
             answer(step, payload, |input| rollback::handle(clients, settings, now, input)).await
         }
+        "reap" => answer(step, payload, |input| reap::handle(clients, settings, now, input)).await,
         "clean_up" => {
             answer(step, payload, |input| clean_up::handle(clients, settings, input)).await
         }

@@ -7,7 +7,7 @@ use frontload_shared::aws::events::put_published;
 use frontload_shared::aws::leases::LeaseKey;
 use frontload_shared::aws::replicas::{disable_fast_restore, fast_restores, shared_with};
 use frontload_shared::aws::snapshots::{
-    Snapshot, SnapshotId, State, find_cache_snapshots, find_snapshot,
+    Snapshot, SnapshotId, State, find_cache_snapshots, find_snapshot, mark_published,
 };
 use frontload_shared::aws::tags;
 use frontload_shared::builder::report::{PulledImages, check_pulled};
@@ -71,10 +71,21 @@ pub async fn handle(
     }
     let names = ParameterNames::new(&settings.prefix, &build.cache, build.architecture);
     publication::publish(clients, &names, &build.id, input.token, &targets(&manifests)).await?;
+    mark(clients, build, &input.replicas).await?;
     announce(clients, settings, &names, &manifests).await?;
     let ended = at_once(&manifests, |manifest| end_fast_restore(clients, settings, manifest));
     ended.await.into_iter().collect::<Result<()>>()?;
     Ok(Report::Ready(Publications { publications: list(settings, &names, &manifests) }))
+}
+
+/// Writes on the home region's snapshot that it was published, so that the reaper
+/// never asks about it again.
+async fn mark(clients: &Clients, build: &Build, replicas: &[Replica]) -> Result<()> {
+    let ec2 = clients.own_ec2(&build.region);
+    for replica in replicas.iter().filter(|replica| replica.region == build.region) {
+        mark_published(&ec2, &replica.snapshot_id).await?;
+    }
+    Ok(())
 }
 
 /// A build whose execution was over for a while has lost its lease: whoever took it

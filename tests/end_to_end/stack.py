@@ -147,6 +147,10 @@ class Frontload:
         self._ids = {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in resources}
         self._subscribe()
 
+    def resource(self, logical_id: str) -> str:
+        """What a resource of the template is called here."""
+        return self._ids[logical_id]
+
     # Caches
 
     def put_cache(self, name: str, document: dict[str, Any] | str) -> str:
@@ -287,7 +291,7 @@ class Frontload:
     def run_schedule(self, logical_id: str) -> Execution:
         """Let a schedule of the stack be due, and wait for the execution that it started."""
         known = set(self.executions(self.pipeline))
-        name = self._ids[logical_id]
+        name = self.resource(logical_id)
         self._cloud.run_schedule(name)
         arn = self._started_by(lambda _: True, known, f"the execution of schedule {name}")
         return self.wait(arn)

@@ -22,6 +22,7 @@ STATELESS = {
     "AWS::IAM::ManagedPolicy",
     "AWS::IAM::Policy",
     "AWS::IAM::Role",
+    "AWS::Lambda::Permission",
     "AWS::SQS::QueuePolicy",
     "AWS::Scheduler::Schedule",
     "AWS::Serverless::Function",
@@ -117,8 +118,8 @@ def names_nothing_alike_in_two_stacks(template: Template) -> list[str]:
 
 
 def _differs(value: Any, template: Template) -> bool:
-    """Whether a value comes from the stack's name or from a parameter."""
-    changing = {"AWS::StackName", "AWS::StackId", *template["Parameters"]}
+    """Whether a value comes from the stack's name, from a parameter or from another resource."""
+    changing = {"AWS::StackName", "AWS::StackId", *template["Parameters"], *template["Resources"]}
     named = [value["!Ref"]] if isinstance(value, dict) and "!Ref" in value else []
     if isinstance(value, dict) and "!Sub" in value:
         named = re.findall(r"\$\{([\w:]+)\}", str(value["!Sub"]))

@@ -18,10 +18,9 @@ NEEDS_RESOURCE_TAG = {
     "ec2:ModifySnapshotAttribute",
     "ec2:TerminateInstances",
 }
-# What makes something that nobody could find again without our tag.
-NEEDS_REQUEST_TAG = {"ec2:CreateTags"}
 # These are asked for their source's tag and, in a statement of its own, for the new snapshot's.
-NEEDS_EITHER_TAG = {"ec2:CopySnapshot", "ec2:CreateSnapshot"}
+# CreateTags gives our tag to what is just made, or another one to what is ours already.
+NEEDS_EITHER_TAG = {"ec2:CopySnapshot", "ec2:CreateSnapshot", "ec2:CreateTags"}
 READS = re.compile(r"\w+:(Describe|Get|List)\w+")
 # The SSM agent's own channels know no resources either.
 AGENT = re.compile(
@@ -73,8 +72,6 @@ def touches_only_what_is_tagged(template: Template) -> list[str]:
                 allowed = {f"aws:ResourceTag/{TAG}", f"aws:RequestTag/{TAG}"}
             elif action in NEEDS_RESOURCE_TAG:
                 allowed = {f"aws:ResourceTag/{TAG}"}
-            elif action in NEEDS_REQUEST_TAG:
-                allowed = {f"aws:RequestTag/{TAG}"}
             else:
                 continue
             if not keys & allowed:

@@ -75,12 +75,14 @@ class Record:
         with self.lock:
             self.functions.append(facts)
 
-    def request(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Count a request of a function; those of tests and of MiniStack itself are left out."""
+    def request(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        """Count a request if it is a function's, not of a test or of MiniStack itself; say so."""
         named = {name.lower(): value.decode(errors="replace") for name, value in headers}
-        if SDK in named.get(b"user-agent", ""):
+        is_of_function = SDK in named.get(b"user-agent", "")
+        if is_of_function:
             with self.lock:
                 self.requests[named.get(b"x-amz-target", "other")] += 1
+        return is_of_function
 
     def take(self) -> dict[str, Any]:
         """Everything so far, which is then forgotten."""

@@ -15,21 +15,25 @@ Run as a module, with MiniStack's environment. The modules patched here are thos
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import socketserver
 import time
 import uuid
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from ministack import app as ministack
-from ministack.core.responses import request_scope
+from ministack.core.responses import json_response, request_scope
 from ministack.services import eventbridge, scheduler, stepfunctions
 
 from . import ministack_record
 
 PREFIX = "/_local/"
+FUNCTION_ASKS: ContextVar[bool] = ContextVar("function_asks", default=False)
+"""Whether the request that is answered is a function's."""
 # The envelope's fields as the store of MiniStack calls them; others travel along as they are.
 FIELDS = {
     "version": "Version",
@@ -90,6 +94,25 @@ def let_clock_follow_the_waits(wait_scale: float) -> None:
     stepfunctions._register_sfn_jsonata_functions = register_with_clock
 
 
+def let_ends_follow_the_waits(wait_scale: float) -> None:
+    """Tell a function that an execution ended as long ago as its waits are long.
+
+    What a function waits for after the end of an execution, it waits for in the seconds of AWS.
+    """
+    describe = stepfunctions._describe_execution
+
+    def describe_to_function(order: dict[str, Any]) -> Any:
+        status, headers, body = describe(order)
+        answer = json.loads(body)
+        if not FUNCTION_ASKS.get() or not answer.get("stopDate"):
+            return status, headers, body
+        ended = datetime.datetime.fromisoformat(answer["stopDate"]).timestamp()
+        answer["stopDate"] = time.time() - (time.time() - ended) / wait_scale
+        return json_response(answer, status)
+
+    stepfunctions._describe_execution = describe_to_function
+
+
 def take_record(order: dict[str, Any]) -> dict[str, Any]:
     """What was done since the last call."""
     return ministack_record.RECORD.take()
@@ -107,7 +130,7 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Our own calls; everything else is MiniStack's."""
     if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
         if scope["type"] == "http":
-            ministack_record.RECORD.request(scope["headers"])
+            FUNCTION_ASKS.set(ministack_record.RECORD.request(scope["headers"]))
         await served_by_ministack(scope, receive, send)
         return
     status, answer = perform(scope["path"].removeprefix(PREFIX), await read_body(receive))
@@ -141,6 +164,7 @@ if __name__ == "__main__":
     # one's acknowledgement, at every call of a Lambda.
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True
     let_clock_follow_the_waits(float(os.environ["SFN_WAIT_SCALE"]))
+    let_ends_follow_the_waits(float(os.environ["SFN_WAIT_SCALE"]))
     ministack_record.install(ministack_record.Latencies.of_environment())
     ministack.app = application
     ministack.main()

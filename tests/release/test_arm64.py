@@ -55,6 +55,7 @@ REQUESTS = {
     "ecr-replication": "4 builds",
     "ecr-replication-failed": "0 builds",
     "ecr-scan": "0 builds",
+    "execution-aborted": "0 builds",
     "request-cache": "2 builds",
     "request-caches": "0 builds",
     "request-reconcile": "4 builds",
@@ -84,7 +85,7 @@ STEPS: dict[str, Callable[[Facts], dict[str, Any]]] = {
 }
 """The steps of a build in their order, with the payload that the state machine gives to each."""
 
-FUNCTIONS = ["plan", *STEPS, "rollback"]
+FUNCTIONS = ["plan", *STEPS, "rollback", "reap"]
 
 
 def outcome(answer: str) -> str:
@@ -92,6 +93,8 @@ def outcome(answer: str) -> str:
     told = json.loads(answer)
     if "errorType" in told:
         return told["errorType"]
+    if "removed" in told:
+        return "reaped"
     if "builds" in told:
         return f"{len(told['builds'])} builds"
     return "ready" if told["ready"] else "waiting"
@@ -200,14 +203,17 @@ def ask_everything(pair: Callable[[str], Any]) -> Answers:
         rollback = {"cache": "default", "architecture": facts["build"]["architecture"]}
         order = {"rollback": rollback, "executionId": EXECUTION}
         said["rollback of a build"] = function.settle(order)
+    with pair("reap") as function:
+        said["reap execution-aborted"] = function.ask(EVENTS["execution-aborted"])
     return said
 
 
 CASES = [
     *[(f"plan {name}", wanted) for name, wanted in REQUESTS.items()],
-    *[(f"{step} ecr-delete", "InvalidRequest") for step in FUNCTIONS[1:]],
+    *[(f"{step} ecr-delete", "InvalidRequest") for step in (*STEPS, "rollback")],
     *[(f"{step} of a build", "ready") for step in STEPS],
     ("rollback of a build", "NothingToRollBack"),
+    ("reap execution-aborted", "reaped"),
 ]
 
 

@@ -42,6 +42,7 @@ PLANNED = {
     "ecr-replication": (1, COMES),
     "ecr-replication-failed": (0, 'the replication to "team/app" ended in "FAILED"'),
     "ecr-scan": (0, 'events of type "ECR Image Scan" start no build'),
+    "execution-aborted": (0, 'events of type "Step Functions Execution Status Change" start no'),
     "request-cache": (1, "1 builds as requested"),
     "request-reconcile": (1, "1 builds: the schedule looks at every cache"),
 }
@@ -99,7 +100,7 @@ def as_request(event: object) -> dict[str, object]:
 
 
 def test_every_function_of_the_template_and_every_event_is_called() -> None:
-    assert set(FUNCTIONS) == {"plan", *STEPS}
+    assert set(FUNCTIONS) == {"plan", "reap", *STEPS}
     assert {path.stem for path in EVENTS.glob("*.json")} == {*PLANNED, *REFUSED}
     assert {path.stem for path in (EVENTS / "steps").glob("*.json")} == STEPS
 
@@ -179,6 +180,15 @@ def test_claim_decides_the_build_and_clean_up_gives_its_lease_back(digest: str, 
     assert cleaned.result == {"ready": True, "released": ["the lease of default for x86_64"]}
     again = call("clean_up", "steps/clean_up")
     assert again.result == {"ready": True, "released": []}
+
+
+def test_the_reaper_gives_back_the_lease_of_an_execution_that_is_over(
+    digest: str, call: Call
+) -> None:
+    assert call("claim", "steps/claim").result["outcome"] == "claimed"
+    reaped = call("reap", "execution-aborted")
+    lease = "the lease of default/x86_64 of default-x86-64-0123456789ab"
+    assert reaped.result == {"removed": [lease], "later": [], "kept": []}
 
 
 @pytest.mark.parametrize("handler", sorted({"plan", *STEPS}))

@@ -295,6 +295,10 @@ mod tests {
             ("ecr-delete", "\"DELETE\" of \"team/app\" is no push"),
             ("ecr-archive", "\"UPDATE_STORAGE_CLASS\" of \"team/app\" is no push"),
             ("ecr-scan", "events of type \"ECR Image Scan\" start no build"),
+            (
+                "execution-aborted",
+                "events of type \"Step Functions Execution Status Change\" start no build",
+            ),
             ("ecr-replication-failed", "the replication to \"team/app\" ended in \"FAILED\""),
             (
                 "ecr-pull-through-failed",

@@ -21,9 +21,9 @@ use tokio::sync::oneshot;
 
 use super::network::Network;
 use super::time::{Millis, TaskId, Tasks};
-use super::watch::{Caller, LAST_CALL, Watch};
+use super::watch::{Caller, LAST_CALL, REAPER, Watch};
 use crate::settings::Settings;
-use crate::{claim, clean_up, plan, publish, testing};
+use crate::{claim, clean_up, plan, publish, reap, testing};
 
 /// Epoch seconds of the start.
 const START: i64 = 1_780_000_000;
@@ -43,6 +43,7 @@ enum Step {
     Claim,
     Publish,
     CleanUp,
+    Reap,
 }
 
 /// How a step failed.
@@ -62,6 +63,8 @@ pub struct Counts {
     pub unchanged: usize,
     pub deaths: usize,
     pub late_calls: usize,
+    /// What the reaper removed.
+    pub reaped: usize,
 }
 
 /// A build's execution.
@@ -132,14 +135,19 @@ impl World {
         self.rng.borrow_mut().u64(least..most)
     }
 
+    fn epoch_seconds(&self) -> i64 {
+        START + i64::try_from(self.now() / 1000).unwrap()
+    }
+
     async fn run_lambda(&self, step: Step, input: Value) -> std::result::Result<Value, Failure> {
-        let now = START + i64::try_from(self.now() / 1000).unwrap();
+        let now = self.epoch_seconds();
         let (clients, settings) = (&self.clients, &self.settings);
         match step {
             Step::Plan => serve(input, |input| plan::handle(clients, settings, now, input)).await,
             Step::Claim => serve(input, |input| claim::handle(clients, settings, now, input)).await,
             Step::Publish => serve(input, |input| publish::handle(clients, settings, input)).await,
             Step::CleanUp => serve(input, |input| clean_up::handle(clients, settings, input)).await,
+            Step::Reap => serve(input, |input| reap::handle(clients, settings, now, input)).await,
         }
     }
 
@@ -187,6 +195,19 @@ impl World {
             backoff = LONGEST_BACKOFF.min(2 * backoff);
         }
         self.invoke(caller, lambda, step, input).await
+    }
+
+    /// The reaper, as an event or its schedule calls it.
+    pub async fn reap(self: &Rc<Self>) {
+        let caller = Caller { execution: REAPER.to_owned(), ..Caller::default() };
+        match self.call(&caller, &Cell::default(), Step::Reap, json!({})).await {
+            Ok(told) => {
+                self.counts.borrow_mut().reaped += told["removed"].as_array().unwrap().len();
+            }
+            Err(failure) => {
+                self.watch().broken.push(format!("the reaper failed: {}", failure.told));
+            }
+        }
     }
 
     /// `pipeline.asl.json`, as far as it is about builds.
@@ -260,7 +281,8 @@ impl World {
         execution.is_over.set(true);
         self.running.set(self.running.get() - 1);
         self.watch().ended(&execution.key, &execution.caller.execution);
-        self.network.cloud.world().over.insert(execution.caller.execution.clone());
+        let now = self.epoch_seconds();
+        self.network.cloud.world().over.insert(execution.caller.execution.clone(), now);
     }
 
     /// `build.asl.json`. Its failures are this run's: nothing here should make one fail
@@ -373,13 +395,17 @@ impl World {
 
     /// Aborts an execution: nothing cleans up after it. A Lambda that is under way ends
     /// with it, or its next call has effect much later.
-    fn kill(&self, execution: &Execution) {
+    fn kill(self: &Rc<Self>, execution: &Execution) {
         if execution.is_over.get() {
             return;
         }
-        let Caller { execution: arn, .. } = &execution.caller;
-        self.watch().died(&execution.key, arn, self.now());
+        self.watch().died(&execution.key, &execution.caller, self.now());
         self.end(execution);
+        let (world, delay) = (self.clone(), self.between(300, 5_000));
+        self.tasks.start(async move {
+            world.sleep(delay).await;
+            world.reap().await;
+        });
         self.tasks.stop(execution.task.get());
         let mut counts = self.counts.borrow_mut();
         counts.deaths += 1;
@@ -400,6 +426,7 @@ fn tags_of(build: &Value) -> BTreeMap<String, String> {
     let text = |name: &str| build[name].as_str().unwrap().to_owned();
     [
         (tags::STACK, testing::settings().stack),
+        (tags::EXECUTION, text("execution")),
         (tags::BUILD, text("id")),
         (tags::CACHE, text("cache")),
         (tags::ARCHITECTURE, text("architecture")),

@@ -14,7 +14,7 @@ mod scenario;
 mod time;
 mod watch;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::panic::catch_unwind;
@@ -37,6 +37,9 @@ use watch::{Key, Watch, holder};
 const HOUR: Millis = 3_600_000;
 /// `ReconcileRate` in the template, by default.
 const BETWEEN_LOOKS: Millis = 6 * HOUR;
+/// Of the reaper's calls that no death causes: rarer than its schedule, which would be
+/// most of what a seed does.
+const BETWEEN_REAPS: Millis = 2 * HOUR;
 /// Looks after the last push within which everything must have come to rest.
 const MOST_LOOKS: usize = 10;
 
@@ -62,12 +65,14 @@ struct Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { counts, hours, events, lost, behind, looks, .. } = self;
-        let Counts { executions, builds, superseded, unchanged, deaths, late_calls } = counts;
+        let Counts { executions, builds, superseded, unchanged, deaths, late_calls, reaped } =
+            counts;
         write!(
             f,
             "{PUSHES} pushes in {hours} h, {events} events, {lost} pushes without; {executions} \
              executions: {builds} builds, {superseded} superseded, {unchanged} unchanged, {deaths} \
-             deaths, {late_calls} with a late call; {behind} behind, mended by {looks} looks"
+             deaths, {late_calls} with a late call; {reaped} left and reaped; {behind} behind, \
+             mended by {looks} looks"
         )
     }
 }
@@ -80,6 +85,8 @@ struct Run {
     /// When the last push of each cache and architecture came, and whether its event
     /// was lost.
     last: RefCell<BTreeMap<Key, (Millis, bool)>>,
+    /// Whether everything has come to rest.
+    rests: Cell<bool>,
     outcome: RefCell<Outcome>,
 }
 
@@ -94,11 +101,12 @@ fn soak(seed: u64) -> Outcome {
     let network = Network::new(tasks.clock.clone(), rng.fork(), watch);
     let peace = scenario.pushes.last().map_or(0, |push| push.at) + HOUR / 2;
     let world = Rc::new(World::new(tasks.clone(), network, rng, peace));
-    let (registry, last, outcome) = Default::default();
-    let run = Rc::new(Run { world, scenario, registry, last, outcome });
+    let (registry, last, rests, outcome) = Default::default();
+    let run = Rc::new(Run { world, scenario, registry, last, rests, outcome });
     run.stock();
     tasks.start(run.clone().push_all());
     tasks.start(run.clone().look_again_and_again());
+    tasks.start(run.clone().reap_again_and_again());
     tasks.run();
     run.close()
 }
@@ -183,14 +191,23 @@ impl Run {
             }
             round.await;
             if world.counts.borrow().builds == builds {
-                return;
+                return self.rests.set(true);
             }
             self.outcome.borrow_mut().looks += 1;
             if self.outcome.borrow().looks > MOST_LOOKS {
                 world.watch().broken.push(format!("no rest after {MOST_LOOKS} looks"));
-                return;
+                return self.rests.set(true);
             }
         }
+    }
+
+    async fn reap_again_and_again(self: Rc<Self>) {
+        self.world.sleep(self.world.between(0, BETWEEN_REAPS)).await;
+        while !self.rests.get() {
+            self.world.reap().await;
+            self.world.sleep(BETWEEN_REAPS).await;
+        }
+        self.world.reap().await;
     }
 
     /// Without a look of the schedule only those may be behind whose last event was lost
@@ -240,6 +257,7 @@ impl Run {
     fn close(&self) -> Outcome {
         let mut watch = self.world.watch();
         watch.check_counts();
+        watch.check_snapshots(&self.world.network.cloud);
         for (cache, key) in self.all() {
             watch.broken.extend(self.compare(cache, &key));
             if let Some((_, execution)) = holder(&self.world.network.cloud, &key) {
@@ -312,12 +330,14 @@ fn conclude(first: u64, rounds: u64, outcomes: &[(u64, Outcome)]) -> Result<Stri
     let looks = outcomes.iter().map(|(_, outcome)| outcome.looks).max().unwrap_or_default();
     Ok(format!(
         "soak: held with seeds {first} to {}, state machines re-stated: published is what the \
-         registries have, one build at a time, no older token over a newer, {} builds for {} \
-         executions and {} deaths, at most {looks} looks of the schedule to mend what was lost",
+         registries have, one build at a time, no older token over a newer, nothing left of the \
+         dead, {} builds for {} executions and {} deaths, {} leftovers reaped, at most {looks} looks \
+         of the schedule to mend what was lost",
         first + rounds - 1,
         sum(|counts| counts.builds),
         sum(|counts| counts.executions),
         sum(|counts| counts.deaths),
+        sum(|counts| counts.reaped),
     ))
 }
 

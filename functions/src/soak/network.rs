@@ -92,6 +92,9 @@ impl Network {
         let is_watched = ["UpdateItem", "PutParameter"].contains(&operation);
         let input: Value =
             if is_watched { serde_json::from_slice(body).unwrap() } else { Value::Null };
+        if let Some(id) = deleted_snapshot(body) {
+            watch.deletes(&self.cloud, &self.lambda(task).caller, id);
+        }
         let before = is_watched.then(|| Before::look(&self.cloud, &input));
         let (status, answer) = self.cloud.answer(authorization, target, body);
         if let (Some(before), 200) = (before, status) {
@@ -100,6 +103,13 @@ impl Network {
         }
         HttpResponse::new(status.try_into().unwrap(), answer.into())
     }
+}
+
+/// The snapshot that a call of EC2 deletes.
+fn deleted_snapshot(body: &[u8]) -> Option<&str> {
+    let body = std::str::from_utf8(body).ok()?;
+    let mut fields = body.strip_prefix("Action=DeleteSnapshot&")?.split('&');
+    fields.find_map(|field| field.strip_prefix("SnapshotId="))
 }
 
 impl HttpConnector for Network {

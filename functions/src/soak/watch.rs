@@ -15,6 +15,9 @@ pub type Key = String;
 /// How long after its death a call of an execution may still have effect.
 pub const LAST_CALL: Millis = 50_000;
 
+/// Who calls when the reaper does, which is no execution.
+pub const REAPER: &str = "the reaper";
+
 /// A build's execution.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
@@ -48,6 +51,8 @@ pub struct Watch {
     accounts: BTreeMap<Key, Account>,
     executions: BTreeSet<String>,
     died: BTreeMap<String, Millis>,
+    /// Builds whose execution died.
+    dead: BTreeSet<String>,
 }
 
 /// How things stood before a change.
@@ -88,10 +93,35 @@ impl Watch {
     }
 
     /// An execution was aborted.
-    pub fn died(&mut self, key: &str, execution: &str, now: Millis) {
-        self.died.insert(execution.to_owned(), now);
+    pub fn died(&mut self, key: &str, caller: &Caller, now: Millis) {
+        self.died.insert(caller.execution.clone(), now);
+        self.dead.insert(caller.build.clone());
         self.account(key).deaths.push(now);
-        self.ended(key, execution);
+        self.ended(key, &caller.execution);
+    }
+
+    /// A snapshot is about to be deleted: nothing may name it, and only its own execution
+    /// or, once that is over, the reaper may do so.
+    pub fn deletes(&mut self, cloud: &FakeCloud, caller: &Caller, id: &str) {
+        let world = cloud.world();
+        let Some(tags) = world.snapshots.tags(id) else { return };
+        let (maker, who) = (&tags["frontload:execution"], &caller.execution);
+        if world.named(id) {
+            self.broken.push(format!("{who} deleted {id}, which is published"));
+        }
+        if who != maker && (who != REAPER || !world.over.contains_key(maker)) {
+            self.broken.push(format!("{who} deleted {id} of {maker}"));
+        }
+    }
+
+    /// S4: of executions that are over, what was not published is gone.
+    pub fn check_snapshots(&mut self, cloud: &FakeCloud) {
+        let world = cloud.world();
+        for (id, tags) in world.snapshots.all() {
+            if !tags.contains_key("frontload:published") && !world.named(id) {
+                self.broken.push(format!("{id} of {} is left", tags["frontload:execution"]));
+            }
+        }
     }
 
     /// Whoever lives has claimed: nobody else may be at work.
@@ -137,15 +167,17 @@ impl Watch {
         }
         let after = holder(cloud, &before.key);
         let Some((build, execution)) = &before.holder else { return };
+        let is_past = |died: &Millis| died + LAST_CALL < now;
         match after {
             Some((next, _)) if next != *build => {
-                let is_past = |died: &Millis| died + LAST_CALL < now;
                 if !self.died.get(execution).is_some_and(is_past) {
                     let key = &before.key;
                     self.broken.push(format!(
                         "{key}: {next} took the lease of {execution}, whose calls may still run"
                     ));
                 }
+            }
+            None if caller.execution == REAPER && self.died.get(execution).is_some_and(is_past) => {
             }
             None if *build != caller.build => {
                 let released = &caller.execution;
@@ -160,7 +192,9 @@ impl Watch {
     fn check_write(&mut self, caller: &Caller, value: &str, before: &Before) {
         let written: Option<Manifest> = serde_json::from_str(value).ok();
         let (Some(written), Some(there)) = (written, &before.manifest) else { return };
-        if written.token < there.token && there.build.as_str() != caller.build {
+        let undoes = there.build.as_str() == caller.build
+            || caller.execution == REAPER && self.dead.contains(there.build.as_str());
+        if written.token < there.token && !undoes {
             self.broken.push(format!(
                 "{} wrote token {} over token {} of {}",
                 caller.execution, written.token, there.token, there.build

@@ -5,17 +5,48 @@ use aws_sdk_sfn::error::ProvideErrorMetadata;
 use aws_sdk_sfn::types::ExecutionStatus;
 
 use super::call_error;
+use crate::domain::names::{checked_string, quoted};
 use crate::error::Result;
 
-/// Whether an execution still runs. One that Step Functions no longer knows is
-/// over: it forgets none that runs.
+checked_string!(
+    /// The ARN of an execution. It fits into a tag's value (256 characters).
+    ExecutionArn,
+    |text| match text.strip_prefix("arn:") {
+        Some(rest) if (1..=252).contains(&rest.len())
+            && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b":/-_.+=@".contains(&b)) => Ok(()),
+        _ => Err(format!(
+            "{} is not the ARN of an execution; its name may hold letters, digits and -_.+=@",
+            quoted(text)
+        )),
+    }
+);
+
+/// How far an execution is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It runs, or is about to be redriven.
+    Running,
+    /// It has ended, well or not.
+    Over {
+        /// Epoch seconds of its end; `None` when Step Functions no longer knows it.
+        ended: Option<i64>,
+    },
+}
+
+/// How far an execution is. One that Step Functions no longer knows is over: it
+/// forgets none that runs.
 ///
 /// # Errors
 /// Those of [`super::call_error`].
-pub async fn is_running(sfn: &Client, arn: &str) -> Result<bool> {
+pub async fn find_progress(sfn: &Client, arn: &str) -> Result<Progress> {
     match sfn.describe_execution().execution_arn(arn).send().await {
-        Ok(output) => Ok(*output.status() == ExecutionStatus::Running),
-        Err(error) if error.code() == Some("ExecutionDoesNotExist") => Ok(false),
+        Ok(output) => Ok(match output.status() {
+            ExecutionStatus::Running | ExecutionStatus::PendingRedrive => Progress::Running,
+            _ => Progress::Over { ended: output.stop_date().map(aws_smithy_types::DateTime::secs) },
+        }),
+        Err(error) if error.code() == Some("ExecutionDoesNotExist") => {
+            Ok(Progress::Over { ended: None })
+        }
         Err(error) => Err(call_error(
             "states:DescribeExecution",
             format!("execution {arn}"),
@@ -23,4 +54,12 @@ pub async fn is_running(sfn: &Client, arn: &str) -> Result<bool> {
             &error,
         )),
     }
+}
+
+/// Whether an execution still runs.
+///
+/// # Errors
+/// Those of [`find_progress`].
+pub async fn is_running(sfn: &Client, arn: &str) -> Result<bool> {
+    Ok(find_progress(sfn, arn).await? == Progress::Running)
 }

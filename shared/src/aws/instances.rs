@@ -1,10 +1,12 @@
 //! Builders: EC2 instances with the tags of a build.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::run_instances::RunInstancesError;
 use aws_sdk_ec2::types::{
-    BlockDeviceMapping, EbsBlockDevice, HttpTokensState, IamInstanceProfileSpecification,
+    BlockDeviceMapping, EbsBlockDevice, Filter, HttpTokensState, IamInstanceProfileSpecification,
     InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceStateName,
     InstanceType, ResourceType, ShutdownBehavior, VolumeType,
 };
@@ -39,6 +41,8 @@ pub struct Builder {
     pub data_volume: Option<String>,
     /// Why it is in its state, as EC2 says, or empty.
     pub reason: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// The states of an instance as far as they matter here.
@@ -71,19 +75,30 @@ impl From<Option<&InstanceStateName>> for State {
 /// # Errors
 /// Those of [`call_error`].
 pub async fn find_builders(ec2: &Client, owner: Owner<'_>) -> Result<Vec<Builder>> {
+    list_builders(ec2, owner.filters(), &format!("builders of build {}", owner.build)).await
+}
+
+/// The builders of a stack, terminated ones included while EC2 shows them.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn find_stack_builders(ec2: &Client, stack: &str) -> Result<Vec<Builder>> {
+    let filters = vec![tags::filter(tags::STACK, stack)];
+    list_builders(ec2, filters, &format!("builders of stack {stack}")).await
+}
+
+async fn list_builders(ec2: &Client, filters: Vec<Filter>, resource: &str) -> Result<Vec<Builder>> {
     let region = ec2.config().region();
-    let resource = || format!("builders of build {}", owner.build);
-    let mut pages =
-        ec2.describe_instances().set_filters(Some(owner.filters())).into_paginator().send();
+    let mut pages = ec2.describe_instances().set_filters(Some(filters)).into_paginator().send();
     let mut builders = Vec::new();
     while let Some(page) = pages.next().await {
         let page =
-            page.map_err(|error| call_error("ec2:DescribeInstances", resource(), region, &error))?;
+            page.map_err(|error| call_error("ec2:DescribeInstances", resource, region, &error))?;
         for instance in
             page.reservations().iter().flat_map(aws_sdk_ec2::types::Reservation::instances)
         {
             builders.push(Builder::try_from(instance).map_err(|reason| {
-                incomplete_answer("ec2:DescribeInstances", resource(), region, reason)
+                incomplete_answer("ec2:DescribeInstances", resource, region, reason)
             })?);
         }
     }
@@ -108,6 +123,7 @@ impl TryFrom<&aws_sdk_ec2::types::Instance> for Builder {
                 .and_then(|reason| reason.message())
                 .unwrap_or_default()
                 .to_owned(),
+            tags: tags::read(instance.tags()),
         })
     }
 }

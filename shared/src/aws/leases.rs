@@ -3,6 +3,7 @@
 //! writes decide every race, and each taking raises a fencing token.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
@@ -21,13 +22,31 @@ pub struct Leases {
 
 /// What is leased: one cache for one architecture.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LeaseKey(String);
+pub struct LeaseKey {
+    /// The cache.
+    pub cache: CacheName,
+    /// The architecture.
+    pub architecture: Architecture,
+}
 
 impl LeaseKey {
-    /// The item's key, such as `default/x86_64`.
+    /// That of one cache for one architecture.
     #[must_use]
     pub fn new(cache: &CacheName, architecture: Architecture) -> Self {
-        Self(format!("{cache}/{architecture}"))
+        Self { cache: cache.clone(), architecture }
+    }
+
+    /// Reads an item's key.
+    fn parse(text: &str) -> std::result::Result<Self, String> {
+        let (cache, architecture) = text.rsplit_once('/').unwrap_or((text, ""));
+        Ok(Self { cache: cache.parse()?, architecture: architecture.parse()? })
+    }
+}
+
+/// The item's key, such as `default/x86_64`.
+impl fmt::Display for LeaseKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.cache, self.architecture)
     }
 }
 
@@ -148,7 +167,7 @@ impl Leases {
             .client
             .get_item()
             .table_name(&self.table)
-            .key(KEY, AttributeValue::S(key.0.clone()))
+            .key(KEY, AttributeValue::S(key.to_string()))
             .consistent_read(true)
             .send()
             .await
@@ -156,6 +175,29 @@ impl Leases {
         let Some(item) = output.item() else { return Ok(Standing::default()) };
         read_item(item)
             .map_err(|reason| incomplete_answer(operation, self.shown(key), region, reason))
+    }
+
+    /// The leases that are held, read consistently, in order of their keys.
+    ///
+    /// # Errors
+    /// Those of [`call_error`].
+    pub async fn list_held(&self) -> Result<Vec<(LeaseKey, Standing)>> {
+        let operation = "dynamodb:Scan";
+        let region = self.client.config().region();
+        let resource = || format!("table {}", self.table);
+        let scan = self.client.scan().table_name(&self.table).consistent_read(true);
+        let mut pages = scan.into_paginator().send();
+        let mut held = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| call_error(operation, resource(), region, &error))?;
+            for item in page.items() {
+                let found = read_keyed(item)
+                    .map_err(|reason| incomplete_answer(operation, resource(), region, reason))?;
+                held.extend(found.1.holder.is_some().then_some(found));
+            }
+        }
+        held.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(held)
     }
 
     /// Takes the lease, if nobody holds it, or if it still stands as it stood with
@@ -237,7 +279,7 @@ impl Leases {
             .client
             .update_item()
             .table_name(&self.table)
-            .key(KEY, AttributeValue::S(key.0.clone()))
+            .key(KEY, AttributeValue::S(key.to_string()))
             .update_expression(update)
             .condition_expression(condition)
             .set_expression_attribute_values(Some(values))
@@ -258,7 +300,7 @@ impl Leases {
     }
 
     fn shown(&self, key: &LeaseKey) -> String {
-        format!("lease {} in table {}", key.0, self.table)
+        format!("lease {key} in table {}", self.table)
     }
 }
 
@@ -268,6 +310,11 @@ fn values_of(applicant: &Applicant) -> Item {
         (":execution".to_owned(), AttributeValue::S(applicant.execution.clone())),
     ]
     .into()
+}
+
+fn read_keyed(item: &Item) -> std::result::Result<(LeaseKey, Standing), String> {
+    let key = item.get(KEY).and_then(|value| value.as_s().ok());
+    Ok((LeaseKey::parse(key.map_or("", String::as_str))?, read_item(item)?))
 }
 
 fn read_item(item: &Item) -> std::result::Result<Standing, String> {

@@ -78,7 +78,6 @@ impl TryFrom<&aws_sdk_ec2::types::Snapshot> for Snapshot {
     type Error = String;
 
     fn try_from(snapshot: &aws_sdk_ec2::types::Snapshot) -> std::result::Result<Self, String> {
-        let pair = |tag: &Tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned()));
         Ok(Self {
             id: snapshot.snapshot_id().unwrap_or_default().parse()?,
             state: State::from(snapshot),
@@ -86,7 +85,7 @@ impl TryFrom<&aws_sdk_ec2::types::Snapshot> for Snapshot {
             encrypted: snapshot.encrypted().unwrap_or_default(),
             kms_key_id: snapshot.kms_key_id().and_then(|key| key.parse().ok()),
             full_bytes: snapshot.full_snapshot_size_in_bytes().and_then(|n| n.try_into().ok()),
-            tags: snapshot.tags().iter().filter_map(pair).collect(),
+            tags: tags::read(snapshot.tags()),
         })
     }
 }
@@ -109,11 +108,30 @@ pub async fn find_cache_snapshots(
     stack: &str,
     cache: &CacheName,
 ) -> Result<Vec<Snapshot>> {
-    let filter = |name: &str, value: &str| {
-        Filter::builder().name(format!("tag:{name}")).values(value).build()
-    };
-    let filters = vec![filter(tags::STACK, stack), filter(tags::CACHE, cache.as_str())];
+    let filters = vec![tags::filter(tags::STACK, stack), tags::filter(tags::CACHE, cache.as_str())];
     list_snapshots(ec2, filters, &format!("snapshots of cache {cache}")).await
+}
+
+/// All snapshots of a stack, oldest first.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn find_stack_snapshots(ec2: &Client, stack: &str) -> Result<Vec<Snapshot>> {
+    let filters = vec![tags::filter(tags::STACK, stack)];
+    list_snapshots(ec2, filters, &format!("snapshots of stack {stack}")).await
+}
+
+/// Writes on a snapshot that it was published.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn mark_published(ec2: &Client, id: &SnapshotId) -> Result<()> {
+    let mark = Tag::builder().key(tags::PUBLISHED).value("true").build();
+    let answer = ec2.create_tags().resources(id.as_str()).tags(mark).send().await;
+    answer.map(drop).map_err(|error| {
+        let region = ec2.config().region();
+        call_error("ec2:CreateTags", format!("snapshot {id}"), region, &error)
+    })
 }
 
 /// How many of the account's snapshots are not yet completed in the region.
@@ -244,25 +262,52 @@ pub async fn try_delete_snapshot(ec2: &Client, id: &SnapshotId) -> Result<Deleti
     }
 }
 
+/// A volume that no instance holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftoverVolume {
+    /// Its id.
+    pub id: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
 /// Volumes of one build that no instance holds. Builders' volumes go with their
 /// instance; one is left only when EC2 lost the instance before it attached it.
 ///
 /// # Errors
 /// Those of [`call_error`].
-pub async fn find_leftover_volumes(ec2: &Client, owner: Owner<'_>) -> Result<Vec<String>> {
+pub async fn find_leftover_volumes(ec2: &Client, owner: Owner<'_>) -> Result<Vec<LeftoverVolume>> {
+    list_leftover_volumes(ec2, owner.filters(), &format!("volumes of build {}", owner.build)).await
+}
+
+/// Volumes of a stack's builds that no instance holds.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn find_stack_leftover_volumes(ec2: &Client, stack: &str) -> Result<Vec<LeftoverVolume>> {
+    let filters = vec![tags::filter(tags::STACK, stack)];
+    list_leftover_volumes(ec2, filters, &format!("volumes of stack {stack}")).await
+}
+
+async fn list_leftover_volumes(
+    ec2: &Client,
+    mut filters: Vec<Filter>,
+    resource: &str,
+) -> Result<Vec<LeftoverVolume>> {
     let region = ec2.config().region();
-    let mut filters = owner.filters();
     filters.push(Filter::builder().name("status").values("available").build());
     let mut pages = ec2.describe_volumes().set_filters(Some(filters)).into_paginator().send();
-    let mut ids = Vec::new();
+    let mut volumes = Vec::new();
     while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| {
-            let resource = format!("volumes of build {}", owner.build);
-            call_error("ec2:DescribeVolumes", resource, region, &error)
-        })?;
-        ids.extend(page.volumes().iter().filter_map(|v| v.volume_id()).map(ToOwned::to_owned));
+        let page =
+            page.map_err(|error| call_error("ec2:DescribeVolumes", resource, region, &error))?;
+        let found = page.volumes().iter().filter_map(|volume| {
+            let id = volume.volume_id()?.to_owned();
+            Some(LeftoverVolume { id, tags: tags::read(volume.tags()) })
+        });
+        volumes.extend(found);
     }
-    Ok(ids)
+    Ok(volumes)
 }
 
 /// Deletes a volume; one that is gone already is no error.

@@ -2,8 +2,11 @@
 //! another in image indexes.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use super::names::quoted;
 
 /// An architecture that Bottlerocket is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -33,6 +36,16 @@ impl Architecture {
             Self::X86_64 => "amd64",
             Self::Arm64 => "arm64",
         }
+    }
+}
+
+impl FromStr for Architecture {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = [Self::X86_64, Self::Arm64];
+        let found = known.into_iter().find(|architecture| architecture.as_str() == text);
+        found.ok_or_else(|| format!("{} is neither x86_64 nor arm64", quoted(text)))
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
     Debounce, Digest, ImageReference, RegionName, RegionSettings, TimeLimits, UsualSeconds,
     VolumeSize,
 };
+use crate::aws::executions::ExecutionArn;
 
 /// What is asked for: one cache for one architecture. What its images stand for is
 /// looked up when the build's turn has come.
@@ -41,6 +42,10 @@ pub struct BuildRequest {
 pub struct Build {
     /// Known before anything is created: tags and client tokens derive from it.
     pub id: BuildId,
+    /// Who builds: what it leaves behind goes when that is over. Absent in a build that
+    /// began under a version which did not tell.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub execution: Option<ExecutionArn>,
     /// The cache.
     pub cache: CacheName,
     /// The architecture of builder and images.
@@ -181,6 +186,7 @@ impl Build {
         };
         let mut build = Self {
             id,
+            execution: None,
             cache: cache.name.clone(),
             architecture,
             account: home.account.clone(),

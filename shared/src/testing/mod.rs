@@ -15,7 +15,7 @@ mod registry;
 mod snapshots;
 mod table;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use aws_config::retry::RetryConfig;
@@ -57,8 +57,8 @@ pub struct World {
     /// From which call on the table refuses changes.
     pub refuse_table_from: Option<usize>,
     table_calls: usize,
-    /// The executions that are over, by ARN.
-    pub over: BTreeSet<String>,
+    /// When executions that are over ended, in epoch seconds by ARN.
+    pub over: BTreeMap<String, i64>,
     /// What other operations answer, by name.
     pub answers: BTreeMap<String, Value>,
     /// The details of the events that were put on any bus.
@@ -185,6 +185,15 @@ impl World {
         Some((versions.get(usize::try_from(version).unwrap() - 1)?.clone(), version))
     }
 
+    /// Whether any parameter's newest or labelled version has this value.
+    pub fn named(&self, value: &str) -> bool {
+        let newest = self.versions.values().filter_map(|versions| versions.last());
+        let labelled = self.labels.iter().filter_map(|((name, _), version)| {
+            self.versions.get(name)?.get(usize::try_from(*version).ok()? - 1)
+        });
+        newest.chain(labelled).any(|found| found == value)
+    }
+
     /// Writes a parameter of our own account at home.
     pub fn put(&mut self, name: &str, value: &str) {
         let key = (OWN.to_owned(), "us-east-1".to_owned(), name.to_owned());
@@ -237,12 +246,16 @@ impl World {
             return (200, self.list(&place, input["Path"].as_str().unwrap()).to_string());
         }
         if operation == "DescribeExecution" {
-            let over = self.over.contains(input["executionArn"].as_str().unwrap());
-            let status = if over { "ABORTED" } else { "RUNNING" };
+            let ended = self.over.get(input["executionArn"].as_str().unwrap());
+            let status = if ended.is_some() { "ABORTED" } else { "RUNNING" };
             let execution = json!({
                 "executionArn": "arn", "stateMachineArn": "arn", "startDate": 0, "status": status,
+                "stopDate": ended,
             });
             return (200, execution.to_string());
+        }
+        if operation == "Scan" {
+            return (200, json!({"Items": self.items.values().collect::<Vec<_>>()}).to_string());
         }
         if let Some(key) = input["Key"]["cacheAndArchitecture"]["S"].as_str() {
             return self.answer_table(operation, key, input);

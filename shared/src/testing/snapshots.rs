@@ -12,6 +12,11 @@ impl Snapshots {
         self.0.insert(id.to_owned(), tags);
     }
 
+    /// Every snapshot that is there, with its tags.
+    pub fn all(&self) -> impl Iterator<Item = (&String, &BTreeMap<String, String>)> {
+        self.0.iter()
+    }
+
     /// The tags of a snapshot that is there.
     pub fn tags(&self, id: &str) -> Option<&BTreeMap<String, String>> {
         self.0.get(id)
@@ -23,6 +28,13 @@ impl Snapshots {
         match (action, id) {
             ("DeleteSnapshot", Some(id)) => {
                 self.0.remove(*id);
+                String::new()
+            }
+            ("CreateTags", _) => {
+                let field = |name: &str| fields[name].replace("%3A", ":");
+                if let Some(tags) = self.0.get_mut(&field("ResourceId.1")) {
+                    tags.insert(field("Tag.1.Key"), field("Tag.1.Value"));
+                }
                 String::new()
             }
             ("DescribeSnapshots", id) => {

@@ -1,0 +1,143 @@
+//! What builds left in the home region, by our tags, and the leases that are held.
+//! Whether any of it is still needed is not asked here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use frontload_shared::Result;
+use frontload_shared::aws::executions::ExecutionArn;
+use frontload_shared::aws::instances::{Builder, State, find_stack_builders};
+use frontload_shared::aws::leases::{LeaseKey, Leases, Standing};
+use frontload_shared::aws::snapshots::{
+    LeftoverVolume, Snapshot, find_stack_leftover_volumes, find_stack_snapshots,
+};
+use frontload_shared::aws::tags;
+use frontload_shared::domain::BuildId;
+
+/// What one build has that nobody has said to be published.
+#[derive(Debug)]
+pub struct Leftovers {
+    /// The build.
+    pub build: BuildId,
+    /// Its cache and architecture.
+    pub key: LeaseKey,
+    /// The execution that made them.
+    pub execution: ExecutionArn,
+    /// Its instances that are not terminated.
+    pub builders: Vec<Builder>,
+    /// Its volumes that no instance holds.
+    pub volumes: Vec<LeftoverVolume>,
+    /// Its snapshots without the mark of a publication. Replicas elsewhere are there
+    /// only as long as one of them is.
+    pub snapshots: Vec<Snapshot>,
+    /// How its lease stands, if it holds it.
+    pub lease: Option<Standing>,
+}
+
+/// Everything that was found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// By build, in the order of their ids.
+    pub of_builds: Vec<Leftovers>,
+    /// What runs under our tags and tells no execution, a sentence each.
+    pub unknown: Vec<String>,
+}
+
+/// Looks at instances, volumes, snapshots and leases of a stack.
+///
+/// # Errors
+/// Those of the calls.
+pub async fn find_leftovers(
+    ec2: &aws_sdk_ec2::Client,
+    leases: &Leases,
+    stack: &str,
+) -> Result<Found> {
+    let mut found = Gathered::default();
+    // Snapshots first: one that is marked while this looks is then seen without its
+    // mark, and asked about once more than needed.
+    for snapshot in find_stack_snapshots(ec2, stack).await? {
+        if snapshot.tag(tags::PUBLISHED).is_none()
+            && let Some(leftovers) = found.of(&snapshot.tags)
+        {
+            leftovers.snapshots.push(snapshot);
+        }
+    }
+    for builder in find_stack_builders(ec2, stack).await? {
+        if builder.state == State::Terminated {
+            continue;
+        }
+        match found.of(&builder.tags) {
+            Some(leftovers) => leftovers.builders.push(builder),
+            None => found.note(&format!("instance {}", builder.id)),
+        }
+    }
+    for volume in find_stack_leftover_volumes(ec2, stack).await? {
+        match found.of(&volume.tags) {
+            Some(leftovers) => leftovers.volumes.push(volume),
+            None => found.note(&format!("volume {}", volume.id)),
+        }
+    }
+    for (key, standing) in leases.list_held().await? {
+        let Some(holder) = &standing.holder else { continue };
+        match holder.execution.parse() {
+            Ok(execution) => {
+                let build = holder.build.clone();
+                found.entry(Maker { build, key, execution }).lease = Some(standing);
+            }
+            Err(_) => found.note(&format!("the lease of {key}")),
+        }
+    }
+    Ok(Found {
+        of_builds: found.by_build.into_values().collect(),
+        unknown: found.unknown.into_iter().collect(),
+    })
+}
+
+/// Who made something, as its tags say.
+struct Maker {
+    build: BuildId,
+    key: LeaseKey,
+    execution: ExecutionArn,
+}
+
+impl Maker {
+    /// `None` for what tells no execution, or holds what none of our tags can.
+    fn read(tags: &BTreeMap<String, String>) -> Option<Self> {
+        let tag = |key: &str| tags.get(key).map(String::as_str);
+        let cache = tag(tags::CACHE)?.parse().ok()?;
+        let architecture = tag(tags::ARCHITECTURE)?.parse().ok()?;
+        Some(Self {
+            build: tag(tags::BUILD)?.parse().ok()?,
+            key: LeaseKey { cache, architecture },
+            execution: tag(tags::EXECUTION)?.parse().ok()?,
+        })
+    }
+}
+
+#[derive(Default)]
+struct Gathered {
+    by_build: BTreeMap<BuildId, Leftovers>,
+    unknown: BTreeSet<String>,
+}
+
+impl Gathered {
+    fn of(&mut self, tags: &BTreeMap<String, String>) -> Option<&mut Leftovers> {
+        Maker::read(tags).map(|maker| self.entry(maker))
+    }
+
+    fn entry(&mut self, maker: Maker) -> &mut Leftovers {
+        let Maker { build, key, execution } = maker;
+        self.by_build.entry(build.clone()).or_insert_with(|| Leftovers {
+            build,
+            key,
+            execution,
+            builders: Vec::new(),
+            volumes: Vec::new(),
+            snapshots: Vec::new(),
+            lease: None,
+        })
+    }
+
+    fn note(&mut self, what: &str) {
+        self.unknown.insert(format!("{what} carries our tags and tells no execution"));
+    }
+}

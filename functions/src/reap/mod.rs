@@ -1,0 +1,214 @@
+//! `reap`: removes what executions left behind that are over, however they ended
+//! (S4): builders, volumes, half a publication, snapshots that no parameter ever
+//! named, and leases. A schedule calls it, and every execution that ends badly.
+//!
+//! What is to be removed is found by our tags and in the table of leases, never by
+//! the event. It may run twice at once and beside any build: of a lease it raises the
+//! fencing token before it acts, and what belongs to an execution that runs is not
+//! touched.
+
+mod leftovers;
+#[cfg(test)]
+mod tests;
+
+use frontload_shared::aws::clients::{Clients, Place, at_once};
+use frontload_shared::aws::executions::{Progress, find_progress};
+use frontload_shared::aws::instances::{State, terminate_builder};
+use frontload_shared::aws::leases::{LeaseKey, Leases, Taking};
+use frontload_shared::aws::replicas::shared_with;
+use frontload_shared::aws::snapshots::{delete_snapshot, delete_volume, mark_published};
+use frontload_shared::domain::{BuildId, Manifest, ParameterNames};
+use frontload_shared::prune::{FoundSnapshot, NamedBy};
+use frontload_shared::publication::{self, Published, places};
+use frontload_shared::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::lease::LAST_CALL_SECONDS;
+use crate::prune::{find_places, read};
+use crate::settings::Settings;
+use leftovers::{Leftovers, find_leftovers};
+
+/// Payload of the function: any event. It says that there is something to do, not what.
+#[derive(Debug, Deserialize)]
+pub struct Input {}
+
+/// What became of what was found, a sentence each.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reaped {
+    /// What was removed.
+    removed: Vec<String>,
+    /// What the next call looks at again.
+    later: Vec<String>,
+    /// What stays although its execution is over.
+    kept: Vec<String>,
+}
+
+/// Looks at everything once. `now` is in epoch seconds.
+///
+/// # Errors
+/// The first of those that kept a build's leftovers from being removed; the other
+/// builds' are removed all the same.
+pub async fn handle(clients: &Clients, settings: &Settings, now: i64, _: Input) -> Result<Reaped> {
+    let home = &settings.home.region;
+    let leases = clients.leases(home, &settings.lease_table);
+    let found = find_leftovers(&clients.own_ec2(home), &leases, &settings.stack).await?;
+    let mut reaper = Reaper { clients, settings, now, leases, told: Reaped::default() };
+    reaper.told.kept = found.unknown;
+    let mut first = None;
+    for leftovers in &found.of_builds {
+        if let Err(error) = reaper.reap(leftovers).await {
+            tracing::warn!(build = %leftovers.build, cause = %error, "left for the next call");
+            first.get_or_insert(error);
+        }
+    }
+    first.map_or(Ok(reaper.told), Err)
+}
+
+struct Reaper<'a> {
+    clients: &'a Clients,
+    settings: &'a Settings,
+    now: i64,
+    leases: Leases,
+    told: Reaped,
+}
+
+impl Reaper<'_> {
+    /// Removes what one build left, if its execution is over. The builder goes at once:
+    /// it is paid by the second. The rest waits until the last calls must have ended,
+    /// which could make it anew.
+    async fn reap(&mut self, left: &Leftovers) -> Result<()> {
+        let home = &self.settings.home.region;
+        let sfn = self.clients.own_sfn(home);
+        let Progress::Over { ended } = find_progress(&sfn, left.execution.as_str()).await? else {
+            return Ok(());
+        };
+        let ec2 = self.clients.own_ec2(home);
+        for builder in &left.builders {
+            terminate_builder(&ec2, &builder.id).await?;
+            if builder.state != State::Ending {
+                self.removed(left, &format!("builder {}", builder.id));
+            }
+        }
+        let calls_end = ended.map_or(self.now, |ended| ended + i64::from(LAST_CALL_SECONDS));
+        if self.now < calls_end {
+            let wait = calls_end - self.now;
+            self.told.later.push(format!("{}: its last calls may run for {wait} s", left.build));
+            return Ok(());
+        }
+        for volume in &left.volumes {
+            delete_volume(&ec2, &volume.id).await?;
+            self.removed(left, &format!("volume {}", volume.id));
+        }
+        if left.lease.is_none() && left.snapshots.is_empty() {
+            return Ok(());
+        }
+        self.reap_publication(left).await
+    }
+
+    /// Removes what was not published. With the lease in hand, half a publication is put
+    /// back first; without it, whoever took the lease over sees to that.
+    async fn reap_publication(&mut self, left: &Leftovers) -> Result<()> {
+        let key = &left.key;
+        let places = find_places(self.clients, self.settings, &key.cache).await?;
+        if let Some(standing) = &left.lease
+            && let Some(holder) = &standing.holder
+        {
+            let over = Some(standing.token);
+            let taken = self.leases.take(key, holder, Taking::AsAnybody, over, self.now).await?;
+            if taken.is_none() {
+                self.told.later.push(format!("the lease of {key}: somebody took it over"));
+                return Ok(());
+            }
+            self.undo_half(key, &left.build, &places).await?;
+        }
+        if !left.snapshots.is_empty() {
+            self.delete_unpublished(left, &places).await?;
+        }
+        if left.lease.is_some() && self.leases.release(key, &left.build, false).await? {
+            self.removed(left, &format!("the lease of {key}"));
+        }
+        Ok(())
+    }
+
+    /// Puts back what the build wrote, unless that is everywhere. Where it was to write
+    /// is what its own manifests say: the cache document may have changed since.
+    async fn undo_half(&self, key: &LeaseKey, build: &BuildId, known: &[Place]) -> Result<()> {
+        let names = ParameterNames::new(&self.settings.prefix, &key.cache, key.architecture);
+        let written = at_once(known, async |place| {
+            let ssm = self.clients.ssm(place).await?;
+            Ok(Published::read(&ssm, &names).await?.manifest)
+        });
+        let written: Vec<_> = written.await.into_iter().collect::<Result<_>>()?;
+        let mut manifests = written.iter().flatten().filter_map(|text| read_manifest(text));
+        let Some(manifest) = manifests.find(|manifest| manifest.build == *build) else {
+            return Ok(());
+        };
+        let replicas = &manifest.replicas;
+        let regions: Vec<_> = replicas.iter().map(|replica| replica.region.clone()).collect();
+        let ids: Vec<_> = replicas.iter().map(|replica| replica.snapshot_id.to_string()).collect();
+        let places = places(&regions, &manifest.consumers);
+        publication::undo_half(self.clients, &names, build, &places, &ids).await
+    }
+
+    /// Deletes the build's snapshots and replicas if nothing names any of them (S3). One
+    /// that a parameter names was published; it is marked, and left to pruning from then.
+    async fn delete_unpublished(&mut self, left: &Leftovers, places: &[Place]) -> Result<()> {
+        let world = read::world(self.clients, self.settings, &left.key.cache, places).await?;
+        let is_mine = |s: &&FoundSnapshot| s.tags.build.as_deref() == Some(left.build.as_str());
+        let mine: Vec<&FoundSnapshot> = world.snapshots.iter().filter(is_mine).collect();
+        let home = &self.settings.home.region;
+        let ec2 = self.clients.own_ec2(home);
+        let named = |naming: &&frontload_shared::prune::Naming| {
+            mine.iter().any(|snapshot| snapshot.id == naming.snapshot)
+        };
+        if let Some(naming) = world.namings.iter().filter(named).min() {
+            if let NamedBy::Parameter { .. } = naming.by {
+                for snapshot in &left.snapshots {
+                    mark_published(&ec2, &snapshot.id).await?;
+                }
+            }
+            self.kept(left, &format!("{} {naming}", naming.snapshot));
+            return Ok(());
+        }
+        if let Some(unread) = world.unread.first() {
+            self.kept(left, &format!("who names its snapshots is not known: {}", unread.why));
+            return Ok(());
+        }
+        for snapshot in &left.snapshots {
+            let shared = shared_with(&ec2, &snapshot.id).await?;
+            if let Some(account) = shared.iter().find(|account| !is_known(places, account)) {
+                let why = "which the cache document does not name, and may be used there";
+                self.kept(left, &format!("{} is shared with {account}, {why}", snapshot.id));
+                return Ok(());
+            }
+        }
+        // The home region's last: it is where the next call looks if this one dies.
+        let (own, away): (Vec<_>, Vec<_>) =
+            mine.into_iter().partition(|snapshot| snapshot.region == home.as_str());
+        for snapshot in away.into_iter().chain(own) {
+            let region = snapshot.region.parse().map_err(Error::InvalidRequest)?;
+            delete_snapshot(&self.clients.own_ec2(&region), &snapshot.id).await?;
+            self.removed(left, &format!("{} in {region}", snapshot.id));
+        }
+        Ok(())
+    }
+
+    fn removed(&mut self, left: &Leftovers, what: &str) {
+        tracing::info!(build = %left.build, execution = %left.execution, what, "removed");
+        self.told.removed.push(format!("{what} of {}", left.build));
+    }
+
+    fn kept(&mut self, left: &Leftovers, why: &str) {
+        tracing::info!(build = %left.build, execution = %left.execution, why, "kept");
+        self.told.kept.push(format!("{}: {why}", left.build));
+    }
+}
+
+fn read_manifest(text: &str) -> Option<Manifest> {
+    serde_json::from_str(text).ok()
+}
+
+fn is_known(places: &[Place], account: &str) -> bool {
+    let consumers = places.iter().filter_map(|place| place.consumer.as_ref());
+    consumers.into_iter().any(|consumer| consumer.account.as_str() == account)
+}

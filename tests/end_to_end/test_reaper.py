@@ -1,0 +1,160 @@
+"""What an execution leaves that was stopped in the middle, and what the reaper makes of it (S4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from local_cloud.cloud import LocalCloud
+
+from .stack import STACK, Cache, Frontload, wait_until
+from .world import State, World
+
+# Every step of a build, in its order.
+STEPS = (
+    "ClaimBuild",
+    "Preflight",
+    "LaunchBuilder",
+    "PullImages",
+    "SnapshotVolume",
+    "ReplicateSnapshots",
+    "PublishSnapshot",
+    "PruneSnapshots",
+    "CleanUp",
+)
+REAPED_SECONDS = 30.0
+
+
+@pytest.fixture
+def stoppable(cache: Cache) -> Cache:
+    """A cache that can be built, slowly enough to be stopped anywhere."""
+    cache.push()
+    cache.put()
+    return cache
+
+
+def stop_in(frontload: Frontload, cloud: LocalCloud, cache: Cache, step: str) -> None:
+    """Start a build and stop it, and the pipeline, when it has entered a step."""
+    known = set(frontload.executions(frontload.build_machine))
+    pipeline = frontload.start(cache.name)
+
+    def in_step() -> str | None:
+        for arn in set(frontload.executions(frontload.build_machine)) - known:
+            entered = [e.get("stateEnteredEventDetails", {}) for e in frontload.history(arn)]
+            if step in [one.get("name") for one in entered]:
+                return arn
+        return None
+
+    build = wait_until(in_step, f"{step} of a build")
+    for arn in (build, pipeline):
+        stop(cloud, arn)
+
+
+def stop(cloud: LocalCloud, arn: str) -> None:
+    """Stop an execution, which may have ended."""
+    client = cloud.client("stepfunctions")
+    if client.describe_execution(executionArn=arn)["status"] == "RUNNING":
+        client.stop_execution(executionArn=arn)
+
+
+def unpublished(world: World, before: State) -> list[str]:
+    """The snapshots that came since, and that no parameter names."""
+    now = world.state()
+    values = {one.value for versions in now.published.values() for one in versions}
+    return [one for one in now.snapshots if one not in before.snapshots and one not in values]
+
+
+def left(world: World, before: State) -> list[str]:
+    """What a build left: instances, volumes, leases, snapshots that nobody names."""
+    now = world.state()
+    volumes = [one for one in now.volumes if one not in before.volumes]
+    return [*now.builders, *volumes, *now.leases, *unpublished(world, before)]
+
+
+def reap_until_nothing_is_left(frontload: Frontload, world: World, before: State) -> None:
+    """As the schedule does, a little faster. Raises TimeoutError."""
+
+    def is_clean() -> bool:
+        assert frontload.invoke("reap", {}).error == ""
+        return left(world, before) == []
+
+    wait_until(is_clean, "a world without leftovers", REAPED_SECONDS)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_nothing_is_left_of_a_build_that_was_stopped_in(
+    step: str, cloud: LocalCloud, frontload: Frontload, world: World, stoppable: Cache
+) -> None:
+    before = world.state()
+    stop_in(frontload, cloud, stoppable, step)
+    reap_until_nothing_is_left(frontload, world, before)
+    published = {name for name in world.parameter_names() if name in stoppable.parameters}
+    assert published in (set(), set(stoppable.parameters)), "both, or neither"
+    assert frontload.run(stoppable.name).status == "SUCCEEDED"
+    assert world.published(stoppable)[1]["cache"] == stoppable.name
+
+
+def test_an_execution_that_is_stopped_ends_its_builder_by_the_event_alone(
+    cloud: LocalCloud, frontload: Frontload, world: World, stoppable: Cache
+) -> None:
+    before = world.state()
+    stop_in(frontload, cloud, stoppable, "PullImages")
+    wait_until(lambda: not world.builders_alive(), "the end of the builder")
+    reap_until_nothing_is_left(frontload, world, before)
+
+
+def test_the_schedule_reaps_what_no_event_told_of(
+    cloud: LocalCloud, frontload: Frontload, world: World, stoppable: Cache
+) -> None:
+    before = world.state()
+    events, rule = cloud.client("events"), frontload.resource("EndedExecutionRule")
+    events.disable_rule(Name=rule)
+    try:
+        stop_in(frontload, cloud, stoppable, "PullImages")
+        assert world.builders_alive() != []
+
+        def is_clean() -> bool:
+            cloud.run_schedule(frontload.resource("ReapSchedule"))
+            return left(world, before) == []
+
+        wait_until(is_clean, "a world without leftovers", REAPED_SECONDS)
+    finally:
+        events.enable_rule(Name=rule)
+
+
+def test_a_reaper_beside_a_build_takes_nothing_of_it(
+    frontload: Frontload, world: World, stoppable: Cache
+) -> None:
+    before = world.state()
+    removed: list[Any] = []
+
+    def reap() -> None:
+        answer = frontload.invoke("reap", {})
+        assert answer.error == "", answer.message
+        removed.extend(answer.result["removed"])
+
+    ended = frontload.wait(frontload.start(stoppable.name), on_poll=reap)
+    assert (ended.status, removed) == ("SUCCEEDED", [])
+    reap_until_nothing_is_left(frontload, world, before)
+    assert removed == []
+
+
+def test_what_others_tagged_as_ours_and_what_carries_no_tag_survives(
+    cloud: LocalCloud, frontload: Frontload, world: World
+) -> None:
+    ec2 = cloud.client("ec2")
+    volume = ec2.create_volume(AvailabilityZone="us-east-1a", Size=1, VolumeType="gp3")
+    tags = [{"Key": "frontload:stack", "Value": STACK}, {"Key": "frontload:build", "Value": "b"}]
+    forged = [{"ResourceType": "snapshot", "Tags": tags}]
+    ids = [
+        ec2.create_snapshot(VolumeId=volume["VolumeId"])["SnapshotId"],
+        ec2.create_snapshot(VolumeId=volume["VolumeId"], TagSpecifications=forged)["SnapshotId"],
+    ]
+    ec2.create_tags(Resources=[volume["VolumeId"]], Tags=tags)
+    told = frontload.invoke("reap", {}).result
+    assert (told["removed"], told["later"]) == ([], [])
+    assert told["kept"] == [f"volume {volume['VolumeId']} carries our tags and tells no execution"]
+    assert [one for one in ids if one not in world.snapshots()] == []
+    ec2.delete_volume(VolumeId=volume["VolumeId"])
+    for snapshot in ids:
+        ec2.delete_snapshot(SnapshotId=snapshot)
