@@ -58,7 +58,7 @@ pub struct Pruned {
 
 /// Both, whatever the cache document says now: an architecture that was taken out
 /// of it has snapshots and parameters still.
-const ARCHITECTURES: [Architecture; 2] = [Architecture::X86_64, Architecture::Arm64];
+pub const ARCHITECTURES: [Architecture; 2] = [Architecture::X86_64, Architecture::Arm64];
 
 /// Reads the world, decides, and deletes.
 pub async fn handle(

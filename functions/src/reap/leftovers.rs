@@ -1,17 +1,22 @@
-//! What builds left in the home region, by our tags, and the leases that are held.
-//! Whether any of it is still needed is not asked here.
+//! What builds left in the home region, by our tags, and the leases that are held: of
+//! every cache that has a document, and of whatever else left something. Whether any
+//! of it is still needed is not asked here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use frontload_shared::Result;
+use frontload_shared::aws::clients::{Clients, at_once};
 use frontload_shared::aws::executions::ExecutionArn;
 use frontload_shared::aws::instances::{Builder, State, find_stack_builders};
 use frontload_shared::aws::leases::{LeaseKey, Leases, Standing};
 use frontload_shared::aws::snapshots::{
     LeftoverVolume, Snapshot, find_stack_leftover_volumes, find_stack_snapshots,
 };
-use frontload_shared::aws::tags;
-use frontload_shared::domain::BuildId;
+use frontload_shared::aws::{parameters, tags};
+use frontload_shared::domain::{BuildId, CacheName};
+
+use crate::prune::ARCHITECTURES;
+use crate::settings::Settings;
 
 /// What one build has that nobody has said to be published.
 #[derive(Debug)]
@@ -47,10 +52,12 @@ pub struct Found {
 /// # Errors
 /// Those of the calls.
 pub async fn find_leftovers(
-    ec2: &aws_sdk_ec2::Client,
+    clients: &Clients,
+    settings: &Settings,
     leases: &Leases,
-    stack: &str,
 ) -> Result<Found> {
+    let (home, stack) = (&settings.home.region, &settings.stack);
+    let ec2 = &clients.own_ec2(home);
     let mut found = Gathered::default();
     // Snapshots first: one that is marked while this looks is then seen without its
     // mark, and asked about once more than needed.
@@ -76,11 +83,14 @@ pub async fn find_leftovers(
             None => found.note(&format!("volume {}", volume.id)),
         }
     }
-    for (key, standing) in leases.list_held().await? {
+    let keys = found.keys(list_caches(&clients.own_ssm(home), settings).await?);
+    let standings = at_once(&keys, |key| leases.read(key)).await;
+    for (key, standing) in keys.iter().zip(standings) {
+        let standing = standing?;
         let Some(holder) = &standing.holder else { continue };
         match holder.execution.parse() {
             Ok(execution) => {
-                let build = holder.build.clone();
+                let (build, key) = (holder.build.clone(), key.clone());
                 found.entry(Maker { build, key, execution }).lease = Some(standing);
             }
             Err(_) => found.note(&format!("the lease of {key}")),
@@ -90,6 +100,13 @@ pub async fn find_leftovers(
         of_builds: found.by_build.into_values().collect(),
         unknown: found.unknown.into_iter().collect(),
     })
+}
+
+/// The caches that have a document, whatever stands in it.
+async fn list_caches(ssm: &aws_sdk_ssm::Client, settings: &Settings) -> Result<Vec<CacheName>> {
+    let documents = parameters::list(ssm, &settings.prefix.caches()).await?;
+    let name = |(name, _): &(String, String)| name.rsplit('/').next()?.parse().ok();
+    Ok(documents.iter().filter_map(name).collect())
 }
 
 /// Who made something, as its tags say.
@@ -135,6 +152,16 @@ impl Gathered {
             snapshots: Vec::new(),
             lease: None,
         })
+    }
+
+    /// The keys of these caches and of what was found.
+    fn keys(&self, caches: Vec<CacheName>) -> Vec<LeaseKey> {
+        let of_caches = caches.into_iter().flat_map(|cache| {
+            ARCHITECTURES.map(|architecture| LeaseKey::new(&cache, architecture))
+        });
+        let of_found = self.by_build.values().map(|leftovers| leftovers.key.clone());
+        let all: BTreeSet<LeaseKey> = of_caches.chain(of_found).collect();
+        all.into_iter().collect()
     }
 
     fn note(&mut self, what: &str) {

@@ -51,7 +51,7 @@ pub struct Reaped {
 pub async fn handle(clients: &Clients, settings: &Settings, now: i64, _: Input) -> Result<Reaped> {
     let home = &settings.home.region;
     let leases = clients.leases(home, &settings.lease_table);
-    let found = find_leftovers(&clients.own_ec2(home), &leases, &settings.stack).await?;
+    let found = find_leftovers(clients, settings, &leases).await?;
     let mut reaper = Reaper { clients, settings, now, leases, told: Reaped::default() };
     reaper.told.kept = found.unknown;
     let mut first = None;

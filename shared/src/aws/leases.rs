@@ -35,12 +35,6 @@ impl LeaseKey {
     pub fn new(cache: &CacheName, architecture: Architecture) -> Self {
         Self { cache: cache.clone(), architecture }
     }
-
-    /// Reads an item's key.
-    fn parse(text: &str) -> std::result::Result<Self, String> {
-        let (cache, architecture) = text.rsplit_once('/').unwrap_or((text, ""));
-        Ok(Self { cache: cache.parse()?, architecture: architecture.parse()? })
-    }
 }
 
 /// The item's key, such as `default/x86_64`.
@@ -177,29 +171,6 @@ impl Leases {
             .map_err(|reason| incomplete_answer(operation, self.shown(key), region, reason))
     }
 
-    /// The leases that are held, read consistently, in order of their keys.
-    ///
-    /// # Errors
-    /// Those of [`call_error`].
-    pub async fn list_held(&self) -> Result<Vec<(LeaseKey, Standing)>> {
-        let operation = "dynamodb:Scan";
-        let region = self.client.config().region();
-        let resource = || format!("table {}", self.table);
-        let scan = self.client.scan().table_name(&self.table).consistent_read(true);
-        let mut pages = scan.into_paginator().send();
-        let mut held = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| call_error(operation, resource(), region, &error))?;
-            for item in page.items() {
-                let found = read_keyed(item)
-                    .map_err(|reason| incomplete_answer(operation, resource(), region, reason))?;
-                held.extend(found.1.holder.is_some().then_some(found));
-            }
-        }
-        held.sort_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(held)
-    }
-
     /// Takes the lease, if nobody holds it, or if it still stands as it stood with
     /// the token `over`, whose holder was found to be over. `None` when somebody else
     /// was faster.
@@ -310,11 +281,6 @@ fn values_of(applicant: &Applicant) -> Item {
         (":execution".to_owned(), AttributeValue::S(applicant.execution.clone())),
     ]
     .into()
-}
-
-fn read_keyed(item: &Item) -> std::result::Result<(LeaseKey, Standing), String> {
-    let key = item.get(KEY).and_then(|value| value.as_s().ok());
-    Ok((LeaseKey::parse(key.map_or("", String::as_str))?, read_item(item)?))
 }
 
 fn read_item(item: &Item) -> std::result::Result<Standing, String> {

@@ -254,9 +254,6 @@ impl World {
             });
             return (200, execution.to_string());
         }
-        if operation == "Scan" {
-            return (200, json!({"Items": self.items.values().collect::<Vec<_>>()}).to_string());
-        }
         if let Some(key) = input["Key"]["cacheAndArchitecture"]["S"].as_str() {
             return self.answer_table(operation, key, input);
         }
