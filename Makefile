@@ -54,13 +54,29 @@ help: ## List the targets
 tools: $(TOOLS)/cloud.stamp $(TOOLS)/sam.stamp $(TOOLS)/node.stamp $(CARGO_DENY) ## Install the pinned tools under target/tools (minutes, once)
 
 # An interrupted or outdated environment is made anew: pip does not take away what it no longer needs.
+# Nothing comes in whose hash is not in the file, and no package's own code runs while it is installed.
+# The file holds everything and is not resolved again: pip 23 would refuse a package that one other
+# wants with extras and the next without, as the file can lock one form only. `pip check` sees to it.
 $(TOOLS)/%.stamp: tests/requirements-%.txt
 	$(call say) 'Python tools for $*: a minute or two' '$<'
 	$(call missing,python3,install Python 3.11 or later)
 	rm -rf $(TOOLS)/$*
 	python3 -m venv $(TOOLS)/$*
-	$(TOOLS)/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	$(TOOLS)/$*/bin/python -m pip install --quiet --disable-pip-version-check \
+		--require-hashes --no-deps --only-binary :all: --requirement $<
+	$(TOOLS)/$*/bin/python -m pip check
 	touch $@
+
+# What is wanted stands in the .in files. For every platform and Python from 3.11 on; what is locked
+# already stays as it is unless its version was changed there or UPGRADE=1 is given.
+.PHONY: locks
+locks: $(TOOLS)/lock.stamp ## Lock the Python tools, with hashes, to what tests/requirements-*.in want [UPGRADE=1]
+	$(call say) 'Locks of the Python tools: seconds' 'tests/requirements-*.txt'
+	for wanted in tests/requirements-*.in; do
+		$(TOOLS)/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 \
+			--generate-hashes $(if $(UPGRADE),--upgrade) --custom-compile-command 'make locks' \
+			--output-file "$${wanted%.in}.txt" "$$wanted"
+	done
 
 $(TOOLS)/node.stamp: tests/tools/package.json tests/tools/package-lock.json tests/tools/.npmrc
 	$(call say) 'Node tools: seconds' 'tests/tools/package-lock.json'

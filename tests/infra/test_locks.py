@@ -1,0 +1,53 @@
+"""Every Python tool is locked to a version and its hashes, as tests/requirements-*.in want it."""
+
+import re
+from pathlib import Path
+
+import pytest
+from statemachine.asl_definitions import ROOT
+
+WANTED = sorted((ROOT / "tests").glob("requirements-*.in"))
+PIN = re.compile(r"([A-Za-z0-9._-]+)(?:\[[a-z,]+\])?==([^ ;\\]+)")
+HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}\b")
+
+
+def requirements(path: Path) -> list[str]:
+    """A text for each requirement, with what follows it on further lines."""
+    lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
+    return [one for one in re.split(r"\n(?! )", "\n".join(lines)) if one.strip()]
+
+
+def pins(path: Path) -> set[tuple[str, str]]:
+    found = [PIN.match(one) for one in requirements(path)]
+    return {(pin[1].lower().replace("_", "-"), pin[2]) for pin in found if pin}
+
+
+def lock_of(wanted: Path) -> Path:
+    return wanted.with_suffix(".txt")
+
+
+def without_hashes(lock: Path) -> list[str]:
+    return [one for one in requirements(lock) if not PIN.match(one) or not HASH.search(one)]
+
+
+def test_every_environment_is_locked() -> None:
+    locks = sorted((ROOT / "tests").glob("requirements-*.txt"))
+    assert locks == [lock_of(wanted) for wanted in WANTED] != []
+
+
+@pytest.mark.parametrize("wanted", WANTED, ids=lambda path: path.stem)
+def test_a_lock_has_a_version_and_hashes_for_everything(wanted: Path) -> None:
+    assert without_hashes(lock_of(wanted)) == []
+
+
+@pytest.mark.parametrize("wanted", WANTED, ids=lambda path: path.stem)
+def test_a_lock_holds_what_is_wanted(wanted: Path) -> None:
+    assert pins(wanted) != set()
+    assert len(pins(wanted)) == len(requirements(wanted))
+    assert pins(wanted) - pins(lock_of(wanted)) == set()
+
+
+def test_what_has_no_hash_is_noticed(tmp_path: Path) -> None:
+    lock = tmp_path / "lock.txt"
+    lock.write_text(f"a==1 \\\n    --hash=sha256:{'0' * 64}\n    # via b\nb==2\nc>=3\n")
+    assert without_hashes(lock) == ["b==2", "c>=3"]
