@@ -11,6 +11,7 @@ SHELL := /bin/bash
 TOOLS := target/tools
 CLOUD := $(TOOLS)/cloud/bin
 SAM := $(TOOLS)/sam/bin
+SCAN := $(TOOLS)/scan/bin
 NODE := $(TOOLS)/node/node_modules/.bin
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY_ROOT := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)
@@ -51,7 +52,7 @@ help: ## List the targets
 # ---- Tools
 
 .PHONY: tools
-tools: $(TOOLS)/cloud.stamp $(TOOLS)/sam.stamp $(TOOLS)/node.stamp $(CARGO_DENY) ## Install the pinned tools under target/tools (minutes, once)
+tools: $(TOOLS)/cloud.stamp $(TOOLS)/sam.stamp $(TOOLS)/scan.stamp $(TOOLS)/node.stamp $(CARGO_DENY) ## Install the pinned tools under target/tools (minutes, once)
 
 # An interrupted or outdated environment is made anew: pip does not take away what it no longer needs.
 # Nothing comes in whose hash is not in the file, and no package's own code runs while it is installed.
@@ -175,10 +176,12 @@ check-python: $(TOOLS)/sam.stamp
 	$(SAM)/ruff format --check tests
 
 .PHONY: check-infra
-check-infra: $(TOOLS)/sam.stamp $(TOOLS)/node.stamp
+check-infra: $(TOOLS)/sam.stamp $(TOOLS)/scan.stamp $(TOOLS)/node.stamp
 	$(call say) 'Templates' 'sam validate, cfn-lint'
 	for template in $(TEMPLATES); do sam validate --lint --template-file $$template; done
 	$(SAM)/cfn-lint $(TEMPLATES)
+	printf '\n== %s (%s)\n' 'What makes a stack unsafe: some seconds' 'checkov'
+	$(SCAN)/checkov --config-file checkov.yaml --file $(TEMPLATES)
 	printf '\n== %s (%s)\n' 'State machines' 'asl-validator, statelint'
 	$(call missing,node,install Node.js 18 or later)
 	$(SAM)/python tests/tools/lint_state_machines.py $(NODE)/asl-validator $(SAM)/statelint $(DEFINITIONS)
@@ -192,7 +195,7 @@ format: $(TOOLS)/sam.stamp ## Bring Rust and Python into the form that check dem
 # ---- Test
 
 .PHONY: test
-test: $(TOOLS)/cloud.stamp $(TOOLS)/sam.stamp $(TOOLS)/node.stamp host build ## Every test: Rust, then the local cloud
+test: $(TOOLS)/cloud.stamp $(TOOLS)/sam.stamp $(TOOLS)/scan.stamp $(TOOLS)/node.stamp host build ## Every test: Rust, then the local cloud
 	$(call say) 'Rust tests: minutes when nothing is compiled yet' 'cargo test'
 	cargo test --workspace --locked
 	printf '\n== %s (%s)\n' 'Tests on the local cloud' 'pytest'
