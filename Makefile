@@ -169,6 +169,13 @@ check-rust: $(CARGO_DENY)
 	printf '\n== %s (%s)\n' 'Licences, banned crates and sources' 'cargo deny'
 	$(CARGO_DENY) --workspace check --hide-inclusion-graph bans licenses sources
 
+# Not part of check: an advisory of tonight is no mistake of what was checked today, and the database
+# is a repository on GitHub. Where that is out of reach, this says so and fails.
+.PHONY: advisories
+advisories: $(CARGO_DENY) ## Look up known vulnerabilities of the locked crates in RustSec's database
+	$(call say) 'Known vulnerabilities, unmaintained and yanked crates' 'cargo deny, rustsec.org'
+	timeout 300 $(CARGO_DENY) --workspace check --hide-inclusion-graph advisories
+
 .PHONY: check-python
 check-python: $(TOOLS)/sam.stamp
 	$(call say) 'Python lints and formatting' 'ruff'
