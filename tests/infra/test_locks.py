@@ -1,13 +1,16 @@
-"""Every Python tool is locked to a version and its hashes, as tests/requirements-*.in want it."""
+"""Every tool and crate is locked to a version and its hash; Python's are those of the .in files."""
 
+import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 from statemachine.asl_definitions import ROOT
 
 WANTED = sorted((ROOT / "tests").glob("requirements-*.in"))
-PIN = re.compile(r"([A-Za-z0-9._-]+)(?:\[[a-z,]+\])?==([^ ;\\]+)")
+PIN = re.compile(r"([A-Za-z0-9._-]+)(?:\[[a-z0-9, -]+\])?==([^ ;\\]+)")
+CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}\b")
 
 
@@ -51,3 +54,19 @@ def test_what_has_no_hash_is_noticed(tmp_path: Path) -> None:
     lock = tmp_path / "lock.txt"
     lock.write_text(f"a==1 \\\n    --hash=sha256:{'0' * 64}\n    # via b\nb==2\nc>=3\n")
     assert without_hashes(lock) == ["b==2", "c>=3"]
+
+
+def test_every_node_package_has_its_hash() -> None:
+    lock = json.loads((ROOT / "tests" / "tools" / "package-lock.json").read_text())
+    packages = {name: one for name, one in lock["packages"].items() if name}
+    hashes = {name: one.get("integrity", "") for name, one in packages.items()}
+    assert [name for name, hashed in hashes.items() if not hashed.startswith("sha512-")] == []
+    assert hashes != {}
+
+
+def test_every_crate_is_of_crates_io_and_has_its_hash() -> None:
+    crates = tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]
+    from_elsewhere = [one["name"] for one in crates if one.get("source") != CRATES_IO]
+    assert from_elsewhere == ["frontload-functions", "frontload-shared"]
+    hashed = [one["name"] for one in crates if len(one.get("checksum", "")) == 64]
+    assert len(hashed) == len(crates) - len(from_elsewhere)
