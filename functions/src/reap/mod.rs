@@ -18,7 +18,7 @@ use frontload_shared::aws::leases::{LeaseKey, Leases, Taking};
 use frontload_shared::aws::replicas::shared_with;
 use frontload_shared::aws::snapshots::{delete_snapshot, delete_volume, mark_published};
 use frontload_shared::domain::{BuildId, Manifest, ParameterNames};
-use frontload_shared::prune::{FoundSnapshot, NamedBy};
+use frontload_shared::prune::{FoundSnapshot, NamedBy, Naming};
 use frontload_shared::publication::{self, Published, places};
 use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -158,10 +158,8 @@ impl Reaper<'_> {
         let mine: Vec<&FoundSnapshot> = world.snapshots.iter().filter(is_mine).collect();
         let home = &self.settings.home.region;
         let ec2 = self.clients.own_ec2(home);
-        let named = |naming: &&frontload_shared::prune::Naming| {
-            mine.iter().any(|snapshot| snapshot.id == naming.snapshot)
-        };
-        if let Some(naming) = world.namings.iter().filter(named).min() {
+        let is_of_mine = |naming: &&Naming| mine.iter().any(|s| s.id == naming.snapshot);
+        if let Some(naming) = world.namings.iter().filter(is_of_mine).min() {
             if let NamedBy::Parameter { .. } = naming.by {
                 for snapshot in &left.snapshots {
                     mark_published(&ec2, &snapshot.id).await?;
@@ -209,6 +207,6 @@ fn read_manifest(text: &str) -> Option<Manifest> {
 }
 
 fn is_known(places: &[Place], account: &str) -> bool {
-    let consumers = places.iter().filter_map(|place| place.consumer.as_ref());
-    consumers.into_iter().any(|consumer| consumer.account.as_str() == account)
+    let mut consumers = places.iter().filter_map(|place| place.consumer.as_ref());
+    consumers.any(|consumer| consumer.account.as_str() == account)
 }

@@ -249,6 +249,21 @@ async fn a_late_call_of_the_dead_build_may_not_publish_any_more() {
 }
 
 #[tokio::test]
+async fn a_build_that_cannot_be_cleaned_up_keeps_no_other_from_it() {
+    let cloud = FakeCloud::default();
+    put_cache(&cloud, "default", &json!({}));
+    put_builder(&cloud, &tags(BUILD, EXECUTION));
+    take_lease(&cloud, "a", EXECUTION).await;
+    end(&cloud);
+    cloud.world().refuse_table_from = Some(2);
+    assert_eq!(reap_at(&cloud, LONG_AFTER).await.unwrap_err().name(), "AwsDenied");
+    assert_eq!(
+        changes(&cloud),
+        ["us-east-1 TerminateInstances i-1", "us-east-1 DeleteVolume vol-1"]
+    );
+}
+
+#[tokio::test]
 async fn the_lease_of_somebody_who_took_over_stays() {
     let cloud = FakeCloud::default();
     put_snapshots(&cloud, &tags(BUILD, EXECUTION));
