@@ -5,6 +5,7 @@ use std::env;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use frontload_shared::Error;
+use frontload_shared::domain::names::one_line;
 use frontload_shared::domain::{Home, ParameterPrefix};
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
@@ -82,6 +83,9 @@ pub fn init_log() {
         .init();
 }
 
+/// Most characters of what is wrong with a payload: it may repeat a field's name.
+const MAX_PROBLEM: usize = 600;
+
 /// Parses the payload, calls the step, and logs what came of it.
 pub async fn answer<I, O>(
     step: &str,
@@ -92,8 +96,10 @@ where
     I: DeserializeOwned,
     O: Serialize,
 {
-    let input = serde_path_to_error::deserialize(payload)
-        .map_err(|error| Error::InvalidRequest(format!("the payload of {step}: {error}")));
+    let input = serde_path_to_error::deserialize(payload).map_err(|error| {
+        let error = one_line(&error.to_string(), MAX_PROBLEM);
+        Error::InvalidRequest(format!("the payload of {step}: {error}"))
+    });
     let result = match input {
         Ok(input) => handle(input).await,
         Err(error) => Err(error),

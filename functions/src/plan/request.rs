@@ -162,8 +162,9 @@ struct EcrAction {
 }
 
 fn read_event(event: &Value) -> Result<Request> {
-    let event = EventBridgeEvent::<Value>::deserialize(event)
-        .map_err(|error| Error::InvalidRequest(format!("the event: {error}")))?;
+    let event = EventBridgeEvent::<Value>::deserialize(event).map_err(|error| {
+        Error::InvalidRequest(format!("the event: {}", one_line(&error.to_string(), 400)))
+    })?;
     Ok(read_image(event).map_or_else(Request::Nothing, Request::Image))
 }
 

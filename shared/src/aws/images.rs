@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::{call_error, incomplete_answer};
 use crate::builder::schedule::{self, Layer};
+use crate::domain::names::one_line;
 use crate::domain::{
     Architecture, Digest, EcrRegistry, EcrRepository, ImageReference, PlannedImage, Selection,
     TagRule, TaggedImage, choose,
@@ -276,6 +277,9 @@ fn in_region(ecr: &Client, region: &str) -> Client {
     Client::from_conf(ecr.config().to_builder().region(Region::new(region.to_owned())).build())
 }
 
+/// Most characters of an index's platforms that are told: whoever pushes it names them.
+const MAX_PLATFORMS: usize = 300;
+
 /// The manifest for `architecture` in an index; `None` when the image has no
 /// index. Its platform then stands in its configuration, which the builder checks.
 fn child_for(
@@ -300,7 +304,11 @@ fn child_for(
         .collect();
     Err(Error::PlatformMissing {
         image: reference.to_string(),
-        reason: format!("its index has {}, not linux/{}", platforms.join(", "), architecture.oci()),
+        reason: format!(
+            "its index has {}, not linux/{}",
+            one_line(&platforms.join(", "), MAX_PLATFORMS),
+            architecture.oci()
+        ),
     })
 }
 
@@ -386,6 +394,19 @@ mod tests {
             .set_image_tags(Some(tags.iter().map(ToString::to_string).collect()))
             .image_pushed_at(DateTime::from_secs(pushed_at))
             .build()
+    }
+
+    #[test]
+    fn platforms_with_nasty_names_are_told_in_one_line() {
+        for text in crate::testing::hostile::nasty() {
+            let platform = json!({"os": text, "architecture": text});
+            let entry = json!({"digest": digest('a'), "platform": platform});
+            let index = json!({"manifests": [entry, entry]});
+            let index = serde_json::from_value(index).unwrap();
+            let reference = format!("{HOST}/team/app:v1").parse().unwrap();
+            let error = child_for(&index, &reference, Architecture::Arm64).unwrap_err();
+            crate::testing::hostile::assert_sentence(&error.to_string());
+        }
     }
 
     /// Lists `pages`, one after the other.

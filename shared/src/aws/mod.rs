@@ -22,6 +22,7 @@ use std::error::Error as StdError;
 use aws_config::Region;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 
+use crate::domain::names::one_line;
 use crate::error::{AwsCall, Error};
 
 /// Error codes that heal by themselves. (EC2 "Error codes", SSM and ECR API
@@ -43,6 +44,9 @@ const TRANSIENT: [&str; 15] = [
     "SnapshotCreationPerVolumeRateExceeded",
     "ConcurrentSnapshotLimitExceeded",
 ];
+
+/// Longest reason passed on, in characters: AWS repeats what others have written.
+const MAX_REASON: usize = 1000;
 
 const DENIED: [&str; 4] =
     ["AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthFailure"];
@@ -67,7 +71,7 @@ where
         operation,
         resource: resource.into(),
         region: region.map_or_else(|| "an unknown region".to_owned(), ToString::to_string),
-        reason,
+        reason: one_line(&reason, MAX_REASON),
     };
     let status = error.raw_response().map_or(0, |response| response.status().as_u16());
     let unanswered = error.as_service_error().is_none();
@@ -91,7 +95,7 @@ pub(crate) fn incomplete_answer(
         operation,
         resource: resource.into(),
         region: region.map_or_else(|| "an unknown region".to_owned(), ToString::to_string),
-        reason: reason.into(),
+        reason: one_line(&reason.into(), MAX_REASON),
     })
 }
 
@@ -136,6 +140,19 @@ mod tests {
         let message = parameters::get(&client, "/p").await.unwrap_err().to_string();
         assert!(message.contains("ssm:GetParameter of parameter /p in "), "{message}");
         assert!(message.contains("AccessDeniedException: no"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn a_message_that_repeats_hostile_text_stays_one_line() {
+        let rule = mock!(Client::get_parameter).then_http_response(|| {
+            let text = "a\\nERROR\\u202e\\u2028".to_owned() + &"b".repeat(10_000);
+            let body = format!(r#"{{"__type":"ValidationException","message":"{text}"}}"#);
+            HttpResponse::new(400.try_into().unwrap(), body.into())
+        });
+        let client = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&rule]);
+        let message = parameters::get(&client, "/p").await.unwrap_err().to_string();
+        assert!(message.contains("ValidationException: aERRORbb"), "{message}");
+        crate::testing::hostile::assert_sentence(&message);
     }
 
     #[tokio::test]

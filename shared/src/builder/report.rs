@@ -81,7 +81,11 @@ pub fn read_report(build: &Build, stdout: &str) -> Result<PulledImages, Error> {
     let line = stdout.trim();
     let report: Report = serde_json::from_str(line).map_err(|error| Error::BuilderFailed {
         build: build.id.clone(),
-        reason: format!("its output {} is no report: {error}", quoted(line)),
+        reason: format!(
+            "its output {} is no report: {}",
+            quoted(line),
+            one_line(&error.to_string(), MAX_REASON)
+        ),
     })?;
     match report {
         Report::Pulled(pulled) => check_pulled(build, pulled),
@@ -107,8 +111,11 @@ pub fn check_pulled(build: &Build, pulled: PulledImages) -> Result<PulledImages,
     if references(&pulled.images) != planned {
         return Err(Error::ImageIncomplete {
             build: build.id.clone(),
-            image: planned.join(", "),
-            reason: format!("the builder reports {}", references(&pulled.images).join(", ")),
+            image: one_line(&planned.join(", "), MAX_REASON),
+            reason: one_line(
+                &format!("the builder reports {}", references(&pulled.images).join(", ")),
+                MAX_REASON,
+            ),
         });
     }
     if pulled.ancestor == AncestorFate::Kept && build.ancestor.is_none() {

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::names::{checked_string, quoted};
+use super::names::{checked_string, one_line, quoted};
 use super::place::{AccountId, Consumer, RegionName, RegionSettings, Retain};
 use super::selection::{EcrImage, Selection, WatchPattern};
 use super::timing::{Debounce, OsUpdates};
@@ -229,6 +229,20 @@ impl fmt::Display for InvalidCache {
     }
 }
 
+/// Longest path and longest problem: both may repeat what the document calls a field.
+const MAX_PATH: usize = 200;
+const MAX_PROBLEM: usize = 600;
+
+impl From<serde_path_to_error::Error<serde_json::Error>> for InvalidCache {
+    fn from(error: serde_path_to_error::Error<serde_json::Error>) -> Self {
+        let field = match error.path().to_string() {
+            path if path == "." => String::new(),
+            path => one_line(&path, MAX_PATH),
+        };
+        Self { field, problem: one_line(&error.inner().to_string(), MAX_PROBLEM) }
+    }
+}
+
 /// The document as written, before the rules that span fields.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -284,18 +298,7 @@ impl Cache {
     /// # Errors
     /// [`InvalidCache`] with the path of the first field that is wrong.
     pub fn parse(name: CacheName, text: &str) -> Result<Self, InvalidCache> {
-        let value: Value = serde_json::from_str(text).map_err(|error| InvalidCache {
-            field: String::new(),
-            problem: format!("the document is not JSON: {error}"),
-        })?;
-        let document: Document =
-            serde_path_to_error::deserialize(value).map_err(|error| InvalidCache {
-                field: match error.path().to_string() {
-                    path if path == "." => String::new(),
-                    path => path,
-                },
-                problem: error.into_inner().to_string(),
-            })?;
+        let document = Document::read(text)?;
         document.check()?;
         Ok(Self {
             name,
@@ -382,6 +385,18 @@ impl Cache {
 }
 
 impl Document {
+    fn read(text: &str) -> Result<Self, InvalidCache> {
+        let value: Value = serde_json::from_str(text).map_err(|error| InvalidCache {
+            field: String::new(),
+            problem: format!("the document is not JSON: {error}"),
+        })?;
+        let document = serde_path_to_error::deserialize(value)?;
+        // A value keeps the last of the fields of one name, and says nothing.
+        let mut again = serde_json::Deserializer::from_str(text);
+        serde_path_to_error::deserialize::<_, Self>(&mut again)?;
+        Ok(document)
+    }
+
     /// The rules that one field's type cannot hold.
     fn check(&self) -> Result<(), InvalidCache> {
         check_images(&self.images)?;

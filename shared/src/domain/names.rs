@@ -79,11 +79,20 @@ fn is_lower_alnum(c: char) -> bool {
     c.is_ascii_lowercase() || c.is_ascii_digit()
 }
 
-/// Text from outside on one line: control characters gone, at most `most`
-/// characters.
+/// Whether a character stands for itself in a log or on a terminal: no control
+/// character, line or paragraph separator, mark of direction, or anything else that is
+/// not seen.
+#[must_use]
+pub fn is_plain(c: char) -> bool {
+    let is_hidden = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}');
+    !c.is_control() && !is_hidden
+}
+
+/// Text from outside on one line: only its plain characters, at most `most`.
 #[must_use]
 pub fn one_line(text: &str, most: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(most).collect()
+    text.chars().filter(|c| is_plain(*c)).take(most).collect()
 }
 
 /// `Ok` when `text` is 1 to `max` characters of `[a-z0-9-]`, starting with a
@@ -227,5 +236,14 @@ mod tests {
     fn quoted_text_stays_on_one_line() {
         assert_eq!(quoted("a\nb"), r#""a\nb""#);
         assert_eq!(quoted(&"x".repeat(300)).chars().count(), 63);
+    }
+
+    #[test]
+    fn one_line_holds_nothing_that_starts_a_line_or_turns_the_direction_of_reading() {
+        let text =
+            "a\n\r\u{0}\u{1b}\u{85}\u{ad}\u{200f}\u{2028}\u{202e}\u{2066}\u{feff}é\u{10ffff}";
+        assert_eq!(one_line(text, 9), "aé\u{10ffff}");
+        assert_eq!(one_line("abc", 2), "ab");
+        assert_eq!(quoted("\u{202e}\u{2028}"), r#""\u{202e}\u{2028}""#);
     }
 }

@@ -11,6 +11,7 @@
     reason = "only tests use it"
 )]
 
+pub mod hostile;
 mod registry;
 mod snapshots;
 mod table;

@@ -1,0 +1,309 @@
+//! Hostile input for property tests: a good document with something in it dropped,
+//! retyped, nested, renamed or replaced by a nasty text, and text that may be no
+//! document at all.
+//!
+//! The cases are the same in each run. `PROPTEST_RNG_SEED` draws others,
+//! `PROPTEST_CASES` more of them.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use proptest::test_runner::RngSeed;
+use serde_json::{Value, json};
+
+use crate::domain::names::is_plain;
+
+/// So many cases, or more if that is asked for. The seeds of cases that failed are kept
+/// under `proptest-regressions` and tried first.
+pub fn config(cases: u32) -> ProptestConfig {
+    let asked = ProptestConfig::default();
+    let rng_seed = match asked.rng_seed {
+        RngSeed::Random => RngSeed::Fixed(20_261_121),
+        fixed @ RngSeed::Fixed(_) => fixed,
+    };
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { asked.cases } else { cases };
+    ProptestConfig { cases, rng_seed, ..asked }
+}
+
+/// What a shell, a log, a terminal, a path or a format would take for something else.
+/// `canary` is a command that a test plants where only a shell would find it.
+const NASTY: [&str; 55] = [
+    "",
+    " ",
+    "-",
+    "--help",
+    "-rf",
+    "..",
+    "../../etc/passwd",
+    "*",
+    "~",
+    "?",
+    "0x10",
+    "canary",
+    "$(canary)",
+    "`canary`",
+    "'; canary; '",
+    "\"; canary; #",
+    "x'$(canary)'",
+    "a b",
+    "a;canary",
+    "a&canary",
+    "a|canary",
+    "a>canary",
+    "${IFS}canary",
+    "$((canary))",
+    "a[$(canary)]",
+    "\\",
+    "\\$(canary)",
+    "%s%n",
+    "#",
+    "!",
+    "{a,b}",
+    "\n",
+    "a\nb",
+    "a\r\nERROR step failed",
+    "\t",
+    "\0",
+    "a\0b",
+    "\u{1b}[2J",
+    "\u{7f}",
+    "\u{85}",
+    "\u{202e}txt.exe",
+    "\u{2066}a\u{2069}",
+    "\u{2028}",
+    "\u{2029}",
+    "\u{200b}",
+    "\u{feff}",
+    "é",
+    "𝓪",
+    "١",
+    "ａ",
+    "null",
+    "true",
+    "{\"a\":1}",
+    "[",
+    "]]>",
+];
+
+/// [`NASTY`], and texts that are too long.
+pub fn nasty() -> Vec<String> {
+    let long = ["A".repeat(10_000), "a/".repeat(5_000), "\u{202e}".repeat(3_000)];
+    NASTY.map(ToOwned::to_owned).into_iter().chain(long).collect()
+}
+
+/// A text that is nasty, or holds something nasty.
+pub fn nasty_text() -> impl Strategy<Value = String> {
+    prop_oneof![select(nasty()), (".{0,12}", select(nasty())).prop_map(|(a, b)| a + &b)]
+}
+
+fn odd_values() -> Vec<Value> {
+    vec![
+        json!(null),
+        json!(true),
+        json!(false),
+        json!(0),
+        json!(-1),
+        json!(1),
+        json!(3.0),
+        json!(1.5),
+        json!(255),
+        json!(16_385),
+        json!(65_535),
+        json!(65_536),
+        json!(u32::MAX),
+        json!(1_u64 << 32),
+        json!(i64::MAX),
+        json!(i64::MIN),
+        json!(u64::MAX),
+        json!(1e308),
+        json!(-1e-300),
+        json!([]),
+        json!({}),
+        json!([[]]),
+        json!([null]),
+        json!("1"),
+    ]
+}
+
+/// What is done to one place of a document.
+#[derive(Clone, Debug)]
+enum Change {
+    Drop,
+    Replace(Value),
+    /// Puts this text into the text that is there.
+    Insert(Index, String),
+    Rename(String),
+    Add(String, Value),
+    /// Of a list; of an object with its own value under the text as name.
+    Double(String),
+    /// So many times, in lists or in objects.
+    Nest(u8, bool),
+    /// By what stands at another place.
+    Copy(Index),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let odd = || select(odd_values());
+    prop_oneof![
+        3 => Just(Change::Drop),
+        4 => odd().prop_map(Change::Replace),
+        4 => nasty_text().prop_map(|text| Change::Replace(json!(text))),
+        4 => (any::<Index>(), select(nasty())).prop_map(|(at, text)| Change::Insert(at, text)),
+        2 => nasty_text().prop_map(Change::Rename),
+        2 => (nasty_text(), odd()).prop_map(|(name, value)| Change::Add(name, value)),
+        1 => nasty_text().prop_map(Change::Double),
+        1 => (1..110_u8, any::<bool>()).prop_map(|(depth, list)| Change::Nest(depth, list)),
+        2 => any::<Index>().prop_map(Change::Copy),
+    ]
+}
+
+/// The JSON pointers of a document's places.
+fn places(value: &Value, here: &str, found: &mut Vec<String>) {
+    found.push(here.to_owned());
+    match value {
+        Value::Array(list) => {
+            for (index, entry) in list.iter().enumerate() {
+                places(entry, &format!("{here}/{index}"), found);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                let name = name.replace('~', "~0").replace('/', "~1");
+                places(field, &format!("{here}/{name}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn insert(text: &str, at: Index, nasty: &str) -> String {
+    let mut characters: Vec<char> = text.chars().collect();
+    let at = at.index(characters.len() + 1);
+    characters.splice(at..at, nasty.chars());
+    characters.into_iter().collect()
+}
+
+fn nest(value: Value, depth: u8, list: bool) -> Value {
+    (0..depth).fold(value, |inner, _| if list { json!([inner]) } else { json!({"a": inner}) })
+}
+
+/// Takes the field or entry at `place` out of what holds it.
+fn take(document: &mut Value, place: &str) -> Option<Value> {
+    let (parent, name) = place.rsplit_once('/')?;
+    match document.pointer_mut(parent)? {
+        Value::Array(list) => Some(list.remove(name.parse().ok()?)),
+        Value::Object(fields) => fields.remove(&name.replace("~1", "/").replace("~0", "~")),
+        _ => None,
+    }
+}
+
+fn apply(document: &mut Value, place: Index, change: Change) {
+    let mut all = Vec::new();
+    places(document, "", &mut all);
+    let place = all[place.index(all.len())].clone();
+    let parent = place.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let found = document.pointer(&place).cloned().unwrap();
+    let new = match change {
+        Change::Drop => return drop(take(document, &place)),
+        Change::Rename(name) => {
+            if let (Some(value), Some(Value::Object(fields))) =
+                (take(document, &place), document.pointer_mut(parent))
+            {
+                fields.insert(name, value);
+            }
+            return;
+        }
+        Change::Replace(value) => value,
+        Change::Insert(at, nasty) => match &found {
+            Value::String(text) => json!(insert(text, at, &nasty)),
+            other => json!(format!("{other}{nasty}")),
+        },
+        Change::Add(name, value) => with(found, name, value),
+        Change::Double(name) => with(found.clone(), name, found),
+        Change::Nest(depth, list) => nest(found, depth, list),
+        Change::Copy(other) => document.pointer(&all[other.index(all.len())]).cloned().unwrap(),
+    };
+    *document.pointer_mut(&place).unwrap() = new;
+}
+
+/// With a further field or entry.
+fn with(mut found: Value, name: String, value: Value) -> Value {
+    match &mut found {
+        Value::Array(list) => list.push(list.last().cloned().unwrap_or(value)),
+        Value::Object(fields) => drop(fields.insert(name, value)),
+        _ => {}
+    }
+    found
+}
+
+/// `good` with up to three changes; now and then with none.
+pub fn changed(good: Value) -> impl Strategy<Value = Value> {
+    vec((any::<Index>(), change()), 0..4).prop_map(move |changes| {
+        let mut document = good.clone();
+        for (place, change) in changes {
+            apply(&mut document, place, change);
+        }
+        document
+    })
+}
+
+/// Text that was `good` before it was cut, doubled, filled with deep nesting or with
+/// numbers that no type holds; or any bytes.
+pub fn torn(good: String) -> impl Strategy<Value = String> {
+    let fillings = vec![
+        String::new(),
+        "0".to_owned(),
+        "\\n".to_owned(),
+        "[".repeat(20_000),
+        "{\"a\":".repeat(20_000),
+        "1e999".to_owned(),
+        "-".to_owned(),
+        "\\u0000".to_owned(),
+        "\\ud800".to_owned(),
+        "\"".to_owned(),
+        ",".to_owned(),
+        "9".repeat(400),
+        "\u{feff}".to_owned(),
+        "//".to_owned(),
+        "\0".to_owned(),
+    ];
+    let length = prop_oneof![0..3_usize, any::<Index>().prop_map(|to| to.index(2_000))];
+    let torn =
+        (any::<Index>(), length, select(fillings)).prop_map(move |(from, length, filling)| {
+            let from = from.index(good.len() + 1);
+            let to = good.len().min(from + length);
+            let (head, tail) = (&good.as_bytes()[..from], &good.as_bytes()[to..]);
+            String::from_utf8_lossy(&[head, filling.as_bytes(), tail].concat()).into_owned()
+        });
+    let bytes = vec(any::<u8>(), 0..300);
+    prop_oneof![3 => torn, 1 => bytes.prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned())]
+}
+
+/// Fails when a text is no sentence for a log: empty, longer than 2,000 characters, or
+/// holding what starts a line, moves the cursor or turns the direction of reading.
+pub fn assert_sentence(text: &str) {
+    let start: String = text.chars().take(300).collect();
+    assert!(!text.is_empty() && text.chars().count() <= 2_000, "{} of {start:?}", text.len());
+    assert!(text.chars().all(is_plain), "{start:?}");
+}
+
+/// Fails when a text that was accepted holds what a shell, a path or a log would mistake.
+pub fn assert_harmless(text: &str) {
+    let is_harmless = |c: char| c.is_ascii_alphanumeric() || "._-/:@+=,~".contains(c);
+    assert!(text.chars().all(is_harmless), "{text:?}");
+}
+
+/// [`assert_harmless`] for every text and every field's name of a document.
+pub fn assert_harmless_document(document: &Value) {
+    match document {
+        Value::String(text) => assert_harmless(text),
+        Value::Array(list) => list.iter().for_each(assert_harmless_document),
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                assert_harmless(name);
+                assert_harmless_document(field);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
