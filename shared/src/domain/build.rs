@@ -2,7 +2,6 @@
 //! created and not changed afterwards.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::cache::Variant;
 use super::names::{checked_string, quoted};
@@ -82,7 +81,7 @@ pub struct Build {
     #[serde(default)]
     pub usual_seconds: UsualSeconds,
     /// Equal fingerprints mean equal contents: see [`Build::compute_fingerprint`].
-    pub fingerprint: String,
+    pub fingerprint: Digest,
 }
 
 /// Where Frontload runs.
@@ -202,7 +201,7 @@ impl Build {
             builder: cache.builder.clone(),
             time_limits: cache.time_limits,
             usual_seconds: UsualSeconds::default(),
-            fingerprint: String::new(),
+            fingerprint: Digest::of(b""),
         };
         build.fingerprint = build.compute_fingerprint();
         build
@@ -212,7 +211,7 @@ impl Build {
     /// OS image, volume size and snapshotter, regions with their keys and zones,
     /// and consumers. Where the builder runs and how long it may take do not count.
     #[must_use]
-    pub fn compute_fingerprint(&self) -> String {
+    pub fn compute_fingerprint(&self) -> Digest {
         let mut lines: Vec<String> = self
             .images
             .iter()
@@ -237,7 +236,7 @@ impl Build {
             lines.push(format!("{} {key} {}", settings.region, zones.join(" ")));
         }
         lines.extend(self.consumers.iter().map(|consumer| consumer.account.to_string()));
-        format!("sha256:{:x}", Sha256::digest(lines.join("\n").as_bytes()))
+        Digest::of(lines.join("\n").as_bytes())
     }
 
     /// What pulls: the document's instance types, or those that suit the images' size.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::cache::Snapshotter;
+use super::names::{checked_string, quoted};
 use super::place::{KeyArn, ZoneName};
 use super::{
     Ancestor, Architecture, Build, BuildId, CacheName, Consumer, Digest, Durations, ImageReference,
@@ -20,7 +21,7 @@ use crate::builder::report::{AncestorFate, ContainerdVersion, PulledImages};
 pub struct Manifest {
     /// The version of Frontload that made the snapshot; older ones did not tell.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub frontload: Option<String>,
+    pub frontload: Option<FrontloadVersion>,
     /// The snapshot that this manifest describes.
     pub snapshot_id: SnapshotId,
     /// Its region.
@@ -69,7 +70,7 @@ pub struct Manifest {
     #[serde(default)]
     pub links: u16,
     /// [`Build::compute_fingerprint`]: equal means there is nothing to build.
-    pub fingerprint: String,
+    pub fingerprint: Digest,
     /// The whole publication: one snapshot a region, home first.
     pub replicas: Vec<ReplicaName>,
     /// The accounts that it is published to besides the own one.
@@ -83,6 +84,18 @@ pub struct Manifest {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub durations: Option<Durations>,
 }
+
+checked_string!(
+    /// A version of Frontload: at most 64 of letters, digits, `.`, `+`, `-`.
+    FrontloadVersion,
+    |text| {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || ".+-".contains(c);
+        if (1..=64).contains(&text.len()) && text.chars().all(is_part) {
+            return Ok(());
+        }
+        Err(format!("{} is not a version of Frontload", quoted(text)))
+    }
+);
 
 /// An image that the snapshot holds, under its tag and its digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,7 +202,7 @@ impl Manifest {
         let ancestor = build.ancestor.as_ref().filter(kept);
         let fsr_zones = settings.map_or_else(Vec::new, |settings| settings.fsr_zones.clone());
         Self {
-            frontload: Some(VERSION.to_owned()),
+            frontload: Some(FrontloadVersion::literal(VERSION)),
             snapshot_id: replica.snapshot_id.clone(),
             region: replica.region.clone(),
             encrypted: replica.encrypted,
