@@ -62,7 +62,8 @@ pub async fn handle(
 }
 
 fn progress(build: &Build) -> String {
-    let bytes: u64 = build.images.iter().filter_map(|image| image.compressed_bytes).sum();
+    let bytes = build.images.iter().filter_map(|image| image.compressed_bytes);
+    let bytes = bytes.fold(0, u64::saturating_add);
     format!("pulling {} images, {} MB compressed", build.images.len(), bytes / 1_000_000)
 }
 

@@ -103,6 +103,8 @@ impl Planner<'_> {
         if let Verdict::Build(reason) = &mut verdict {
             let basis = self.choose_basis(&mut build, &cache, published.as_ref(), demand).await?;
             *reason = format!("{reason}; {basis}");
+            // What is published has decided about an automatic size.
+            self.check_volume_size(&build)?;
             let links = published.as_ref().map_or(0, |published| published.links);
             if build.ancestor.is_some() != (links > 0) {
                 // What a build in full took says nothing about one that is not.
@@ -171,6 +173,9 @@ impl Planner<'_> {
     ) -> Result<std::result::Result<Ancestor, InFull>> {
         if demand.full {
             return Ok(Err("it is asked for, or the last build on another one failed".to_owned()));
+        }
+        if build.volume_gib > volume::MAX_GIB {
+            return Ok(Err(format!("a volume of {} GiB is too large", build.volume_gib)));
         }
         let ec2 = self.clients.own_ec2(&build.region);
         let snapshot = find_snapshot(&ec2, &published.snapshot_id).await?;
@@ -301,7 +306,8 @@ impl Planner<'_> {
 /// Compressed bytes of the images that are not published as they are planned.
 fn changed_bytes(build: &Build, published: &Manifest) -> u64 {
     let changed = build.images.iter().filter(|image| !is_published(image, published));
-    changed.filter_map(|image| image.compressed_bytes).sum()
+    let bytes = changed.filter_map(|image| image.compressed_bytes);
+    bytes.fold(0, u64::saturating_add)
 }
 
 fn is_published(image: &PlannedImage, published: &Manifest) -> bool {

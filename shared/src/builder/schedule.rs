@@ -19,10 +19,11 @@ pub struct Layer {
     pub bytes: u64,
 }
 
-/// Sum of a list of layers, in bytes.
+/// Sum of a list of layers, in bytes. Whoever pushes an image says what its layers
+/// have: a sum that no number holds is the greatest one.
 #[must_use]
 pub fn total_bytes(layers: &[Layer]) -> u64 {
-    layers.iter().map(|layer| layer.bytes).sum()
+    layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.bytes))
 }
 
 /// Bytes that are downloaded for all the images together: what they share counts
@@ -30,7 +31,8 @@ pub fn total_bytes(layers: &[Layer]) -> u64 {
 #[must_use]
 pub fn distinct_bytes<'a>(images: impl Iterator<Item = &'a [Layer]>) -> u64 {
     let layers = images.flatten().map(|layer| (layer.digest.as_str(), layer.bytes));
-    layers.collect::<HashMap<_, _>>().values().sum()
+    let distinct: HashMap<_, _> = layers.collect();
+    distinct.into_values().fold(0, u64::saturating_add)
 }
 
 /// Writes into each image what it waits for, and the topmost layer that both share.

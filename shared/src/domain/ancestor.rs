@@ -59,7 +59,7 @@ pub fn choose(
     };
     check_fit(build, published)?;
     check_encryption(build, published)?;
-    let links = published.links + 1;
+    let links = published.links.saturating_add(1);
     if links > incremental.max_links {
         return Err(format!("{} builds have followed the last one in full", published.links));
     }
