@@ -4,6 +4,8 @@
 
 mod claim;
 mod clean_up;
+#[cfg(test)]
+mod hostile;
 mod launch;
 mod lease;
 mod plan;

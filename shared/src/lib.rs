@@ -14,6 +14,8 @@ pub mod aws;
 pub mod builder;
 pub mod domain;
 pub mod error;
+#[cfg(test)]
+mod hostile;
 pub mod prune;
 pub mod publication;
 pub mod step;

@@ -1,7 +1,7 @@
 //! `plan`: turns an event, the schedule's or a person's request into requests for
 //! builds, or shows what would be built. It changes nothing.
 
-mod request;
+pub mod request;
 pub mod resolve;
 
 use frontload_shared::aws::clients::{Clients, at_once};

@@ -1,0 +1,368 @@
+//! The builder's script and SSM's command, run: with a `PATH` that holds recorders and
+//! stand-ins alone, and a `canary` that only a shell would start which took a name for
+//! something else. The paths of the script that belong to root are set to a scratch
+//! directory first.
+
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use crate::builder::report::read_report;
+use crate::builder::script::{render, ssm_command};
+use crate::domain::build::tests::sample;
+use crate::domain::{Ancestor, Architecture, Build, Digest, ImageReference, PlannedImage};
+use crate::testing::hostile::{assert_harmless, config, nasty};
+
+/// What the script may call and what changes nothing: recorded, then run.
+const TOOLS: [&str; 18] = [
+    "awk",
+    "base64",
+    "cat",
+    "cut",
+    "flock",
+    "grep",
+    "jq",
+    "ls",
+    "mkfifo",
+    "mktemp",
+    "nproc",
+    "sed",
+    "sha256sum",
+    "sleep",
+    "sort",
+    "tail",
+    "timeout",
+    "tr",
+];
+
+/// What it may call besides; recorded, with what a stand-in does.
+const STAND_INS: [(&str, &str); 4] = [
+    ("sheltie", include_str!("sheltie.sh")),
+    ("rm", ""),
+    ("fsfreeze", ""),
+    // Every answer at once: session token, role, credentials, ECR's token.
+    (
+        "curl",
+        "if [[ $1 == --config ]]; then while read -r _; do :; done; fi\n\
+         echo '{\"authorizationData\": [{\"authorizationToken\": \"QVdTOnNlY3JldA==\"}]}'",
+    ),
+];
+
+/// A directory whose `bin` is all that a script finds; gone when dropped.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn find_tool(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|p| p.exists());
+    found.unwrap_or_else(|| panic!("{name} is missing: install it"))
+}
+
+impl Scratch {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("frontload-hostile-{}-{number}", std::process::id());
+        let scratch = Self(std::env::temp_dir().join(name));
+        for folder in ["bin", "calls", "tmp", "host"] {
+            fs::create_dir_all(scratch.0.join(folder)).unwrap();
+        }
+        scratch.put("canary", ">\"$scratch/sung\"");
+        scratch
+    }
+
+    /// A command that records its arguments, each ended by NUL, and does `body`.
+    fn put(&self, name: &str, body: &str) {
+        let record = format!("printf '%s\\0' \"$@\" >\"$scratch/calls/{name}.$$.$EPOCHREALTIME\"");
+        let path = self.0.join("bin").join(name);
+        fs::write(&path, format!("#!/bin/bash\n{record}\n{body}\n")).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn put_tool(&self, name: &str) {
+        self.put(name, &format!("exec {} \"$@\"", find_tool(name).display()));
+    }
+
+    /// Runs a shell with this environment alone, for a minute at most.
+    fn run(&self, shell: &str, arguments: &[&Path], variables: &[(&str, &str)]) -> Output {
+        Command::new(find_tool("timeout"))
+            .args(["--kill-after=5", "60", shell])
+            .args(arguments)
+            .env_clear()
+            .env("PATH", self.0.join("bin"))
+            .env("TMPDIR", self.0.join("tmp"))
+            .env("scratch", &self.0)
+            // bash calls this function for a command that is not in the PATH.
+            .env(
+                "BASH_FUNC_command_not_found_handle%%",
+                "() { echo \"$1\" >>\"$scratch/unknown\"; }",
+            )
+            .envs(variables.iter().copied())
+            .current_dir(self.0.join("tmp"))
+            .output()
+            .unwrap()
+    }
+
+    /// The arguments of every call of a command.
+    fn calls(&self, name: &str) -> Vec<Vec<String>> {
+        let files = fs::read_dir(self.0.join("calls")).unwrap().map(|entry| entry.unwrap());
+        let own = format!("{name}.");
+        let files = files.filter(|f| f.file_name().to_str().unwrap().starts_with(&own));
+        let arguments = |text: String| text.split_terminator('\0').map(str::to_owned).collect();
+        files.map(|file| arguments(fs::read_to_string(file.path()).unwrap())).collect()
+    }
+
+    /// Fails when a command ran that is no part of the script.
+    fn assert_nothing_else_ran(&self) {
+        assert!(!self.0.join("sung").exists(), "the canary ran: {:?}", self.calls("canary"));
+        let unknown = fs::read_to_string(self.0.join("unknown")).unwrap_or_default();
+        assert_eq!(unknown, "", "commands that are none");
+    }
+}
+
+/// The script with the paths of root's set to the scratch directory.
+fn rendered(build: &Build, scratch: &Scratch) -> PathBuf {
+    let mut script = render(build);
+    for (owned, own) in [("/run/frontload.lock", "lock"), ("/.bottlerocket/rootfs", "host")] {
+        assert_eq!(script.matches(owned).count(), 1, "{owned}");
+        script = script.replace(owned, scratch.0.join(own).to_str().unwrap());
+    }
+    let path = scratch.0.join("script");
+    fs::write(&path, script).unwrap();
+    path
+}
+
+const HOSTS: [&str; 4] = [
+    "123456789012.dkr.ecr.us-east-1.amazonaws.com",
+    "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn",
+    "canary.canary:80",
+    "localhost",
+];
+
+fn digest(character: &str) -> Digest {
+    format!("sha256:{}", character.repeat(64)).parse().unwrap()
+}
+
+/// Text that a reference may be, of words that are commands; now and then something
+/// nasty stands in it, which only a parser that is too kind would take.
+fn reference() -> impl Strategy<Value = ImageReference> {
+    let repository = prop_oneof![
+        4 => "canary(/canary|-canary|__canary|\\.canary|---canary){0,3}",
+        1 => (150..200_usize).prop_map(|length| "c".repeat(length)),
+    ];
+    let tag = prop_oneof![
+        4 => "canary[-._a-zA-Z0-9]{0,9}",
+        1 => (120..=128_usize).prop_map(|length| "C".repeat(length)),
+        1 => select(vec!["_", "0", "true", "HEAD", "REF"]).prop_map(str::to_owned),
+    ];
+    let digested = prop_oneof![3 => Just(""), 1 => Just("@")];
+    let nasty = option::weighted(0.3, (any::<Index>(), select(nasty())));
+    (select(HOSTS.to_vec()), repository, tag, digested, nasty).prop_filter_map(
+        "a reference",
+        |(host, repository, tag, digested, nasty)| {
+            let digest =
+                if digested.is_empty() { String::new() } else { format!("@{}", digest("d")) };
+            let mut text = format!("{host}/{repository}:{tag}{digest}");
+            if let Some((at, nasty)) = nasty {
+                text.insert_str(at.index(text.len() + 1), &nasty);
+            }
+            text.parse().ok()
+        },
+    )
+}
+
+fn images() -> impl Strategy<Value = Vec<PlannedImage>> {
+    let digest = || option::of(select(vec!["a", "b"]).prop_map(digest));
+    let bytes = option::of(any::<u64>());
+    let image = (reference(), digest(), bytes, digest(), option::of(any::<Index>()), digest());
+    vec(image, 1..4).prop_map(|all| {
+        let mut images: Vec<PlannedImage> = Vec::new();
+        for (reference, digest, compressed_bytes, manifest, waits_for, shared_layer) in all {
+            if images.iter().any(|image| image.reference == reference) {
+                continue;
+            }
+            let digest = reference.digest().cloned().or(digest);
+            let waits_for = waits_for.filter(|_| !images.is_empty());
+            let waits_for = waits_for.map(|index| index.index(images.len()));
+            images.push(PlannedImage {
+                reference,
+                digest,
+                compressed_bytes,
+                manifest,
+                waits_for,
+                shared_layer,
+            });
+        }
+        images
+    })
+}
+
+/// Builds as Plan could make them.
+fn builds() -> impl Strategy<Value = Build> {
+    let architecture = select(vec![Architecture::X86_64, Architecture::Arm64]);
+    let limit = select(vec![60_u32, 86_400]);
+    (images(), architecture, limit, any::<bool>()).prop_map(
+        |(images, architecture, pull_seconds, has_ancestor)| {
+            let mut build = Build { architecture, images, ..sample() };
+            build.time_limits.pull_seconds = pull_seconds;
+            build.ancestor = has_ancestor.then(|| Ancestor {
+                snapshot_id: "snap-1".parse().unwrap(),
+                listing: digest("e"),
+                links: 1,
+            });
+            build
+        },
+    )
+}
+
+/// Every name that the script may give to containerd.
+fn names(build: &Build) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for image in &build.images {
+        names.extend(image.reference.at_tag());
+        let pulled_by_tag = digest("c");
+        let digests = [image.digest.as_ref(), image.manifest.as_ref(), Some(&pulled_by_tag)];
+        names.extend(digests.into_iter().flatten().map(|d| image.reference.at_digest(d)));
+    }
+    names
+}
+
+/// What `ctr` was told to pull, tag and label: whole arguments.
+fn named(calls: &[Vec<String>]) -> BTreeSet<String> {
+    let mut named = BTreeSet::new();
+    for call in calls.iter().filter(|call| call[0] == "ctr") {
+        match [call[5].as_str(), call[6].as_str()] {
+            ["images", "pull"] => named.extend(call.last().cloned()),
+            ["images", "tag"] => named.extend(call[8..].iter().cloned()),
+            ["images", "label"] => named.extend(call.get(7).cloned()),
+            ["images", "rm"] => named.extend(call[7..].iter().cloned()),
+            ["images", "ls" | "check"] | ["leases", "create" | "ls" | "rm"] | ["snapshots", _] => {}
+            other => panic!("ctr {other:?}"),
+        }
+    }
+    named
+}
+
+/// With everything that the script calls.
+fn builder() -> Scratch {
+    let scratch = Scratch::new();
+    for name in TOOLS {
+        scratch.put_tool(name);
+    }
+    for (name, body) in STAND_INS {
+        scratch.put(name, body);
+    }
+    scratch
+}
+
+fn check_run(build: &Build, containerd: &str) {
+    let scratch = builder();
+    let script = rendered(build, &scratch);
+    let parsed = scratch.run("/bin/bash", &[Path::new("-n"), &script], &[]);
+    assert!(parsed.status.success(), "{}", String::from_utf8_lossy(&parsed.stderr));
+    let output = scratch.run("/bin/bash", &[&script], &[("containerd", containerd)]);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    scratch.assert_nothing_else_ran();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{stdout}{stderr}");
+    assert_eq!(stdout.trim_end().lines().count(), 1, "{stdout}");
+    read_report(build, &stdout).unwrap();
+    let (given, expected) = (named(&scratch.calls("sheltie")), names(build));
+    assert!(given.is_subset(&expected), "{given:?} is not of {expected:?}");
+    let mut tagged = build.images.iter().filter_map(|image| image.reference.at_tag());
+    assert!(tagged.all(|name| given.contains(&name)));
+}
+
+/// The assignments in front of the script hold no character but those of their types.
+fn check_assignments(build: &Build) {
+    let script = render(build);
+    let head = script.split_once("\n# Runs in Bottlerocket").unwrap().0;
+    let (simple, images) = head.split_once("\nimages='").unwrap();
+    for line in simple.lines() {
+        line.replace("order='", "").trim_end_matches('\'').split(' ').for_each(assert_harmless);
+    }
+    let images = images.strip_suffix('\'').unwrap();
+    assert_eq!(images.lines().count(), build.images.len());
+    for line in images.lines() {
+        assert_eq!(line.split(' ').count(), 8, "{line}");
+        line.split(' ').for_each(assert_harmless);
+    }
+}
+
+/// What ran of a script into which a tag was written that no parser lets through: the
+/// canary, and commands that are none.
+fn run_with_tag(tag: &str) -> (bool, String) {
+    let scratch = builder();
+    let script = rendered(&sample(), &scratch);
+    let text = fs::read_to_string(&script).unwrap();
+    assert_eq!(text.matches("app v1 ").count(), 1);
+    fs::write(&script, text.replace("app v1 ", &format!("app {tag} "))).unwrap();
+    scratch.run("/bin/bash", &[&script], &[("containerd", "2.1.9")]);
+    let unknown = fs::read_to_string(scratch.0.join("unknown")).unwrap_or_default();
+    (scratch.0.join("sung").exists(), unknown)
+}
+
+#[test]
+fn a_tag_that_ended_the_quotation_would_be_noticed() {
+    assert_eq!(run_with_tag("v1"), (false, String::new()));
+    assert_eq!(run_with_tag("v1'; canary; : '"), (true, String::new()));
+    assert_eq!(run_with_tag("v1'$(canary)'"), (true, String::new()));
+    assert_eq!(run_with_tag("v1'; warble; : '"), (false, "warble\n".to_owned()));
+}
+
+/// SSM's copy of the command, whose path is nasty, gives the container the script.
+fn check_ssm_command(build: &Build) {
+    let scratch = Scratch::new();
+    scratch.put("apiclient", "");
+    scratch.put_tool("base64");
+    let folder = scratch.0.join("orchestration/$(canary) `canary`; canary '\" *");
+    fs::create_dir_all(&folder).unwrap();
+    let script = folder.join("_script.sh");
+    fs::write(&script, ssm_command(build)).unwrap();
+    assert!(scratch.run("/bin/sh", &[Path::new("-n"), &script], &[]).status.success());
+    let output = scratch.run("/bin/sh", &[&script], &[]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    scratch.assert_nothing_else_ran();
+    let rendered = render(build);
+    let given = ["exec", "admin", "bash", "-c", rendered.trim_end(), "frontload"];
+    let given = given.map(str::to_owned).into_iter().chain([script.to_str().unwrap().to_owned()]);
+    assert_eq!(scratch.calls("apiclient"), [given.collect::<Vec<_>>()]);
+}
+
+proptest! {
+    #![proptest_config(config(12))]
+
+    #[test]
+    fn a_script_that_runs_starts_nothing_that_a_name_says(
+        build in builds(), containerd in select(vec!["1.6.20", "2.1.9+bottlerocket"]),
+    ) {
+        check_run(&build, containerd);
+    }
+
+    #[test]
+    fn the_ssm_command_that_runs_hands_the_script_over_as_it_is(build in builds()) {
+        check_ssm_command(&build);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(1000))]
+
+    #[test]
+    fn no_assignment_of_a_script_holds_what_a_shell_would_read(build in builds()) {
+        check_assignments(&build);
+    }
+}
