@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from local_cloud import ACCOUNT
 from local_cloud.cloud import LocalCloud
 
 from .conftest import QUICK, new_cache
@@ -37,13 +39,13 @@ class Doubled:
 def doubled(cloud: LocalCloud, frontload: Frontload) -> Iterator[Doubled]:
     """Drives the functions as the state machine does, but calls each of them twice."""
     world = World(cloud)
-    with new_cache(frontload) as cache:
+    with new_cache(frontload) as cache, running_execution(cloud) as execution:
         cache.push()
         cache.put()
         before, mark = world.state(), world.mark()
-        request = {"request": {"cache": cache.name}, "executionId": f"{cache.name} by hand"}
+        request = {"request": {"cache": cache.name}, "executionId": execution}
         plans = [frontload.invoke("plan", request) for _ in range(2)]
-        payload: dict[str, Any] = {"executionId": "by hand", "waitedSeconds": 0}
+        payload: dict[str, Any] = {"executionId": execution, "waitedSeconds": 0}
         (payload["request"],) = plans[0].result["builds"]
         for step in STEPS:
             if step == "pull":
@@ -55,6 +57,22 @@ def doubled(cloud: LocalCloud, frontload: Frontload) -> Iterator[Doubled]:
                 payload["replicas"] = [payload["replica"]]
     keys = ("outcome", "instanceId", "snapshotId", "released")
     yield Doubled(cache, plans, *(payload[key] for key in keys), before, mark)
+
+
+@contextmanager
+def running_execution(cloud: LocalCloud) -> Iterator[str]:
+    """The ARN of an execution that does nothing but run: what belongs to none is reaped."""
+    client = cloud.client("stepfunctions")
+    wait = {"Type": "Wait", "Seconds": 86400, "End": True}
+    definition = {"StartAt": "Wait", "States": {"Wait": wait}}
+    role = f"arn:aws:iam::{ACCOUNT}:role/nobody"
+    machine = client.create_state_machine(
+        name="by-hand", definition=json.dumps(definition), roleArn=role
+    )["stateMachineArn"]
+    execution = client.start_execution(stateMachineArn=machine)["executionArn"]
+    yield execution
+    client.stop_execution(executionArn=execution)
+    client.delete_state_machine(stateMachineArn=machine)
 
 
 def call_before_ssm_shows_it(

@@ -105,6 +105,7 @@ def test_replicas_carry_their_sources_tags_and_their_lineage(places: Places, wid
     home = found.pop(REGION)
     assert "frontload:build" in home["tags"]
     assert "frontload:source" not in home["tags"]
+    assert home["tags"].pop("frontload:published") == "true", "the mark is the home region's"
     for replica in found.values():
         assert replica["tags"] == home["tags"] | {"frontload:source": home["id"]}
 

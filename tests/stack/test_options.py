@@ -33,6 +33,7 @@ def test_options_are_switched_on_and_off_and_the_stack_works(
     attached = cloud.client("iam").list_attached_role_policies(RoleName=ids["PlanRole"])
     assert [one["PolicyArn"] for one in attached["AttachedPolicies"]] == [ids["VpcPolicy"]]
     cache = stack.cache()
+    cache.push()
     cache.put()
     planned = cache.frontload.ask(cache=cache.name, dryRun=True)
     assert planned.status == "SUCCEEDED", planned.cause
