@@ -10,6 +10,10 @@
 //! | [`step`] | the report that each step gives to the state machine |
 //! | [`error`] | the errors and their names, a contract with the state machines |
 
+// `testing::hostile` calls the library so, and is compiled in its users' tests, too.
+#[cfg(test)]
+extern crate self as frontload_shared;
+
 pub mod aws;
 pub mod builder;
 pub mod domain;

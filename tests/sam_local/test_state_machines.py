@@ -99,7 +99,8 @@ def test_an_error_name_from_a_container_reaches_the_catch_and_cleans_up(
     assert (build.status, build.error) == ("FAILED", "LaunchRefused")
     assert failures(frontload, build) == ["LaunchRefused"]
     called = sam.calls() - before
-    assert set(called) == {"plan", "claim", "preflight", "launch", "clean_up"}
+    # The event of the failure calls the reaper, which may be seen or not yet.
+    assert set(called) - {"reap"} == {"plan", "claim", "preflight", "launch", "clean_up"}
     assert called["launch"] == 1
     states = entered(frontload, build)
     assert states[states.index("LaunchBuilder") + 1] == "CleanUp"

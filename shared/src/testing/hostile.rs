@@ -11,7 +11,7 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 
-use crate::domain::names::is_plain;
+use frontload_shared::domain::names::is_plain;
 
 /// So many cases, or more if that is asked for. The seeds of cases that failed are kept
 /// under `proptest-regressions` and tried first.

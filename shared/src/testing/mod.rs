@@ -11,6 +11,7 @@
     reason = "only tests use it"
 )]
 
+#[cfg(test)]
 pub mod hostile;
 mod registry;
 mod snapshots;
