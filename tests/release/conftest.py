@@ -18,7 +18,7 @@ QUICK = {
     "shutting_down_seconds": 0.1,
     "snapshot_seconds": 0.2,
 }
-REPORT = "release"
+REPORT = pytest.StashKey[list[str]]()
 
 Start = Callable[[str], Runner]
 
@@ -56,15 +56,13 @@ def start(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Start:
     return prepare
 
 
-@pytest.fixture
-def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+@pytest.fixture(scope="session")
+def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
     """Adds a line to what is said at the end: what ran on what."""
-    return lambda line: record_property(REPORT, line)
+    return pytestconfig.stash.setdefault(REPORT, []).append
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what ran on what, in whichever process it ran."""
-    for report in terminalreporter.getreports("passed"):
-        for name, line in report.user_properties:
-            if name == REPORT:
-                terminalreporter.write_line(f"release: {line}")
+    """Say what ran on what."""
+    for line in terminalreporter.config.stash.get(REPORT, []):
+        terminalreporter.write_line(f"release: {line}")
