@@ -7,7 +7,9 @@ pub(crate) mod read;
 use frontload_shared::aws::clients::{Clients, Place};
 use frontload_shared::aws::parameters;
 use frontload_shared::aws::snapshots::{Deletion, try_delete_snapshot};
-use frontload_shared::domain::{Architecture, Cache, CacheName, Manifest, ParameterNames};
+use frontload_shared::domain::{
+    Architecture, Cache, CacheName, Manifest, ParameterNames, RegionName,
+};
 use frontload_shared::prune::{Decision, Mode, Request, decide};
 use frontload_shared::publication::{Published, places};
 use frontload_shared::step::Report;
@@ -67,13 +69,8 @@ pub async fn handle(
     input: Input,
 ) -> Result<Report<Pruned>> {
     let order = input.prune;
-    let Some(cache) = find_cache(clients, settings, &order.cache).await? else {
-        let parameter = settings.prefix.cache(&order.cache);
-        let reason =
-            format!("{parameter} does not exist, so its regions and consumers are unknown");
-        return Err(Error::PruneRefused { cache: order.cache.to_string(), reason });
-    };
-    let places = all_places(clients, settings, &cache.name, Some(&cache)).await?;
+    let cache = find_cache(clients, settings, &order.cache).await?;
+    let places = all_places(clients, settings, &cache).await?;
     let world = read::world(clients, settings, &cache.name, &places).await?;
     let request = Request {
         stack: settings.stack.clone(),
@@ -115,46 +112,37 @@ fn shorten(mut decisions: Vec<Decision>) -> Vec<Decision> {
     decisions
 }
 
-async fn find_cache(
-    clients: &Clients,
-    settings: &Settings,
-    name: &CacheName,
-) -> Result<Option<Cache>> {
+/// The cache as its document says.
+///
+/// # Errors
+/// [`Error::PruneRefused`] without a document, [`Error::InvalidCache`], those of the calls.
+pub async fn find_cache(clients: &Clients, settings: &Settings, name: &CacheName) -> Result<Cache> {
     let ssm = clients.own_ssm(&settings.home.region);
-    match parameters::get(&ssm, &settings.prefix.cache(name)).await? {
-        Some(document) => read_cache(settings, name.clone(), &document.value).map(Some),
-        None => Ok(None),
+    let parameter = settings.prefix.cache(name);
+    match parameters::get(&ssm, &parameter).await? {
+        Some(document) => read_cache(settings, name.clone(), &document.value),
+        None => Err(Error::PruneRefused {
+            cache: name.to_string(),
+            reason: format!("{parameter} does not exist, so its regions and consumers are unknown"),
+        }),
     }
 }
 
-/// Where snapshots of a cache or names of them may be, as far as that is known: its
-/// document may be gone or broken.
-pub async fn find_places(
+/// Where snapshots or names of them may be: what the cache document says, and what
+/// the published manifests say that it said before.
+///
+/// # Errors
+/// Those of the calls.
+pub async fn all_places(
     clients: &Clients,
     settings: &Settings,
-    name: &CacheName,
+    cache: &Cache,
 ) -> Result<Vec<Place>> {
-    let cache = match find_cache(clients, settings, name).await {
-        Err(error) if error.retryable() => return Err(error),
-        found => found.ok().flatten(),
-    };
-    all_places(clients, settings, name, cache.as_ref()).await
-}
-
-/// The home region, what the cache document says, and what the published manifests say
-/// that it said before.
-async fn all_places(
-    clients: &Clients,
-    settings: &Settings,
-    name: &CacheName,
-    cache: Option<&Cache>,
-) -> Result<Vec<Place>> {
-    let mut regions = vec![settings.home.region.clone()];
-    regions.extend(cache.iter().flat_map(|c| c.regions.iter().map(|r| r.region.clone())));
-    let mut consumers = cache.map(|cache| cache.consumers.clone()).unwrap_or_default();
+    let mut regions: Vec<RegionName> = cache.regions.iter().map(|r| r.region.clone()).collect();
+    let mut consumers = cache.consumers.clone();
     let ssm = clients.own_ssm(&settings.home.region);
     for architecture in ARCHITECTURES {
-        let names = ParameterNames::new(&settings.prefix, name, architecture);
+        let names = ParameterNames::new(&settings.prefix, &cache.name, architecture);
         for label in [parameters::CURRENT, parameters::PREVIOUS] {
             let published = Published::read_labelled(&ssm, &names, label).await?;
             let manifest = published.manifest.as_ref().and_then(|m| serde_json::from_str(m).ok());

@@ -121,6 +121,7 @@ fn describe(place: &Place, snapshot: Snapshot) -> FoundSnapshot {
             cache: tag(tags::CACHE),
             architecture: tag(tags::ARCHITECTURE),
             build: tag(tags::BUILD),
+            execution: tag(tags::EXECUTION),
             source: tag(tags::SOURCE),
         },
         id: snapshot.id,

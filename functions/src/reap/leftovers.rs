@@ -18,7 +18,7 @@ use frontload_shared::domain::{BuildId, CacheName};
 use crate::prune::ARCHITECTURES;
 use crate::settings::Settings;
 
-/// What one build has that nobody has said to be published.
+/// What one execution of a build has that nobody has said to be published.
 #[derive(Debug)]
 pub struct Leftovers {
     /// The build.
@@ -56,48 +56,12 @@ pub async fn find_leftovers(
     settings: &Settings,
     leases: &Leases,
 ) -> Result<Found> {
-    let (home, stack) = (&settings.home.region, &settings.stack);
-    let ec2 = &clients.own_ec2(home);
+    let home = &settings.home.region;
     let mut found = Gathered::default();
-    // Snapshots first: one that is marked while this looks is then seen without its
-    // mark, and asked about once more than needed.
-    for snapshot in find_stack_snapshots(ec2, stack).await? {
-        if snapshot.tag(tags::PUBLISHED).is_none()
-            && let Some(leftovers) = found.of(&snapshot.tags)
-        {
-            leftovers.snapshots.push(snapshot);
-        }
-    }
-    for builder in find_stack_builders(ec2, stack).await? {
-        if builder.state == State::Terminated {
-            continue;
-        }
-        match found.of(&builder.tags) {
-            Some(leftovers) => leftovers.builders.push(builder),
-            None => found.note(&format!("instance {}", builder.id)),
-        }
-    }
-    for volume in find_stack_leftover_volumes(ec2, stack).await? {
-        match found.of(&volume.tags) {
-            Some(leftovers) => leftovers.volumes.push(volume),
-            None => found.note(&format!("volume {}", volume.id)),
-        }
-    }
-    let keys = found.keys(list_caches(&clients.own_ssm(home), settings).await?);
-    let standings = at_once(&keys, |key| leases.read(key)).await;
-    for (key, standing) in keys.iter().zip(standings) {
-        let standing = standing?;
-        let Some(holder) = &standing.holder else { continue };
-        match holder.execution.parse() {
-            Ok(execution) => {
-                let (build, key) = (holder.build.clone(), key.clone());
-                found.entry(Maker { build, key, execution }).lease = Some(standing);
-            }
-            Err(_) => found.note(&format!("the lease of {key}")),
-        }
-    }
+    found.gather_resources(&clients.own_ec2(home), &settings.stack).await?;
+    found.gather_leases(leases, list_caches(&clients.own_ssm(home), settings).await?).await?;
     Ok(Found {
-        of_builds: found.by_build.into_values().collect(),
+        of_builds: found.by_maker.into_values().collect(),
         unknown: found.unknown.into_iter().collect(),
     })
 }
@@ -130,20 +94,71 @@ impl Maker {
     }
 }
 
+/// By execution too: the input of a build can be started again by hand, and of two
+/// executions of one build the other may run.
 #[derive(Default)]
 struct Gathered {
-    by_build: BTreeMap<BuildId, Leftovers>,
+    by_maker: BTreeMap<(BuildId, ExecutionArn), Leftovers>,
     unknown: BTreeSet<String>,
 }
 
 impl Gathered {
+    async fn gather_resources(&mut self, ec2: &aws_sdk_ec2::Client, stack: &str) -> Result<()> {
+        for snapshot in find_stack_snapshots(ec2, stack).await? {
+            if snapshot.tag(tags::PUBLISHED).is_none()
+                && let Some(leftovers) = self.of(&snapshot.tags)
+            {
+                leftovers.snapshots.push(snapshot);
+            }
+        }
+        for builder in find_stack_builders(ec2, stack).await? {
+            if builder.state == State::Terminated {
+                continue;
+            }
+            match self.of(&builder.tags) {
+                Some(leftovers) => leftovers.builders.push(builder),
+                None => self.note(&format!("instance {}", builder.id)),
+            }
+        }
+        for volume in find_stack_leftover_volumes(ec2, stack).await? {
+            match self.of(&volume.tags) {
+                Some(leftovers) => leftovers.volumes.push(volume),
+                None => self.note(&format!("volume {}", volume.id)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The leases of these caches and of whatever was gathered.
+    async fn gather_leases(&mut self, leases: &Leases, caches: Vec<CacheName>) -> Result<()> {
+        let of_caches = caches
+            .iter()
+            .flat_map(|cache| ARCHITECTURES.map(|architecture| LeaseKey::new(cache, architecture)));
+        let of_found = self.by_maker.values().map(|leftovers| leftovers.key.clone());
+        let keys: BTreeSet<LeaseKey> = of_caches.chain(of_found).collect();
+        let keys: Vec<LeaseKey> = keys.into_iter().collect();
+        let standings = at_once(&keys, |key| leases.read(key)).await;
+        for (key, standing) in keys.iter().zip(standings) {
+            let standing = standing?;
+            let Some(holder) = &standing.holder else { continue };
+            match holder.execution.parse() {
+                Ok(execution) => {
+                    let (build, key) = (holder.build.clone(), key.clone());
+                    self.entry(Maker { build, key, execution }).lease = Some(standing);
+                }
+                Err(_) => self.note(&format!("the lease of {key}")),
+            }
+        }
+        Ok(())
+    }
+
     fn of(&mut self, tags: &BTreeMap<String, String>) -> Option<&mut Leftovers> {
         Maker::read(tags).map(|maker| self.entry(maker))
     }
 
     fn entry(&mut self, maker: Maker) -> &mut Leftovers {
         let Maker { build, key, execution } = maker;
-        self.by_build.entry(build.clone()).or_insert_with(|| Leftovers {
+        self.by_maker.entry((build.clone(), execution.clone())).or_insert_with(|| Leftovers {
             build,
             key,
             execution,
@@ -152,16 +167,6 @@ impl Gathered {
             snapshots: Vec::new(),
             lease: None,
         })
-    }
-
-    /// The keys of these caches and of what was found.
-    fn keys(&self, caches: Vec<CacheName>) -> Vec<LeaseKey> {
-        let of_caches = caches.into_iter().flat_map(|cache| {
-            ARCHITECTURES.map(|architecture| LeaseKey::new(&cache, architecture))
-        });
-        let of_found = self.by_build.values().map(|leftovers| leftovers.key.clone());
-        let all: BTreeSet<LeaseKey> = of_caches.chain(of_found).collect();
-        all.into_iter().collect()
     }
 
     fn note(&mut self, what: &str) {

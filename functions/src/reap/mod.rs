@@ -18,13 +18,13 @@ use frontload_shared::aws::leases::{LeaseKey, Leases, Taking};
 use frontload_shared::aws::replicas::shared_with;
 use frontload_shared::aws::snapshots::{delete_snapshot, delete_volume, mark_published};
 use frontload_shared::domain::{BuildId, Manifest, ParameterNames};
-use frontload_shared::prune::{FoundSnapshot, NamedBy, Naming};
+use frontload_shared::prune::{FoundSnapshot, NamedBy, Naming, Unread, World};
 use frontload_shared::publication::{self, Published, places};
 use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::lease::LAST_CALL_SECONDS;
-use crate::prune::{find_places, read};
+use crate::prune::{all_places, find_cache, read};
 use crate::settings::Settings;
 use leftovers::{Leftovers, find_leftovers};
 
@@ -106,10 +106,12 @@ impl Reaper<'_> {
     }
 
     /// Removes what was not published. With the lease in hand, half a publication is put
-    /// back first; without it, whoever took the lease over sees to that.
+    /// back first; without it, whoever took the lease over sees to that. Without the cache's
+    /// document nobody knows in which regions and accounts to look.
     async fn reap_publication(&mut self, left: &Leftovers) -> Result<()> {
         let key = &left.key;
-        let places = find_places(self.clients, self.settings, &key.cache).await?;
+        let cache = find_cache(self.clients, self.settings, &key.cache).await?;
+        let places = all_places(self.clients, self.settings, &cache).await?;
         if let Some(standing) = &left.lease
             && let Some(holder) = &standing.holder
         {
@@ -150,39 +152,21 @@ impl Reaper<'_> {
         publication::undo_half(self.clients, &names, build, &places, &ids).await
     }
 
-    /// Deletes the build's snapshots and replicas if nothing names any of them (S3). One
-    /// that a parameter names was published; it is marked, and left to pruning from then.
+    /// Deletes the execution's snapshots and replicas, unless something keeps them.
     async fn delete_unpublished(&mut self, left: &Leftovers, places: &[Place]) -> Result<()> {
         let world = read::world(self.clients, self.settings, &left.key.cache, places).await?;
-        let is_mine = |s: &&FoundSnapshot| s.tags.build.as_deref() == Some(left.build.as_str());
+        let is_mine =
+            |s: &&FoundSnapshot| s.tags.execution.as_deref() == Some(left.execution.as_str());
         let mine: Vec<&FoundSnapshot> = world.snapshots.iter().filter(is_mine).collect();
-        let home = &self.settings.home.region;
-        let ec2 = self.clients.own_ec2(home);
-        let is_of_mine = |naming: &&Naming| mine.iter().any(|s| s.id == naming.snapshot);
-        if let Some(naming) = world.namings.iter().filter(is_of_mine).min() {
-            if let NamedBy::Parameter { .. } = naming.by {
-                for snapshot in &left.snapshots {
-                    mark_published(&ec2, &snapshot.id).await?;
-                }
-            }
-            self.kept(left, &format!("{} {naming}", naming.snapshot));
+        if let Some(why) = self.why_kept(left, &world, &mine, places).await? {
+            tracing::info!(build = %left.build, execution = %left.execution, why, "kept");
+            self.told.kept.push(format!("{}: {why}", left.build));
             return Ok(());
-        }
-        if let Some(unread) = world.unread.first() {
-            self.kept(left, &format!("who names its snapshots is not known: {}", unread.why));
-            return Ok(());
-        }
-        for snapshot in &left.snapshots {
-            let shared = shared_with(&ec2, &snapshot.id).await?;
-            if let Some(account) = shared.iter().find(|account| !is_known(places, account)) {
-                let why = "which the cache document does not name, and may be used there";
-                self.kept(left, &format!("{} is shared with {account}, {why}", snapshot.id));
-                return Ok(());
-            }
         }
         // The home region's last: it is where the next call looks if this one dies.
+        let home = self.settings.home.region.as_str();
         let (own, away): (Vec<_>, Vec<_>) =
-            mine.into_iter().partition(|snapshot| snapshot.region == home.as_str());
+            mine.into_iter().partition(|snapshot| snapshot.region == home);
         for snapshot in away.into_iter().chain(own) {
             let region = snapshot.region.parse().map_err(Error::InvalidRequest)?;
             delete_snapshot(&self.clients.own_ec2(&region), &snapshot.id).await?;
@@ -191,14 +175,43 @@ impl Reaper<'_> {
         Ok(())
     }
 
+    /// What keeps the snapshots: something names one of them, or might (S3). One that a
+    /// parameter names was published; it is marked, and left to pruning from then.
+    async fn why_kept(
+        &self,
+        left: &Leftovers,
+        world: &World,
+        mine: &[&FoundSnapshot],
+        places: &[Place],
+    ) -> Result<Option<String>> {
+        let ec2 = self.clients.own_ec2(&self.settings.home.region);
+        let is_of_mine = |naming: &&Naming| mine.iter().any(|s| s.id == naming.snapshot);
+        if let Some(naming) = world.namings.iter().filter(is_of_mine).min() {
+            if let NamedBy::Parameter { .. } = naming.by {
+                for snapshot in &left.snapshots {
+                    mark_published(&ec2, &snapshot.id).await?;
+                }
+            }
+            return Ok(Some(format!("{} {naming}", naming.snapshot)));
+        }
+        if let Some(Unread { account, why, .. }) = world.unread.first() {
+            return Ok(Some(format!("what account {account} names is not known: {why}")));
+        }
+        for snapshot in &left.snapshots {
+            let shared = shared_with(&ec2, &snapshot.id).await?;
+            if let Some(account) = shared.iter().find(|account| !is_known(places, account)) {
+                let id = &snapshot.id;
+                return Ok(Some(format!(
+                    "{id} is shared with {account}, which is no consumer of the cache"
+                )));
+            }
+        }
+        Ok(None)
+    }
+
     fn removed(&mut self, left: &Leftovers, what: &str) {
         tracing::info!(build = %left.build, execution = %left.execution, what, "removed");
         self.told.removed.push(format!("{what} of {}", left.build));
-    }
-
-    fn kept(&mut self, left: &Leftovers, why: &str) {
-        tracing::info!(build = %left.build, execution = %left.execution, why, "kept");
-        self.told.kept.push(format!("{}: {why}", left.build));
     }
 }
 

@@ -120,6 +120,33 @@ async fn what_belongs_to_an_execution_that_runs_is_not_touched() {
     assert_eq!(leases(&cloud).read(&key()).await.unwrap().token, token);
 }
 
+/// The input of a stopped build was started again by hand.
+#[tokio::test]
+async fn another_execution_of_the_same_build_keeps_its_own() {
+    let cloud = FakeCloud::default();
+    put_snapshots(&cloud, &tags(BUILD, EXECUTION));
+    put_builder(&cloud, &tags(BUILD, "arn:alive"));
+    cloud.world().snapshots.complete("snap-9", tags(BUILD, "arn:alive"));
+    end(&cloud);
+    assert_eq!(reap(&cloud).await.len(), 2);
+    assert_eq!(
+        changes(&cloud),
+        ["eu-west-1 DeleteSnapshot snap-2", "us-east-1 DeleteSnapshot snap-1"]
+    );
+}
+
+#[tokio::test]
+async fn without_the_caches_document_no_snapshot_goes_for_its_replicas_would_be_lost() {
+    let cloud = FakeCloud::default();
+    cloud.world().snapshots.complete("snap-1", tags(BUILD, EXECUTION));
+    end(&cloud);
+    let error = reap_at(&cloud, LONG_AFTER).await.unwrap_err().to_string();
+    assert!(error.contains("/frontload/caches/default does not exist"), "{error}");
+    put_cache(&cloud, "default", &json!({"images": []}));
+    assert_eq!(reap_at(&cloud, LONG_AFTER).await.unwrap_err().name(), "InvalidCache");
+    assert_eq!(changes(&cloud), [""; 0]);
+}
+
 #[tokio::test]
 async fn what_tells_no_execution_is_told_and_left_alone() {
     let cloud = FakeCloud::default();

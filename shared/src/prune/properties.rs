@@ -49,6 +49,7 @@ fn tags() -> impl Strategy<Value = Tags> {
                 cache: pick(cache, text(CACHE), &[None, text("gpu")], 38),
                 architecture: pick(architecture, text("x86_64"), &[text("arm64"), None], 22),
                 build: (build < 39).then(|| format!("build-{}", build % 5)),
+                execution: None,
                 source: (source > 3).then(|| id(source - 3).to_string()),
             }
         },

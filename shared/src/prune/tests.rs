@@ -32,6 +32,7 @@ fn snapshot(id: &str, day: i64) -> FoundSnapshot {
             cache: Some("default".to_owned()),
             architecture: Some("x86_64".to_owned()),
             build: Some(format!("build-of-{id}")),
+            execution: None,
             source: None,
         },
     }

@@ -46,6 +46,8 @@ pub struct Tags {
     pub architecture: Option<String>,
     /// `frontload:build`
     pub build: Option<String>,
+    /// `frontload:execution`
+    pub execution: Option<String>,
     /// `frontload:source`, on replicas: the snapshot that they are copies of.
     pub source: Option<String>,
 }
