@@ -3,11 +3,12 @@
 
 use frontload_shared::aws::commands::{self, Purpose, Status};
 use frontload_shared::aws::instances::{
-    self, Builder, InstanceId, Launch, Placement, State, find_builders, launch_builder,
+    self, Builder, InstanceId, Launch, Market, Placement, State, find_builders, launch_builder,
 };
 use frontload_shared::aws::tags::Owner;
 use frontload_shared::builder::{script, user_data};
 use frontload_shared::domain::Build;
+use frontload_shared::domain::volume::Machine;
 use frontload_shared::step::{Report, Waited};
 use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ use crate::settings::Settings;
 #[serde(rename_all = "camelCase")]
 pub struct Input {
     build: Build,
+    /// How many builders of the build EC2 took back: what came after them is another.
+    #[serde(default)]
+    interruptions: u8,
     waited_seconds: Waited,
 }
 
@@ -44,7 +48,7 @@ pub async fn handle(
     input: Input,
 ) -> Result<Report<Launched>> {
     let build = &input.build;
-    let report = ensure_builder(ec2, ssm, settings, build, input.waited_seconds).await?;
+    let report = ensure_builder(ec2, ssm, settings, &input).await?;
     match report {
         Report::Waiting { progress, .. }
             if input.waited_seconds.is_past(build.time_limits.launch_seconds) =>
@@ -63,25 +67,27 @@ async fn ensure_builder(
     ec2: &aws_sdk_ec2::Client,
     ssm: &aws_sdk_ssm::Client,
     settings: &Settings,
-    build: &Build,
-    waited: Waited,
+    input: &Input,
 ) -> Result<Report<Launched>> {
+    let Input { build, interruptions, waited_seconds: waited } = input;
     let wait_seconds = waited.next_wait(build.usual_seconds.launch);
     let wait = |progress: String| Ok(Report::wait(wait_seconds, progress));
     let owner = Owner { stack: &settings.stack, build: &build.id };
     let builders = find_builders(ec2, owner).await?;
-    if builders.is_empty() {
-        let id = launch(ec2, settings, build).await?;
+    let working = builders.iter().find(|b| matches!(b.state, State::Pending | State::Running));
+    let interrupted = builders.iter().filter(|builder| builder.interrupted).count();
+    if working.is_none() && builders.len() == interrupted.min((*interruptions).into()) {
+        let id = launch(ec2, settings, build, *interruptions).await?;
         return wait(format!("builder {id} is launched"));
     }
-    match builders.iter().find(|b| matches!(b.state, State::Pending | State::Running)) {
+    match working {
         Some(Builder { id, state: State::Pending, .. }) => {
             wait(format!("builder {id} is starting"))
         }
         Some(builder) if !commands::is_online(ssm, &builder.id).await? => {
             wait(format!("builder {} runs, its SSM agent is not online yet", builder.id))
         }
-        Some(builder) => ensure_answering(ssm, build, &builder.id, waited).await,
+        Some(builder) => ensure_answering(ssm, build, &builder.id, *waited).await,
         None => Err(instances::lost(build, &builders)),
     }
 }
@@ -91,39 +97,50 @@ async fn launch(
     ec2: &aws_sdk_ec2::Client,
     settings: &Settings,
     build: &Build,
+    interruptions: u8,
 ) -> Result<InstanceId> {
     let mut refusals = Vec::new();
-    for (attempt, (instance_type, subnet)) in placements(build).into_iter().enumerate() {
-        let placement = Placement {
-            instance_type: &instance_type,
-            subnet: subnet.as_deref(),
-            profile: &settings.builder_profile,
-            attempt,
-        };
+    let machine = build.machine();
+    for placement in placements(build, &machine, &settings.builder_profile) {
+        // The second builder must last: there is no third.
+        if placement.market == Market::Spot && interruptions > 0 {
+            continue;
+        }
         match launch_builder(ec2, &settings.stack, build, placement, user_data::encoded(&build.os))
             .await?
         {
             Launch::Launched(id) => return Ok(id),
             Launch::Refused(reason) => {
-                let place = subnet.unwrap_or_else(|| "the default subnet".to_owned());
-                refusals.push(format!("{instance_type} in {place}: {reason}"));
+                let Placement { market, instance_type, subnet, .. } = placement;
+                let subnet = subnet.unwrap_or("the default subnet");
+                let refusal = format!("{instance_type} {market} in {subnet}: {reason}");
+                tracing::warn!(build = %build.id, refusal, "no builder here");
+                refusals.push(refusal);
             }
         }
     }
     Err(Error::LaunchRefused { build: build.id.clone(), reason: refusals.join("; ") })
 }
 
-/// Every instance type in the first subnet, then every type in the next.
-fn placements(build: &Build) -> Vec<(String, Option<String>)> {
-    let subnets: Vec<Option<String>> = match build.builder.subnet_ids.as_slice() {
+/// Every instance type in the first subnet, then every type in the next; all of it as Spot
+/// before all of it on demand. Their numbers are the same whatever was tried before.
+fn placements<'a>(build: &'a Build, machine: &'a Machine, profile: &'a str) -> Vec<Placement<'a>> {
+    let subnets: Vec<Option<&str>> = match build.builder.subnet_ids.as_slice() {
         [] => vec![None],
-        ids => ids.iter().map(|id| Some(id.to_string())).collect(),
+        ids => ids.iter().map(|id| Some(id.as_str())).collect(),
     };
-    let types = build.machine().instance_types;
-    subnets
-        .iter()
-        .flat_map(|subnet| types.iter().map(|kind| (kind.clone(), subnet.clone())))
-        .collect()
+    let markets: &[Market] =
+        if build.builder.spot { &[Market::Spot, Market::OnDemand] } else { &[Market::OnDemand] };
+    let mut placements = Vec::new();
+    for &market in markets {
+        for &subnet in &subnets {
+            for instance_type in &machine.instance_types {
+                let attempt = placements.len();
+                placements.push(Placement { instance_type, subnet, market, profile, attempt });
+            }
+        }
+    }
+    placements
 }
 
 /// `PingStatus Online` says only that the control container runs; the way to the
@@ -149,25 +166,34 @@ async fn ensure_answering(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
     use aws_sdk_ec2::operation::run_instances::RunInstancesOutput;
-    use aws_sdk_ec2::types::{Instance, InstanceStateName};
+    use aws_sdk_ec2::types::{Instance, InstanceStateName, MarketType};
     use aws_sdk_ssm::operation::describe_instance_information::DescribeInstanceInformationOutput;
     use aws_sdk_ssm::operation::list_commands::ListCommandsOutput;
     use aws_sdk_ssm::operation::send_command::SendCommandOutput;
     use aws_sdk_ssm::types::{Command, CommandStatus, InstanceInformation, PingStatus};
     use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
-    use crate::testing::{build_document, ec2_error, input, instances, settings, shown};
+    use crate::testing::{
+        build_document, ec2_error, input, instances, interrupted, settings, shown,
+    };
 
     fn ec2(state: Option<InstanceStateName>, more: &[&Rule]) -> aws_sdk_ec2::Client {
+        ec2_with(instances(state), more)
+    }
+
+    fn ec2_with(found: DescribeInstancesOutput, more: &[&Rule]) -> aws_sdk_ec2::Client {
         let describe = mock!(aws_sdk_ec2::Client::describe_instances)
             .match_requests(|request| {
                 let wanted = ["tag:frontload:stack", "tag:frontload:build"];
                 request.filters().iter().filter_map(|f| f.name()).eq(wanted)
             })
-            .then_output(move || instances(state.clone()));
+            .then_output(move || found.clone());
         let rules: Vec<&Rule> = std::iter::once(&describe).chain(more.iter().copied()).collect();
         mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules)
     }
@@ -246,6 +272,85 @@ mod tests {
             .then_output(launched);
         let ec2 = ec2(None, &[&first, &second]);
         assert_eq!(report(&ec2, &ssm(false, None, &send()), 0).await, "builder i-1 is launched");
+    }
+
+    /// Market, subnet and type of every launch of this cache, in the order in which they are
+    /// tried while EC2 has no room, and the error at the end.
+    async fn tried(builder: Value, interruptions: u8) -> (Vec<String>, String) {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&seen);
+        let run = mock!(aws_sdk_ec2::Client::run_instances)
+            .match_requests(move |request| {
+                let market = request.instance_market_options().map(|options| {
+                    assert_eq!(options.market_type(), Some(&MarketType::Spot));
+                    "spot"
+                });
+                let subnet = request.network_interfaces()[0].subnet_id().unwrap_or("default");
+                let kind = request.instance_type().map_or("", |kind| kind.as_str());
+                let token = request.client_token().unwrap().rsplit('-').next().unwrap();
+                let market = market.unwrap_or("on-demand");
+                told.lock().unwrap().push(format!("{token} {market} {subnet} {kind}"));
+                true
+            })
+            .then_http_response(|| ec2_error("InsufficientInstanceCapacity"));
+        let mut payload = json!({"build": build_document(), "waitedSeconds": 0});
+        payload["interruptions"] = json!(interruptions);
+        for (field, value) in builder.as_object().unwrap() {
+            payload["build"]["builder"][field] = value.clone();
+        }
+        let input = serde_json::from_value(payload).unwrap();
+        let ended =
+            handle(&ec2(None, &[&run]), &ssm(false, None, &send()), &settings(), input).await;
+        let seen = seen.lock().unwrap().clone();
+        (seen, ended.unwrap_err().to_string())
+    }
+
+    #[tokio::test]
+    async fn spot_is_tried_in_every_subnet_before_on_demand() {
+        let builder = json!({
+            "spot": true, "instanceTypes": ["m6i.large", "m5.large"],
+            "subnetIds": ["subnet-0a", "subnet-0b"],
+        });
+        let (seen, error) = tried(builder, 0).await;
+        let wanted = [
+            "0 spot subnet-0a m6i.large",
+            "1 spot subnet-0a m5.large",
+            "2 spot subnet-0b m6i.large",
+            "3 spot subnet-0b m5.large",
+            "4 on-demand subnet-0a m6i.large",
+            "5 on-demand subnet-0a m5.large",
+            "6 on-demand subnet-0b m6i.large",
+            "7 on-demand subnet-0b m5.large",
+        ];
+        assert_eq!(seen, wanted);
+        assert!(error.contains("m5.large on-demand in subnet-0b: Insufficient"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_builder_after_an_interruption_is_on_demand_under_tokens_of_its_own() {
+        let builder = json!({"spot": true, "instanceTypes": ["m6i.large", "m5.large"]});
+        let (seen, _) = tried(builder, 1).await;
+        assert_eq!(seen, ["2 on-demand default m6i.large", "3 on-demand default m5.large"]);
+    }
+
+    #[tokio::test]
+    async fn an_interrupted_builder_is_replaced_only_when_the_state_machine_knows_of_it() {
+        let run = mock!(aws_sdk_ec2::Client::run_instances).then_output(launched);
+        let gone = interrupted(instances(Some(InstanceStateName::ShuttingDown)));
+        let ended = async |interruptions: u8| {
+            let payload = json!({
+                "build": build_document(), "waitedSeconds": 0, "interruptions": interruptions,
+            });
+            let input = serde_json::from_value(payload).unwrap();
+            let ec2 = ec2_with(gone.clone(), &[&run]);
+            match handle(&ec2, &ssm(false, None, &send()), &settings(), input).await {
+                Ok(report) => shown(&report)["progress"].to_string(),
+                Err(error) => error.to_string(),
+            }
+        };
+        let error = ended(0).await;
+        assert!(error.contains("was interrupted: wanted back"), "{error}");
+        assert_eq!(ended(1).await, r#""builder i-1 is launched""#);
     }
 
     #[tokio::test]

@@ -112,7 +112,10 @@ where
 pub fn finish(step: &str, result: Result<Value, Error>) -> Result<Value, Diagnostic> {
     match &result {
         Ok(report) => tracing::info!(step, report = %report, "step reports"),
-        Err(error) => tracing::error!(step, error = error.name(), cause = %error, "step failed"),
+        Err(error) => {
+            let (name, class) = (error.name(), error.class().as_str());
+            tracing::error!(step, error = name, class, cause = %error, "step failed");
+        }
     }
     result.map_err(Diagnostic::from)
 }

@@ -3,7 +3,7 @@
 use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
 use aws_sdk_ec2::types::{
     EbsInstanceBlockDevice, Instance, InstanceBlockDeviceMapping, InstanceState, InstanceStateName,
-    Reservation,
+    Reservation, StateReason,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use frontload_shared::domain::{Build, Home};
@@ -86,6 +86,18 @@ pub fn instances(state: Option<InstanceStateName>) -> DescribeInstancesOutput {
         .build();
     let reservation = Reservation::builder().instances(instance).build();
     DescribeInstancesOutput::builder().reservations(reservation).build()
+}
+
+/// The same, ended by EC2 because it wanted a Spot instance back.
+pub fn interrupted(mut found: DescribeInstancesOutput) -> DescribeInstancesOutput {
+    let reason =
+        StateReason::builder().code("Server.SpotInstanceTermination").message("wanted back");
+    for reservation in found.reservations.iter_mut().flatten() {
+        for instance in reservation.instances.iter_mut().flatten() {
+            instance.state_reason = Some(reason.clone().build());
+        }
+    }
+    found
 }
 
 /// A refusal as EC2 words it.

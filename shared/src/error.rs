@@ -31,6 +31,35 @@ impl std::fmt::Display for AwsCall {
     }
 }
 
+/// What a failure is to whoever reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Passes by itself; the step is called again.
+    Transient,
+    /// EC2 has no room, or took it back.
+    Capacity,
+    /// What was asked cannot be done as it stands: somebody must change something first.
+    Refused,
+    /// Something came out wrong; nothing of it is used, and a new build may do better.
+    Broken,
+    /// It took longer than its limit.
+    TimedOut,
+}
+
+impl Class {
+    /// As it stands in the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Capacity => "capacity",
+            Self::Refused => "refused",
+            Self::Broken => "broken",
+            Self::TimedOut => "timed out",
+        }
+    }
+}
+
 /// Everything that can end a step.
 #[derive(Debug, ThisError)]
 pub enum Error {
@@ -111,6 +140,19 @@ pub enum Error {
         /// The build.
         build: BuildId,
         /// What EC2 said to each type and subnet tried.
+        reason: String,
+    },
+    /// EC2 took a Spot builder back before its work was done. The state machine starts
+    /// the build anew with another one, once.
+    #[error(
+        "Spot builder {instance} of build {build} was interrupted: {reason}; take builder.spot out of the cache if that happens often"
+    )]
+    BuilderInterrupted {
+        /// The build.
+        build: BuildId,
+        /// The instance id.
+        instance: String,
+        /// EC2's state reason.
         reason: String,
     },
     /// The builder is gone before its work was done.
@@ -353,82 +395,64 @@ pub enum Error {
 }
 
 impl Error {
+    /// The one table of names and classes.
+    fn name_and_class(&self) -> (&'static str, Class) {
+        match self {
+            Self::InvalidRequest(_) => ("InvalidRequest", Class::Refused),
+            Self::InvalidCache { .. } => ("InvalidCache", Class::Refused),
+            Self::ImageNotFound { .. } => ("ImageNotFound", Class::Refused),
+            Self::PlatformMissing { .. } => ("PlatformMissing", Class::Refused),
+            Self::OsImageNotFound { .. } => ("OsImageNotFound", Class::Refused),
+            Self::AwsUnavailable(_) => ("AwsUnavailable", Class::Transient),
+            Self::AwsDenied(_) => ("AwsDenied", Class::Refused),
+            Self::AwsRejected(_) => ("AwsRejected", Class::Refused),
+            Self::BuildInProgress { .. } => ("BuildInProgress", Class::TimedOut),
+            Self::LeaseLost { .. } => ("LeaseLost", Class::Refused),
+            Self::LaunchRefused { .. } => ("LaunchRefused", Class::Capacity),
+            Self::BuilderInterrupted { .. } => ("BuilderInterrupted", Class::Capacity),
+            Self::BuilderLost { .. } => ("BuilderLost", Class::Broken),
+            Self::LaunchTimedOut { .. } => ("LaunchTimedOut", Class::TimedOut),
+            Self::RegistryDenied { .. } => ("RegistryDenied", Class::Refused),
+            Self::RegistryFailed { .. } => ("RegistryFailed", Class::Broken),
+            Self::DigestMismatch { .. } => ("DigestMismatch", Class::Broken),
+            Self::ImageIncomplete { .. } => ("ImageIncomplete", Class::Broken),
+            Self::VolumeFull { .. } => ("VolumeFull", Class::Refused),
+            Self::FlushFailed { .. } => ("FlushFailed", Class::Broken),
+            Self::BuilderFailed { .. } => ("BuilderFailed", Class::Broken),
+            Self::PullTimedOut { .. } => ("PullTimedOut", Class::TimedOut),
+            Self::SnapshotFailed { .. } => ("SnapshotFailed", Class::Broken),
+            Self::SnapshotTimedOut { .. } => ("SnapshotTimedOut", Class::TimedOut),
+            Self::PreflightRefused { .. } => ("PreflightRefused", Class::Refused),
+            Self::ReplicaFailed { .. } => ("ReplicaFailed", Class::Broken),
+            Self::ReplicateTimedOut { .. } => ("ReplicateTimedOut", Class::TimedOut),
+            Self::NothingToRollBack { .. } => ("NothingToRollBack", Class::Refused),
+            Self::RollbackTimedOut { .. } => ("RollbackTimedOut", Class::TimedOut),
+            Self::PruneRefused { .. } => ("PruneRefused", Class::Refused),
+            Self::PublishRefused { .. } => ("PublishRefused", Class::Refused),
+            Self::PublishFailed { .. } => ("PublishFailed", Class::Broken),
+            Self::CleanUpTimedOut { .. } => ("CleanUpTimedOut", Class::TimedOut),
+        }
+    }
+
     /// The name that the state machines match.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::InvalidRequest(_) => "InvalidRequest",
-            Self::InvalidCache { .. } => "InvalidCache",
-            Self::ImageNotFound { .. } => "ImageNotFound",
-            Self::PlatformMissing { .. } => "PlatformMissing",
-            Self::OsImageNotFound { .. } => "OsImageNotFound",
-            Self::AwsUnavailable(_) => "AwsUnavailable",
-            Self::AwsDenied(_) => "AwsDenied",
-            Self::AwsRejected(_) => "AwsRejected",
-            Self::BuildInProgress { .. } => "BuildInProgress",
-            Self::LeaseLost { .. } => "LeaseLost",
-            Self::LaunchRefused { .. } => "LaunchRefused",
-            Self::BuilderLost { .. } => "BuilderLost",
-            Self::LaunchTimedOut { .. } => "LaunchTimedOut",
-            Self::RegistryDenied { .. } => "RegistryDenied",
-            Self::RegistryFailed { .. } => "RegistryFailed",
-            Self::DigestMismatch { .. } => "DigestMismatch",
-            Self::ImageIncomplete { .. } => "ImageIncomplete",
-            Self::VolumeFull { .. } => "VolumeFull",
-            Self::FlushFailed { .. } => "FlushFailed",
-            Self::BuilderFailed { .. } => "BuilderFailed",
-            Self::PullTimedOut { .. } => "PullTimedOut",
-            Self::SnapshotFailed { .. } => "SnapshotFailed",
-            Self::SnapshotTimedOut { .. } => "SnapshotTimedOut",
-            Self::PreflightRefused { .. } => "PreflightRefused",
-            Self::ReplicaFailed { .. } => "ReplicaFailed",
-            Self::ReplicateTimedOut { .. } => "ReplicateTimedOut",
-            Self::NothingToRollBack { .. } => "NothingToRollBack",
-            Self::RollbackTimedOut { .. } => "RollbackTimedOut",
-            Self::PruneRefused { .. } => "PruneRefused",
-            Self::PublishRefused { .. } => "PublishRefused",
-            Self::PublishFailed { .. } => "PublishFailed",
-            Self::CleanUpTimedOut { .. } => "CleanUpTimedOut",
-        }
+        self.name_and_class().0
+    }
+
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.name_and_class().1
     }
 
     /// Whether calling the same step again can succeed without anybody doing
     /// anything. The state machines retry exactly these.
     #[must_use]
     pub fn retryable(&self) -> bool {
-        match self {
-            Self::AwsUnavailable(_) => true,
-            Self::InvalidRequest(_)
-            | Self::InvalidCache { .. }
-            | Self::ImageNotFound { .. }
-            | Self::PlatformMissing { .. }
-            | Self::OsImageNotFound { .. }
-            | Self::AwsDenied(_)
-            | Self::AwsRejected(_)
-            | Self::BuildInProgress { .. }
-            | Self::LeaseLost { .. }
-            | Self::LaunchRefused { .. }
-            | Self::BuilderLost { .. }
-            | Self::LaunchTimedOut { .. }
-            | Self::RegistryDenied { .. }
-            | Self::RegistryFailed { .. }
-            | Self::DigestMismatch { .. }
-            | Self::ImageIncomplete { .. }
-            | Self::VolumeFull { .. }
-            | Self::FlushFailed { .. }
-            | Self::BuilderFailed { .. }
-            | Self::PullTimedOut { .. }
-            | Self::SnapshotFailed { .. }
-            | Self::SnapshotTimedOut { .. }
-            | Self::PreflightRefused { .. }
-            | Self::ReplicaFailed { .. }
-            | Self::ReplicateTimedOut { .. }
-            | Self::NothingToRollBack { .. }
-            | Self::RollbackTimedOut { .. }
-            | Self::PruneRefused { .. }
-            | Self::PublishRefused { .. }
-            | Self::PublishFailed { .. }
-            | Self::CleanUpTimedOut { .. } => false,
+        match self.class() {
+            Class::Transient => true,
+            Class::Capacity | Class::Refused | Class::Broken | Class::TimedOut => false,
         }
     }
 }

@@ -56,6 +56,10 @@ class Control:
         """End an instance from outside, as a failing machine would."""
         self._ask("lose", {"instanceId": instance_id})
 
+    def interrupt_instance(self, instance_id: str) -> None:
+        """Take a Spot instance back. ValueError when it is none."""
+        self._ask("interrupt", {"instanceId": instance_id})
+
     def release_bottlerocket(self, version: str) -> None:
         """Point Bottlerocket's public parameters at a release with images of its own."""
         self._ask("bottlerocket", {"version": version})

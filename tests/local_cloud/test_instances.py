@@ -163,3 +163,24 @@ def test_boots_stray_as_far_as_asked_for_and_are_told(aws: Aws) -> None:
     found = [aws.control.state()["instances"][one]["bootSeconds"] for one in launched]
     assert len(set(found)) == 3
     assert all(0.05 <= seconds <= 0.15 for seconds in found)
+
+
+SPOT = {"InstanceMarketOptions": {"MarketType": "spot"}}
+
+
+def test_a_spot_instance_is_taken_back_under_ec2s_reason(aws: Aws) -> None:
+    spot = aws.launch(InstanceInitiatedShutdownBehavior="terminate", **SPOT)
+    assert aws.instance(spot)["InstanceLifecycle"] == "spot"
+    aws.control.interrupt_instance(spot)
+    wait_until(lambda: aws.state(spot) == "terminated")
+    assert aws.instance(spot)["StateReason"]["Code"] == "Server.SpotInstanceTermination"
+
+
+def test_an_instance_on_demand_is_not_taken_back(aws: Aws) -> None:
+    with pytest.raises(ValueError, match="is no Spot instance"):
+        aws.control.interrupt_instance(aws.launch())
+
+
+def test_a_spot_instance_that_would_stop_when_it_shuts_down_is_refused(aws: Aws) -> None:
+    with pytest.raises(ClientError, match="not supported for spot instances"):
+        aws.launch(InstanceInitiatedShutdownBehavior="stop", **SPOT)

@@ -57,12 +57,17 @@ def template_substitutions(template: dict[str, Any]) -> dict[str, set[str]]:
 
 
 def rust_error_names(source: str) -> set[str]:
-    """The names that the match in `Error::name` of the Rust source can give."""
-    body = source.partition("fn name(&self)")[2].partition("\n    }\n")[0]
-    names = set(re.findall(r'=> "(\w+)"', body))
-    if not names:
-        raise ValueError(f"{ERROR_NAMES_SOURCE} has no fn name(&self) that gives names")
-    return names
+    """The names that the Rust source's errors have."""
+    return set(rust_error_classes(source))
+
+
+def rust_error_classes(source: str) -> dict[str, str]:
+    """The class of each name in the table of `Error::name_and_class` of the Rust source."""
+    body = source.partition("fn name_and_class(&self)")[2].partition("\n    }\n")[0]
+    classes = dict(re.findall(r'=> \("(\w+)", Class::(\w+)\)', body))
+    if not classes:
+        raise ValueError(f"{ERROR_NAMES_SOURCE} has no fn name_and_class(&self) that gives names")
+    return classes
 
 
 def rust_fields(struct: str, source: str) -> list[str]:
@@ -72,6 +77,7 @@ def rust_fields(struct: str, source: str) -> list[str]:
 
 
 def rust_retryable_names(source: str) -> set[str]:
-    """The variants for which `Error::retryable` of the Rust source is true."""
+    """The names of the class for which `Error::retryable` of the Rust source is true."""
     body = source.partition("fn retryable(&self)")[2].partition("=> true")[0]
-    return set(re.findall(r"Self::(\w+)", body))
+    retryable = set(re.findall(r"Class::(\w+)", body))
+    return {name for name, of in rust_error_classes(source).items() if of in retryable}

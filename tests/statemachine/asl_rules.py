@@ -35,11 +35,14 @@ PHASES = {
     "SnapshotVolume": "snapshot",
     "ReplicateSnapshots": "replicate",
 }
+NEED_THE_BUILDER = ("LaunchBuilder", "PullImages", "SnapshotVolume")
+INTERRUPTION = ["BuilderInterrupted"]
+COUNTED = "{% $interruptions + 1 %}"
 FAILURE_FIELDS = ("step", "error", "cause")
 # Of JSONata and of Step Functions, what the definitions use.
 KNOWN_FUNCTIONS = {
-    *("contains", "count", "exists", "floor", "join", "map", "max", "merge", "millis", "not"),
-    *("parse", "sift", "string", "substring"),
+    *("append", "contains", "count", "exists", "floor", "join", "map", "max", "merge", "millis"),
+    *("not", "parse", "sift", "string", "substring"),
 }
 EXPRESSION = re.compile(r"\{%(.*)%\}", re.DOTALL)
 TEXT = re.compile(r"'(?:[^'\\]|\\.)*'|/\^.*?\$/")
@@ -146,9 +149,14 @@ def retries_alike(definition: Definition) -> list[str]:
     return complaints
 
 
+def _catcher_of_everything(state: State) -> State:
+    """The last one; before it errors may be caught by name."""
+    return (state.get("Catch") or [{"ErrorEquals": [], "Next": "nowhere"}])[-1]
+
+
 def _catcher_without_next(task: State) -> State:
-    catchers = task.get("Catch") or [{}]
-    return {field: value for field, value in catchers[0].items() if field != "Next"}
+    catcher = _catcher_of_everything(task)
+    return {field: value for field, value in catcher.items() if field != "Next"}
 
 
 def catches_alike(definition: Definition) -> list[str]:
@@ -166,8 +174,8 @@ def catches_alike(definition: Definition) -> list[str]:
         ]
         for name, task in tasks:
             catcher = _catcher_without_next(task)
-            if len(task.get("Catch", [])) != 1 or catcher["ErrorEquals"] != ["States.ALL"]:
-                complaints.append(f"{name} does not catch everything in one place")
+            if catcher["ErrorEquals"] != ["States.ALL"]:
+                complaints.append(f"{name} does not catch everything")
             elif catcher != _catcher_without_next(tasks[0][1]):
                 complaints.append(f"{name} catches otherwise than {tasks[0][0]}")
             text = str(catcher)
@@ -201,10 +209,37 @@ def cleans_up_after_every_failure(definition: Definition) -> list[str]:
     for name, state in definition["States"].items():
         if state["Type"] not in ("Task", "Map"):
             continue
-        after = (state.get("Catch") or [{"Next": "nowhere"}])[0]["Next"]
+        after = _catcher_of_everything(state)["Next"]
         if after != ("BuildFailed" if name == "CleanUp" else "CleanUp"):
             complaints.append(f"{name} leads to {after} when it fails")
     return complaints
+
+
+def replaces_an_interrupted_builder(definition: Definition) -> list[str]:
+    """For the build: whatever needs the builder catches its interruption, and nothing else does."""
+    complaints = []
+    for name, state in definition["States"].items():
+        named = state.get("Catch", [])[:-1]
+        wanted = [INTERRUPTION] if name in NEED_THE_BUILDER else []
+        if [one["ErrorEquals"] for one in named] != wanted:
+            complaints.append(f"{name} catches {[one['ErrorEquals'] for one in named]} by name")
+        elif any(one["Next"] != "MayLaunchAgain" for one in named):
+            complaints.append(f"{name} does not ask whether another builder may be launched")
+        elif any(one["Assign"].get("interruptions") != COUNTED for one in named):
+            complaints.append(f"{name} does not count the interruption")
+    return complaints
+
+
+def decides_between_redrive_and_undo(definition: Definition) -> list[str]:
+    """The comment of whatever can fail says what becomes of what it has done."""
+    decided = ("undo", "redrive", "neither")
+    return [
+        f"{name} does not say what becomes of its work"
+        for name, state in states_of(definition)
+        if state["Type"] in ("Task", "Map")
+        and not re.search(rf"On failure: ({'|'.join(decided)})\b", state.get("Comment", ""))
+        and name != "RunBuilds"
+    ]
 
 
 def cleans_up_last(definition: Definition) -> list[str]:

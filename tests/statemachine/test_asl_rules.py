@@ -14,6 +14,7 @@ from .asl_definitions import (
     README,
     load_definition,
     load_template,
+    rust_error_classes,
     rust_error_names,
     rust_fields,
     rust_retryable_names,
@@ -43,6 +44,7 @@ RULES: list[Rule] = [
     rules.calls_known_services,
     rules.retries_alike,
     rules.catches_alike,
+    rules.decides_between_redrive_and_undo,
     rules.keeps_the_failures_of_items,
     rules.bounds_every_loop,
     names_known_errors,
@@ -60,13 +62,23 @@ def test_a_definition_keeps(rule: Rule, machine: str) -> None:
     assert rule(load_definition(machine)) == []
 
 
-def test_the_readme_names_every_error_that_can_end_a_build() -> None:
-    named = set(re.findall(r"`(\w+)`", README.read_text()))
-    assert sorted(ERROR_NAMES - named) == []
+def test_the_readme_lists_every_error_that_can_end_a_build_under_its_class() -> None:
+    classes = rust_error_classes(ERROR_NAMES_SOURCE.read_text())
+    rows = re.findall(r"^\| \*\*(\w[\w ]+)\*\*[^|]*\| (.*) \|$", README.read_text(), re.MULTILINE)
+    listed = {
+        name: one.title().replace(" ", "")
+        for one, names in rows
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    assert listed == classes
 
 
 def test_a_failed_build_is_cleaned_up() -> None:
     assert rules.cleans_up_after_every_failure(load_definition("build")) == []
+
+
+def test_a_build_replaces_an_interrupted_builder() -> None:
+    assert rules.replaces_an_interrupted_builder(load_definition("build")) == []
 
 
 def test_no_claimed_build_ends_without_clean_up() -> None:
@@ -157,21 +169,42 @@ def drop_a_catch(build: Definition) -> None:
 
 
 def catch_one_error_only(build: Definition) -> None:
-    states(build)["PullImages"]["Catch"][0]["ErrorEquals"] = ["States.Timeout"]
+    states(build)["PullImages"]["Catch"][-1]["ErrorEquals"] = ["States.Timeout"]
+
+
+def let_an_interruption_end_the_build(build: Definition) -> None:
+    del states(build)["PullImages"]["Catch"][0]
+
+
+def launch_again_for_ever(build: Definition) -> None:
+    del states(build)["PullImages"]["Catch"][0]["Assign"]["interruptions"]
+
+
+def launch_again_without_asking(build: Definition) -> None:
+    states(build)["PullImages"]["Catch"][0]["Next"] = "LaunchBuilder"
+
+
+def replace_a_builder_that_is_not_needed(build: Definition) -> None:
+    catchers = states(build)["PublishSnapshot"]["Catch"]
+    catchers.insert(0, states(build)["PullImages"]["Catch"][0])
+
+
+def leave_open_what_becomes_of_the_work(build: Definition) -> None:
+    states(build)["PullImages"]["Comment"] = "Pulls."
 
 
 def catch_without_resetting_the_wait(build: Definition) -> None:
-    del states(build)["PullImages"]["Catch"][0]["Assign"]["waitedSeconds"]
+    del states(build)["PullImages"]["Catch"][-1]["Assign"]["waitedSeconds"]
 
 
 def forget_the_cause(build: Definition) -> None:
     for state in states(build).values():
         if "Catch" in state:
-            state["Catch"][0]["Assign"]["failures"] = "{% [$failures, {'step': 1, 'error': 2}] %}"
+            state["Catch"][-1]["Assign"]["failures"] = "{% [$failures, {'step': 1, 'error': 2}] %}"
 
 
 def end_without_clean_up(build: Definition) -> None:
-    states(build)["PullImages"]["Catch"][0]["Next"] = "BuildFailed"
+    states(build)["PullImages"]["Catch"][-1]["Next"] = "BuildFailed"
 
 
 def let_a_map_fail_without_clean_up(build: Definition) -> None:
@@ -268,7 +301,7 @@ def retry_what_is_final(build: Definition) -> None:
 
 
 def name_all_beside_others(build: Definition) -> None:
-    states(build)["PullImages"]["Catch"][0]["ErrorEquals"].append("States.Timeout")
+    states(build)["PullImages"]["Catch"][-1]["ErrorEquals"].append("States.Timeout")
 
 
 def assign_what_step_functions_keeps(build: Definition) -> None:
@@ -322,6 +355,11 @@ MISTAKES: list[tuple[Rule, Callable[[Definition], None]]] = [
     (rules.cleans_up_after_every_failure, clean_up_for_ever),
     (rules.cleans_up_after_every_failure, let_a_map_fail_without_clean_up),
     (rules.cleans_up_last, publish_and_end),
+    (rules.replaces_an_interrupted_builder, let_an_interruption_end_the_build),
+    (rules.replaces_an_interrupted_builder, launch_again_for_ever),
+    (rules.replaces_an_interrupted_builder, launch_again_without_asking),
+    (rules.replaces_an_interrupted_builder, replace_a_builder_that_is_not_needed),
+    (rules.decides_between_redrive_and_undo, leave_open_what_becomes_of_the_work),
     (rules.bounds_every_loop, wait_without_counting),
     (rules.bounds_every_loop, wait_without_telling),
     (rules.bounds_every_loop, loop_in_a_map_without_counting),
@@ -411,14 +449,20 @@ def test_the_fields_of_a_struct_are_read_from_the_rust_source() -> None:
     assert rust_fields("One", source) == ["a", "b"]
 
 
-def test_the_error_names_are_read_from_the_rust_source() -> None:
+def test_names_and_classes_of_the_errors_are_read_from_the_rust_source() -> None:
     source = """
-    pub fn name(&self) -> &'static str {
+    fn name_and_class(&self) -> (&'static str, Class) {
         match self {
-            Self::AwsDenied(_) => "AwsDenied",
-            Self::VolumeFull { .. } => "VolumeFull",
+            Self::AwsUnavailable(_) => ("AwsUnavailable", Class::Transient),
+            Self::VolumeFull { .. } => ("VolumeFull", Class::Refused),
         }
     }
-    pub fn other(&self) { match self { _ => "Other" } }
+    pub fn other(&self) { match self { _ => ("Other", Class::Refused) } }
+    pub fn retryable(&self) -> bool {
+        match self.class() {
+            Class::Transient => true,
+            Class::Refused => false,
 """
-    assert rust_error_names(source) == {"AwsDenied", "VolumeFull"}
+    assert rust_error_classes(source) == {"AwsUnavailable": "Transient", "VolumeFull": "Refused"}
+    assert rust_error_names(source) == {"AwsUnavailable", "VolumeFull"}
+    assert rust_retryable_names(source) == {"AwsUnavailable"}

@@ -349,6 +349,43 @@ def test_a_failing_clean_up_fails_a_build_that_had_published(machines: Machines)
     assert (ended.status, ended.error) == ("FAILED", "CleanUpTimedOut")
 
 
+INTERRUPTED = {"raise": ["BuilderInterrupted", "EC2 wants i-1 back"]}
+
+
+@pytest.mark.parametrize("step", ["launch", "pull", "snapshot"])
+def test_an_interrupted_builder_is_replaced_and_told_of(machines: Machines, step: str) -> None:
+    machines.record(REPORTS | {step: [INTERRUPTED, *REPORTS[step]]})
+    ended = machines.run("build", {"request": REQUEST})
+    assert ended.status == "SUCCEEDED"
+    assert ended.output["warnings"] == [
+        "v* matches nothing",
+        "EC2 took the Spot builder back, and another one on demand did its work",
+    ]
+    launches = [call["event"] for call in machines.calls() if call["step"] == "launch"]
+    assert [one["interruptions"] for one in launches] == [0, 1]
+    until = ["launch", "pull", "snapshot"][: ["launch", "pull", "snapshot"].index(step) + 1]
+    assert machines.steps() == ["claim", "preflight", *until, *ALL_STEPS[2:]]
+
+
+def test_a_second_interruption_ends_the_build(machines: Machines) -> None:
+    machines.record(REPORTS | {"pull": [INTERRUPTED]})
+    ended = machines.run("build", {"request": REQUEST})
+    assert ended.error == "BuilderInterrupted"
+    assert ended.cause.count("EC2 wants i-1 back") == 1
+    twice = ["launch", "pull", "launch", "pull"]
+    assert machines.steps() == ["claim", "preflight", *twice, "clean_up"]
+
+
+def test_a_builder_that_is_lost_after_an_interruption_is_the_builds_error(
+    machines: Machines,
+) -> None:
+    lost = {"raise": ["BuilderLost", "i-2 is gone"]}
+    machines.record(REPORTS | {"pull": [INTERRUPTED, lost]})
+    ended = machines.run("build", {"request": REQUEST})
+    assert ended.error == "BuilderLost"
+    assert "EC2 wants i-1 back" not in ended.cause
+
+
 def test_a_passing_outage_is_retried(machines: Machines) -> None:
     outage = {"raise": ["AwsUnavailable", "throttled"]}
     machines.record(REPORTS | {"snapshot": [outage, outage, *REPORTS["snapshot"]]})
@@ -359,7 +396,7 @@ def test_a_passing_outage_is_retried(machines: Machines) -> None:
 def test_a_lasting_outage_ends_under_its_own_name(machines: Machines) -> None:
     machines.record(REPORTS | {"snapshot": [{"raise": ["AwsUnavailable", "throttled"]}]})
     assert machines.run("build", {"request": REQUEST}).error == "AwsUnavailable"
-    assert machines.steps().count("snapshot") == 6
+    assert machines.steps().count("snapshot") == 11
     assert machines.steps()[-1] == "clean_up"
 
 

@@ -12,7 +12,7 @@ from .asl_definitions import load_definition
 from .asl_rules import expressions_of
 from .jsonata_reference import Evaluation, differences, read_evaluations
 from .machines import Machines
-from .test_build_machine import BUILD, REPORTS, REQUEST, claimed, not_ready
+from .test_build_machine import BUILD, INTERRUPTED, REPORTS, REQUEST, claimed, not_ready
 from .test_pipeline_machine import REFUSED, planned
 
 WAITED = {
@@ -26,6 +26,10 @@ EXECUTIONS: list[tuple[str, Any, dict[str, list[Any]]]] = [
     ("build", {"request": REQUEST}, REPORTS | {"claim": [{"ready": True, "outcome": "unchanged"}]}),
     ("build", {"request": REQUEST}, REPORTS | {"replicate eu-west-1": FAILING}),
     ("build", {"request": REQUEST}, REPORTS | {"pull": FAILING, "clean_up": FAILING}),
+    *[
+        ("build", {"request": REQUEST}, REPORTS | {step: [INTERRUPTED, *REPORTS[step]]})
+        for step in ("launch", "pull", "snapshot")
+    ],
     ("pipeline", {"cache": "default"}, planned("all-1", "all-2", refused=(REFUSED,))),
     ("pipeline", {"cache": "default"}, planned("fine-1")),
     ("pipeline", {"cache": "default"}, planned()),

@@ -133,15 +133,15 @@ def choose_and_go_on(definition: Definition) -> None:
 
 
 def catch_and_lead_nowhere(definition: Definition) -> None:
-    pull(definition)["Catch"][0]["Next"] = "CleanUpp"
+    pull(definition)["Catch"][-1]["Next"] = "CleanUpp"
 
 
 def catch_nothing(definition: Definition) -> None:
-    pull(definition)["Catch"][0]["ErrorEquals"] = []
+    pull(definition)["Catch"][-1]["ErrorEquals"] = []
 
 
 def catch_everything_first(definition: Definition) -> None:
-    named = {**pull(definition)["Catch"][0], "ErrorEquals": ["States.Timeout"]}
+    named = {**pull(definition)["Catch"][-1], "ErrorEquals": ["States.Timeout"]}
     pull(definition)["Catch"].append(named)
 
 
@@ -216,7 +216,7 @@ def read_the_result_too_early(definition: Definition) -> None:
 
 
 def name_all_beside_others(definition: Definition) -> None:
-    pull(definition)["Catch"][0]["ErrorEquals"].append("States.Timeout")
+    pull(definition)["Catch"][-1]["ErrorEquals"].append("States.Timeout")
 
 
 def call_an_unknown_service(definition: Definition) -> None:

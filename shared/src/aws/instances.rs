@@ -7,8 +7,9 @@ use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::run_instances::RunInstancesError;
 use aws_sdk_ec2::types::{
     BlockDeviceMapping, EbsBlockDevice, Filter, HttpTokensState, IamInstanceProfileSpecification,
-    InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceStateName,
-    InstanceType, ResourceType, ShutdownBehavior, VolumeType,
+    InstanceInterruptionBehavior, InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest,
+    InstanceNetworkInterfaceSpecification, InstanceStateName, InstanceType, MarketType,
+    ResourceType, ShutdownBehavior, SpotInstanceType, SpotMarketOptions, VolumeType,
 };
 
 use super::tags::{self, Owner};
@@ -39,6 +40,10 @@ pub struct Builder {
     pub state: State,
     /// The EBS volume at [`DATA_DEVICE`], once attached.
     pub data_volume: Option<String>,
+    /// When it was launched, in seconds since 1970; 0 when EC2 does not say.
+    pub launched_at: i64,
+    /// Whether EC2 took it back: the end of a Spot instance.
+    pub interrupted: bool,
     /// Why it is in its state, as EC2 says, or empty.
     pub reason: String,
     /// Its tags.
@@ -57,6 +62,9 @@ pub enum State {
     /// Gone.
     Terminated,
 }
+
+/// EC2's state reasons of a Spot instance that it ended (EC2 API reference, `StateReason`).
+const INTERRUPTED: [&str; 2] = ["Server.SpotInstanceTermination", "Server.SpotInstanceShutdown"];
 
 impl From<Option<&InstanceStateName>> for State {
     fn from(name: Option<&InstanceStateName>) -> Self {
@@ -114,15 +122,15 @@ impl TryFrom<&aws_sdk_ec2::types::Instance> for Builder {
             .iter()
             .find(|mapping| mapping.device_name() == Some(DATA_DEVICE))
             .and_then(|mapping| mapping.ebs()?.volume_id());
+        let reason = instance.state_reason();
+        let code = reason.and_then(|reason| reason.code());
         Ok(Self {
             id: instance.instance_id().unwrap_or_default().parse()?,
             state: State::from(instance.state().and_then(|state| state.name())),
             data_volume: data_volume.map(ToOwned::to_owned),
-            reason: instance
-                .state_reason()
-                .and_then(|reason| reason.message())
-                .unwrap_or_default()
-                .to_owned(),
+            launched_at: instance.launch_time().map_or(0, aws_sdk_ec2::primitives::DateTime::secs),
+            interrupted: code.is_some_and(|code| INTERRUPTED.contains(&code)),
+            reason: reason.and_then(|reason| reason.message()).unwrap_or_default().to_owned(),
             tags: tags::read(instance.tags()),
         })
     }
@@ -137,14 +145,37 @@ pub enum Launch {
     Refused(String),
 }
 
-/// EC2's answers to which another type or subnet is the cure (EC2 "Error codes").
-const CAPACITY: [&str; 5] = [
+/// EC2's answers to which another type, subnet or market is the cure (EC2 "Error codes").
+const CAPACITY: [&str; 9] = [
     "InsufficientInstanceCapacity",
     "InsufficientHostCapacity",
+    "InsufficientFreeAddressesInSubnet",
     "Unsupported",
     "InstanceLimitExceeded",
     "VcpuLimitExceeded",
+    "MaxSpotInstanceCountExceeded",
+    "SpotMaxPriceTooLow",
+    // The account has never used Spot, and this role must not make it begin.
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
 ];
+
+/// How an instance is paid for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Market {
+    /// Cheaper by half and more; EC2 may take it back.
+    Spot,
+    /// At the list price, and kept until it is terminated.
+    OnDemand,
+}
+
+impl std::fmt::Display for Market {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Spot => "Spot",
+            Self::OnDemand => "on-demand",
+        })
+    }
+}
 
 /// Where and as what a builder is launched.
 #[derive(Clone, Copy, Debug)]
@@ -153,6 +184,8 @@ pub struct Placement<'a> {
     pub instance_type: &'a str,
     /// The subnet, or `None` for the default VPC.
     pub subnet: Option<&'a str>,
+    /// How it is paid for.
+    pub market: Market,
     /// The instance profile of builders.
     pub profile: &'a str,
     /// Position among the placements tried: part of the client token, since EC2
@@ -185,6 +218,7 @@ pub async fn launch_builder(
             IamInstanceProfileSpecification::builder().name(placement.profile).build(),
         )
         .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate)
+        .set_instance_market_options(market_options(placement.market))
         .metadata_options(metadata_options())
         .network_interfaces(network_interface(build, placement.subnet))
         .block_device_mappings(data_volume(build))
@@ -213,6 +247,17 @@ pub async fn launch_builder(
 fn capacity_problem(error: &SdkError<RunInstancesError>) -> Option<String> {
     let code = error.code().filter(|code| CAPACITY.contains(code))?;
     Some(format!("{code}: {}", error.message().unwrap_or("no reason given")))
+}
+
+/// At most the on-demand price, EC2's default; not asked for again after an interruption.
+fn market_options(market: Market) -> Option<InstanceMarketOptionsRequest> {
+    let Market::Spot = market else { return None };
+    let options = SpotMarketOptions::builder()
+        .spot_instance_type(SpotInstanceType::OneTime)
+        .instance_interruption_behavior(InstanceInterruptionBehavior::Terminate)
+        .build();
+    let spot = InstanceMarketOptionsRequest::builder().market_type(MarketType::Spot);
+    Some(spot.spot_options(options).build())
 }
 
 /// Version 2 of the metadata service only. Host containers share the host's network namespace, so that one
@@ -272,18 +317,22 @@ pub async fn terminate_builder(ec2: &Client, id: &InstanceId) -> Result<()> {
     }
 }
 
-/// The error of a build whose builder is not there to work.
+/// The error of a build none of whose builders is there to work: that of the last one.
 #[must_use]
 pub fn lost(build: &Build, builders: &[Builder]) -> Error {
-    let builder = builders.first();
-    let reason = match builder {
-        Some(builder) if builder.reason.is_empty() => "it is no longer running",
-        Some(builder) => &builder.reason,
-        None => "there is no instance with the build's tags",
+    let build = build.id.clone();
+    let Some(builder) = builders.iter().max_by_key(|builder| builder.launched_at) else {
+        let reason = "there is no instance with the build's tags".to_owned();
+        return Error::BuilderLost { build, instance: "none".to_owned(), reason };
     };
-    Error::BuilderLost {
-        build: build.id.clone(),
-        instance: builder.map_or_else(|| "none".to_owned(), |builder| builder.id.to_string()),
-        reason: reason.to_owned(),
+    let instance = builder.id.to_string();
+    let reason = match builder.reason.as_str() {
+        "" => "it is no longer running".to_owned(),
+        reason => reason.to_owned(),
+    };
+    if builder.interrupted {
+        Error::BuilderInterrupted { build, instance, reason }
+    } else {
+        Error::BuilderLost { build, instance, reason }
     }
 }

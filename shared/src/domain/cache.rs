@@ -59,6 +59,9 @@ pub struct BuilderSettings {
     /// Tried in order after all types; empty means the default VPC.
     #[serde(default)]
     pub subnet_ids: Vec<SubnetId>,
+    /// Whether Spot is tried first, everywhere, and on-demand after it.
+    #[serde(default)]
+    pub spot: bool,
     /// Empty means the VPC's default group.
     #[serde(default)]
     pub security_group_ids: Vec<SecurityGroupId>,
@@ -81,6 +84,7 @@ impl Default for BuilderSettings {
         Self {
             instance_types: Vec::new(),
             subnet_ids: Vec::new(),
+            spot: false,
             security_group_ids: Vec::new(),
             volume_gib: default_volume_gib(),
             snapshotter: Snapshotter::default(),

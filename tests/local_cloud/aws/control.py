@@ -7,6 +7,7 @@ GET  state                      settings, planted faults, instances, commands, h
 POST settings {name: value}     change durations and choices
 POST faults   {name: value}     plant faults (see `world.Faults`)
 POST lose     {"instanceId"}    end an instance from outside, as a failing machine would
+POST interrupt {"instanceId"}   end a Spot instance as EC2 does that takes it back
 POST reset                      empty EC2, SSM and KMS; images stay, for the registry keeps them
 POST registry-events            the registry's notifications
 """
@@ -21,13 +22,14 @@ from urllib.parse import parse_qsl
 
 from . import views
 from .calls import CallRecord
-from .instances import begin_termination
+from .instances import begin_termination, interrupt
 from .parameters import release_bottlerocket
 from .pushes import PushReceiver
 from .regions import is_enabled
 from .world import Faults, Place, World
 
 PREFIX = "/_local/"
+CHANGES = ("settings", "faults", "clear-faults", "lose", "interrupt", "bottlerocket")
 
 
 class Control:
@@ -123,7 +125,7 @@ class Control:
                 self.pushes.receive(body)
         elif name == "reset":
             self.reset()
-        elif name in ("settings", "faults", "clear-faults", "lose", "bottlerocket"):
+        elif name in CHANGES:
             with self.world.lock:
                 self._change(name, body)
         else:
@@ -139,5 +141,7 @@ class Control:
             self.world.faults = Faults()
         elif name == "bottlerocket":
             release_bottlerocket(self.world, body["version"])
+        elif name == "interrupt":
+            interrupt(self.world, self.world.instances[body["instanceId"]])
         else:
             begin_termination(self.world, self.world.instances[body["instanceId"]])

@@ -81,6 +81,14 @@ def _launch(world: World, request: EC2BaseResponse) -> InstanceLife:
     asked = request._get_param("BlockDeviceMappings", [])
     prepared = prepare_devices(world, place_of(request), asked)
     profile = request._get_param("IamInstanceProfile.Name")
+    ends_by = request._get_param("InstanceInitiatedShutdownBehavior")
+    market = request._get_param("InstanceMarketOptions.MarketType")
+    if market == "spot" and ends_by != "terminate":
+        # ansible/ansible#63246
+        raise AwsError(
+            "InvalidParameterCombination",
+            "instanceInitiatedShutdownBehavior=stop is not supported for spot instances.",
+        )
     reservation = request.ec2_backend.run_instances(
         image.id,
         1,
@@ -95,9 +103,8 @@ def _launch(world: World, request: EC2BaseResponse) -> InstanceLife:
         nics=request._get_param("NetworkInterfaces", []),
         tags=request._parse_tag_specification(),
         block_device_mappings=prepared.devices,
-        instance_initiated_shutdown_behavior=request._get_param(
-            "InstanceInitiatedShutdownBehavior"
-        ),
+        instance_initiated_shutdown_behavior=ends_by,
+        instance_market_options=market,
         metadata_options=request._get_param("MetadataOptions", {}),
     )
     instance = reservation.instances[0]
@@ -216,7 +223,22 @@ def terminate_instances(world: World, request: EC2BaseResponse) -> Any:
     return {"TerminatingInstances": changes}
 
 
-def begin_termination(world: World, life: InstanceLife) -> None:
+USER = StateReason(
+    "Client.UserInitiatedShutdown: User initiated shutdown", "Client.UserInitiatedShutdown"
+)
+INTERRUPTION = StateReason(
+    "Server.SpotInstanceTermination: Spot instance termination", "Server.SpotInstanceTermination"
+)
+
+
+def interrupt(world: World, life: InstanceLife) -> None:
+    """Take a Spot instance back, as EC2 does; the lock must be held. ValueError for any other."""
+    if life.instance.lifecycle != "spot":
+        raise ValueError(f"{life.instance.id} is no Spot instance, EC2 does not take it back")
+    begin_termination(world, life, INTERRUPTION)
+
+
+def begin_termination(world: World, life: InstanceLife, reason: StateReason = USER) -> None:
     """Move an instance to shutting-down and end it on the host; the lock must be held.
 
     One that ends or has ended already is left as it is.
@@ -224,9 +246,7 @@ def begin_termination(world: World, life: InstanceLife) -> None:
     if life.instance.state in ("shutting-down", "terminated"):
         return
     life.instance._state = InstanceState("shutting-down", 32)
-    life.instance.state_reason = StateReason(
-        "Client.UserInitiatedShutdown: User initiated shutdown", "Client.UserInitiatedShutdown"
-    )
+    life.instance.state_reason = reason
     life.agent = "lost"
     world.in_background(lambda: _end(world, life), f"end of {life.instance.id}")
 
