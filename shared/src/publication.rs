@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use crate::aws::clients::{Clients, Place, at_once};
 use crate::aws::incomplete_answer;
-use crate::aws::parameters::{self, CURRENT, PREVIOUS};
+use crate::aws::parameters::{self, CURRENT, PREVIOUS, SUPERSEDED};
 use crate::domain::{BuildId, Consumer, Manifest, ParameterNames, RegionName};
 use crate::error::{Error, Result};
 
@@ -233,16 +233,22 @@ async fn write(clients: &Clients, change: &Change) -> Result<()> {
 }
 
 /// Moves the labels: the newest version becomes `current`, what was current
-/// before it `previous`. Then reads back what nodes will read.
+/// before it `previous`, what was previous `superseded`. Then reads back what nodes
+/// will read. A value that is current already, written once more by a publisher beside
+/// this one, supersedes nothing.
 async fn settle(clients: &Clients, change: &Change) -> Result<()> {
     let Before { place, name, .. } = &change.before;
     let ssm = clients.ssm(place).await?;
     let newest = parameters::get(&ssm, name).await?;
-    let version = newest.as_ref().map_or(0, |newest| newest.version);
-    let current = parameters::get_labelled(&ssm, name, CURRENT).await?.map(|c| c.version);
-    if current != Some(version) {
-        if let Some(current) = current {
-            parameters::label(&ssm, name, current, PREVIOUS).await?;
+    let (version, value) =
+        newest.map_or((0, String::new()), |newest| (newest.version, newest.value));
+    let current = parameters::get_labelled(&ssm, name, CURRENT).await?;
+    if current.as_ref().map(|current| current.version) != Some(version) {
+        if let Some(current) = current.filter(|current| current.value != value) {
+            if let Some(previous) = change.before.previous.filter(|&p| p != current.version) {
+                parameters::label(&ssm, name, previous, SUPERSEDED).await?;
+            }
+            parameters::label(&ssm, name, current.version, PREVIOUS).await?;
         }
         parameters::label(&ssm, name, version, CURRENT).await?;
     }
@@ -406,7 +412,7 @@ pub async fn undo_half(
     Ok(())
 }
 
-/// Goes back to the version that was current before `build` wrote.
+/// Goes back to the versions that were current and previous before `build` wrote.
 async fn undo_write(
     ssm: &aws_sdk_ssm::Client,
     name: &str,
@@ -417,21 +423,21 @@ async fn undo_write(
         let manifest: Option<Manifest> = serde_json::from_str(value).ok();
         snapshots.iter().any(|id| id == value) || manifest.is_some_and(|m| m.build == *build)
     };
-    let Some(newest) = parameters::get(ssm, name).await?.filter(|newest| ours(&newest.value))
-    else {
+    if !parameters::get(ssm, name).await?.is_some_and(|newest| ours(&newest.value)) {
         return Ok(());
-    };
-    let mut before = parameters::get_labelled(ssm, name, CURRENT).await?;
-    if before.as_ref().is_some_and(|current| current.version == newest.version) {
-        before = parameters::get_labelled(ssm, name, PREVIOUS).await?;
     }
-    match before {
-        None => parameters::delete(ssm, name).await,
-        Some(before) => {
-            let version = parameters::put(ssm, name, &before.value).await?;
-            parameters::label(ssm, name, version, CURRENT).await
-        }
+    let current = parameters::get_labelled(ssm, name, CURRENT).await?;
+    let previous = parameters::get_labelled(ssm, name, PREVIOUS).await?;
+    let is_current = current.as_ref().is_some_and(|current| ours(&current.value));
+    let was_current = if is_current { previous.clone() } else { current };
+    let Some(was_current) = was_current else { return parameters::delete(ssm, name).await };
+    let version = parameters::put(ssm, name, &was_current.value).await?;
+    if previous.is_some_and(|previous| previous.version == was_current.version)
+        && let Some(superseded) = parameters::get_labelled(ssm, name, SUPERSEDED).await?
+    {
+        parameters::label(ssm, name, superseded.version, PREVIOUS).await?;
     }
+    parameters::label(ssm, name, version, CURRENT).await
 }
 
 #[cfg(test)]
@@ -540,13 +546,14 @@ mod tests {
             publish(&cloud.clients(), &names(), &build.id, 0, &targets).await
         };
         let old = FakeCloud::default();
-        publish_small(&old, "o").await.unwrap();
-        publish_small(&old, "a").await.unwrap();
+        for mark in ["n", "o", "a"] {
+            publish_small(&old, mark).await.unwrap();
+        }
         let start = old.world().changes;
         let new = old.copy();
         publish_small(&new, "b").await.unwrap();
         let changes = new.world().changes - start;
-        assert_eq!(changes, 24, "8 writes, 16 labels");
+        assert_eq!(changes, 32, "8 writes, 24 labels");
         for fail in 1..=changes {
             for after in [false, true] {
                 let cloud = old.copy();
@@ -595,6 +602,23 @@ mod tests {
         }
     }
 
+    /// As when a call is delivered again while the first one is still at work.
+    #[tokio::test]
+    async fn a_value_that_is_written_again_beside_its_publication_keeps_the_previous_one() {
+        let cloud = FakeCloud::default();
+        for mark in ["a", "b"] {
+            publish_marked(&cloud, mark).await.unwrap();
+        }
+        let previous = cloud.world().labelled(PREVIOUS);
+        let target = &targets_of(&build("b"), "b")[0];
+        let clients = cloud.clients();
+        let ssm = clients.ssm(&target.place).await.unwrap();
+        parameters::put(&ssm, &names().snapshot_id, &target.snapshot_id).await.unwrap();
+        publish_marked(&cloud, "b").await.unwrap();
+        assert_eq!(cloud.world().labelled(PREVIOUS), previous);
+        assert!(ids(&cloud.world().labelled(CURRENT)).iter().all(|id| id.starts_with("snap-b")));
+    }
+
     #[tokio::test]
     async fn nothing_is_published_over_what_a_later_token_published() {
         let cloud = FakeCloud::default();
@@ -636,8 +660,10 @@ mod tests {
     #[tokio::test]
     async fn half_a_publication_is_undone_and_a_whole_one_stands() {
         let cloud = FakeCloud::default();
-        publish_marked(&cloud, "a").await.unwrap();
-        let (newest, current, _) = all(&cloud);
+        for mark in ["n", "o", "a"] {
+            publish_marked(&cloud, mark).await.unwrap();
+        }
+        let before = all(&cloud);
         let build = build("b");
         let half: Vec<Target> = targets_of(&build, "b").into_iter().take(4).collect();
         publish(&cloud.clients(), &names(), &build.id, 0, &half).await.unwrap();
@@ -648,7 +674,7 @@ mod tests {
             undo_half(&cloud.clients(), &names(), &build.id, &places, &own).await.unwrap();
         };
         undo().await;
-        assert_eq!((all(&cloud).0, all(&cloud).1), (newest, current));
+        assert_eq!(all(&cloud), before);
         publish_marked(&cloud, "b").await.unwrap();
         undo().await;
         assert!(ids(&cloud.world().newest()).iter().all(|id| id.starts_with("snap-b")));

@@ -24,7 +24,7 @@ SERVICE_ERRORS = {
     *("States.ResultWriterFailed", "States.Runtime", "States.TaskFailed", "States.Timeout"),
     *("Lambda.AWSLambdaException", "Lambda.ClientExecutionTimeoutException"),
     *("Lambda.SdkClientException", "Lambda.ServiceException", "Lambda.TooManyRequestsException"),
-    *("Lambda.Unknown", "Sandbox.Timedout"),
+    *("Lambda.Unknown", "Runtime.ExitError", "Sandbox.Timedout"),
 }
 # The states whose ends part the way to a publication.
 PHASES = {

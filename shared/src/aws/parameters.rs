@@ -20,6 +20,9 @@ pub struct Parameter {
 pub const CURRENT: &str = "current";
 /// The label on the version published before it.
 pub const PREVIOUS: &str = "previous";
+/// The label on the version that was [`PREVIOUS`] before the current one was published:
+/// what the undo of a publication gives that label back to.
+pub const SUPERSEDED: &str = "superseded";
 
 const ABSENT: [&str; 2] = ["ParameterNotFound", "ParameterVersionNotFound"];
 
