@@ -149,12 +149,13 @@ PLACELESS := --remap-path-prefix=$(CURDIR)=/frontload --remap-path-prefix=$(CARG
 # zip is 5 % smaller. Heap, stack and libraries keep their random addresses; the program's own is
 # given up, whose code is Rust without `unsafe` of ours.
 FIXED := -C relocation-model=static
-build dist: export CARGO_BUILD_RUSTFLAGS := $(PLACELESS) $(FIXED)
+# Not exported: a tool that is compiled first has macros, which are libraries at no fixed address.
+COMPILED := CARGO_BUILD_RUSTFLAGS='$(PLACELESS) $(FIXED)'
 
 .PHONY: build
 build: $(TOOLS)/sam.stamp ## Compile the Lambda binary and prepare the template for deployment
 	$(call say) 'sam build for $(ARCHITECTURE): minutes when nothing is compiled yet' '$(TEMPLATE)'
-	sam build --template-file $(TEMPLATE) --parameter-overrides Architecture=$(ARCHITECTURE)
+	$(COMPILED) sam build --template-file $(TEMPLATE) --parameter-overrides Architecture=$(ARCHITECTURE)
 
 # ---- Check
 
@@ -242,6 +243,12 @@ demo: $(TOOLS)/cloud.stamp host build ## From a push to a started node, on the l
 soak-cloud: $(TOOLS)/cloud.stamp build ## Pushes and killed builds on the local cloud [SEED=1] [PUSHES=500]
 	$(CLOUD)/python tests/soak.py --seed $(or $(SEED),1) --pushes $(or $(PUSHES),500)
 
+.PHONY: faults
+faults: $(TOOLS)/cloud.stamp build ## Let everything go wrong that can, in turn: hours [SECONDS=<a part of it>] [SEED=1] [ONLY=<text>]
+	$(call say) 'Every AWS call of a run with every fault, every state stopped, every step delivered twice' 'tests/faults'
+	PYTHONPATH=tests $(CLOUD)/python -m faults --seed $(or $(SEED),1) \
+		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only '$(ONLY)')
+
 .PHONY: bench
 bench: $(TOOLS)/cloud.stamp $(TOOLS)/containerd.stamp host build ## Measure everything, or some parts [PARTS="lambda cost"] [RUNS=<rounds, 5>]
 	$(call say) 'The program that prints a build'"'"'s command' 'cargo build'
@@ -267,7 +274,7 @@ dist: $(TOOLS)/sam.stamp $(CARGO_CYCLONEDX) ## Make a release under target/dist:
 			rustup --quiet target add $${architecture/arm64/aarch64}-unknown-linux-gnu
 		done
 	fi
-	PYTHONPATH=tests $(SAM)/python -m release.dist $(CARGO_CYCLONEDX) $(ARCHITECTURES)
+	$(COMPILED) PYTHONPATH=tests $(SAM)/python -m release.dist $(CARGO_CYCLONEDX) $(ARCHITECTURES)
 
 .PHONY: dist-check
 dist-check: dist ## Make one architecture's release again elsewhere, and compare the bytes [AGAIN=x86_64]
