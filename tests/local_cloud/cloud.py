@@ -22,10 +22,11 @@ from .clients import make_client
 from .control_client import Control, ask
 from .deploy import Target, deploy
 from .ecr_events import Arrival, Event, pushed
+from .fault_proxy import FaultProxy
 from .iam_roles import RoleFinder
 from .images import Layout, push_layout
 from .janitor import HOST_DIR, Janitor
-from .ministack import LAYER_SERVICES, MiniStack
+from .ministack import LAYER_SERVICES, OWN_SERVICES, MiniStack
 from .processes import TESTS_DIR, Process, free_ports
 from .registry import Authority, Registry
 from .scripted_registry import ScriptedRegistry, manifests_of
@@ -42,10 +43,11 @@ class LocalCloud:
     nothing), or `auto`: the first that this machine can run. `wait_scale` scales the waits of
     the state machines, `settings` are `aws.world.Settings`, `latencies` are
     `ministack_record.Latencies`. `say` is told of every step that took place, one line each; None
-    is silent.
+    is silent. `faulty` puts a `fault_proxy.FaultProxy` before everything that functions call.
 
     Inside, `host` is the builder host, `registry` and `public` the registries, `control` plants
-    faults and reads the AWS calls, `state_dir` is removed at the end.
+    faults and reads the AWS calls, `proxy` is there when `faulty`, `state_dir` is removed at the
+    end.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class LocalCloud:
         settings: dict[str, Any] | None = None,
         say: Callable[[str], None] | None = None,
         latencies: dict[str, float] | None = None,
+        faulty: bool = False,
     ) -> None:
         self.host_kind = host_kind
         self.wait_scale = wait_scale
@@ -68,6 +71,8 @@ class LocalCloud:
         self.public: Registry | ScriptedRegistry
         self.host: Any = None
         self.layer: Any = None
+        self.proxy: FaultProxy | None = None
+        self._faulty = faulty
 
     def __enter__(self) -> LocalCloud:
         target = TESTS_DIR.parent / "target" / "local-cloud"
@@ -89,6 +94,8 @@ class LocalCloud:
                     self.layer.stop()
                 elif self.host is not None:
                     self.host.close()
+                if self.proxy is not None:
+                    self.proxy.stop()
                 for registry in self._registries:
                     registry.stop()
                 for process in self._processes:
@@ -102,10 +109,13 @@ class LocalCloud:
         authority = Authority(self.state_dir / "ca.pem", self.state_dir / "ca-key.pem")
         certificates.make_authority(authority.ca_file, authority.ca_key)
         self.ca_file = authority.ca_file
+        endpoints = dict.fromkeys(LAYER_SERVICES, self.layer_url)
+        if self._faulty:
+            endpoints = self._start_proxy(f"http://127.0.0.1:{stack_port}")
         ministack = MiniStack(
             self.state_dir / "ministack",
             stack_port,
-            self.layer_url,
+            endpoints,
             self.wait_scale,
             self._latencies,
         )
@@ -121,6 +131,15 @@ class LocalCloud:
             self._start_layer(layer_port, authority, token)
         with self._timed("MiniStack ready"):
             ministack.wait_until_ready()
+
+    def _start_proxy(self, ministack_url: str) -> dict[str, str]:
+        layer_port, own_port = free_ports(2)
+        upstreams = {"layer": self.layer_url, "own": ministack_url}
+        self.proxy = FaultProxy(upstreams, {"layer": layer_port, "own": own_port}, ACCOUNT)
+        self.proxy.start()
+        return dict.fromkeys(LAYER_SERVICES, self.proxy.urls["layer"]) | dict.fromkeys(
+            OWN_SERVICES, self.proxy.urls["own"]
+        )
 
     def _make_registries(
         self, port: int, public_port: int, authority: Authority, token: str
@@ -261,6 +280,12 @@ class LocalCloud:
         """What the state machines and functions did since the last time, see
         `ministack_record.Record`."""
         return ask(self.url, "record", {"account": ACCOUNT, "region": REGION})
+
+    def go_wrong(self, **what: Any) -> dict[str, int]:
+        """Plant what goes wrong with executions and nothing else, see `ministack_faults`; returns
+        `hits`, how often that of before has happened, and `underWay`, the calls of functions."""
+        place = {"account": ACCOUNT, "region": REGION}
+        return ask(self.url, "go-wrong", place | what)
 
     def _wait_for_push(self, digest: str, repository: str, tag: str) -> str:
         ecr = self.client("ecr")

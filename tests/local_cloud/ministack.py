@@ -15,12 +15,19 @@ from .processes import Process, answers_http, clean_environment, python_module
 READY_SECONDS = 30.0
 LAYER_SERVICES = ("EC2", "SSM", "ECR", "KMS", "STS")
 """Served by our AWS layer; the Lambdas' SDK follows these variables."""
+OWN_SERVICES = ("DYNAMODB", "SFN", "EVENTBRIDGE")
+"""What the Lambdas ask of MiniStack itself."""
 
 
 def environment(
-    home: Path, port: int, layer_url: str, wait_scale: float, latencies: dict[str, float]
+    home: Path,
+    port: int,
+    endpoints: dict[str, str],
+    wait_scale: float,
+    latencies: dict[str, float],
 ) -> dict[str, str]:
-    """MiniStack's whole environment, which the Lambdas inherit."""
+    """MiniStack's whole environment, which the Lambdas inherit; `endpoints` are URLs by the name
+    that a service has in the variables. Where none is given it is MiniStack."""
     home.mkdir(parents=True, exist_ok=True)
     return clean_environment(
         home,
@@ -43,7 +50,7 @@ def environment(
         AWS_REGION=REGION,
         AWS_DEFAULT_REGION=REGION,
         AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}",
-        **{f"AWS_ENDPOINT_URL_{service}": layer_url for service in LAYER_SERVICES},
+        **{f"AWS_ENDPOINT_URL_{service}": url for service, url in endpoints.items()},
     )
 
 
@@ -54,12 +61,12 @@ class MiniStack:
         self,
         home: Path,
         port: int,
-        layer_url: str,
+        endpoints: dict[str, str],
         wait_scale: float,
         latencies: dict[str, float],
     ) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        variables = environment(home, port, layer_url, wait_scale, latencies)
+        variables = environment(home, port, endpoints, wait_scale, latencies)
         self.process = Process(
             "MiniStack",
             python_module("local_cloud.ministack_server"),

@@ -5,6 +5,7 @@ POST /_local/events     {"account", "region", "bus", "event"}: an event, whole, 
 POST /_local/schedules  {"account", "region", "group", "name"}: a schedule of Scheduler is due now
 POST /_local/record     {"account", "region"}: what was done since the last one, see
                         `ministack_record.Record`
+POST /_local/go-wrong   see `ministack_faults`
 
 PutEvents makes an event's id, account and time itself, refuses the sources of AWS, and reaches no
 other account's bus here; and nobody waits a day for a schedule. Both go on through MiniStack's own
@@ -29,7 +30,7 @@ from ministack import app as ministack
 from ministack.core.responses import json_response, request_scope
 from ministack.services import eventbridge, scheduler, stepfunctions
 
-from . import ministack_record
+from . import ministack_faults, ministack_record
 
 PREFIX = "/_local/"
 FUNCTION_ASKS: ContextVar[bool] = ContextVar("function_asks", default=False)
@@ -122,6 +123,7 @@ CALLS: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
     "events": deliver_event,
     "schedules": run_schedule,
     "record": take_record,
+    "go-wrong": ministack_faults.go_wrong,
 }
 served_by_ministack = ministack.app
 
@@ -166,5 +168,6 @@ if __name__ == "__main__":
     let_clock_follow_the_waits(float(os.environ["SFN_WAIT_SCALE"]))
     let_ends_follow_the_waits(float(os.environ["SFN_WAIT_SCALE"]))
     ministack_record.install(ministack_record.Latencies.of_environment())
+    ministack_faults.install()
     ministack.app = application
     ministack.main()

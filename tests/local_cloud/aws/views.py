@@ -52,6 +52,7 @@ def parameters(place: Place) -> list[View]:
             "value": versions[-1].value,
             "version": versions[-1].version,
             "labels": {label: one.version for one in versions for label in one.labels},
+            "labelled": {label: one.value for one in versions for label in one.labels},
         }
         for name, versions in store.items()
         if versions and not name.startswith("/aws/")

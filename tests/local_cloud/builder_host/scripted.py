@@ -67,6 +67,12 @@ class ScriptedHost:
         """Remove the file."""
         self._file(snapshot_id).unlink(missing_ok=True)
 
+    def digests_on(self, snapshot_id: str) -> list[str]:
+        """Of the images that a snapshot "holds"."""
+        return [
+            image["digest"] for image in json.loads(self._file(snapshot_id).read_text() or "[]")
+        ]
+
     def snapshot_full_bytes(self, snapshot_id: str) -> int:
         """The file's size: nothing of it is EBS's count."""
         return self._file(snapshot_id).stat().st_size

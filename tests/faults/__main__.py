@@ -1,0 +1,44 @@
+"""`make faults`: the sweep, or a seeded part of it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from end_to_end.stack import ROOT
+
+from .sweep import HOST, choose, find_points, sweep, table, write
+
+REPORT = ROOT / "target" / "faults" / "report.json"
+
+
+def main() -> int:
+    """Returns 1 when something did not hold."""
+    parser = argparse.ArgumentParser(description="Let everything go wrong that can, in turn.")
+    parser.add_argument("--seconds", type=float, help="only as many points as these allow")
+    parser.add_argument("--seed", type=int, default=1, help="of the order of the points")
+    parser.add_argument("--workers", type=int, default=2 * (os.cpu_count() or 1))
+    parser.add_argument("--only", action="append", default=[], help="points with this text")
+    parser.add_argument("--report", type=Path, default=REPORT)
+    asked = parser.parse_args()
+    begun = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - begun:7.1f} s  {line}", flush=True)
+
+    say(f"builder host and registry: {HOST}s, nothing is really pulled")
+    points = choose(find_points(say), asked.only, asked.seed)
+    report = sweep(points, asked.seed, asked.workers, asked.seconds, say)
+    write(report, asked.report)
+    print(table(report))
+    if report.missed:
+        print(f"at {len(report.missed)} points nothing went wrong: their runs did without the call")
+    print(report.last_line)
+    return int(report.held < report.points or report.points == 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

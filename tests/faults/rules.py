@@ -1,0 +1,161 @@
+"""What must hold of the world when nothing runs: each rule of the design that can be seen then."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from end_to_end.stack import STACK, Cache
+
+LABELS = ("current", "previous")
+STACK_TAG, BUILD_TAG, PUBLISHED_TAG = "frontload:stack", "frontload:build", "frontload:published"
+
+
+@dataclass(frozen=True)
+class Place:
+    """An account's region in which a publication is read."""
+
+    account: str
+    region: str
+
+
+@dataclass(frozen=True)
+class World:
+    """What there is, as the local cloud shows it."""
+
+    parameters: list[dict[str, Any]]
+    snapshots: list[dict[str, Any]]
+    instances: dict[str, dict[str, Any]]
+    volumes: list[dict[str, Any]]
+    leases: list[str]
+    commands: list[dict[str, Any]]
+    held: dict[str, list[str]]
+    """The digests that are on each snapshot, as far as the builder host tells."""
+    values: dict[tuple[str, str, str, str], str]
+    """The value of each labelled parameter by account, region, name and label."""
+    secret: str
+    """What must stand nowhere."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the cache's document asks for."""
+
+    cache: Cache
+    places: tuple[Place, ...]
+    home: Place
+    consumers: tuple[str, ...]
+    survivors: tuple[str, ...]
+    """Snapshots that are not ours to delete."""
+
+
+def violations(world: World, expected: Expected) -> list[str]:
+    """What does not hold, a sentence each that begins with the rule."""
+    return [
+        *published_snapshots_are_usable(world, expected),
+        *publications_are_whole(world, expected),
+        *what_is_named_is_there(world, expected),
+        *nothing_is_left(world, expected),
+        *builders_are_launched_once(world),
+        *no_credential_is_seen(world),
+    ]
+
+
+def published_snapshots_are_usable(world: World, expected: Expected) -> Iterator[str]:
+    """S1: completed in its region, shared, with every image on it."""
+    snapshots = {one["id"]: one for one in world.snapshots}
+    for place, manifest in _manifests(world, expected, "current"):
+        one = snapshots.get(manifest["snapshotId"])
+        where = f"{place.account}/{place.region}"
+        if one is None or one["region"] != place.region:
+            yield f"S1 {where} publishes {manifest['snapshotId']}, which is not there"
+            continue
+        if one["state"] != "completed":
+            yield f"S1 {where} publishes {one['id']}, which is {one['state']}"
+        if sorted(expected.consumers) != one["sharedWith"]:
+            yield f"S1 {where} publishes {one['id']}, shared with {one['sharedWith']} alone"
+        digests = {image["digest"] for image in manifest["images"]}
+        if not digests <= set(world.held.get(one["id"], [])):
+            yield f"S1 {where} publishes {one['id']}, which lacks images"
+
+
+def publications_are_whole(world: World, expected: Expected) -> Iterator[str]:
+    """S2: the same build everywhere, and both parameters of one."""
+    for label in LABELS:
+        builds = defaultdict(list)
+        for place, manifest in _manifests(world, expected, label):
+            builds[manifest["build"]].append(f"{place.account}/{place.region}")
+            name = expected.cache.parameters[0]
+            plain = world.values.get((place.account, place.region, name, label))
+            if plain != manifest["snapshotId"]:
+                yield f"S2 {label} in {place.region}: {plain} beside {manifest['snapshotId']}"
+        if len(builds) > 1:
+            yield f"S2 {label} is of several builds: {dict(builds)}"
+        found = sum(len(of) for of in builds.values())
+        if 0 < found < len(expected.places):
+            yield f"S2 {label} is published in {found} of {len(expected.places)} places"
+
+
+def what_is_named_is_there(world: World, expected: Expected) -> Iterator[str]:
+    """S3: whatever current or previous names, and what was never ours."""
+    known = {one["id"] for one in world.snapshots}
+    name = expected.cache.parameters[0]
+    for (account, region, parameter, label), value in sorted(world.values.items()):
+        if parameter == name and label in LABELS and value not in known:
+            yield f"S3 {label} in {account}/{region} names {value}, which was deleted"
+    for one in expected.survivors:
+        if one not in known:
+            yield f"S3 {one} was deleted, which was not ours to delete"
+
+
+def nothing_is_left(world: World, expected: Expected) -> Iterator[str]:
+    """S4: no builder, volume, lease, nor snapshot that was never published."""
+    for identity, one in world.instances.items():
+        if one["state"] != "terminated":
+            yield f"S4 builder {identity} is {one['state']}"
+    for volume in world.volumes:
+        yield f"S4 volume {volume['VolumeId']} is left"
+    for lease in world.leases:
+        yield f"S4 the lease of {lease} is held"
+    ours = [one for one in world.snapshots if one["tags"].get(STACK_TAG) == STACK]
+    ours = [one for one in ours if one["id"] not in expected.survivors]
+    published = {one["tags"][BUILD_TAG] for one in ours if PUBLISHED_TAG in one["tags"]}
+    for one in ours:
+        if one["tags"].get(BUILD_TAG) not in published:
+            yield f"S4 snapshot {one['id']} in {one['region']} was never published"
+
+
+def builders_are_launched_once(world: World) -> Iterator[str]:
+    """S5, S8: however often a launch is asked for, a build has one builder."""
+    builders = defaultdict(list)
+    for identity, one in world.instances.items():
+        builders[one["tags"].get("frontload:execution")].append(identity)
+    for execution, launched in builders.items():
+        if len(launched) > 1:
+            yield f"S5 {execution} launched {', '.join(sorted(launched))}"
+
+
+def no_credential_is_seen(world: World) -> Iterator[str]:
+    """S6: not in a command or its output, a tag or a parameter."""
+    seen = {
+        "a command": world.commands,
+        "a parameter": world.parameters,
+        "a snapshot's tags": [one["tags"] for one in world.snapshots],
+        "an instance's tags": [one["tags"] for one in world.instances.values()],
+    }
+    for where, what in seen.items():
+        if world.secret in json.dumps(what):
+            yield f"S6 the registry's token stands in {where}"
+
+
+def _manifests(
+    world: World, expected: Expected, label: str
+) -> Iterator[tuple[Place, dict[str, Any]]]:
+    name = expected.cache.parameters[1]
+    for place in expected.places:
+        value = world.values.get((place.account, place.region, name, label))
+        if value is not None:
+            yield place, json.loads(value)

@@ -1,0 +1,198 @@
+"""Tries every point, on several local clouds side by side, and tells what held.
+
+Functions, state machines, template and leases are the real ones; the builder host and the registry
+are the scripted stand-ins, which pull nothing: what goes wrong on a builder is tried elsewhere
+(`tests/end_to_end/test_failures.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import queue
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from local_cloud.fault_proxy import FAULTS
+from statemachine.asl_definitions import load_definition
+from statemachine.asl_rules import states_of
+
+from .points import DELIVERIES, STOP, Point, all_points, in_order, parse
+from .trial import Outcome, trials
+
+TRIALS_PER_CLOUD = 40
+"""Then a new one: what an emulator remembers grows with every run."""
+STOPPABLE = ("Task", "Map", "Choice", "Wait", "Pass")
+EVER_FAILED = Path(__file__).with_name("ever_failed.txt")
+HOST = "scripted stand-in"
+DONE = None
+OUTCOME_SECONDS = 600.0
+
+Say = Callable[[str], None]
+
+
+def find_points(say: Say) -> list[Point]:
+    """All that can go wrong, from the calls of a run in which nothing does."""
+    with trials() as made:
+        calls = made.reference()
+    states = [
+        name
+        for machine in ("build", "pipeline")
+        for name, state in states_of(load_definition(machine))
+        if state["Type"] in STOPPABLE
+    ]
+    points = all_points(calls, states)
+    say(f"{len(calls)} AWS calls, {len(states)} states: {len(points)} points")
+    return points
+
+
+def ever_failed() -> list[Point]:
+    """Every point that once broke a rule; a line each."""
+    lines = EVER_FAILED.read_text().splitlines() if EVER_FAILED.exists() else []
+    return [parse(line) for line in lines if line and not line.startswith("#")]
+
+
+@dataclass
+class Report:
+    """What was tried, and what held."""
+
+    seed: int
+    host: str = HOST
+    seconds: float = 0.0
+    points: int = 0
+    held: int = 0
+    missed: list[str] = field(default_factory=list)
+    """Points at which nothing went wrong: the run did without that call."""
+    violations: list[dict[str, Any]] = field(default_factory=list)
+    ends: Counter[str] = field(default_factory=Counter)
+    """How the runs ended in which something went wrong."""
+    table: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+    """By call and fault: how many points were tried, and how many held."""
+
+    def add(self, outcome: Outcome) -> None:
+        """Count a point."""
+        if outcome.hits == 0 and not outcome.violations:
+            self.missed.append(outcome.point)
+            return
+        point = parse(outcome.point)
+        held = not outcome.violations
+        self.points += 1
+        self.held += held
+        self.ends[outcome.ended] += 1
+        row = self.table.setdefault(point.row, {})
+        tried, kept = row.get(point.fault, [0, 0])
+        row[point.fault] = [tried + 1, kept + held]
+        if not held:
+            self.violations.append(asdict(outcome))
+
+    @property
+    def last_line(self) -> str:
+        """Points tried and held."""
+        line = f"{self.points} points tried, {self.held} held"
+        return f"seed {self.seed}: {line}, {self.seconds:.0f} s"
+
+
+def table(report: Report) -> str:
+    """Points tried by call and fault; where some did not hold, those that did after a slash."""
+    faults = [*FAULTS, STOP, *DELIVERIES]
+    lines = ["| | " + " | ".join(faults) + " |", "|---|" + "---|" * len(faults)]
+    for row, cells in sorted(report.table.items()):
+        told = [cells.get(fault) for fault in faults]
+        texts = ["" if cell is None else _cell(*cell) for cell in told]
+        lines.append(f"| {row} | " + " | ".join(texts) + " |")
+    return "\n".join(lines)
+
+
+def _cell(tried: int, held: int) -> str:
+    return str(tried) if tried == held else f"{tried}/{held}"
+
+
+def work(points: Any, outcomes: Any) -> None:
+    """In a process of its own: try points until there are none."""
+    for batch in _batches(points):
+        with trials() as made:
+            for point in batch:
+                try:
+                    outcomes.put(made.attempt(point))
+                except Exception as error:
+                    outcomes.put(Outcome(str(point), 0, type(error).__name__, 0.0, [repr(error)]))
+                    break
+    outcomes.put(DONE)
+
+
+def _batches(points: Any) -> Iterator[Iterator[Point]]:
+    """The points of one cloud after those of another. Ends when there are none."""
+    while (first := points.get()) is not DONE:
+        rest = islice(iter(points.get, DONE), TRIALS_PER_CLOUD - 1)
+        yield _with(first, rest)
+
+
+def _with(first: Point, rest: Iterator[Point]) -> Iterator[Point]:
+    yield first
+    yield from rest
+
+
+def sweep(points: list[Point], seed: int, workers: int, seconds: float | None, say: Say) -> Report:
+    """Try these points in this order, or as many of them as the seconds allow."""
+    begun = time.monotonic()
+    context = multiprocessing.get_context("spawn")
+    to_try, outcomes = context.Queue(maxsize=2 * workers), context.Queue()
+    processes = [
+        context.Process(target=work, args=(to_try, outcomes), daemon=True) for _ in range(workers)
+    ]
+    for process in processes:
+        process.start()
+    report, left, working = Report(seed), iter(points), workers
+    next_point, last_told = next(left, DONE), begun
+    try:
+        while working > 0:
+            if seconds is not None and time.monotonic() - begun > seconds:
+                next_point = DONE
+            try:
+                to_try.put_nowait(next_point)
+                next_point = next(left, DONE) if next_point is not DONE else DONE
+            except queue.Full:
+                pass
+            outcome = _next(outcomes)
+            if outcome is DONE:
+                working -= 1
+            elif outcome is not _NOTHING:
+                report.add(outcome)
+                for violation in outcome.violations:
+                    say(f"BROKEN {outcome.point}: {violation}")
+            if time.monotonic() - last_told > 30:
+                last_told = time.monotonic()
+                say(f"{report.points} of {len(points)} points tried, {report.held} held")
+    finally:
+        for process in processes:
+            process.join(OUTCOME_SECONDS)
+    report.seconds = time.monotonic() - begun
+    return report
+
+
+_NOTHING = object()
+
+
+def _next(outcomes: Any) -> Any:
+    try:
+        return outcomes.get(timeout=0.2)
+    except queue.Empty:
+        return _NOTHING
+
+
+def choose(points: list[Point], only: list[str], seed: int) -> list[Point]:
+    """Those that contain one of the texts, or all; in the order in which they are tried."""
+    if not only:
+        return in_order(points, ever_failed(), seed)
+    return in_order([p for p in points if any(text in str(p) for text in only)], [], seed)
+
+
+def write(report: Report, path: Path) -> None:
+    """The report as a document."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asdict(report), indent=2) + "\n")

@@ -1,0 +1,55 @@
+"""The sweep finds what can go wrong with a run, lets it happen, and counts what held."""
+
+from __future__ import annotations
+
+import pytest
+
+from .points import parse
+from .sweep import Report, choose, ever_failed, find_points, sweep, table
+from .trial import Outcome
+
+CREATE = "ec2:CreateSnapshot #1 in 123456789012/us-east-1"
+
+
+def silent(_: str) -> None: ...
+
+
+def test_what_ever_failed_is_tried_first() -> None:
+    failed = ever_failed()
+    assert failed != []
+    assert choose(failed[:1] + [parse(f"{CREATE}, 500 once")], [], 1)[: len(failed)] == failed
+
+
+def test_a_report_counts_what_was_tried_and_what_held() -> None:
+    report = Report(7)
+    report.add(Outcome(f"{CREATE}, 500 once", 1, "SUCCEEDED", 1.0))
+    report.add(Outcome(f"{CREATE}, access denied", 2, "AwsDenied", 1.0, ["S4 builder i-1 is left"]))
+    report.add(Outcome(f"{CREATE}, slow by 30 s", 0, "SUCCEEDED", 1.0))
+    assert (report.points, report.held) == (2, 1)
+    assert report.missed == [f"{CREATE}, slow by 30 s"]
+    assert report.violations[0]["point"] == f"{CREATE}, access denied"
+    assert report.last_line == "seed 7: 2 points tried, 1 held, 0 s"
+    assert "| ec2:CreateSnapshot |" in table(report)
+    assert " 1/0 |" in table(report)
+
+
+@pytest.fixture(scope="module")
+def swept() -> Report:
+    points = find_points(silent)
+    assert parse(f"{CREATE}, dropped after its effect") in points
+    wanted = [
+        parse(f"{CREATE}, dropped after its effect"),
+        parse(f"{CREATE}, function killed after its effect"),
+        parse("SnapshotVolume, stopped there"),
+        parse("Snapshot, delivered twice at once"),
+    ]
+    return sweep(wanted, 1, 2, None, silent)
+
+
+def test_a_few_points_are_tried_and_hold(swept: Report) -> None:
+    assert swept.violations == []
+    assert (swept.points, swept.held, swept.missed) == (4, 4, [])
+
+
+def test_what_goes_wrong_is_ridden_out_or_ends_the_run(swept: Report) -> None:
+    assert swept.ends == {"SUCCEEDED": 3, "States.TaskFailed": 1}

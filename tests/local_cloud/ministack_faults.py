@@ -1,0 +1,96 @@
+"""What goes wrong with executions: one is stopped in a state, a step is delivered twice.
+
+POST /_local/go-wrong {"account", "region", "stopIn"}   stop an execution when it enters this state
+POST /_local/go-wrong {…, "twice", "atOnce"}            call this function twice wherever it is
+                                                        called: one after the other, or at once
+POST /_local/go-wrong {…}                               nothing any more
+
+Lambda delivers an asynchronous event at least once, and Step Functions may call a function again
+whose answer got lost.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ministack.services import stepfunctions
+
+from .ministack_record import KINDS
+
+_lock = threading.Lock()
+_planted: dict[str, Any] = {}
+_hits = 0
+_under_way = 0
+
+
+def go_wrong(order: dict[str, Any]) -> dict[str, Any]:
+    """Plant this and nothing else; says how often what was planted before has happened, and how
+    many calls of functions are under way, also of executions that are over."""
+    global _hits
+    with _lock:
+        before = {"hits": _hits, "underWay": _under_way}
+        _planted.clear()
+        _planted.update({k: v for k, v in order.items() if k in ("stopIn", "twice", "atOnce")})
+        _hits = 0
+    return before
+
+
+def install() -> None:
+    """Let it happen from now on."""
+    for kind in KINDS:
+        name = f"_execute_{kind.lower()}"
+        setattr(stepfunctions, name, _stopping(getattr(stepfunctions, name)))
+    stepfunctions._call_lambda = _twice(stepfunctions._call_lambda)
+
+
+def _stopping(execute: Callable[..., Any]) -> Callable[..., Any]:
+    def entered(state: Any, given: Any, *more: Any) -> Any:
+        context = more[-1]
+        if _take_stop(context["State"]["Name"]):
+            stepfunctions._stop_execution({"executionArn": context["Execution"]["Id"]})
+        return execute(state, given, *more)
+
+    return entered
+
+
+def _take_stop(name: str) -> bool:
+    global _hits
+    with _lock:
+        if _planted.get("stopIn") != name or _hits > 0:
+            return False
+        _hits += 1
+        return True
+
+
+def _twice(call: Callable[..., Any]) -> Callable[..., Any]:
+    def called(reference: Any, event: Any) -> Any:
+        global _under_way
+        with _lock:
+            _under_way += 1
+        try:
+            if not _take_delivery(str(reference)):
+                return call(reference, event)
+            with ThreadPoolExecutor(max_workers=1) as pool:
+                other = pool.submit(contextvars.copy_context().run, call, reference, event)
+                if not _planted.get("atOnce"):
+                    # What it answers, or raises, nobody learns.
+                    other.exception()
+                return call(reference, event)
+        finally:
+            with _lock:
+                _under_way -= 1
+
+    return called
+
+
+def _take_delivery(reference: str) -> bool:
+    global _hits
+    with _lock:
+        if _planted.get("twice", "\0") not in reference:
+            return False
+        _hits += 1
+        return True

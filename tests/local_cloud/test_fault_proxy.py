@@ -1,0 +1,161 @@
+"""The proxy between functions and AWS numbers calls alike and lets one of them go wrong."""
+
+from __future__ import annotations
+
+import http.client
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from .fault_proxy import Call, Fault, FaultProxy, read_call
+from .processes import free_ports
+
+ACCOUNT, REGION = "123456789012", "us-east-1"
+DESCRIBE = Call("ec2", "DescribeImages", ACCOUNT, REGION, 1)
+TAG = Call("dynamodb", "GetItem", ACCOUNT, REGION, 1)
+
+
+def signed(service: str, key: str = ACCOUNT) -> str:
+    return f"AWS4-HMAC-SHA256 Credential={key}/20260101/{REGION}/{service}/aws4_request, Signature="
+
+
+class Upstream(BaseHTTPRequestHandler):
+    """Counts what reaches it."""
+
+    reached = 0
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        type(self).reached += 1
+        self.send_response_only(200)
+        self.send_header("Content-Length", "4")
+        self.end_headers()
+        self.wfile.write(b"done")
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.fixture
+def proxy() -> Iterator[FaultProxy]:
+    Upstream.reached = 0
+    upstream = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
+    threading.Thread(target=upstream.serve_forever, args=(0.05,), daemon=True).start()
+    url = f"http://127.0.0.1:{upstream.server_port}"
+    made = FaultProxy({"layer": url}, {"layer": free_ports(1)[0]}, ACCOUNT)
+    made.start()
+    yield made
+    made.stop()
+    upstream.shutdown()
+    upstream.server_close()
+
+
+def ask(proxy: FaultProxy, call: Call) -> tuple[int, str]:
+    """Status and body; raises what a dropped connection raises."""
+    host, port = proxy.urls["layer"].removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    headers = {"Authorization": signed(call.service, call.account)}
+    body = f"Action={call.action}"
+    if call.service != "ec2":
+        headers["X-Amz-Target"] = f"Service_1.{call.action}"
+    try:
+        connection.request("POST", "/", body, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def test_calls_alike_are_numbered_apart_from_others(proxy: FaultProxy) -> None:
+    proxy.begin()
+    for call in (DESCRIBE, TAG, DESCRIBE):
+        assert ask(proxy, call) == (200, "done")
+    assert proxy.end() == ([DESCRIBE, TAG, DESCRIBE._replace(number=2)], 0)
+
+
+def test_a_key_that_names_no_account_is_homes() -> None:
+    headers = {"Authorization": signed("ec2", "AKIAEXAMPLE"), "X-Amz-Target": ""}
+    assert read_call(headers, b"Action=DescribeImages", ACCOUNT)[2] == ACCOUNT
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("throttled three times", (400, "RequestLimitExceeded")),
+        ("500 once", (500, "InternalError")),
+        ("access denied", (400, "UnauthorizedOperation")),
+    ],
+)
+def test_a_refused_call_is_refused_in_the_services_words_and_has_no_effect(
+    kind: str, told: tuple[int, str], proxy: FaultProxy
+) -> None:
+    proxy.begin(Fault(DESCRIBE, kind))
+    status, body = ask(proxy, DESCRIBE)
+    assert (status, told[1] in body) == (told[0], True)
+    assert Upstream.reached == 0
+
+
+def test_a_refusal_in_json_has_its_type(proxy: FaultProxy) -> None:
+    proxy.begin(Fault(TAG, "access denied"))
+    assert '"__type": "AccessDeniedException"' in ask(proxy, TAG)[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "hit"),
+    [
+        ("500 once", [2]),
+        ("throttled three times", [2, 3, 4]),
+        ("500 always", [2, 3, 4, 5]),
+    ],
+)
+def test_a_fault_hits_its_call_and_so_many_alike(
+    kind: str, hit: list[int], proxy: FaultProxy
+) -> None:
+    proxy.begin(Fault(DESCRIBE._replace(number=2), kind))
+    statuses = [ask(proxy, DESCRIBE)[0] for _ in range(5)]
+    assert [number for number, status in enumerate(statuses, 1) if status != 200] == hit
+    assert proxy.end()[1] == len(hit)
+    assert ask(proxy, DESCRIBE)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "reached"), [("dropped before its effect", 0), ("dropped after its effect", 1)]
+)
+def test_a_dropped_call_has_no_answer(kind: str, reached: int, proxy: FaultProxy) -> None:
+    proxy.begin(Fault(DESCRIBE, kind))
+    with pytest.raises(http.client.RemoteDisconnected):
+        ask(proxy, DESCRIBE)
+    assert Upstream.reached == reached
+
+
+@pytest.mark.parametrize(
+    ("kind", "reached"),
+    [("function killed before its effect", 0), ("function killed after its effect", 1)],
+)
+def test_the_process_that_calls_is_killed(kind: str, reached: int, proxy: FaultProxy) -> None:
+    proxy.begin(Fault(DESCRIBE, kind))
+    program = (
+        "import http.client, sys\n"
+        "connection = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]))\n"
+        "connection.request('POST', '/', 'Action=DescribeImages', {'Authorization': sys.argv[2]})\n"
+        "connection.getresponse()\n"
+    )
+    port = proxy.urls["layer"].rpartition(":")[2]
+    command = [sys.executable, "-c", program, port, signed("ec2")]
+    assert subprocess.run(command, check=False, timeout=20).returncode == -9
+    assert Upstream.reached == reached
+
+
+def test_it_is_quiet_when_no_call_is_under_way(proxy: FaultProxy) -> None:
+    proxy.begin(Fault(DESCRIBE, "dropped before its effect"))
+    begun = time.monotonic()
+    proxy.wait_until_quiet(0.05, 5)
+    assert time.monotonic() - begun < 5
+    proxy.enter({"Authorization": signed("ec2")}, b"Action=DescribeImages")
+    with pytest.raises(TimeoutError, match="still made"):
+        proxy.wait_until_quiet(0.05, 0.2)
