@@ -212,7 +212,7 @@ test: $(TOOLS)/cloud.stamp $(TOOLS)/sam.stamp $(TOOLS)/scan.stamp $(TOOLS)/node.
 	cargo test --workspace --locked
 	printf '\n== %s (%s)\n' 'Tests on the local cloud' 'pytest'
 	# A file's tests share what they start, so a process takes whole files: two, as each starts a cloud.
-	$(CLOUD)/python -m pytest -n 2 --dist loadfile tests
+	FRONTLOAD_COMPARE_GRANTS=1 $(CLOUD)/python -m pytest -n 2 --dist loadfile tests
 
 # For this machine's architecture: the containers run on it.
 .PHONY: sam-local

@@ -64,7 +64,7 @@ def test_no_capacity_for_any_instance_type(
     built.put(builder={"volumeGib": 1, "instanceTypes": ["m6i.large", "m5.large"]})
     code, message = "InsufficientInstanceCapacity", "there is none left"
     cloud.control.plant_call("ec2", "RunInstances", code=code, message=message, status=400, count=2)
-    told = [f"{kind} in the default subnet: {code}" for kind in ("m6i.large", "m5.large")]
+    told = [f"{kind} on-demand in the default subnet: {code}" for kind in ("m6i.large", "m5.large")]
     run_failing("LaunchRefused", *told, message)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from end_to_end.stack import Cache, Frontload
 from end_to_end.world import World
-from local_cloud import ACCOUNT, REGION
+from local_cloud import ACCOUNT, ECR_HOST, REGION
 
 from .places import consumers, regions
 
@@ -75,3 +75,16 @@ def test_a_bad_document_is_refused_by_field_before_anything_is_changed(
     assert f"/frontload/caches/{cache.name} is refused: " in execution.cause
     assert frontload.builds_of(execution) == []
     assert world.changes(mark) == []
+
+
+def test_a_dry_run_compares_with_what_is_published_in_every_account(
+    frontload: Frontload, cache: Cache
+) -> None:
+    cache.push()
+    rule = {"repository": f"{ECR_HOST}/{cache.repository}", "tags": "v*", "newest": 1}
+    places = {"regions": regions(REGION, IRELAND), "consumers": consumers("210987654321")}
+    cache.put(images=[rule], **places)
+    assert frontload.run(cache.name).status == "SUCCEEDED"
+    dry = frontload.ask(cache=cache.name, dryRun=True)
+    (told,) = dry.output["dryRun"]
+    assert (told["cache"], told["build"]) == (cache.name, False), told

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from . import ACCOUNT, ECR_HOST, PUBLIC_HOST, REGION, certificates
+from .aws.grants import Grant
 from .builder_host import CapacityError, Endpoints, make_builder_host
 from .clients import make_client
 from .control_client import Control, ask
@@ -33,6 +34,7 @@ from .scripted_registry import ScriptedRegistry, manifests_of
 
 PUSH_KNOWN_SECONDS = 15.0
 TOKEN_BYTES = 1200
+GRANTS_DIR = TESTS_DIR.parent / "target" / "grants"
 REGISTRY_PROGRAMS = ("docker-registry", "skopeo", "htpasswd")
 
 
@@ -90,6 +92,7 @@ class LocalCloud:
     def __exit__(self, *_: object) -> None:
         with self._timed("local cloud stopped"):
             try:
+                self._keep_grants()
                 if self.layer is not None:
                     self.layer.stop()
                 elif self.host is not None:
@@ -102,6 +105,15 @@ class LocalCloud:
                     process.stop()
             finally:
                 self._janitor.finish()
+
+    def _keep_grants(self) -> None:
+        """Write down what was used of the roles' grants, for `grants.read`."""
+        if self.layer is None or not self.layer.world.grants.granted:
+            return
+        grants = self.layer.world.grants
+        place = {"account": ACCOUNT, "region": REGION}
+        grants.used |= {Grant(*one) for one in ask(self.url, "grants", place)["used"]}
+        grants.write(GRANTS_DIR)
 
     def _start(self) -> None:
         stack_port, registry_port, public_port, layer_port = free_ports(4)
@@ -181,6 +193,7 @@ class LocalCloud:
         )
         find_role = RoleFinder(self.url)
         self.layer = Layer(self.host, ACCOUNT, REGION, port, token, source, find_role)
+        self.layer.world.role_of_profile = find_role.role_of_profile
         self.layer.world.settings.update(self._settings)
         self.layer.start()
         self.control = Control(self.layer_url)
@@ -232,7 +245,9 @@ class LocalCloud:
         self._say(f"deploying stack {stack} with sam")
         with self._timed(f"stack {stack} deployed"):
             target = Target(self.url, account, region)
-            return deploy(template_build_dir / template, stack, overrides or {}, home, target)
+            said = deploy(template_build_dir / template, stack, overrides or {}, home, target)
+        self.layer.world.function_roles.clear()
+        return said
 
     def push(
         self,

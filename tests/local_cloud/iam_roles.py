@@ -16,10 +16,22 @@ class RoleFinder:
         self._url = url
         self._clients: dict[str, Any] = {}
 
+    def role_of_profile(self, account: str, profile: str) -> str:
+        """The name of the role in an instance profile; the profile's own when there is none."""
+        iam = self._client(account)
+        try:
+            found = iam.get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]
+        except iam.exceptions.NoSuchEntityException:
+            return profile
+        return found["Roles"][0]["RoleName"]
+
+    def _client(self, account: str) -> Any:
+        if account not in self._clients:
+            self._clients[account] = make_client("iam", self._url, account)
+        return self._clients[account]
+
     def __call__(self, account: str, name: str) -> Role | None:
-        iam = self._clients.get(account)
-        if iam is None:
-            iam = self._clients[account] = make_client("iam", self._url, account)
+        iam = self._client(account)
         try:
             role = iam.get_role(RoleName=name)["Role"]
         except iam.exceptions.NoSuchEntityException:

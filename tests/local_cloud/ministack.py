@@ -15,6 +15,8 @@ from .processes import Process, answers_http, clean_environment, python_module
 READY_SECONDS = 30.0
 LAYER_SERVICES = ("EC2", "SSM", "ECR", "KMS", "STS")
 """Served by our AWS layer; the Lambdas' SDK follows these variables."""
+FUNCTION_TOKEN = "function-role."
+"""Begins the session token of a Lambda's credentials; its role's name follows."""
 OWN_SERVICES = ("DYNAMODB", "SFN", "EVENTBRIDGE")
 """What the Lambdas ask of MiniStack itself."""
 

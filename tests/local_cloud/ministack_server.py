@@ -27,10 +27,12 @@ from contextvars import ContextVar
 from typing import Any
 
 from ministack import app as ministack
+from ministack.core import lambda_runtime
 from ministack.core.responses import json_response, request_scope
-from ministack.services import eventbridge, scheduler, stepfunctions
+from ministack.services import eventbridge, lambda_svc, scheduler, stepfunctions
 
-from . import ministack_faults, ministack_record
+from . import ministack_faults, ministack_permissions, ministack_record
+from .ministack import FUNCTION_TOKEN
 
 PREFIX = "/_local/"
 FUNCTION_ASKS: ContextVar[bool] = ContextVar("function_asks", default=False)
@@ -114,6 +116,22 @@ def let_ends_follow_the_waits(wait_scale: float) -> None:
     stepfunctions._describe_execution = describe_to_function
 
 
+def let_functions_have_their_roles() -> None:
+    """Give a function credentials that tell its role, for the AWS layer to judge by."""
+
+    def credentials(config: dict[str, Any]) -> dict[str, str]:
+        account, _ = lambda_runtime._account_region_from_function_config(config)
+        role = config.get("Role", "").rpartition("/")[2]
+        return {
+            "AWS_ACCESS_KEY_ID": account,
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_SESSION_TOKEN": f"{FUNCTION_TOKEN}{role}",
+        }
+
+    lambda_runtime.execution_credentials = credentials
+    lambda_svc.execution_credentials = credentials
+
+
 def take_record(order: dict[str, Any]) -> dict[str, Any]:
     """What was done since the last call."""
     return ministack_record.RECORD.take()
@@ -124,21 +142,53 @@ CALLS: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
     "schedules": run_schedule,
     "record": take_record,
     "go-wrong": ministack_faults.go_wrong,
+    "grants": ministack_permissions.take_used,
 }
 served_by_ministack = ministack.app
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Our own calls; everything else is MiniStack's."""
-    if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
-        if scope["type"] == "http":
-            FUNCTION_ASKS.set(ministack_record.RECORD.request(scope["headers"]))
+    if scope["type"] != "http":
         await served_by_ministack(scope, receive, send)
-        return
-    status, answer = perform(scope["path"].removeprefix(PREFIX), await read_body(receive))
+    elif scope["path"].startswith(PREFIX):
+        name = scope["path"].removeprefix(PREFIX)
+        await answer(send, *perform(name, await read_body(receive)))
+    else:
+        await serve(scope, receive, send)
+
+
+async def serve(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """MiniStack's calls, and of functions only what their roles allow."""
+    is_of_function = ministack_record.RECORD.request(scope["headers"])
+    FUNCTION_ASKS.set(is_of_function)
+    if is_of_function:
+        body = await read_body(receive)
+        headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
+        account, region = os.environ["MINISTACK_ACCOUNT_ID"], os.environ["MINISTACK_REGION"]
+        refused = ministack_permissions.refuse(headers, body, account, region)
+        if refused is not None:
+            await answer(send, 400, refused)
+            return
+        receive = replay(body, receive)
+    await served_by_ministack(scope, receive, send)
+
+
+def replay(body: bytes, receive: Any) -> Any:
+    """Give a body that was read already, and then whatever else there is."""
+    parts = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def next_part() -> Any:
+        return parts.pop() if parts else await receive()
+
+    return next_part
+
+
+async def answer(send: Any, status: int, document: dict[str, Any]) -> None:
+    """Send a document in JSON."""
     headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
+    await send({"type": "http.response.body", "body": json.dumps(document).encode()})
 
 
 async def read_body(receive: Any) -> bytes:
@@ -167,6 +217,7 @@ if __name__ == "__main__":
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True
     let_clock_follow_the_waits(float(os.environ["SFN_WAIT_SCALE"]))
     let_ends_follow_the_waits(float(os.environ["SFN_WAIT_SCALE"]))
+    let_functions_have_their_roles()
     ministack_record.install(ministack_record.Latencies.of_environment())
     ministack_faults.install()
     ministack.app = application

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from . import certificates
-from .processes import Process, accepts_connections, clean_environment
+from .cut_off import CutOff
+from .processes import Process, accepts_connections, clean_environment, free_ports
 
 READY_SECONDS = 15.0
 USER = "AWS"
@@ -54,7 +55,7 @@ class Registry:
         self.password = password
         self._watch = watch
         self.process: Process | None = None
-        self._failing: _FailingServer | None = None
+        self._failing: _FailingServer | CutOff | None = None
         home.mkdir(parents=True, exist_ok=True)
         self._pem_file = home / "server.pem"
         certificates.issue_certificate(
@@ -78,17 +79,22 @@ class Registry:
 
     def start(self) -> None:
         """Switch on; returns when it listens."""
-        self._end_failing()
-        if self.process is not None:
-            return
+        if self._failing is not None:
+            self.stop()
+        if self.process is None:
+            self._serve(self.port)
+
+    def _serve(self, port: int) -> None:
         self.process = Process(
             f"registry {self.host_name}",
             ["docker-registry", "serve", str(self.home / "config.yml")],
-            clean_environment(self.home, OTEL_TRACES_EXPORTER="none"),
+            clean_environment(
+                self.home, OTEL_TRACES_EXPORTER="none", REGISTRY_HTTP_ADDR=f"127.0.0.1:{port}"
+            ),
             self.home / "registry.log",
         )
         self._watch(self.process.pid)
-        self.process.wait_until_ready(lambda: accepts_connections(self.port), READY_SECONDS)
+        self.process.wait_until_ready(lambda: accepts_connections(port), READY_SECONDS)
 
     def stop(self) -> None:
         """Switch off; connections are refused. The content stays."""
@@ -101,6 +107,14 @@ class Registry:
         """Answer every request with this HTTP status, until `start()`."""
         self.stop()
         self._failing = _FailingServer(self.port, self._pem_file, status)
+
+    def cut_off_after(self, size: int) -> None:
+        """Be gone once `size` bytes have been sent, in the middle of whatever that is, until
+        `start()`."""
+        self.stop()
+        (behind,) = free_ports(1)
+        self._serve(behind)
+        self._failing = CutOff(self.port, behind, size)
 
     def refuse_password(self) -> None:
         """Answer 401 to the password of this run, until `accept_password()`."""

@@ -162,6 +162,10 @@ fn name_failure(build: &Build, failure: &Failure) -> Error {
         "platform" => Error::PlatformMissing { image, reason },
         "check" if says(&["has digest"]) => Error::DigestMismatch { build, image, reason },
         "check" => Error::ImageIncomplete { build, image, reason },
+        // containerd itself is gone, or went while it pulled (grpc-go `transport`).
+        "pull" if says(&["containerd.sock", "error reading from server"]) => {
+            Error::BuilderFailed { build, reason: format!("{image}: {reason}") }
+        }
         "pull" if says(&["no match for platform"]) => Error::PlatformMissing { image, reason },
         "pull" if says(&["401 Unauthorized", "403 Forbidden", "authorization failed"]) => {
             Error::RegistryDenied { build, image, reason }
@@ -283,6 +287,14 @@ mod tests {
                 "VolumeFull",
             ),
             ("no match for platform in manifest sha256:0: not found", "PlatformMissing"),
+            (
+                "failed to dial \"/run/containerd/containerd.sock\": connection error: desc = \"transport: error while dialing: dial unix /run/containerd/containerd.sock: connect: connection refused\"",
+                "BuilderFailed",
+            ),
+            (
+                "rpc error: code = Unavailable desc = error reading from server: EOF",
+                "BuilderFailed",
+            ),
             (
                 "failed to do request: Head \"https://h\": dial tcp 127.0.0.1:444: connect: connection refused",
                 "RegistryFailed",

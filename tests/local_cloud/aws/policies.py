@@ -12,8 +12,9 @@ from ministack.core.iam_evaluator import (
     evaluate,
     evaluate_resource_policy,
     evaluate_trust_policy,
-    parse_policy_document,
 )
+
+from .world import Role
 
 
 def resource_allows(
@@ -38,13 +39,19 @@ def trust_allows(
     return evaluate_trust_policy(policy, caller, context)
 
 
-def identity_allows(
-    policies: list[dict[str, Any]], caller_arn: str, action: str, resource: str, region: str
-) -> bool:
-    """Whether a role's own policies allow it the action."""
+def statements_allowing(
+    role: Role, caller_arn: str, action: str, resource: str, region: str, keys: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The statements of a role's own policies that allow it the action; none when one denies it."""
     account = caller_arn.split(":")[4]
-    context = _context(caller_arn, account, action, resource, region, {})
-    return evaluate(context, [parse_policy_document(one) for one in policies]).decision == "Allow"
+    context = _context(caller_arn, account, action, resource, region, keys)
+    if evaluate(context, [parsed for _, parsed in role.statements]).decision != "Allow":
+        return []
+    return [
+        statement
+        for statement, parsed in role.statements
+        if evaluate(context, [parsed]).decision == "Allow"
+    ]
 
 
 def _root(account: str) -> str:
@@ -52,7 +59,7 @@ def _root(account: str) -> str:
 
 
 def _context(
-    caller: str, account: str, action: str, resource: str, region: str, keys: dict[str, str]
+    caller: str, account: str, action: str, resource: str, region: str, keys: dict[str, Any]
 ) -> EvalContext:
     return EvalContext(
         principal_arn=caller,

@@ -1,4 +1,4 @@
-"""STS: assuming a role of another account, and what the role may then do.
+"""STS: assuming a role of another account, and what that role and those of the functions may do.
 
 The access key id of assumed credentials is the account's number, which MiniStack understands as
 well; the session token says which role it is.
@@ -11,11 +11,15 @@ import re
 import secrets
 from typing import Any
 
+from ministack.core.iam_evaluator import fnmatch_iam
 from moto.core.responses import BaseResponse
 
+from ..ministack import FUNCTION_TOKEN
 from .dispatch import AwsError, account_of_key, handles, place_of, unknown_credentials
-from .policies import identity_allows, trust_allows
-from .world import Session, World
+from .grants import grants_of
+from .permissions import needs_of
+from .policies import statements_allowing, trust_allows
+from .world import Role, Session, World
 
 ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::(?P<account>\d{12}):role/(?:.+/)?(?P<name>[\w+=,.@-]+)")
 SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}")
@@ -43,6 +47,7 @@ def assume_role(world: World, request: BaseResponse) -> Any:
     session = Session(found["account"], found["name"], name, role, expires)
     token = secrets.token_urlsafe(64)
     world.sessions[token] = session
+    _note_grants(world, session.role_name, role)
     return {
         "Credentials": {
             "AccessKeyId": session.account,
@@ -80,6 +85,8 @@ def session_of(world: World, request: BaseResponse) -> Session | None:
     if not token or account is None:
         return None
     service = str(request.service_name)
+    if token.startswith(FUNCTION_TOKEN):
+        return _session_of_function(world, account, token.removeprefix(FUNCTION_TOKEN))
     session = world.sessions.get(token)
     if session is None or session.account != account:
         raise unknown_credentials(service, "The security token included in the request is invalid")
@@ -89,37 +96,42 @@ def session_of(world: World, request: BaseResponse) -> Session | None:
     return session
 
 
+def _session_of_function(world: World, account: str, name: str) -> Session | None:
+    """A Lambda's own role; None where no IAM knows it."""
+    role = world.function_roles.get((account, name)) or world.find_role(account, name)
+    if role is None:
+        return None
+    if (account, name) not in world.function_roles:
+        world.function_roles[account, name] = role
+        _note_grants(world, name, role)
+    never = datetime.datetime.max.replace(tzinfo=datetime.UTC)
+    return Session(account, name, "function", role, never)
+
+
+def _note_grants(world: World, name: str, role: Role) -> None:
+    for statement, _ in role.statements:
+        world.grants.granted.update(grants_of(name, statement))
+
+
 def require_permission(world: World, request: BaseResponse, service: str, action: str) -> None:
-    """Refuse an assumed role what its policies do not allow; accounts themselves may do all."""
+    """Refuse a role what its policies do not allow; accounts themselves may do all."""
     session = session_of(world, request)
     if session is None or action == "GetCallerIdentity":
         return
-    place = place_of(request)
-    for resource in _resources(request, service):
-        if identity_allows(
-            session.role.policies, session.arn, f"{service}:{action}", resource, place.region
-        ):
+    region = place_of(request).region
+    for need in needs_of(world, request, f"{service}:{action}"):
+        allowing = statements_allowing(session.role, session.arn, *need[:2], region, need.keys)
+        for statement in allowing:
+            world.grants.used.update(
+                grant
+                for grant in grants_of(session.role_name, statement)
+                if fnmatch_iam(need.action, grant.action)
+            )
+        if allowing:
             continue
         code = "UnauthorizedOperation" if service == "ec2" else "AccessDeniedException"
         raise AwsError(
             code,
-            f"User: {session.arn} is not authorized to perform: {service}:{action} on resource: "
-            f"{resource} because no identity-based policy allows the {service}:{action} action",
+            f"User: {session.arn} is not authorized to perform: {need.action} on resource: "
+            f"{need.resource} because no identity-based policy allows the {need.action} action",
         )
-
-
-def _resources(request: BaseResponse, service: str) -> list[str]:
-    """The ARNs that a call is about, for Parameter Store; else a wildcard."""
-    if service != "ssm":
-        return ["*"]
-    named = request._get_param("Names") or request._get_param("Name") or request._get_param("Path")
-    place = place_of(request)
-    return [
-        f"arn:aws:ssm:{place.region}:{place.account}:parameter/{_bare(name)}"
-        for name in (named if isinstance(named, list) else [named or "*"])
-    ]
-
-
-def _bare(name: str) -> str:
-    # A version or label is no part of the parameter's ARN.
-    return name.partition(":")[0].lstrip("/")

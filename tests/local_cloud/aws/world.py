@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
+
+from ministack.core.iam_evaluator import ParsedStatement, parse_policy_document
+
+from .grants import Grants
 
 
 class Place(NamedTuple):
@@ -174,6 +180,18 @@ class Role:
     trust: dict[str, Any]
     policies: list[dict[str, Any]] = field(default_factory=list)
 
+    @cached_property
+    def statements(self) -> list[tuple[dict[str, Any], list[ParsedStatement]]]:
+        """Each statement of the policies, as it is written and as the evaluator reads it."""
+        found = []
+        for policy in self.policies:
+            written = policy["Statement"]
+            for one in written if isinstance(written, list) else [written]:
+                # `${*}` is a star and no wildcard, which the evaluator does not know.
+                read = json.loads(json.dumps(one).replace("${*}", "?"))
+                found.append((one, parse_policy_document({"Statement": [read]})))
+        return found
+
 
 @dataclass(frozen=True)
 class Session:
@@ -205,8 +223,13 @@ class World:
         self.home = Place(account, region)
         self.registry_token = ""
         self.find_role: FindRole = lambda account, name: None
+        self.role_of_profile: Callable[[str, str], str] = lambda account, profile: profile
+        """The name of the role in an instance profile, by account and the profile's name."""
         self.sessions: dict[str, Session] = {}
         """By token. They outlive `renew`: a warm Lambda keeps its credentials."""
+        self.function_roles: dict[tuple[str, str], Role] = {}
+        """The roles of functions, by account and name, until something is deployed."""
+        self.grants = Grants()
         self.lock = threading.RLock()
         self.settings = Settings()
         self.stopping = threading.Event()

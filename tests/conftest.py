@@ -1,0 +1,81 @@
+"""After a run of all tests: was everything used that the template grants the functions?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+from local_cloud.aws import grants
+from local_cloud.cloud import GRANTS_DIR
+
+ASKED = "FRONTLOAD_COMPARE_GRANTS"
+"""Set where all tests run; a part of them uses a part of the grants."""
+UNDO = "undoes half a publication: tried by the fault sweep, which is no part of these tests"
+VPC = "asked for by Lambda itself, for functions in a VPC"
+VOLUME = "EC2 deletes the volume with its builder; tried in the function's own tests"
+UNUSED: dict[tuple[str, str], str] = {
+    ("CleanUpRole", "ssm:DeleteParameter"): UNDO,
+    ("CleanUpRole", "ssm:LabelParameterVersion"): UNDO,
+    ("CleanUpRole", "ssm:PutParameter"): UNDO,
+    ("ReapRole", "ssm:DeleteParameter"): UNDO,
+    ("ReapRole", "ssm:LabelParameterVersion"): UNDO,
+    ("ReapRole", "ssm:PutParameter"): UNDO,
+    ("PublishRole", "ssm:DeleteParameter"): UNDO,
+    ("RollbackRole", "ssm:DeleteParameter"): UNDO,
+    ("frontload-consumer", "ssm:DeleteParameter"): UNDO,
+    ("ReapRole", "ec2:CreateTags"): "marks what a dead build had published: as UNDO",
+    ("ReapRole", "ec2:DeleteVolume"): VOLUME,
+    ("CleanUpRole", "ec2:DeleteVolume"): VOLUME,
+    ("RollbackRole", "states:DescribeExecution"): "asked about a build that holds the lease",
+    ("frontload-consumer", "events:PutEvents"): "MiniStack does not know assumed roles",
+    ("small-consumer", "events:PutEvents"): "the same; a test's own role",
+    ("PlanRole", "ec2:AssignPrivateIpAddresses"): VPC,
+    ("PlanRole", "ec2:CreateNetworkInterface"): VPC,
+    ("PlanRole", "ec2:DeleteNetworkInterface"): VPC,
+    ("PlanRole", "ec2:DescribeNetworkInterfaces"): VPC,
+    ("PlanRole", "ec2:DescribeSubnets"): VPC,
+    ("PlanRole", "ec2:UnassignPrivateIpAddresses"): VPC,
+}
+"""By role and action, granted and used by no test, with the reason."""
+
+
+def is_asked(config: pytest.Config) -> bool:
+    """In the process that runs the tests or starts those that do."""
+    return bool(os.environ.get(ASKED)) and not hasattr(config, "workerinput")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Forget earlier runs."""
+    if is_asked(session.config):
+        shutil.rmtree(GRANTS_DIR, ignore_errors=True)
+
+
+def unused() -> list[str]:
+    """Grants of the functions' roles that no test used, a line each."""
+    seen = grants.read(GRANTS_DIR)
+    return [
+        f"{one.role}: {one.action} on {one.resources} {one.conditions}".strip()
+        for one in sorted(seen.granted - seen.used)
+        if (one.role, one.action) not in UNUSED and not one.action.startswith("logs:")
+    ]
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail a run whose tests passed when something is granted in vain."""
+    if is_asked(session.config) and exitstatus == 0 and unused():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say so."""
+    if not is_asked(terminalreporter.config):
+        return
+    seen = grants.read(GRANTS_DIR)
+    terminalreporter.section("grants of the functions' roles")
+    terminalreporter.line(
+        f"{len(seen.granted)} granted, {len(seen.used)} used by tests, "
+        f"{len(UNUSED)} that no test can use"
+    )
+    for line in unused():
+        terminalreporter.line(f"granted and never used: {line}")

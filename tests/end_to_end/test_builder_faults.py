@@ -1,0 +1,108 @@
+"""What goes wrong on a builder while it pulls: each ends under the right name, without a snapshot.
+
+`run_failing` holds every one of them against the world of before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from local_cloud.cloud import LocalCloud
+from local_cloud.images import BUSYBOX, Layer, Layout
+
+from .conftest import RunFailing
+from .stack import Cache, Frontload
+from .world import World
+
+Edit = Callable[[str, str], None]
+LARGE_MIB = 24
+START = "\nmask_kubelet\n"
+
+
+@pytest.fixture
+def large(layout: Layout, frontload: Frontload, cache: Cache) -> str:
+    """A cache whose image has a layer that takes a while; the layer's digest."""
+    # Its own: one test damages it.
+    name = f"large-{cache.name}"
+    layout.add_image(name, [BUSYBOX, Layer("random", name, LARGE_MIB)])
+    digest = cache.push(name).digest
+    cache.put()
+    return frontload.manifest(digest)["layers"][-1]["digest"]
+
+
+@pytest.fixture
+def no_snapshot(world: World) -> Callable[[], bool]:
+    """Whether none was even begun."""
+    mark = world.mark()
+    return lambda: world.calls(mark, "CreateSnapshot") == []
+
+
+def test_a_registry_that_is_cut_off_in_the_middle_of_a_layer(
+    cloud: LocalCloud, large: str, cache: Cache, run_failing: RunFailing, no_snapshot: Callable
+) -> None:
+    cloud.registry.cut_off_after(LARGE_MIB * 1024 * 1024 // 2)
+    run_failing("RegistryFailed", cache.reference())
+    assert no_snapshot()
+
+
+def test_a_layer_of_which_the_registry_has_but_half(
+    cloud: LocalCloud, large: str, cache: Cache, run_failing: RunFailing, no_snapshot: Callable
+) -> None:
+    blob = cloud.registry.blob_file(large)
+    blob.write_bytes(blob.read_bytes()[: LARGE_MIB * 1024 * 1024 // 2])
+    run_failing("RegistryFailed", cache.reference(), "unexpected EOF")
+    assert no_snapshot()
+
+
+KILL = "on_host pkill -9 -x containerd\n"
+
+
+def test_containerd_that_is_killed_is_started_by_its_host_and_the_build_goes_on(
+    large: str, cache: Cache, edit_script: Edit, frontload: Frontload, world: World
+) -> None:
+    edit_script(START, f"{START}{KILL}")
+    ended = frontload.run(cache.name)
+    assert ended.status == "SUCCEEDED", ended.cause
+    (image,) = world.published(cache)[1]["images"]
+    assert image["reference"] == cache.reference()
+
+
+def test_containerd_that_is_killed_and_stays_away(
+    large: str, cache: Cache, edit_script: Edit, run_failing: RunFailing, no_snapshot: Callable
+) -> None:
+    edit_script(START, f"{START}on_host rm /run/units/containerd.active\n{KILL}")
+    run_failing("BuilderFailed", cache.name, "containerd")
+    assert no_snapshot()
+
+
+def test_a_script_that_ends_without_a_word_as_when_the_instance_reboots(
+    large: str, edit_script: Edit, run_failing: RunFailing, no_snapshot: Callable
+) -> None:
+    edit_script(START, f"{START}kill -9 $$\n")
+    run_failing("BuilderFailed", "SSM says Failed")
+    assert no_snapshot()
+
+
+def test_a_report_that_is_cut_off_by_the_limit_of_what_a_command_may_print(
+    large: str, edit_script: Edit, run_failing: RunFailing, no_snapshot: Callable
+) -> None:
+    edit_script(START, f"{START}head -c 30000 /dev/zero | tr '\\0' x\n")
+    run_failing("BuilderFailed", "is no report")
+    assert no_snapshot()
+
+
+def test_a_clock_that_is_wrong_by_more_than_a_signature_allows(
+    cloud: LocalCloud, large: str, cache: Cache, run_failing: RunFailing, no_snapshot: Callable
+) -> None:
+    told = "Signature expired: 20260101T000000Z is now earlier than 20260101T001000Z"
+    cloud.control.plant_call(
+        "ecr",
+        "GetAuthorizationToken",
+        code="InvalidSignatureException",
+        message=told,
+        status=400,
+        count=100,
+    )
+    run_failing("RegistryDenied", cache.reference())
+    assert no_snapshot()

@@ -1,0 +1,88 @@
+"""Refuses a function what its role does not allow, where MiniStack itself is asked.
+
+The AWS layer does the same for what it serves (`aws/permissions.py`). Here it is the lease table,
+executions and events.
+
+POST /_local/grants     what was used of the grants of functions' roles
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ministack.core import iam_evaluator
+
+from .aws.grants import Grant, grants_of
+from .ministack import FUNCTION_TOKEN
+
+SERVICES = {"DynamoDB_20120810": "dynamodb", "AWSStepFunctions": "states", "AWSEvents": "events"}
+USED: set[Grant] = set()
+
+Need = tuple[str, dict[str, Any]]
+
+
+def refuse(
+    headers: Mapping[str, str], body: bytes, account: str, region: str
+) -> dict[str, str] | None:
+    """The error of a function's call that its role does not allow; None for any other call."""
+    token = headers.get("x-amz-security-token", "")
+    prefix, _, name = headers.get("x-amz-target", "").rpartition(".")
+    if not token.startswith(FUNCTION_TOKEN) or prefix not in SERVICES:
+        return None
+    role = token.removeprefix(FUNCTION_TOKEN)
+    action = f"{SERVICES[prefix]}:{name}"
+    policies = iam_evaluator._gather_role_policies(role, account)
+    for resource, keys in _needs(SERVICES[prefix], json.loads(body), account, region):
+        context = iam_evaluator.EvalContext(
+            principal_arn=f"arn:aws:sts::{account}:assumed-role/{role}/function",
+            principal_type="AssumedRole",
+            principal_account=account,
+            action=action,
+            resource_arn=resource,
+            region=region,
+            secure_transport=True,
+            service_context=keys,
+        )
+        allowing = [
+            one
+            for policy in policies
+            for one in policy
+            if iam_evaluator.evaluate(context, [[one]]).decision == "Allow"
+        ]
+        if not allowing or iam_evaluator.evaluate(context, policies).decision != "Allow":
+            message = f"{role} is not authorized to perform: {action} on resource: {resource}"
+            return {"__type": "AccessDeniedException", "message": message}
+        for one in allowing:
+            written = {
+                "Action": one.actions,
+                "Resource": one.resources,
+                "Condition": one.conditions,
+            }
+            found = grants_of(role, written)
+            USED.update(grant for grant in found if grant.action == action)
+    return None
+
+
+def _needs(service: str, asked: dict[str, Any], account: str, region: str) -> Iterator[Need]:
+    if service == "dynamodb":
+        name = asked["TableName"].rpartition("/")[2]
+        yield f"arn:aws:dynamodb:{region}:{account}:table/{name}", {}
+    elif service == "states":
+        yield asked.get("executionArn") or asked["stateMachineArn"], {}
+    else:
+        for entry in asked["Entries"]:
+            bus = entry.get("EventBusName", "default")
+            arn = (
+                bus
+                if bus.startswith("arn:")
+                else f"arn:aws:events:{region}:{account}:event-bus/{bus}"
+            )
+            keys = {"events:source": entry["Source"], "events:detail-type": entry["DetailType"]}
+            yield arn, keys
+
+
+def take_used(_: dict[str, Any]) -> dict[str, Any]:
+    """What was used so far."""
+    return {"used": sorted(USED)}

@@ -1,0 +1,182 @@
+"""A function may do what the template grants its role, and a forged resource without our tag
+survives every function that deletes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from infra.resolution import resolve, translate
+
+from infra import resolution
+
+from . import REGION
+from .aws.grants import Grant
+from .aws.world import Role
+from .conftest import ACCOUNT, Aws
+from .ministack import FUNCTION_TOKEN
+
+OURS = [{"Key": "frontload:stack", "Value": "frontload"}]
+THEIRS = [{"Key": "frontload:stack", "Value": "another"}]
+RESOURCES = json.loads(
+    json.dumps(resolve(translate("template"))).replace(resolution.ACCOUNT, ACCOUNT)
+)
+
+
+def role_of_template(logical: str) -> Role:
+    """A role of the template with all of its policies."""
+    policies = [one["PolicyDocument"] for one in RESOURCES[logical]["Properties"]["Policies"]]
+    policies += [
+        one["Properties"]["PolicyDocument"]
+        for one in RESOURCES.values()
+        if one["Type"] == "AWS::IAM::Policy"
+        and f"<{logical}>" in str(one["Properties"].get("Roles"))
+    ]
+    return Role({}, policies)
+
+
+def client(aws: Aws, logical: str, service: str) -> Any:
+    """A client with the credentials of the function that has the role."""
+    aws.roles[ACCOUNT, logical] = role_of_template(logical)
+    return aws.client(service, token=f"{FUNCTION_TOKEN}{logical}")
+
+
+def make_volume(aws: Aws, tags: list[dict[str, str]]) -> str:
+    made = aws.ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1, VolumeType="gp3")
+    aws.ec2.create_tags(Resources=[made["VolumeId"]], Tags=tags)
+    return made["VolumeId"]
+
+
+def make_snapshot(aws: Aws, tags: list[dict[str, str]]) -> str:
+    made = aws.make_snapshot()
+    aws.ec2.create_tags(Resources=[made], Tags=tags)
+    return made
+
+
+def make_instance(aws: Aws, tags: list[dict[str, str]]) -> str:
+    return aws.launch(TagSpecifications=[{"ResourceType": "instance", "Tags": tags}])
+
+
+def delete_snapshot(ec2: Any, identity: str) -> None:
+    ec2.delete_snapshot(SnapshotId=identity)
+
+
+def delete_volume(ec2: Any, identity: str) -> None:
+    ec2.delete_volume(VolumeId=identity)
+
+
+def terminate(ec2: Any, identity: str) -> None:
+    ec2.terminate_instances(InstanceIds=[identity])
+
+
+def share(ec2: Any, identity: str) -> None:
+    ec2.modify_snapshot_attribute(
+        SnapshotId=identity,
+        Attribute="createVolumePermission",
+        CreateVolumePermission={"Add": [{"UserId": "210987654321"}]},
+    )
+
+
+def make_public(ec2: Any, identity: str) -> None:
+    ec2.modify_snapshot_attribute(
+        SnapshotId=identity,
+        Attribute="createVolumePermission",
+        CreateVolumePermission={"Add": [{"Group": "all"}]},
+    )
+
+
+def make_ours(ec2: Any, identity: str) -> None:
+    ec2.create_tags(Resources=[identity], Tags=OURS)
+
+
+DESTRUCTIVE = [
+    ("PruneRole", make_snapshot, delete_snapshot),
+    ("CleanUpRole", make_snapshot, delete_snapshot),
+    ("ReapRole", make_snapshot, delete_snapshot),
+    ("CleanUpRole", make_volume, delete_volume),
+    ("ReapRole", make_volume, delete_volume),
+    ("SnapshotRole", make_instance, terminate),
+    ("CleanUpRole", make_instance, terminate),
+    ("ReapRole", make_instance, terminate),
+    ("ReplicateRole", make_snapshot, share),
+]
+Make = Callable[[Aws, list[dict[str, str]]], str]
+Destroy = Callable[[Any, str], None]
+
+
+@pytest.mark.parametrize(("role", "make", "destroy"), DESTRUCTIVE)
+def test_what_does_not_carry_our_tag_survives(
+    role: str, make: Make, destroy: Destroy, aws: Aws
+) -> None:
+    ec2 = client(aws, role, "ec2")
+    with pytest.raises(ClientError, match="UnauthorizedOperation"):
+        destroy(ec2, make(aws, THEIRS))
+    destroy(ec2, make(aws, OURS))
+
+
+def test_every_role_that_may_destroy_something_was_tried() -> None:
+    destroying = ("ec2:Delete", "ec2:Terminate", "ec2:Modify")
+    may = {
+        (logical, action)
+        for logical, one in RESOURCES.items()
+        if one["Type"] == "AWS::IAM::Role" and logical.endswith("Role")
+        for statement, _ in role_of_template(logical).statements
+        for action in (
+            statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        )
+        if action.startswith(destroying) and "VpcPolicy" not in logical
+    }
+    assert {role for role, _ in may} == {role for role, _, _ in DESTRUCTIVE}
+    assert len(may) == len(DESTRUCTIVE)
+
+
+@pytest.mark.parametrize("role", ["ReplicateRole", "PublishRole"])
+def test_nothing_becomes_public_or_ours(role: str, aws: Aws) -> None:
+    ec2 = client(aws, role, "ec2")
+    with pytest.raises(ClientError, match="UnauthorizedOperation"):
+        make_public(ec2, make_snapshot(aws, OURS))
+    with pytest.raises(ClientError, match="UnauthorizedOperation"):
+        make_ours(ec2, make_snapshot(aws, THEIRS))
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({"TagSpecifications": []}, "instance"),
+        ({"MetadataOptions": {"HttpTokens": "optional"}}, "instance"),
+        ({"MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 2}}, "instance"),
+        ({"IamInstanceProfile": {"Name": "administrator"}}, "instance"),
+    ],
+)
+def test_a_builder_is_launched_as_the_template_demands_and_in_no_other_way(
+    changes: dict[str, Any], missing: str, aws: Aws
+) -> None:
+    usual = {
+        "MinCount": 1,
+        "MaxCount": 1,
+        "ImageId": aws.instance(aws.launch())["ImageId"],
+        "IamInstanceProfile": {"Name": "builder"},
+        "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
+        "TagSpecifications": [{"ResourceType": k, "Tags": OURS} for k in ("instance", "volume")],
+        "BlockDeviceMappings": [{"DeviceName": "/dev/xvdb", "Ebs": {"VolumeSize": 1}}],
+    }
+    text = json.dumps(role_of_template("LaunchRole").policies)
+    for name, arn in (("InstanceProfile", "instance-profile"), ("Role", "role")):
+        assert f"<Builder{name}.Arn>" in text
+        text = text.replace(f"<Builder{name}.Arn>", f"arn:aws:iam::{ACCOUNT}:{arn}/builder")
+    aws.roles[ACCOUNT, "LaunchRole"] = Role({}, json.loads(text))
+    ec2 = aws.client("ec2", token=f"{FUNCTION_TOKEN}LaunchRole")
+    assert ec2.run_instances(**usual)["Instances"] != []
+    with pytest.raises(ClientError, match=f"on resource: .*{missing}/"):
+        ec2.run_instances(**usual | changes)
+
+
+def test_what_was_granted_and_what_was_used_is_kept(aws: Aws) -> None:
+    client(aws, "PruneRole", "ec2").describe_images(Owners=["self"])
+    grants = aws.layer.world.grants
+    used = Grant("PruneRole", "ec2:DescribeImages", "*", "")
+    assert used in grants.used
+    assert grants.used < grants.granted
