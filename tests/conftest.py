@@ -23,7 +23,6 @@ UNUSED: dict[tuple[str, str], str] = {
     ("ReapRole", "ssm:PutParameter"): UNDO,
     ("PublishRole", "ssm:DeleteParameter"): UNDO,
     ("RollbackRole", "ssm:DeleteParameter"): UNDO,
-    ("frontload-consumer", "ssm:DeleteParameter"): UNDO,
     ("ReapRole", "ec2:CreateTags"): "marks what a dead build had published: as UNDO",
     ("ReapRole", "ec2:DeleteVolume"): VOLUME,
     ("CleanUpRole", "ec2:DeleteVolume"): VOLUME,

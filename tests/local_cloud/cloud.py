@@ -74,6 +74,8 @@ class LocalCloud:
         self.host: Any = None
         self.layer: Any = None
         self.proxy: FaultProxy | None = None
+        self.keeps_grants = True
+        """Whether its stacks count when grants and their uses are compared."""
         self._faulty = faulty
 
     def __enter__(self) -> LocalCloud:
@@ -108,7 +110,7 @@ class LocalCloud:
 
     def _keep_grants(self) -> None:
         """Write down what was used of the roles' grants, for `grants.read`."""
-        if self.layer is None or not self.layer.world.grants.granted:
+        if not self.keeps_grants or self.layer is None or not self.layer.world.grants.granted:
             return
         grants = self.layer.world.grants
         place = {"account": ACCOUNT, "region": REGION}

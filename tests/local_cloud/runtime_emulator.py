@@ -68,11 +68,11 @@ class EmulatedFunction:
         self._process = process
         self._url = f"http://127.0.0.1:{port}/2015-03-31/functions/function/invocations"
 
-    def call(self, payload: dict[str, Any]) -> dict[str, Any]:
+    def call(self, payload: Any) -> dict[str, Any]:
         """Answer to a payload. Raises OSError when there is none within 20 s."""
         return json.loads(self.answer(payload))
 
-    def answer(self, payload: dict[str, Any]) -> str:
+    def answer(self, payload: Any) -> str:
         """The same as it came."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(self._url, json.dumps(payload).encode(), CALL_SECONDS) as answer:
