@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import queue
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -69,7 +68,7 @@ class Report:
     missed: list[str] = field(default_factory=list)
     """Points at which nothing went wrong: the run did without that call."""
     violations: list[dict[str, Any]] = field(default_factory=list)
-    ends: Counter[str] = field(default_factory=Counter)
+    ends: dict[str, int] = field(default_factory=dict)
     """How the runs ended in which something went wrong."""
     table: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     """By call and fault: how many points were tried, and how many held."""
@@ -83,7 +82,7 @@ class Report:
         held = not outcome.violations
         self.points += 1
         self.held += held
-        self.ends[outcome.ended] += 1
+        self.ends[outcome.ended] = self.ends.get(outcome.ended, 0) + 1
         row = self.table.setdefault(point.row, {})
         tried, kept = row.get(point.fault, [0, 0])
         row[point.fault] = [tried + 1, kept + held]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from .points import parse
-from .sweep import Report, choose, ever_failed, find_points, sweep, table
+from .sweep import Report, choose, ever_failed, find_points, sweep, table, write
 from .trial import Outcome
 
 CREATE = "ec2:CreateSnapshot #1 in 123456789012/us-east-1"
@@ -20,7 +23,7 @@ def test_what_ever_failed_is_tried_first() -> None:
     assert choose(failed[:1] + [parse(f"{CREATE}, 500 once")], [], 1)[: len(failed)] == failed
 
 
-def test_a_report_counts_what_was_tried_and_what_held() -> None:
+def test_a_report_counts_what_was_tried_and_what_held(tmp_path: Path) -> None:
     report = Report(7)
     report.add(Outcome(f"{CREATE}, 500 once", 1, "SUCCEEDED", 1.0))
     report.add(Outcome(f"{CREATE}, access denied", 2, "AwsDenied", 1.0, ["S4 builder i-1 is left"]))
@@ -29,6 +32,9 @@ def test_a_report_counts_what_was_tried_and_what_held() -> None:
     assert report.missed == [f"{CREATE}, slow by 30 s"]
     assert report.violations[0]["point"] == f"{CREATE}, access denied"
     assert report.last_line == "seed 7: 2 points tried, 1 held, 0 s"
+    write(report, tmp_path / "report.json")
+    written = json.loads((tmp_path / "report.json").read_text())
+    assert (written["points"], written["ends"]) == (2, {"SUCCEEDED": 1, "AwsDenied": 1})
     assert "| ec2:CreateSnapshot |" in table(report)
     assert " 1/0 |" in table(report)
 
