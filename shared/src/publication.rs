@@ -271,7 +271,8 @@ async fn put_back(clients: &Clients, all: &[&Before]) -> Vec<String> {
 }
 
 /// Puts one parameter back. A write that failed may have had its effect, so the
-/// world is looked at, not the plan.
+/// world is looked at, not the plan. The value comes last: as long as it is not put
+/// back, [`undo_half`] finds what is left to do.
 async fn restore(clients: &Clients, before: &Before) -> Result<()> {
     let ssm = clients.ssm(&before.place).await?;
     let name = &before.name;
@@ -284,18 +285,14 @@ async fn restore(clients: &Clients, before: &Before) -> Result<()> {
     };
     let current = parameters::get_labelled(&ssm, name, CURRENT).await?.map(|c| c.version);
     let previous = parameters::get_labelled(&ssm, name, PREVIOUS).await?.map(|p| p.version);
-    let mut version = now.as_ref().map_or(0, |now| now.version);
-    let same_value = now.is_some_and(|now| now.value == *value);
-    if !same_value {
-        version = parameters::put(&ssm, name, value).await?;
+    let labels = [(CURRENT, current, before.current), (PREVIOUS, previous, before.previous)];
+    for (label, is, was) in labels {
+        if let Some(was) = was.filter(|_| is != was) {
+            parameters::label(&ssm, name, was, label).await?;
+        }
     }
-    if before.current.is_some() && (!same_value || current != before.current) {
-        parameters::label(&ssm, name, version, CURRENT).await?;
-    }
-    if let Some(wanted) = before.previous
-        && previous != Some(wanted)
-    {
-        parameters::label(&ssm, name, wanted, PREVIOUS).await?;
+    if now.is_none_or(|now| now.value != *value) {
+        parameters::put(&ssm, name, value).await?;
     }
     Ok(())
 }
@@ -412,7 +409,9 @@ pub async fn undo_half(
     Ok(())
 }
 
-/// Goes back to the versions that were current and previous before `build` wrote.
+/// Goes back to the versions that were current and previous before `build` wrote. Each
+/// change leaves a state from which the same goes on, and the value comes last: by it
+/// the next call finds what is left to do.
 async fn undo_write(
     ssm: &aws_sdk_ssm::Client,
     name: &str,
@@ -431,13 +430,15 @@ async fn undo_write(
     let is_current = current.as_ref().is_some_and(|current| ours(&current.value));
     let was_current = if is_current { previous.clone() } else { current };
     let Some(was_current) = was_current else { return parameters::delete(ssm, name).await };
-    let version = parameters::put(ssm, name, &was_current.value).await?;
+    if is_current {
+        parameters::label(ssm, name, was_current.version, CURRENT).await?;
+    }
     if previous.is_some_and(|previous| previous.version == was_current.version)
         && let Some(superseded) = parameters::get_labelled(ssm, name, SUPERSEDED).await?
     {
         parameters::label(ssm, name, superseded.version, PREVIOUS).await?;
     }
-    parameters::label(ssm, name, version, CURRENT).await
+    parameters::put(ssm, name, &was_current.value).await.map(drop)
 }
 
 #[cfg(test)]
@@ -654,6 +655,41 @@ mod tests {
             cloud.world().fail_change = Some(fail);
             publish_marked(&cloud, "a").await.unwrap_err();
             assert!(cloud.world().newest().is_empty(), "change {fail}");
+        }
+    }
+
+    /// Everything but one kind of call in one region goes on being allowed: what could be put
+    /// back is, and the clean-up does the rest, itself interrupted at each of its changes.
+    #[tokio::test]
+    async fn what_a_refused_call_leaves_half_put_back_is_put_back_later() {
+        let build = build_in("b", &["eu-west-1"], &[]);
+        let targets = targets_of(&build, "b");
+        let places: Vec<Place> = targets.iter().map(|target| target.place.clone()).collect();
+        let own = ["snap-b0".to_owned(), "snap-b1".to_owned()];
+        let old = FakeCloud::default();
+        for mark in ["n", "o", "a"] {
+            let build = build_in(mark, &["eu-west-1"], &[]);
+            let targets = targets_of(&build, mark);
+            publish(&old.clients(), &names(), &build.id, 0, &targets).await.unwrap();
+        }
+        let before = all(&old);
+        let kinds = [("PutParameter", 2), ("LabelParameterVersion", 6)];
+        for (granted, operation) in kinds.iter().flat_map(|(o, n)| (0..*n).map(move |n| (n, *o))) {
+            let half = old.copy();
+            half.world().refuse_alike = Some((operation, "eu-west-1", granted));
+            publish(&half.clients(), &names(), &build.id, 0, &targets).await.unwrap_err();
+            half.world().refuse_alike = None;
+            for interrupted in 1..10 {
+                let cloud = half.copy();
+                let undo =
+                    async || undo_half(&cloud.clients(), &names(), &build.id, &places, &own).await;
+                let change = cloud.world().changes + interrupted;
+                cloud.world().refuse_from = Some(change);
+                let _ = undo().await;
+                cloud.world().refuse_from = None;
+                undo().await.unwrap();
+                assert!(all(&cloud) == before, "{operation} {granted}, change {interrupted}");
+            }
         }
     }
 

@@ -45,6 +45,10 @@ pub struct World {
     pub fail_change: Option<usize>,
     /// From which changing call on all are refused.
     pub refuse_from: Option<usize>,
+    /// The operation, and the region in our own account, of which all changing calls are
+    /// refused, once so many of them were not.
+    pub refuse_alike: Option<(&'static str, &'static str, usize)>,
+    alike: usize,
     /// Whether the refused call has its effect all the same.
     pub fail_after: bool,
     /// What EC2 answers, by region and action: the inside of its XML. An action
@@ -267,12 +271,24 @@ impl World {
         if self.refuse_from.is_some_and(|from| self.changes >= from) {
             return refusal("ParameterLimitExceeded");
         }
+        if self.is_refused_alike(operation, &place) {
+            return refusal("AccessDeniedException");
+        }
         let refused = self.fail_change == Some(self.changes);
         if refused && !self.fail_after {
             return refusal("ParameterLimitExceeded");
         }
         let answer = self.change(operation, (place.0, place.1, name), input);
         if refused { refusal("ParameterLimitExceeded") } else { (200, answer.to_string()) }
+    }
+
+    fn is_refused_alike(&mut self, operation: &str, place: &(String, String)) -> bool {
+        let Some((refused, region, granted)) = self.refuse_alike else { return false };
+        if (operation, place.0.as_str(), place.1.as_str()) != (refused, OWN, region) {
+            return false;
+        }
+        self.alike += 1;
+        self.alike > granted
     }
 
     fn list(&self, place: &(String, String), path: &str) -> Value {
