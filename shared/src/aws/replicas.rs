@@ -79,23 +79,29 @@ pub async fn start_copy(
     }
 }
 
-/// The accounts that may create volumes from a snapshot.
+/// The accounts that may create volumes from a snapshot; none when it was deleted meanwhile, as by
+/// a reaper beside this one.
 ///
 /// # Errors
 /// Those of [`call_error`].
 pub async fn shared_with(ec2: &Client, id: &SnapshotId) -> Result<Vec<String>> {
-    let output = ec2
+    let answer = ec2
         .describe_snapshot_attribute()
         .snapshot_id(id.as_str())
         .attribute(SnapshotAttributeName::CreateVolumePermission)
         .send()
-        .await
-        .map_err(|error| {
-            let region = ec2.config().region();
-            call_error("ec2:DescribeSnapshotAttribute", format!("snapshot {id}"), region, &error)
-        })?;
-    let permissions = output.create_volume_permissions().iter();
-    Ok(permissions.filter_map(|p| p.user_id()).map(ToOwned::to_owned).collect())
+        .await;
+    match answer {
+        Ok(output) => {
+            let permissions = output.create_volume_permissions().iter();
+            Ok(permissions.filter_map(|p| p.user_id()).map(ToOwned::to_owned).collect())
+        }
+        Err(error) if error.code() == Some("InvalidSnapshot.NotFound") => Ok(Vec::new()),
+        Err(error) => {
+            let (operation, region) = ("ec2:DescribeSnapshotAttribute", ec2.config().region());
+            Err(call_error(operation, format!("snapshot {id}"), region, &error))
+        }
+    }
 }
 
 /// Shares a snapshot with accounts; never with everybody.
@@ -237,4 +243,28 @@ pub async fn disable_fast_restore(ec2: &Client, restores: &[FastRestore]) -> Res
             })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_smithy_mocks::{RuleMode, mock, mock_client};
+    use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
+    use super::*;
+
+    async fn refused_with(code: &'static str) -> Result<Vec<String>> {
+        let rule = mock!(Client::describe_snapshot_attribute).then_http_response(move || {
+            let error = format!("<Error><Code>{code}</Code><Message>planted</Message></Error>");
+            let body = format!("<Response><Errors>{error}</Errors></Response>");
+            HttpResponse::new(400.try_into().unwrap(), body.into())
+        });
+        let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&rule]);
+        shared_with(&ec2, &"snap-1".parse().unwrap()).await
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_that_another_reaper_deleted_is_shared_with_nobody() {
+        assert_eq!(refused_with("InvalidSnapshot.NotFound").await.unwrap(), [""; 0]);
+        assert_eq!(refused_with("InvalidParameter").await.unwrap_err().name(), "AwsRejected");
+    }
 }
