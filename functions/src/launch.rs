@@ -75,8 +75,7 @@ async fn ensure_builder(
     let owner = Owner { stack: &settings.stack, build: &build.id };
     let builders = find_builders(ec2, owner).await?;
     let working = builders.iter().find(|b| matches!(b.state, State::Pending | State::Running));
-    let interrupted = builders.iter().filter(|builder| builder.interrupted).count();
-    if working.is_none() && builders.len() == interrupted.min((*interruptions).into()) {
+    if working.is_none() && may_launch(&builders, *interruptions) {
         let id = launch(ec2, settings, build, *interruptions).await?;
         return wait(format!("builder {id} is launched"));
     }
@@ -90,6 +89,13 @@ async fn ensure_builder(
         Some(builder) => ensure_answering(ssm, build, &builder.id, *waited).await,
         None => Err(instances::lost(build, &builders)),
     }
+}
+
+/// Whether every builder of this build was taken back by EC2, and the state machine knows of it.
+/// An interruption that it does not know of is its to count: it is told, and nothing launched.
+fn may_launch(builders: &[Builder], known_interruptions: u8) -> bool {
+    builders.iter().all(|builder| builder.interrupted)
+        && builders.len() <= known_interruptions.into()
 }
 
 /// Tries each placement in turn until EC2 accepts one.
@@ -176,6 +182,7 @@ mod tests {
     use aws_sdk_ssm::operation::send_command::SendCommandOutput;
     use aws_sdk_ssm::types::{Command, CommandStatus, InstanceInformation, PingStatus};
     use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+    use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
     use serde_json::{Value, json};
 
     use super::*;
@@ -272,6 +279,23 @@ mod tests {
             .then_output(launched);
         let ec2 = ec2(None, &[&first, &second]);
         assert_eq!(report(&ec2, &ssm(false, None, &send()), 0).await, "builder i-1 is launched");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_that_repeats_hostile_text_stays_one_line() {
+        let run = mock!(aws_sdk_ec2::Client::run_instances).then_http_response(|| {
+            let message = format!("no\nERROR\u{202e}{}", "b".repeat(10_000));
+            let body = format!(
+                "<Response><Errors><Error><Code>Unsupported</Code><Message>{message}</Message></Error></Errors></Response>"
+            );
+            HttpResponse::new(400.try_into().unwrap(), body.into())
+        });
+        let ec2 = ec2(None, &[&run]);
+        let input = input(&json!({ "waitedSeconds": 0 }));
+        let ended = handle(&ec2, &ssm(false, None, &send()), &settings(), input).await;
+        let message = ended.unwrap_err().to_string();
+        assert!(message.contains("Unsupported: noERRORbb"), "{message}");
+        assert!(message.len() < 5_000 && !message.contains(['\n', '\u{202e}']), "{message}");
     }
 
     /// Market, subnet and type of every launch of this cache, in the order in which they are

@@ -13,9 +13,9 @@ use aws_sdk_ec2::types::{
 };
 
 use super::tags::{self, Owner};
-use super::{call_error, incomplete_answer};
+use super::{MAX_REASON, call_error, incomplete_answer};
 use crate::domain::Build;
-use crate::domain::names::{checked_string, quoted};
+use crate::domain::names::{checked_string, one_line, quoted};
 use crate::error::{Error, Result};
 
 /// Bottlerocket keeps images here (its data volume).
@@ -130,7 +130,7 @@ impl TryFrom<&aws_sdk_ec2::types::Instance> for Builder {
             data_volume: data_volume.map(ToOwned::to_owned),
             launched_at: instance.launch_time().map_or(0, aws_sdk_ec2::primitives::DateTime::secs),
             interrupted: code.is_some_and(|code| INTERRUPTED.contains(&code)),
-            reason: reason.and_then(|reason| reason.message()).unwrap_or_default().to_owned(),
+            reason: one_line(reason.and_then(|r| r.message()).unwrap_or_default(), MAX_REASON),
             tags: tags::read(instance.tags()),
         })
     }
@@ -246,7 +246,8 @@ pub async fn launch_builder(
 
 fn capacity_problem(error: &SdkError<RunInstancesError>) -> Option<String> {
     let code = error.code().filter(|code| CAPACITY.contains(code))?;
-    Some(format!("{code}: {}", error.message().unwrap_or("no reason given")))
+    let message = error.message().unwrap_or("no reason given");
+    Some(one_line(&format!("{code}: {message}"), MAX_REASON))
 }
 
 /// At most the on-demand price, EC2's default; not asked for again after an interruption.
