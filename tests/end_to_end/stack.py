@@ -25,7 +25,7 @@ BUILD_DIR = ROOT / ".aws-sam" / "build"
 STACK = "frontload"
 PREFIX = "/frontload"
 EXECUTION_SECONDS = 120.0
-POLL_SECONDS = 0.1
+POLL_SECONDS, MOST_POLL_SECONDS = 0.1, 1.0
 STARTED_SECONDS = 30.0
 UNTAKEN_SECONDS = 5.0
 
@@ -33,15 +33,17 @@ OnPoll = Callable[[], Any]
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
-    """Poll until the condition gives something true, which is returned.
+    """Poll until the condition gives something true, which is returned; less often the longer it
+    takes, since each look costs the processor what others need.
 
     Raises TimeoutError, which says `what` was awaited.
     """
-    end = time.monotonic() + seconds
+    begun = time.monotonic()
     while not (found := condition()):
-        if time.monotonic() > end:
+        waited = time.monotonic() - begun
+        if waited > seconds:
             raise TimeoutError(f"{what} did not come within {seconds:.0f} s")
-        time.sleep(POLL_SECONDS)
+        time.sleep(min(max(POLL_SECONDS, waited / 20), MOST_POLL_SECONDS))
     return found
 
 

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from end_to_end.stack import ROOT
@@ -20,7 +21,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Let everything go wrong that can, in turn.")
     parser.add_argument("--seconds", type=float, help="only as many points as these allow")
     parser.add_argument("--seed", type=int, default=1, help="of the order of the points")
-    parser.add_argument("--workers", type=int, default=2 * (os.cpu_count() or 1))
+    # A trial waits more than it works.
+    parser.add_argument("--workers", type=int, default=6 * (os.cpu_count() or 1))
     parser.add_argument("--only", action="append", default=[], help="points with this text")
     parser.add_argument("--report", type=Path, default=REPORT)
     asked = parser.parse_args()
@@ -31,8 +33,8 @@ def main() -> int:
 
     say(f"builder host and registry: {HOST}s, nothing is really pulled")
     points = choose(find_points(say), asked.only, asked.seed)
-    report = sweep(points, asked.seed, asked.workers, asked.seconds, say)
-    write(report, asked.report)
+    keep = partial(write, path=asked.report)
+    report = sweep(points, asked.seed, asked.workers, asked.seconds, say, keep)
     print(table(report))
     if report.missed:
         print(f"at {len(report.missed)} points nothing went wrong: their runs did without the call")

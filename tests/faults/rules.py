@@ -46,7 +46,6 @@ class Expected:
 
     cache: Cache
     places: tuple[Place, ...]
-    home: Place
     consumers: tuple[str, ...]
     survivors: tuple[str, ...]
     """Snapshots that are not ours to delete."""

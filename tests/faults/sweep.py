@@ -12,8 +12,9 @@ import multiprocessing
 import queue
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,10 @@ EVER_FAILED = Path(__file__).with_name("ever_failed.txt")
 HOST = "scripted stand-in"
 DONE = None
 OUTCOME_SECONDS = 600.0
+TOLD_SECONDS = 30.0
 
 Say = Callable[[str], None]
+Keep = Callable[["Report"], None]
 
 
 def find_points(say: Say) -> list[Point]:
@@ -121,67 +124,61 @@ def work(points: Any, outcomes: Any) -> None:
                 except Exception as error:
                     outcomes.put(Outcome(str(point), 0, type(error).__name__, 0.0, [repr(error)]))
                     break
-    outcomes.put(DONE)
 
 
 def _batches(points: Any) -> Iterator[Iterator[Point]]:
     """The points of one cloud after those of another. Ends when there are none."""
     while (first := points.get()) is not DONE:
         rest = islice(iter(points.get, DONE), TRIALS_PER_CLOUD - 1)
-        yield _with(first, rest)
+        yield chain([first], rest)
 
 
-def _with(first: Point, rest: Iterator[Point]) -> Iterator[Point]:
-    yield first
-    yield from rest
+def sweep(
+    points: list[Point], seed: int, workers: int, seconds: float | None, say: Say, keep: Keep
+) -> Report:
+    """Try these points in this order, or as many of them as the seconds allow; `keep` is given
+    what is known so far, each time that progress is told, and at the end.
 
-
-def sweep(points: list[Point], seed: int, workers: int, seconds: float | None, say: Say) -> Report:
-    """Try these points in this order, or as many of them as the seconds allow."""
+    Raises TimeoutError when no outcome comes for longer than a point may take, RuntimeError when
+    a worker died.
+    """
     begun = time.monotonic()
     context = multiprocessing.get_context("spawn")
-    to_try, outcomes = context.Queue(maxsize=2 * workers), context.Queue()
+    to_try, outcomes = context.Queue(maxsize=workers), context.Queue()
     processes = [
         context.Process(target=work, args=(to_try, outcomes), daemon=True) for _ in range(workers)
     ]
     for process in processes:
         process.start()
-    report, left, working = Report(seed), iter(points), workers
+    report, left = Report(seed), iter(points)
     next_point, last_told = next(left, DONE), begun
-    try:
-        while working > 0:
-            if seconds is not None and time.monotonic() - begun > seconds:
-                next_point = DONE
-            try:
-                to_try.put_nowait(next_point)
-                next_point = next(left, DONE) if next_point is not DONE else DONE
-            except queue.Full:
-                pass
-            outcome = _next(outcomes)
-            if outcome is DONE:
-                working -= 1
-            elif outcome is not _NOTHING:
-                report.add(outcome)
-                for violation in outcome.violations:
-                    say(f"BROKEN {outcome.point}: {violation}")
-            if time.monotonic() - last_told > 30:
-                last_told = time.monotonic()
-                say(f"{report.points} of {len(points)} points tried, {report.held} held")
-    finally:
-        for process in processes:
-            process.join(OUTCOME_SECONDS)
+    last_outcome = begun
+    while any(process.is_alive() for process in processes) or not outcomes.empty():
+        now = time.monotonic()
+        if seconds is not None and now - begun > seconds:
+            next_point = DONE
+        with suppress(queue.Full):
+            to_try.put_nowait(next_point)
+            next_point = next(left, DONE) if next_point is not DONE else DONE
+        with suppress(queue.Empty):
+            outcome = outcomes.get(timeout=0.2)
+            last_outcome = now
+            report.add(outcome)
+            for violation in outcome.violations:
+                say(f"BROKEN {outcome.point}: {violation}")
+        if now - last_outcome > OUTCOME_SECONDS:
+            raise TimeoutError(f"no point came to an end in {OUTCOME_SECONDS:.0f} s")
+        if now - last_told > TOLD_SECONDS:
+            last_told = now
+            report.seconds = now - begun
+            keep(report)
+            say(f"{report.points} of {len(points)} points tried, {report.held} held")
     report.seconds = time.monotonic() - begun
+    keep(report)
+    died = [process.exitcode for process in processes if process.exitcode]
+    if died:
+        raise RuntimeError(f"workers died ({died}): what they tried has no outcome")
     return report
-
-
-_NOTHING = object()
-
-
-def _next(outcomes: Any) -> Any:
-    try:
-        return outcomes.get(timeout=0.2)
-    except queue.Empty:
-        return _NOTHING
 
 
 def choose(points: list[Point], only: list[str], seed: int) -> list[Point]:

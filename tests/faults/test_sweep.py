@@ -49,7 +49,7 @@ def swept() -> Report:
         parse("SnapshotVolume, stopped there"),
         parse("Snapshot, delivered twice at once"),
     ]
-    return sweep(wanted, 1, 2, None, silent)
+    return sweep(wanted, 1, 2, None, silent, lambda _: None)
 
 
 def test_a_few_points_are_tried_and_hold(swept: Report) -> None:

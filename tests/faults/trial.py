@@ -85,7 +85,6 @@ class Trials:
         self._expected = Expected(
             self._cache,
             tuple(Place(a, r) for a in (ACCOUNT, CONSUMER) for r in (REGION, AWAY)),
-            Place(ACCOUNT, REGION),
             (CONSUMER,),
             self._survivors(),
         )

@@ -74,6 +74,7 @@ class LocalCloud:
         self.host: Any = None
         self.layer: Any = None
         self.proxy: FaultProxy | None = None
+        self._clients: dict[tuple[str, str, str], Any] = {}
         self.keeps_grants = True
         """Whether its stacks count when grants and their uses are compared."""
         self._faulty = faulty
@@ -227,9 +228,13 @@ class LocalCloud:
         self._say(f"{what} ({self.timings[what]:.1f} s)")
 
     def client(self, service: str, region: str = REGION, account: str = ACCOUNT) -> Any:
-        """A boto3 client for a service of the local cloud, in an account and region."""
-        ours = service.upper() in LAYER_SERVICES
-        return make_client(service, self.layer_url if ours else self.url, account, region=region)
+        """A boto3 client for a service of the local cloud, in an account and region; made once,
+        since making one takes longer than most calls."""
+        key = (service, region, account)
+        if key not in self._clients:
+            url = self.layer_url if service.upper() in LAYER_SERVICES else self.url
+            self._clients[key] = make_client(service, url, account, region=region)
+        return self._clients[key]
 
     def deploy(
         self,

@@ -115,11 +115,14 @@ def refusal(service: str, code: str) -> tuple[str, bytes]:
     return "application/x-amz-json-1.1", json.dumps({"__type": code, "message": message}).encode()
 
 
-def process_of_port(port: int) -> int:
-    """The process that has a connection from this loopback port. Raises LookupError."""
-    wanted = f"0100007F:{port:04X}"
+def process_of_connection(port: int, to: int) -> int:
+    """The process that connected from one loopback port to another. Raises LookupError.
+
+    Both ports, as the kernel gives a port out again for a connection to elsewhere.
+    """
+    wanted = [f"0100007F:{one:04X}" for one in (port, to)]
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    inodes = {f"socket:[{row[9]}]" for row in rows if row[1] == wanted}
+    inodes = {f"socket:[{row[9]}]" for row in rows if row[1:3] == wanted}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             for descriptor in (process / "fd").iterdir():
@@ -127,7 +130,7 @@ def process_of_port(port: int) -> int:
                     return int(process.name)
         except OSError:
             continue
-    raise LookupError(f"no process has port {port}")
+    raise LookupError(f"no process is connected from port {port} to port {to}")
 
 
 class FaultProxy:
@@ -139,6 +142,7 @@ class FaultProxy:
         self._seen: Counter[tuple[str, ...]] = Counter()
         self._calls: list[Call] = []
         self._hits = 0
+        self._not_killed: list[str] = []
         self._fault: Fault | None = None
         self._under_way = 0
         self._last = time.monotonic()
@@ -165,13 +169,16 @@ class FaultProxy:
             self._seen.clear()
             self._calls = []
             self._hits = 0
+            self._not_killed = []
             self._fault = fault
 
     def end(self) -> tuple[list[Call], int]:
         """Plant nothing any more; returns the calls since `begin`, in order, and how many of them
-        went wrong."""
+        went wrong. Raises LookupError when a function was to be killed and was not found."""
         with self._lock:
             self._fault = None
+            if self._not_killed:
+                raise LookupError("; ".join(self._not_killed))
             return self._calls, self._hits
 
     def wait_until_quiet(self, quiet: float, limit: float) -> None:
@@ -197,6 +204,14 @@ class FaultProxy:
                 return call, None
             self._hits += 1
             return call, fault
+
+    def kill(self, port: int, to: int) -> None:
+        """Kill the process that calls from this port to that one."""
+        try:
+            os.kill(process_of_connection(port, to), signal.SIGKILL)
+        except (LookupError, ProcessLookupError) as error:
+            with self._lock:
+                self._not_killed.append(f"nothing was killed: {error}")
 
     def leave(self) -> None:
         """A call is over."""
@@ -255,7 +270,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not kind.endswith(moment):
             return
         if kind.startswith("function killed"):
-            os.kill(process_of_port(self.client_address[1]), signal.SIGKILL)
+            self.server.proxy.kill(self.client_address[1], self.server.server_port)
         raise _Dropped
 
     def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:

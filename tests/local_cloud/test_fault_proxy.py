@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
-from .fault_proxy import Call, Fault, FaultProxy, read_call
+from .fault_proxy import Call, Fault, FaultProxy, process_of_connection, read_call
 from .processes import free_ports
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
@@ -149,6 +151,37 @@ def test_the_process_that_calls_is_killed(kind: str, reached: int, proxy: FaultP
     command = [sys.executable, "-c", program, port, signed("ec2")]
     assert subprocess.run(command, check=False, timeout=20).returncode == -9
     assert Upstream.reached == reached
+
+
+def test_who_called_is_found_although_another_uses_the_port_for_elsewhere() -> None:
+    program = (
+        "import socket, sys\n"
+        "made = socket.socket()\n"
+        "made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n"
+        "made.bind(('127.0.0.1', int(sys.argv[1])))\n"
+        "made.connect(('127.0.0.1', int(sys.argv[2])))\n"
+        "made.recv(1)\n"
+    )
+    (port,) = free_ports(1)
+    with ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        to = [server.getsockname()[1] for server in servers]
+        callers = [
+            subprocess.Popen([sys.executable, "-c", program, *map(str, (port, p))]) for p in to
+        ]
+        for server in servers:
+            server.settimeout(20)
+            stack.enter_context(server.accept()[0])
+        found = [process_of_connection(port, one) for one in to]
+    assert found == [caller.pid for caller in callers]
+    assert [caller.wait(20) for caller in callers] == [0, 0]
+
+
+def test_a_process_that_was_not_found_counts_as_no_hit(proxy: FaultProxy) -> None:
+    proxy.begin()
+    proxy.kill(*free_ports(2))
+    with pytest.raises(LookupError, match="nothing was killed"):
+        proxy.end()
 
 
 def test_it_is_quiet_when_no_call_is_under_way(proxy: FaultProxy) -> None:
