@@ -84,6 +84,15 @@ def test_a_script_that_ends_without_a_word_as_when_the_instance_reboots(
     assert no_snapshot()
 
 
+def test_a_builder_that_outlived_its_time_limits_ends_by_itself(
+    large: str, edit_script: Edit, run_failing: RunFailing, no_snapshot: Callable
+) -> None:
+    edit_script('--on-active="$expiry_seconds"', "--on-active=1")
+    edit_script(START, f"{START}sleep 60\n")
+    run_failing("BuilderLost", "Client.InstanceInitiatedShutdown")
+    assert no_snapshot()
+
+
 def test_a_report_that_is_cut_off_by_the_limit_of_what_a_command_may_print(
     large: str, edit_script: Edit, run_failing: RunFailing, no_snapshot: Callable
 ) -> None:

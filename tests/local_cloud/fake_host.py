@@ -9,6 +9,8 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
+from collections import defaultdict
 from pathlib import Path
 
 from .builder_host.interface import (
@@ -31,6 +33,8 @@ class FakeHost:
         self.running: dict[str, tuple[InstanceSpec, InstanceOptions]] = {}
         self.commands: dict[str, subprocess.Popen[str]] = {}
         self.boot_error: str | None = None
+        self.ended: defaultdict[str, threading.Event] = defaultdict(threading.Event)
+        self.off: set[str] = set()
 
     def volume_file(self, volume_id: str) -> Path:
         """Where a volume's (or snapshot's) bytes are."""
@@ -91,12 +95,24 @@ class FakeHost:
         self._require_running(instance_id)
         self._kill(self.commands[command_id])
 
+    def shut_down(self, instance_id: str) -> None:
+        """As `systemctl poweroff` on the instance."""
+        self.off.add(instance_id)
+        self.ended[instance_id].set()
+
+    def wait_for_shutdown(self, instance_id: str) -> bool:
+        self.ended[instance_id].wait()
+        return instance_id in self.off
+
     def stop_instance(self, instance_id: str) -> None:
         self.running.pop(instance_id, None)
+        self.ended[instance_id].set()
         for process in self.commands.values():
             self._kill(process)
 
     def close(self) -> None:
+        for ended in self.ended.values():
+            ended.set()
         for process in self.commands.values():
             self._kill(process)
 

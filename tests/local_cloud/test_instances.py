@@ -157,6 +157,24 @@ def test_a_terminated_instance_cannot_be_stopped(aws: Aws) -> None:
         aws.ec2.stop_instances(InstanceIds=[instance_id])
 
 
+def test_an_instance_that_shuts_down_is_terminated_when_its_launch_asked_for_that(aws: Aws) -> None:
+    instance_id = aws.launch_online(InstanceInitiatedShutdownBehavior="terminate")
+    volume_id = aws.data_volume(instance_id)
+    aws.host.shut_down(instance_id)
+    wait_until(lambda: aws.state(instance_id) == "terminated")
+    reason = aws.instance(instance_id)["StateReason"]["Code"]
+    assert reason == "Client.InstanceInitiatedShutdown"
+    assert not aws.host.volume_file(volume_id).exists()
+
+
+def test_an_instance_that_shuts_down_is_stopped_otherwise(aws: Aws) -> None:
+    instance_id = aws.launch_online(InstanceInitiatedShutdownBehavior="stop")
+    aws.host.shut_down(instance_id)
+    wait_until(lambda: aws.state(instance_id) == "stopped")
+    assert not aws.online(instance_id)
+    assert aws.host.volume_file(aws.data_volume(instance_id)).exists()
+
+
 def test_boots_stray_as_far_as_asked_for_and_are_told(aws: Aws) -> None:
     aws.control.settings(instance_running_seconds=0.05, agent_online_seconds=0.05, stray=0.5)
     launched = [aws.launch_online() for _ in range(3)]

@@ -38,6 +38,15 @@ ctr() { on_host ctr --address "$containerd_socket" --namespace k8s.io "$@"; }
 
 last_line() { tail -c 4000 | tr '\r' '\n' | sed '/^[[:space:]]*$/d' | tail -n 1; }
 
+# Whatever becomes of the build, the reaper and the stack: past its time limits the builder
+# shuts down. A timer of systemd needs neither this script nor AWS.
+set_expiry() {
+  local output
+  on_host systemctl --quiet is-active frontload-expiry.timer && return
+  output=$(on_host systemd-run --quiet --unit=frontload-expiry --on-active="$expiry_seconds" \
+    systemctl poweroff 2>&1) || fail expiry "" "the builder's own end could not be set: $output"
+}
+
 # The builder joins no cluster. A plain stop would be undone: multi-user.target
 # upholds kubelet (bottlerocket-core-kit#773).
 mask_kubelet() {
@@ -473,6 +482,7 @@ empty_log() {
 
 exec 9>/run/frontload.lock
 flock --wait "$limit_seconds" 9 || fail time "" "another run of this command did not end"
+set_expiry
 mask_kubelet
 containerd=$(on_host containerd --version 2>/dev/null | awk '{ print $3 }')
 containerd=${containerd#v}

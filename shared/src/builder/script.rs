@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::domain::{Build, Digest, PlannedImage};
+use crate::domain::{Build, Digest, PlannedImage, TimeLimits};
 
 /// The body of the script.
 const PULL: &str = include_str!("pull.sh");
@@ -17,6 +17,10 @@ const PULL: &str = include_str!("pull.sh");
 /// Seconds that the script keeps for itself before SSM's own limit ends it: it
 /// can then still say which image was under way.
 const REPORTING_SECONDS: u32 = 10;
+
+/// Seconds from the end of the last time limit to the builder's own end: room for the state
+/// machine's looks in between.
+const EXPIRY_GRACE_SECONDS: u32 = 900;
 
 /// The command that asks whether the admin container answers. `PingStatus
 /// Online` says only that the control container runs.
@@ -29,15 +33,23 @@ pub fn render(build: &Build) -> String {
     let limit = build.time_limits.pull_seconds;
     let ancestor_listing = build.ancestor.as_ref().map_or("-", |of| of.listing.as_str());
     format!(
-        "architecture={}\nsnapshotter={}\nlimit_seconds={}\nancestor_listing={}\norder='{}'\n\
-         images='{}'\n{PULL}",
+        "architecture={}\nsnapshotter={}\nlimit_seconds={}\nexpiry_seconds={}\n\
+         ancestor_listing={}\norder='{}'\nimages='{}'\n{PULL}",
         build.architecture.oci(),
         build.builder.snapshotter.as_str(),
         limit.saturating_sub(REPORTING_SECONDS).max(1),
+        expiry_seconds(&build.time_limits),
         ancestor_listing,
         in_order(&build.images).join(" "),
         images.join("\n"),
     )
+}
+
+/// Seconds from the beginning of the script until the builder shuts down by itself, which EC2
+/// takes for its termination: by then the images are pulled and the volume is snapshotted, or
+/// they never will be.
+fn expiry_seconds(limits: &TimeLimits) -> u32 {
+    limits.pull_seconds.saturating_add(limits.snapshot_seconds).saturating_add(EXPIRY_GRACE_SECONDS)
 }
 
 /// The indexes of the images in the order in which they are begun: each after the one
@@ -147,6 +159,16 @@ mod tests {
         assert!(
             script.starts_with("architecture=amd64\nsnapshotter=overlayfs\nlimit_seconds=3590\n")
         );
+    }
+
+    #[test]
+    fn a_builder_outlives_pull_and_snapshot_and_then_ends_by_itself() {
+        let limits = &sample().time_limits;
+        let least = limits.pull_seconds + limits.snapshot_seconds;
+        assert!((least..least + 3600).contains(&expiry_seconds(limits)));
+        assert!(render(&sample()).contains("\nexpiry_seconds=11700\n"));
+        let place = |text: &str| PULL.find(text).unwrap_or_else(|| panic!("{text:?} is missing"));
+        assert!(place("\nset_expiry\n") < place("\nmask_kubelet\n"));
     }
 
     #[test]

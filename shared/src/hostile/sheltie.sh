@@ -7,6 +7,7 @@ check() { echo "$name application/vnd.oci.image.index.v1+json $digest complete (
 tag() { [[ $name != "$from" ]] || echo "$to $digest" >>"$scratch/images"; }
 case $1 in
   containerd) echo "containerd github.com/containerd/containerd v$containerd 0" ;;
+  systemctl) [[ $* != *is-active* ]] || exit 3 ;;
   df) printf 'Used\n1000\n' ;;
   ctr)
     shift 5

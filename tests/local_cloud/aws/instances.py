@@ -179,6 +179,19 @@ def _boot(world: World, life: InstanceLife) -> None:
     with world.lock:
         if life.instance.state == "running":
             life.agent = "online"
+    if world.host.wait_for_shutdown(life.instance.id):
+        with world.lock:
+            _shut_down(world, life)
+
+
+def _shut_down(world: World, life: InstanceLife) -> None:
+    """What becomes of an instance that its own operating system shut down, as its launch asked."""
+    if life.instance.instance_initiated_shutdown_behavior == "terminate":
+        begin_termination(world, life, OWN)
+    elif life.instance.state == "running":
+        life.instance._state = InstanceState("stopped", 80)
+        life.instance.state_reason = OWN
+        life.agent = "lost"
 
 
 def _fail_launch(world: World, life: InstanceLife) -> None:
@@ -225,6 +238,10 @@ def terminate_instances(world: World, request: EC2BaseResponse) -> Any:
 
 USER = StateReason(
     "Client.UserInitiatedShutdown: User initiated shutdown", "Client.UserInitiatedShutdown"
+)
+OWN = StateReason(
+    "Client.InstanceInitiatedShutdown: Instance initiated shutdown",
+    "Client.InstanceInitiatedShutdown",
 )
 INTERRUPTION = StateReason(
     "Server.SpotInstanceTermination: Spot instance termination", "Server.SpotInstanceTermination"

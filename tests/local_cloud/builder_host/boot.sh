@@ -1,6 +1,6 @@
 #!/bin/bash
 # The first process of an instance: lays out the file systems as Bottlerocket does, starts
-# containerd, says "booted", and shuts down when standard input ends.
+# containerd, says "booted", and shuts down when standard input ends or the host is powered off.
 #
 # Three roots, each an overlay of the machine's own root, so that nothing outside can change:
 #   host     what `sheltie` shows; /local is the data volume, /var, /opt and /mnt lie on it
@@ -124,6 +124,16 @@ start_units() {
     done
 }
 
+# By `systemctl poweroff`, at once or by a timer that is due.
+is_off() {
+    local timer
+    [ ! -e /run/units/poweroff ] || return 0
+    for timer in /run/units/*.timer.active; do
+        [ ! -e "$timer" ] || (($(<"$timer") > EPOCHSECONDS)) || return 0
+    done
+    return 1
+}
+
 shut_down() {
     timeout 2 fsfreeze --unfreeze /local 2>/dev/null || true
     rm -f /run/units/containerd.active
@@ -149,5 +159,7 @@ fi
 touch /run/host-containers/control/ready
 echo "booted $(findmnt -n -o SOURCE /local)"
 exec >/dev/null
-read -r _ || true
+until is_off; do
+    read -r -t 0.2 _ || [ $? -gt 128 ] || break
+done
 shut_down

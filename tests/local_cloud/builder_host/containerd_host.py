@@ -164,6 +164,10 @@ class ContainerdHost:
         """Kill a running command; no error when it has ended."""
         self.instance(instance_id).cancel(command_id)
 
+    def wait_for_shutdown(self, instance_id: str) -> bool:
+        """Return when the instance has ended: whether it shut down by itself."""
+        return self.instance(instance_id).wait_for_shutdown()
+
     def stop_instance(self, instance_id: str) -> None:
         """Shut the instance down; its volume stays. No error when it does not run."""
         with self._lock:

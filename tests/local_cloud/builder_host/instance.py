@@ -82,6 +82,7 @@ class Instance:
         self.metadata = InstanceMetadata(spec, options, endpoints)
         self._files = files
         self._commands: dict[str, _Running] = {}
+        self._stopped = False
         settings = _settings(spec)
         hostname = f"{spec.instance_id}.{endpoints.region}.compute.internal"
         volume_file = volumes.volume_file(spec.data_volume_id)
@@ -239,8 +240,14 @@ class Instance:
 
     # End
 
+    def wait_for_shutdown(self) -> bool:
+        """Return when it has ended: True when it shut down by itself, False after `stop`."""
+        self._process.wait()
+        return not self._stopped
+
     def stop(self) -> None:
         """Shut down as an operating system does: flush, unmount, no process left."""
+        self._stopped = True
         for command_id in list(self._commands):
             self.cancel(command_id)
         self.network.close()

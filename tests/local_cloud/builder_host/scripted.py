@@ -108,6 +108,10 @@ class ScriptedHost:
     def cancel_command(self, instance_id: str, command_id: str) -> None:
         """Nothing runs, so nothing to cancel."""
 
+    def wait_for_shutdown(self, instance_id: str) -> bool:
+        """Nothing runs, so nothing ends by itself."""
+        return False
+
     def stop_instance(self, instance_id: str) -> None:
         """Forget the instance."""
         with self._lock:

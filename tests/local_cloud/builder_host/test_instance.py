@@ -119,6 +119,26 @@ def test_an_unknown_unit_is_an_error(shared_builder):
     )
 
 
+def test_a_timer_powers_the_host_off_when_it_is_due(host, builder):
+    on_host = "apiclient exec admin sheltie"
+    set_timer = f"{on_host} systemd-run --quiet --unit=end --on-active=1 systemctl poweroff"
+    is_set = f"{on_host} systemctl --quiet is-active end.timer"
+    said = builder.run(f"{is_set}; echo $?; {set_timer}; {is_set}; echo $?; {set_timer}; echo $?")
+    assert said.stdout.split() == ["3", "0", "1"], said.stderr
+    assert "already loaded" in said.stderr
+    assert host.wait_for_shutdown(builder.id)
+
+
+def test_a_host_that_is_stopped_from_outside_did_not_shut_down_by_itself(host, start):
+    started = start()
+    told = []
+    waiting = threading.Thread(target=lambda: told.append(host.wait_for_shutdown(started.id)))
+    waiting.start()
+    host.stop_instance(started.id)
+    waiting.join(20)
+    assert told == [False]
+
+
 def test_containerd_can_be_stopped_and_started(builder):
     host = "apiclient exec admin sheltie"
     result = builder.run(
