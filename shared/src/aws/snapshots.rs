@@ -249,13 +249,18 @@ pub async fn delete_snapshot(ec2: &Client, id: &SnapshotId) -> Result<()> {
 /// Those of [`call_error`].
 pub async fn try_delete_snapshot(ec2: &Client, id: &SnapshotId) -> Result<Deletion> {
     let answer = ec2.delete_snapshot().snapshot_id(id.as_str()).send().await;
-    match answer {
-        Ok(_) => Ok(Deletion::Done),
-        Err(error) if error.code() == Some("InvalidSnapshot.NotFound") => Ok(Deletion::Done),
-        Err(error) if error.code() == Some("InvalidSnapshot.InUse") => {
+    let Err(error) = answer else { return Ok(Deletion::Done) };
+    match error.code() {
+        Some("InvalidSnapshot.NotFound") => Ok(Deletion::Done),
+        // With it went the tags by which the role may delete it: who deletes it at the same
+        // time may be told so, and not that it is gone.
+        Some("UnauthorizedOperation") if find_snapshot(ec2, id).await?.is_none() => {
+            Ok(Deletion::Done)
+        }
+        Some("InvalidSnapshot.InUse") => {
             Ok(Deletion::InUse(error.message().unwrap_or("it is in use").to_owned()))
         }
-        Err(error) => {
+        _ => {
             let region = ec2.config().region();
             Err(call_error("ec2:DeleteSnapshot", format!("snapshot {id}"), region, &error))
         }
@@ -316,12 +321,74 @@ async fn list_leftover_volumes(
 /// Those of [`call_error`].
 pub async fn delete_volume(ec2: &Client, id: &str) -> Result<()> {
     let answer = ec2.delete_volume().volume_id(id).send().await;
-    match answer {
-        Ok(_) => Ok(()),
-        Err(error) if error.code() == Some("InvalidVolume.NotFound") => Ok(()),
-        Err(error) => {
+    let Err(error) = answer else { return Ok(()) };
+    match error.code() {
+        Some("InvalidVolume.NotFound") => Ok(()),
+        // As of a snapshot.
+        Some("UnauthorizedOperation") if is_volume_gone(ec2, id).await => Ok(()),
+        _ => {
             let region = ec2.config().region();
             Err(call_error("ec2:DeleteVolume", format!("volume {id}"), region, &error))
         }
+    }
+}
+
+async fn is_volume_gone(ec2: &Client, id: &str) -> bool {
+    let answer = ec2.describe_volumes().volume_ids(id).send().await;
+    answer.is_err_and(|error| error.code() == Some("InvalidVolume.NotFound"))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput;
+    use aws_sdk_ec2::operation::describe_volumes::DescribeVolumesOutput;
+    use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+    use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
+    use super::*;
+
+    fn refusal(code: &str) -> HttpResponse {
+        let error = format!("<Error><Code>{code}</Code><Message>planted</Message></Error>");
+        let body = format!("<Response><Errors>{error}</Errors></Response>");
+        HttpResponse::new(400.try_into().unwrap(), body.into())
+    }
+
+    fn client(rules: &[Rule]) -> Client {
+        let rules: Vec<&Rule> = rules.iter().collect();
+        mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules)
+    }
+
+    async fn delete_denied_snapshot(look: Rule) -> Result<Deletion> {
+        let denied =
+            mock!(Client::delete_snapshot).then_http_response(|| refusal("UnauthorizedOperation"));
+        try_delete_snapshot(&client(&[denied, look]), &"snap-1".parse().unwrap()).await
+    }
+
+    async fn delete_denied_volume(look: Rule) -> Result<()> {
+        let denied =
+            mock!(Client::delete_volume).then_http_response(|| refusal("UnauthorizedOperation"));
+        delete_volume(&client(&[denied, look]), "vol-1").await
+    }
+
+    #[tokio::test]
+    async fn a_deletion_that_is_denied_is_done_when_another_was_faster() {
+        let gone = mock!(Client::describe_snapshots)
+            .then_http_response(|| refusal("InvalidSnapshot.NotFound"));
+        assert_eq!(delete_denied_snapshot(gone).await.unwrap(), Deletion::Done);
+        let gone = mock!(Client::describe_volumes)
+            .then_http_response(|| refusal("InvalidVolume.NotFound"));
+        delete_denied_volume(gone).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_deletion_that_is_denied_of_what_is_there_is_an_error() {
+        let there = mock!(Client::describe_snapshots).then_output(|| {
+            let snapshot = aws_sdk_ec2::types::Snapshot::builder().snapshot_id("snap-1").build();
+            DescribeSnapshotsOutput::builder().snapshots(snapshot).build()
+        });
+        assert_eq!(delete_denied_snapshot(there).await.unwrap_err().name(), "AwsDenied");
+        let there = mock!(Client::describe_volumes)
+            .then_output(|| DescribeVolumesOutput::builder().build());
+        assert_eq!(delete_denied_volume(there).await.unwrap_err().name(), "AwsDenied");
     }
 }
