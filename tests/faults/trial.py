@@ -158,15 +158,23 @@ class Trials:
 
     def _reap(self) -> list[str]:
         """The one cycle: once the last calls are over, as the schedule does."""
+        if told := self._wait_for_functions():
+            return told
+        self._proxy.wait_until_quiet(0.1, QUIET_SECONDS)
+        time.sleep(LAST_CALL_SECONDS * self._cloud.wait_scale)
+        answer = self._frontload.invoke("reap", {})
+        # Beside that of an event or of the schedule, which leave each other's work alone.
+        told = self._wait_for_functions()
+        return told + ([f"S4 the reaper fails: {answer.message}"] if answer.error else [])
+
+    def _wait_for_functions(self) -> list[str]:
+        """Return when none works, whoever called it; a sentence when one does for too long."""
         end = time.monotonic() + QUIET_SECONDS
         while self._cloud.go_wrong()["underWay"] > 0:
             if time.monotonic() > end:
                 return [f"a function still worked {QUIET_SECONDS:.0f} s after the run"]
             time.sleep(0.05)
-        self._proxy.wait_until_quiet(0.1, QUIET_SECONDS)
-        time.sleep(LAST_CALL_SECONDS * self._cloud.wait_scale)
-        answer = self._frontload.invoke("reap", {})
-        return [f"S4 the reaper fails: {answer.message}"] if answer.error else []
+        return []
 
     def _converge(self, ended: Execution) -> list[str]:
         """Unless the run made it, another one does; the next one has nothing to do."""

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ministack.services import stepfunctions
+from ministack.services import lambda_svc, stepfunctions
 
 from .ministack_record import KINDS
 
@@ -45,6 +45,9 @@ def install() -> None:
         name = f"_execute_{kind.lower()}"
         setattr(stepfunctions, name, _stopping(getattr(stepfunctions, name)))
     stepfunctions._call_lambda = _twice(stepfunctions._call_lambda)
+    # Whoever calls a function: an execution, a rule, a schedule, a test.
+    execute = "_execute_function_with_config_scope"
+    setattr(lambda_svc, execute, _counting(getattr(lambda_svc, execute)))
 
 
 def _stopping(execute: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,23 +71,30 @@ def _take_stop(name: str) -> bool:
 
 def _twice(call: Callable[..., Any]) -> Callable[..., Any]:
     def called(reference: Any, event: Any) -> Any:
+        if not _take_delivery(str(reference)):
+            return call(reference, event)
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            other = pool.submit(contextvars.copy_context().run, call, reference, event)
+            if not _planted.get("atOnce"):
+                # What it answers, or raises, nobody learns.
+                other.exception()
+            return call(reference, event)
+
+    return called
+
+
+def _counting(execute: Callable[..., Any]) -> Callable[..., Any]:
+    def executed(*what: Any, **how: Any) -> Any:
         global _under_way
         with _lock:
             _under_way += 1
         try:
-            if not _take_delivery(str(reference)):
-                return call(reference, event)
-            with ThreadPoolExecutor(max_workers=1) as pool:
-                other = pool.submit(contextvars.copy_context().run, call, reference, event)
-                if not _planted.get("atOnce"):
-                    # What it answers, or raises, nobody learns.
-                    other.exception()
-                return call(reference, event)
+            return execute(*what, **how)
         finally:
             with _lock:
                 _under_way -= 1
 
-    return called
+    return executed
 
 
 def _take_delivery(reference: str) -> bool:
