@@ -211,8 +211,9 @@ test: $(TOOLS)/cloud.stamp $(TOOLS)/sam.stamp $(TOOLS)/scan.stamp $(TOOLS)/node.
 	$(call say) 'Rust tests: minutes when nothing is compiled yet' 'cargo test'
 	cargo test --workspace --locked
 	printf '\n== %s (%s)\n' 'Tests on the local cloud' 'pytest'
-	# A file's tests share what they start, so a process takes whole files: two, as each starts a cloud.
-	FRONTLOAD_COMPARE_GRANTS=1 $(CLOUD)/python -m pytest -n 2 --dist loadfile tests
+	# A file's tests share what they start, so a process takes whole files: three, as each has a cloud,
+	# for which it waits as long as it works.
+	FRONTLOAD_COMPARE_GRANTS=1 $(CLOUD)/python -m pytest -n 3 --dist loadfile tests
 
 # For this machine's architecture: the containers run on it.
 .PHONY: sam-local
