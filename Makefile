@@ -145,12 +145,7 @@ docker:
 # with RUSTFLAGS they would be lost.
 CARGO_DIRECTORY := $(or $(CARGO_HOME),$(HOME)/.cargo)
 PLACELESS := --remap-path-prefix=$(CURDIR)=/frontload --remap-path-prefix=$(CARGO_DIRECTORY)=/cargo
-# Linked to a fixed address, as Go's programs are: no cold start corrects 30,000 addresses, and the
-# zip is 5 % smaller. Heap, stack and libraries keep their random addresses; the program's own is
-# given up, whose code is Rust without `unsafe` of ours.
-FIXED := -C relocation-model=static
-# Not exported: a tool that is compiled first has macros, which are libraries at no fixed address.
-COMPILED := CARGO_BUILD_RUSTFLAGS='$(PLACELESS) $(FIXED)'
+COMPILED := CARGO_BUILD_RUSTFLAGS='$(PLACELESS)'
 
 .PHONY: build
 build: $(TOOLS)/sam.stamp ## Compile the Lambda binary and prepare the template for deployment
