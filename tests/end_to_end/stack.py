@@ -43,7 +43,7 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -
         waited = time.monotonic() - begun
         if waited > seconds:
             raise TimeoutError(f"{what} did not come within {seconds:.0f} s")
-        time.sleep(min(max(POLL_SECONDS, waited / 20), MOST_POLL_SECONDS))
+        time.sleep(min(max(POLL_SECONDS, waited / 10), MOST_POLL_SECONDS))
     return found
 
 
