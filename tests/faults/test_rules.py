@@ -15,7 +15,7 @@ from .rules import Expected, Place, World, violations
 HOME, AWAY = Place("123456789012", "us-east-1"), Place("210987654321", "us-east-1")
 CACHE = Cache(cast(Frontload, type("Named", (), {"prefix": "/frontload"})()), "c")
 ID, MANIFEST = CACHE.parameters
-EXPECTED = Expected(CACHE, (HOME, AWAY), HOME, ("210987654321",), ("snap-theirs",))
+EXPECTED = Expected(CACHE, (HOME, AWAY), ("210987654321",), ("snap-theirs",))
 SECRET = "registry-token"
 
 

@@ -165,8 +165,10 @@ class ContainerdHost:
         self.instance(instance_id).cancel(command_id)
 
     def wait_for_shutdown(self, instance_id: str) -> bool:
-        """Return when the instance has ended: whether it shut down by itself."""
-        return self.instance(instance_id).wait_for_shutdown()
+        """Return when the instance has ended, maybe long ago: whether it shut down by itself."""
+        with self._lock:
+            instance = self._instances.get(instance_id)
+        return instance is not None and instance.wait_for_shutdown()
 
     def stop_instance(self, instance_id: str) -> None:
         """Shut the instance down; its volume stays. No error when it does not run."""

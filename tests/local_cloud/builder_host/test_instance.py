@@ -137,6 +137,7 @@ def test_a_host_that_is_stopped_from_outside_did_not_shut_down_by_itself(host, s
     host.stop_instance(started.id)
     waiting.join(20)
     assert told == [False]
+    assert not host.wait_for_shutdown(started.id)
 
 
 def test_containerd_can_be_stopped_and_started(builder):
