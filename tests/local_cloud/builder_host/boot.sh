@@ -1,6 +1,7 @@
 #!/bin/bash
 # The first process of an instance: lays out the file systems as Bottlerocket does, starts
-# containerd, says "booted", and shuts down when standard input ends or the host is powered off.
+# containerd, says "booted", and shuts down when standard input ends or the host is powered off,
+# which it says as well.
 #
 # Three roots, each an overlay of the machine's own root, so that nothing outside can change:
 #   host     what `sheltie` shows; /local is the data volume, /var, /opt and /mnt lie on it
@@ -158,8 +159,13 @@ if [ "$admin" = true ]; then
 fi
 touch /run/host-containers/control/ready
 echo "booted $(findmnt -n -o SOURCE /local)"
-exec >/dev/null
 until is_off; do
     read -r -t 0.2 _ || [ $? -gt 128 ] || break
 done
+if is_off; then
+    # The agent ends before what it runs: nobody learns how that ended.
+    echo "powered off"
+    sleep 0.5
+fi
+exec >/dev/null
 shut_down

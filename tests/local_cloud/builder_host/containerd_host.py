@@ -165,7 +165,7 @@ class ContainerdHost:
         self.instance(instance_id).cancel(command_id)
 
     def wait_for_shutdown(self, instance_id: str) -> bool:
-        """Return when the instance has ended, maybe long ago: whether it shut down by itself."""
+        """Return when the instance shuts down by itself, with True, or has ended otherwise."""
         with self._lock:
             instance = self._instances.get(instance_id)
         return instance is not None and instance.wait_for_shutdown()

@@ -82,7 +82,6 @@ class Instance:
         self.metadata = InstanceMetadata(spec, options, endpoints)
         self._files = files
         self._commands: dict[str, _Running] = {}
-        self._stopped = False
         settings = _settings(spec)
         hostname = f"{spec.instance_id}.{endpoints.region}.compute.internal"
         volume_file = volumes.volume_file(spec.data_volume_id)
@@ -241,13 +240,15 @@ class Instance:
     # End
 
     def wait_for_shutdown(self) -> bool:
-        """Return when it has ended: True when it shut down by itself, False after `stop`."""
-        self._process.wait()
-        return not self._stopped
+        """Return when it shuts down by itself, with True, or is stopped, with False."""
+        assert self._process.stdout
+        # `stop` closes what it says.
+        with contextlib.suppress(ValueError):
+            return self._process.stdout.readline() == "powered off\n"
+        return False
 
     def stop(self) -> None:
         """Shut down as an operating system does: flush, unmount, no process left."""
-        self._stopped = True
         for command_id in list(self._commands):
             self.cancel(command_id)
         self.network.close()
