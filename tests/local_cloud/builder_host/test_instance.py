@@ -6,6 +6,7 @@ import json
 import subprocess
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,18 @@ def test_an_unknown_unit_is_an_error(shared_builder):
     )
 
 
+@contextmanager
+def end_of(host, started):
+    """Waits, for 20 s at most, until the instance has ended: a list of whether by itself."""
+    told = []
+    waiting = threading.Thread(
+        target=lambda: told.append(host.wait_for_shutdown(started.id)), daemon=True
+    )
+    waiting.start()
+    yield told
+    waiting.join(20)
+
+
 def test_a_timer_powers_the_host_off_when_it_is_due(host, builder):
     on_host = "apiclient exec admin sheltie"
     set_timer = f"{on_host} systemd-run --quiet --unit=end --on-active=1 systemctl poweroff"
@@ -126,17 +139,16 @@ def test_a_timer_powers_the_host_off_when_it_is_due(host, builder):
     said = builder.run(f"{is_set}; echo $?; {set_timer}; {is_set}; echo $?; {set_timer}; echo $?")
     assert said.stdout.split() == ["3", "0", "1"], said.stderr
     assert "already loaded" in said.stderr
-    assert host.wait_for_shutdown(builder.id)
+    with end_of(host, builder) as by_itself:
+        pass
+    assert by_itself == [True]
 
 
 def test_a_host_that_is_stopped_from_outside_did_not_shut_down_by_itself(host, start):
     started = start()
-    told = []
-    waiting = threading.Thread(target=lambda: told.append(host.wait_for_shutdown(started.id)))
-    waiting.start()
-    host.stop_instance(started.id)
-    waiting.join(20)
-    assert told == [False]
+    with end_of(host, started) as by_itself:
+        host.stop_instance(started.id)
+    assert by_itself == [False]
     assert not host.wait_for_shutdown(started.id)
 
 
