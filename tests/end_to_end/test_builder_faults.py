@@ -55,6 +55,15 @@ def test_a_layer_of_which_the_registry_has_but_half(
     assert no_snapshot()
 
 
+def test_a_layer_that_is_cut_short_on_the_builder_s_disk(
+    large: str, cache: Cache, edit_script: Edit, run_failing: RunFailing, no_snapshot: Callable
+) -> None:
+    file = f'"$content/blobs/{large.replace(":", "/")}"'
+    edit_script("\ncheck_images\n", f"\ntruncate --size=-1 {file}\ncheck_images\n")
+    run_failing("ImageIncomplete", cache.reference(), "should have")
+    assert no_snapshot()
+
+
 KILL = "on_host pkill -9 -x containerd\n"
 
 

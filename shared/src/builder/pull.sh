@@ -10,6 +10,7 @@ set -uo pipefail
 
 containerd_socket=/run/containerd/containerd.sock
 host=/.bottlerocket/rootfs
+content=$host/local/var/lib/containerd/io.containerd.content.v1.content
 instance_metadata=http://169.254.169.254/latest
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -188,8 +189,7 @@ is_cached() { # index: whether an image came with the volume, under all its name
 
 # Of an image that is whole, as all were on this volume: it is unpacked, too.
 came_with_volume() { # layer or -
-  [[ $1 != - &&
-    -e $host/local/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256/${1#sha256:} ]]
+  [[ $1 != - && -e $content/blobs/sha256/${1#sha256:} ]]
 }
 
 list_missing_images() {
@@ -359,7 +359,39 @@ check_images() {
       check_name "${references[$index]}" "$name" "${digests[$index]}"
     done < <(names_of "$index")
   done
+  check_blobs || exit 1
 }
+
+# For `images check` a blob is whole when its file is there, however short. What is not
+# there it tells itself; blobs of other platforms were never wanted.
+check_blobs() (
+  cd "$content/blobs" 2>/dev/null || exit 0
+  manifests=()
+  declare -A size_of=() image_of=()
+  while read -r blob size; do size_of[$blob]=$size; done < <(stat --format='%n %s' -- */*)
+  for index in "${!references[@]}"; do
+    blob=${digests[$index]/://}
+    [[ -z ${image_of[$blob]-} ]] || continue
+    image_of[$blob]=${references[$index]}
+    manifests+=("$blob")
+  done
+  # Nothing says how long these are.
+  output=$(printf '%s\n' "${manifests[@]}" | sed 's|.*/\(.*\)|\1  &|' | sha256sum --check --quiet 2>/dev/null) ||
+    fail check "${image_of[${output%%:*}]}" "the blob ${output%%:*} is not what its digest says"
+  while ((${#manifests[@]} > 0)); do
+    output=$(jq -r '((.manifests[]? | .kind = "manifest"), .config?, .layers[]?) | select(.digest)
+      | "\(input_filename) \(.digest | sub(":"; "/")) \(.size // 0) \(.kind)"' "${manifests[@]}" 2>&1) ||
+      fail check "" "a manifest on the volume cannot be read: $(last_line <<<"$output")"
+    manifests=()
+    while read -r parent blob size kind; do
+      [[ -n $blob && -n ${size_of[$blob]-} && -z ${image_of[$blob]-} ]] || continue
+      image_of[$blob]=${image_of[$parent]}
+      [[ $size == 0 || $size == "${size_of[$blob]}" ]] ||
+        fail check "${image_of[$blob]}" "the blob $blob has ${size_of[$blob]} bytes and should have $size"
+      [[ $kind != manifest ]] || manifests+=("$blob")
+    done <<<"$output"
+  done
+)
 
 # Keeps what was planned and what Bottlerocket itself imports (its pause image).
 # After the pulls: what the others share with the planned ones is not fetched again.
@@ -384,7 +416,7 @@ remove_other_images() {
 # now, not by a later start of containerd, the volume would differ from its listing.
 collect_garbage() {
   local leases output
-  rm -rf -- "$host"/local/var/lib/containerd/io.containerd.content.v1.content/ingest/* ||
+  rm -rf -- "$content"/ingest/* ||
     fail prune "" "what was half downloaded could not be removed"
   ctr leases create --id frontload >/dev/null 2>&1
   read -ra leases -d '' < <(ctr leases ls -q 2>/dev/null)

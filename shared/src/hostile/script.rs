@@ -14,15 +14,17 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use serde_json::{Value, json};
 
 use crate::builder::report::read_report;
 use crate::builder::script::{render, ssm_command};
 use crate::domain::build::tests::sample;
 use crate::domain::{Ancestor, Architecture, Build, Digest, ImageReference, PlannedImage};
+use crate::error::Error;
 use crate::testing::hostile::{assert_harmless, config, nasty};
 
 /// What the script may call and what changes nothing: recorded, then run.
-const TOOLS: [&str; 18] = [
+const TOOLS: [&str; 19] = [
     "awk",
     "base64",
     "cat",
@@ -38,6 +40,7 @@ const TOOLS: [&str; 18] = [
     "sha256sum",
     "sleep",
     "sort",
+    "stat",
     "tail",
     "timeout",
     "tr",
@@ -342,8 +345,86 @@ fn check_ssm_command(build: &Build) {
     assert_eq!(scratch.calls("apiclient"), [given.collect::<Vec<_>>()]);
 }
 
+/// The content store of the builder.
+fn blobs(scratch: &Scratch) -> PathBuf {
+    scratch.0.join("host/local/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256")
+}
+
+fn blob_file(scratch: &Scratch, digest: &Digest) -> PathBuf {
+    blobs(scratch).join(digest.to_string().trim_start_matches("sha256:"))
+}
+
+/// Puts a blob there; its descriptor, as an index and a manifest name it.
+fn put_blob(scratch: &Scratch, content: &str) -> Value {
+    let digest = Digest::of(content.as_bytes());
+    fs::create_dir_all(blobs(scratch)).unwrap();
+    fs::write(blob_file(scratch, &digest), content).unwrap();
+    json!({"digest": digest, "size": content.len()})
+}
+
+/// An image of an index, a manifest, a configuration and a layer, and what else its
+/// manifest names; the digests in that order.
+fn put_image(scratch: &Scratch, others: &[Value]) -> [Digest; 4] {
+    let config = put_blob(scratch, "{}");
+    let layer = put_blob(scratch, "the content of a layer");
+    let layers = [std::slice::from_ref(&layer), others].concat();
+    let manifest =
+        put_blob(scratch, &json!({"config": config.clone(), "layers": layers}).to_string());
+    let foreign = json!({"digest": digest("f"), "size": 1});
+    let index = put_blob(scratch, &json!({"manifests": [foreign, manifest.clone()]}).to_string());
+    [index, manifest, config, layer].map(|d| d["digest"].as_str().unwrap().parse().unwrap())
+}
+
+/// What the script says of a build of the image.
+fn run_with_image(scratch: &Scratch, index: &Digest) -> Result<(), Error> {
+    let mut build = sample();
+    build.images[0].digest = Some(index.clone());
+    let script = rendered(&build, scratch);
+    let output = scratch.run("/bin/bash", &[&script], &[("containerd", "2.1.9")]);
+    scratch.assert_nothing_else_ran();
+    read_report(&build, &String::from_utf8(output.stdout).unwrap()).map(|_| ())
+}
+
+/// What is said of an image of whose blobs this one has lost its last `bytes`.
+fn run_cut_short(which: usize, bytes: u64) -> String {
+    let scratch = builder();
+    let digests = put_image(&scratch, &[]);
+    let path = blob_file(&scratch, &digests[which]);
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(file.metadata().unwrap().len() - bytes).unwrap();
+    let error = run_with_image(&scratch, &digests[0]).unwrap_err();
+    assert_eq!(error.name(), "ImageIncomplete", "{error}");
+    let text = error.to_string();
+    assert!(text.contains("team/app:v1"), "{text}");
+    text
+}
+
+#[test]
+fn a_blob_that_is_shorter_than_its_manifest_says_is_noticed() {
+    assert!(run_cut_short(3, 1).contains("has 21 bytes and should have 22"));
+    assert!(run_cut_short(3, 22).contains("has 0 bytes and should have 22"));
+    assert!(run_cut_short(2, 1).contains("has 1 bytes and should have 2"));
+    assert!(run_cut_short(1, 1).contains("bytes and should have"));
+    assert!(run_cut_short(0, 1).contains("is not what its digest says"));
+}
+
+#[test]
+fn an_image_of_whose_platforms_one_is_there_is_whole() {
+    let scratch = builder();
+    let [index, ..] = put_image(&scratch, &[]);
+    run_with_image(&scratch, &index).unwrap();
+}
+
 proptest! {
     #![proptest_config(config(12))]
+
+    #[test]
+    fn a_manifest_on_the_volume_starts_nothing(texts in vec(select(nasty()), 1..20)) {
+        let scratch = builder();
+        let named = texts.iter().map(|text| json!({"digest": text, "size": text}));
+        let [index, ..] = put_image(&scratch, &named.collect::<Vec<_>>());
+        run_with_image(&scratch, &index).unwrap();
+    }
 
     #[test]
     fn a_script_that_runs_starts_nothing_that_a_name_says(
