@@ -85,11 +85,37 @@ def test_containerd_that_is_killed_and_stays_away(
     assert no_snapshot()
 
 
-def test_a_script_that_ends_without_a_word_as_when_the_instance_reboots(
+def test_a_script_that_ends_without_a_word(
     large: str, edit_script: Edit, run_failing: RunFailing, no_snapshot: Callable
 ) -> None:
     edit_script(START, f"{START}kill -9 $$\n")
     run_failing("BuilderFailed", "SSM says Failed")
+    assert no_snapshot()
+
+
+REBOOT = "\non_host systemctl reboot\nsleep 60\n"
+
+
+def test_an_instance_that_reboots_in_the_middle_of_its_command(
+    large: str, edit_script: Edit, run_failing: RunFailing, no_snapshot: Callable
+) -> None:
+    edit_script(START, f"{START}{REBOOT}")
+    run_failing("BuilderFailed", "document process failed unexpectedly")
+    assert no_snapshot()
+
+
+def test_an_instance_that_reboots_and_whose_agent_runs_the_command_again(
+    cloud: LocalCloud,
+    large: str,
+    edit_script: Edit,
+    run_failing: RunFailing,
+    no_snapshot: Callable,
+) -> None:
+    cloud.control.plant(lost_commands_to_run_again=1)
+    # The admin container is there by then; the command does not wait for it.
+    cloud.control.settings(agent_online_seconds=2.0)
+    edit_script("\nremove_other_images\n", f"{REBOOT}remove_other_images\n")
+    run_failing("BuilderFailed", "booted again while it pulled")
     assert no_snapshot()
 
 
@@ -110,17 +136,18 @@ def test_a_report_that_is_cut_off_by_the_limit_of_what_a_command_may_print(
     assert no_snapshot()
 
 
-def test_a_clock_that_is_wrong_by_more_than_a_signature_allows(
-    cloud: LocalCloud, large: str, cache: Cache, run_failing: RunFailing, no_snapshot: Callable
+@pytest.mark.parametrize(
+    ("offset", "told"), [("-10m", "Signature expired"), ("+10m", "Signature not yet current")]
+)
+def test_a_builder_s_clock_that_is_wrong_by_more_than_a_signature_allows(
+    large: str,
+    cache: Cache,
+    edit_script: Edit,
+    run_failing: RunFailing,
+    no_snapshot: Callable,
+    offset: str,
+    told: str,
 ) -> None:
-    told = "Signature expired: 20260101T000000Z is now earlier than 20260101T001000Z"
-    cloud.control.plant_call(
-        "ecr",
-        "GetAuthorizationToken",
-        code="InvalidSignatureException",
-        message=told,
-        status=400,
-        count=100,
-    )
-    run_failing("RegistryDenied", cache.reference())
+    edit_script("    curl --config -", f"    faketime -f {offset} curl --config -")
+    run_failing("RegistryDenied", cache.reference(), told)
     assert no_snapshot()

@@ -18,6 +18,7 @@ from .builder_host.interface import (
     CommandResult,
     InstanceOptions,
     InstanceSpec,
+    OwnEnd,
 )
 
 _PLAIN = InstanceOptions()
@@ -100,9 +101,9 @@ class FakeHost:
         self.off.add(instance_id)
         self.ended[instance_id].set()
 
-    def wait_for_shutdown(self, instance_id: str) -> bool:
+    def wait_for_own_end(self, instance_id: str) -> OwnEnd | None:
         self.ended[instance_id].wait()
-        return instance_id in self.off
+        return OwnEnd.POWERED_OFF if instance_id in self.off else None
 
     def stop_instance(self, instance_id: str) -> None:
         self.running.pop(instance_id, None)

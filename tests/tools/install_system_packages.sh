@@ -7,8 +7,8 @@
 set -euo pipefail
 
 packages=(
-    apache2-utils busybox-static containerd curl docker-registry gcc iproute2 jq libc6-dev make
-    openssl python3-venv runc skopeo util-linux xfsprogs
+    apache2-utils busybox-static containerd curl docker-registry faketime gcc iproute2 jq libc6-dev
+    make openssl python3-venv runc skopeo util-linux xfsprogs
 )
 without="Without them the tests use a scripted builder host."
 if [ $# -gt 0 ]; then

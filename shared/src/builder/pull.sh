@@ -41,9 +41,17 @@ last_line() { tail -c 4000 | tr '\r' '\n' | sed '/^[[:space:]]*$/d' | tail -n 1;
 
 # Whatever becomes of the build, the reaper and the stack: past its time limits the builder
 # shuts down. A timer of systemd needs neither this script nor AWS.
-set_expiry() {
-  local output
+#
+# The timer is gone when the builder boots again, what was begun is not. The SSM agent may
+# then run the command a second time, on a volume whose files may be empty: not all of them
+# were flushed, and containerd does not look (see `flush`).
+set_expiry() { # path of the SSM agent's copy of this command
+  local output begun=${1%%/document/*}
+  begun=$host/local/frontload-${begun##*/}
   on_host systemctl --quiet is-active frontload-expiry.timer && return
+  [[ ! -e $begun ]] || fail reboot "" "the builder was booted again while it pulled"
+  : >"$begun" || fail expiry "" "$begun could not be written"
+  flush
   output=$(on_host systemd-run --quiet --unit=frontload-expiry --on-active="$expiry_seconds" \
     systemctl poweroff 2>&1) || fail expiry "" "the builder's own end could not be set: $output"
 }
@@ -362,8 +370,8 @@ check_images() {
   check_blobs || exit 1
 }
 
-# For `images check` a blob is whole when its file is there, however short. What is not
-# there it tells itself; blobs of other platforms were never wanted.
+# For `images check` a blob is whole when its file is there, however short. Which blobs are
+# missing it tells; those of other platforms were never wanted.
 check_blobs() (
   cd "$content/blobs" 2>/dev/null || exit 0
   manifests=()
@@ -482,6 +490,7 @@ scrub() { # path of the SSM agent's copy of this command
   local command_id=${1#*/orchestration/} instance=${1%%/document/*} file directory
   command_id=${command_id%%/*} instance=${instance##*/}
   shopt -s globstar nullglob dotglob
+  rm -f -- "$host"/local/frontload-* || fail scrub "" "the mark of what was begun could not be removed"
   for directory in "$host"/local/host-containers/control/ssm/i-*; do
     # Of the builder of the snapshot that this volume was made of.
     [[ -z $instance || ${directory##*/} == "$instance" ]] || rm -rf -- "$directory" ||
@@ -514,7 +523,7 @@ empty_log() {
 
 exec 9>/run/frontload.lock
 flock --wait "$limit_seconds" 9 || fail time "" "another run of this command did not end"
-set_expiry
+set_expiry "${1-}"
 mask_kubelet
 containerd=$(on_host containerd --version 2>/dev/null | awk '{ print $3 }')
 containerd=${containerd#v}

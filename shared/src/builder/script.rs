@@ -168,7 +168,7 @@ mod tests {
         assert!((least..least + 3600).contains(&expiry_seconds(limits)));
         assert!(render(&sample()).contains("\nexpiry_seconds=11700\n"));
         let place = |text: &str| PULL.find(text).unwrap_or_else(|| panic!("{text:?} is missing"));
-        assert!(place("\nset_expiry\n") < place("\nmask_kubelet\n"));
+        assert!(place("\nset_expiry \"${1-}\"\n") < place("\nmask_kubelet\n"));
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Scratch {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("frontload-hostile-{}-{number}", std::process::id());
         let scratch = Self(std::env::temp_dir().join(name));
-        for folder in ["bin", "calls", "tmp", "host"] {
+        for folder in ["bin", "calls", "tmp", "host/local"] {
             fs::create_dir_all(scratch.0.join(folder)).unwrap();
         }
         scratch.put("canary", ">\"$scratch/sung\"");

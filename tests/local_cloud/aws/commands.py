@@ -20,6 +20,7 @@ from .world import Place, World
 COMMENT_LIMIT = 100
 DEFAULT_SECONDS = 3600
 DOCUMENT = "AWS-RunShellScript"
+_LOOK_SECONDS = 0.05
 FINAL = {"Success", "Failed", "TimedOut", "Cancelled"}
 
 
@@ -127,7 +128,7 @@ def _run(world: World, command: Command) -> None:
     if not delivered:
         _wait_in_vain(world, command, command.delivery_seconds, "DeliveryTimedOut")
     elif not _run_on_host(world, command, script):
-        _wait_in_vain(world, command, command.execution_seconds, "ExecutionTimedOut")
+        _outlive_agent(world, command, script)
 
 
 def _is_lost(world: World, command: Command) -> bool:
@@ -152,6 +153,26 @@ def _run_on_host(world: World, command: Command, script: str) -> bool:
             return False
         _report(command, result)
     return True
+
+
+def _outlive_agent(world: World, command: Command, script: str) -> None:
+    """What becomes of a command whose processes ended with its agent. One that comes back with a
+    reboot finds the command on the volume. It reports it as failed when it also finds the
+    directory by which it spoke with the command's process, otherwise it runs it again
+    (amazon-ssm-agent, `agent/framework/processor/executer/outofproc/master.go`)."""
+    assert command.started_at is not None
+    deadline = command.started_at + command.execution_seconds
+    while _is_lost(world, command):
+        if time.monotonic() > deadline:
+            command.end("TimedOut", "ExecutionTimedOut")
+        if command.status in FINAL or not world.wait(_LOOK_SECONDS):
+            return
+    if world.faults.take("lost_commands_to_run_again"):
+        if not _run_on_host(world, command, script):
+            _outlive_agent(world, command, script)
+    else:
+        command.stderr = "document process failed unexpectedly"
+        command.end("Failed")
 
 
 def _report(command: Command, result: Any) -> None:

@@ -11,7 +11,7 @@ from moto.ec2.models.instances import Instance, InstanceState, StateReason
 from moto.ec2.responses._base_response import EC2BaseResponse
 from moto.ec2.utils import parse_user_data
 
-from ..builder_host.interface import InstanceOptions, InstanceSpec
+from ..builder_host.interface import InstanceOptions, InstanceSpec, OwnEnd
 from .block_devices import DATA_DEVICE, prepare_devices
 from .calls import plain
 from .dispatch import AwsError, handles, place_of
@@ -174,14 +174,33 @@ def _boot(world: World, life: InstanceLife) -> None:
                 return
             life.started_on_host = True
         world.host.start_instance(_spec(life.instance), _options(life.instance))
+    while _live(world, life) is OwnEnd.REBOOTED:
+        _reboot(world, life)
+
+
+def _live(world: World, life: InstanceLife) -> OwnEnd | None:
+    """From booted to its end."""
     if not world.wait(life.online_seconds):
-        return
+        return None
     with world.lock:
         if life.instance.state == "running":
             life.agent = "online"
-    if world.host.wait_for_shutdown(life.instance.id):
+    end = world.host.wait_for_own_end(life.instance.id)
+    if end is OwnEnd.POWERED_OFF:
         with world.lock:
             _shut_down(world, life)
+    return end
+
+
+def _reboot(world: World, life: InstanceLife) -> None:
+    """Start it again with the same volume: for EC2 it runs all the while."""
+    with world.lock:
+        if life.instance.state == "running":
+            life.agent = "lost"
+    with life.on_host:
+        if life.instance.state == "running":
+            world.host.stop_instance(life.instance.id)
+            world.host.start_instance(_spec(life.instance), _options(life.instance))
 
 
 def _shut_down(world: World, life: InstanceLife) -> None:

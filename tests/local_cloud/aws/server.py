@@ -26,6 +26,7 @@ from werkzeug.serving import make_server
 
 from . import (  # noqa: F401 - each registers its handlers
     agents,
+    clocks,
     command_lists,
     commands,
     copies,
@@ -51,6 +52,7 @@ from .pushes import PushReceiver, PushSource
 from .world import FindRole, World
 
 dispatch.CHECKS[:] = [
+    clocks.require_right_time,
     regions.require_region,
     roles.require_permission,
     parameters.seed_bottlerocket,

@@ -124,6 +124,7 @@ class Faults:
     snapshot_message: str = "planted by the local cloud"
     instances_never_online: int = 0
     commands_undelivered: list[dict[str, str]] = field(default_factory=list)
+    lost_commands_to_run_again: int = 0
     script_edits: list[dict[str, Any]] = field(default_factory=list)
     calls: list[CallFault] = field(default_factory=list)
 

@@ -20,6 +20,7 @@ from .interface import (
     InstanceBootError,
     InstanceOptions,
     InstanceSpec,
+    OwnEnd,
 )
 from .link import Link
 
@@ -33,6 +34,7 @@ __all__ = [
     "InstanceOptions",
     "InstanceSpec",
     "Link",
+    "OwnEnd",
     "make_builder_host",
 ]
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # The first process of an instance: lays out the file systems as Bottlerocket does, starts
-# containerd, says "booted", and shuts down when standard input ends or the host is powered off,
-# which it says as well.
+# containerd, says "booted", and shuts down when standard input ends, or when the host powers itself
+# off or reboots, which it says as well: "powered off", "rebooted".
 #
 # Three roots, each an overlay of the machine's own root, so that nothing outside can change:
 #   host     what `sheltie` shows; /local is the data volume, /var, /opt and /mnt lie on it
@@ -125,14 +125,15 @@ start_units() {
     done
 }
 
-# By `systemctl poweroff`, at once or by a timer that is due.
-is_off() {
+# Sets `ending`: by `systemctl reboot` or `poweroff`, at once or by a timer that is due.
+is_ending() {
     local timer
-    [ ! -e /run/units/poweroff ] || return 0
+    [ ! -e /run/units/reboot ] || ending=rebooted
+    [ ! -e /run/units/poweroff ] || ending='powered off'
     for timer in /run/units/*.timer.active; do
-        [ ! -e "$timer" ] || (($(<"$timer") > EPOCHSECONDS)) || return 0
+        [ ! -e "$timer" ] || (($(<"$timer") > EPOCHSECONDS)) || ending='powered off'
     done
-    return 1
+    [ -n "$ending" ]
 }
 
 shut_down() {
@@ -159,12 +160,13 @@ if [ "$admin" = true ]; then
 fi
 touch /run/host-containers/control/ready
 echo "booted $(findmnt -n -o SOURCE /local)"
-until is_off; do
+ending=
+until is_ending; do
     read -r -t 0.2 _ || [ $? -gt 128 ] || break
 done
-if is_off; then
+if [ -n "$ending" ]; then
     # The agent ends before what it runs: nobody learns how that ended.
-    echo "powered off"
+    echo "$ending"
     sleep 0.5
 fi
 exec >/dev/null

@@ -18,6 +18,7 @@ from .interface import (
     Endpoints,
     InstanceOptions,
     InstanceSpec,
+    OwnEnd,
 )
 from .leftovers import (
     clean_dead_runs,
@@ -164,11 +165,11 @@ class ContainerdHost:
         """Kill a running command; no error when it has ended."""
         self.instance(instance_id).cancel(command_id)
 
-    def wait_for_shutdown(self, instance_id: str) -> bool:
-        """Return when the instance shuts down by itself, with True, or has ended otherwise."""
+    def wait_for_own_end(self, instance_id: str) -> OwnEnd | None:
+        """Return when the instance ends by itself; None when it has ended otherwise."""
         with self._lock:
             instance = self._instances.get(instance_id)
-        return instance is not None and instance.wait_for_shutdown()
+        return instance.wait_for_own_end() if instance else None
 
     def stop_instance(self, instance_id: str) -> None:
         """Shut the instance down; its volume stays. No error when it does not run."""

@@ -25,6 +25,7 @@ from .interface import (
     InstanceBootError,
     InstanceOptions,
     InstanceSpec,
+    OwnEnd,
 )
 from .metadata_service import InstanceMetadata
 from .namespaces import only_descendant
@@ -239,13 +240,13 @@ class Instance:
 
     # End
 
-    def wait_for_shutdown(self) -> bool:
-        """Return when it shuts down by itself, with True, or is stopped, with False."""
+    def wait_for_own_end(self) -> OwnEnd | None:
+        """Return when it ends by itself; None when it is stopped."""
         assert self._process.stdout
         # `stop` closes what it says.
         with contextlib.suppress(ValueError):
-            return self._process.stdout.readline() == "powered off\n"
-        return False
+            return OwnEnd(self._process.stdout.readline().strip())
+        return None
 
     def stop(self) -> None:
         """Shut down as an operating system does: flush, unmount, no process left."""
@@ -298,7 +299,8 @@ class _AgentFiles:
         return CommandResult(137, "", "document worker: the volume does not answer", True)
 
     def _write_script(self, script: str) -> None:
-        self._directory.mkdir(parents=True)
+        # It is there when the agent runs a command again.
+        self._directory.mkdir(parents=True, exist_ok=True)
         (self._directory / "_script.sh").write_text(script)
         for name in ("current", "completed"):
             (self._state / name).mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -92,6 +93,14 @@ class CommandResult:
     cancelled: bool = False
 
 
+class OwnEnd(StrEnum):
+    """How an instance's own operating system ended it."""
+
+    POWERED_OFF = "powered off"
+    REBOOTED = "rebooted"
+    """It is down, and meant to be started again."""
+
+
 class BuilderHost(Protocol):
     """Volumes that hold bytes and instances that run commands. Thread-safe, synchronous."""
 
@@ -108,6 +117,6 @@ class BuilderHost(Protocol):
         self, instance_id: str, script: str, command_id: str, timeout_seconds: float
     ) -> CommandResult: ...
     def cancel_command(self, instance_id: str, command_id: str) -> None: ...
-    def wait_for_shutdown(self, instance_id: str) -> bool: ...
+    def wait_for_own_end(self, instance_id: str) -> OwnEnd | None: ...
     def stop_instance(self, instance_id: str) -> None: ...
     def close(self) -> None: ...

@@ -108,9 +108,8 @@ class ScriptedHost:
     def cancel_command(self, instance_id: str, command_id: str) -> None:
         """Nothing runs, so nothing to cancel."""
 
-    def wait_for_shutdown(self, instance_id: str) -> bool:
+    def wait_for_own_end(self, instance_id: str) -> None:
         """Nothing runs, so nothing ends by itself."""
-        return False
 
     def stop_instance(self, instance_id: str) -> None:
         """Forget the instance."""

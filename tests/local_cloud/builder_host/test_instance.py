@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from local_cloud.builder_host import BuilderHostError, InstanceBootError, InstanceSpec
+from local_cloud.builder_host import BuilderHostError, InstanceBootError, InstanceSpec, OwnEnd
 
 TOKEN = (
     'T=$(curl -sf -X PUT -H "X-aws-ec2-metadata-token-ttl-seconds: 60" '
@@ -122,10 +122,10 @@ def test_an_unknown_unit_is_an_error(shared_builder):
 
 @contextmanager
 def end_of(host, started):
-    """Waits, for 20 s at most, until the instance has ended: a list of whether by itself."""
+    """Waits, for 20 s at most, until the instance has ended: a list of how by itself."""
     told = []
     waiting = threading.Thread(
-        target=lambda: told.append(host.wait_for_shutdown(started.id)), daemon=True
+        target=lambda: told.append(host.wait_for_own_end(started.id)), daemon=True
     )
     waiting.start()
     yield told
@@ -141,15 +141,32 @@ def test_a_timer_powers_the_host_off_when_it_is_due(host, builder):
     assert "already loaded" in said.stderr
     with end_of(host, builder) as by_itself:
         pass
-    assert by_itself == [True]
+    assert by_itself == [OwnEnd.POWERED_OFF]
+
+
+def test_a_host_that_reboots_keeps_its_volume_and_loses_its_timers(host, builder):
+    on_host = "apiclient exec admin sheltie"
+    set_timer = f"{on_host} systemd-run --quiet --unit=end --on-active=600 systemctl poweroff"
+    builder.run(f"{set_timer}; {on_host} touch /local/kept /run/lost")
+    with end_of(host, builder) as by_itself:
+        builder.run(f"{on_host} systemctl reboot")
+    assert by_itself == [OwnEnd.REBOOTED]
+    spec = host.instance(builder.id).spec
+    host.stop_instance(builder.id)
+    host.start_instance(spec)
+    is_set = f"{on_host} systemctl is-active end.timer"
+    seen = builder.run(
+        f"until apiclient exec admin true; do :; done; {is_set}; {on_host} ls /local/kept /run/lost"
+    )
+    assert seen.stdout.split() == ["inactive", "/local/kept"], seen.stderr
 
 
 def test_a_host_that_is_stopped_from_outside_did_not_shut_down_by_itself(host, start):
     started = start()
     with end_of(host, started) as by_itself:
         host.stop_instance(started.id)
-    assert by_itself == [False]
-    assert not host.wait_for_shutdown(started.id)
+    assert by_itself == [None]
+    assert host.wait_for_own_end(started.id) is None
 
 
 def test_containerd_can_be_stopped_and_started(builder):

@@ -1,0 +1,31 @@
+"""Whose clock is wrong is refused by ECR, the one service that a builder's script signs for: a
+signature holds for five minutes (IAM user guide, "Signing AWS API requests").
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from .dispatch import AwsError
+from .world import World
+
+_LONGEST_SKEW = datetime.timedelta(minutes=5)
+_FORMAT = "%Y%m%dT%H%M%SZ"
+
+
+def require_right_time(_world: World, request: Any, service: str, _action: str) -> None:
+    """Hold the time of the signature, where there is one, against ours."""
+    stamp = request.headers.get("X-Amz-Date")
+    if service != "ecr" or not stamp:
+        return
+    signed = datetime.datetime.strptime(stamp, _FORMAT).replace(tzinfo=datetime.UTC)
+    now = datetime.datetime.now(datetime.UTC)
+    if abs(now - signed) <= _LONGEST_SKEW:
+        return
+    bound = f"{now - _LONGEST_SKEW:{_FORMAT}} ({now:{_FORMAT}} - 5 min.)"
+    told = f"Signature expired: {stamp} is now earlier than {bound}"
+    if signed > now:
+        bound = f"{now + _LONGEST_SKEW:{_FORMAT}} ({now:{_FORMAT}} + 5 min.)"
+        told = f"Signature not yet current: {stamp} is still later than {bound}"
+    raise AwsError("InvalidSignatureException", told)
