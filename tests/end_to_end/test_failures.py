@@ -211,3 +211,22 @@ def test_a_snapshot_that_ends_in_error(
 ) -> None:
     cloud.control.plant(snapshots_to_fail=1, snapshot_message="the disk caught fire")
     run_failing("SnapshotFailed", "snapshot snap-", "us-east-1", "the disk caught fire")
+
+
+# Ridden out
+
+
+def test_ec2_that_throttles_for_minutes(
+    cloud: LocalCloud, built: Cache, frontload: Frontload, world: World
+) -> None:
+    """The function asks three times within seconds; the state machine starts it ten times more,
+    after 2, 4, 8, 16, 32 and then each 60 s at most: the seventh after 182 s."""
+    mark = world.mark()
+    throttled = "RequestLimitExceeded"
+    cloud.control.plant_call(
+        "ec2", "CreateSnapshot", code=throttled, message="too many", status=503, count=3 * 7
+    )
+    ended = frontload.run(built.name)
+    assert ended.status == "SUCCEEDED", ended.cause
+    answers = [call["planted"] for call in world.calls(mark, "CreateSnapshot")]
+    assert answers == [throttled] * 21 + [None]
