@@ -389,7 +389,7 @@ check_blobs() (
   while ((${#manifests[@]} > 0)); do
     output=$(jq -r '((.manifests[]? | .kind = "manifest"), .config?, .layers[]?) | select(.digest)
       | "\(input_filename) \(.digest | sub(":"; "/")) \(.size // 0) \(.kind)"' "${manifests[@]}" 2>&1) ||
-      fail check "" "a manifest on the volume cannot be read: $(last_line <<<"$output")"
+      fail check "${references[*]}" "a manifest of one of them cannot be read: $(last_line <<<"$output")"
     manifests=()
     while read -r parent blob size kind; do
       [[ -n $blob && -n ${size_of[$blob]-} && -z ${image_of[$blob]-} ]] || continue

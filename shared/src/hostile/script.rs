@@ -409,6 +409,18 @@ fn a_blob_that_is_shorter_than_its_manifest_says_is_noticed() {
 }
 
 #[test]
+fn a_manifest_that_is_none_is_told_with_the_images_that_may_have_it() {
+    let scratch = builder();
+    let digests = put_image(&scratch, &[]);
+    let path = blob_file(&scratch, &digests[1]);
+    fs::write(&path, "x".repeat(fs::read(&path).unwrap().len())).unwrap();
+    let error = run_with_image(&scratch, &digests[0]).unwrap_err();
+    assert_eq!(error.name(), "ImageIncomplete", "{error}");
+    let text = error.to_string();
+    assert!(text.contains("team/app:v1") && text.contains("cannot be read"), "{text}");
+}
+
+#[test]
 fn an_image_of_whose_platforms_one_is_there_is_whole() {
     let scratch = builder();
     let [index, ..] = put_image(&scratch, &[]);
