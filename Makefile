@@ -22,6 +22,8 @@ CARGO_CYCLONEDX := $(CARGO_CYCLONEDX_ROOT)/bin/cargo-cyclonedx
 DEFINITIONS := statemachine/pipeline.asl.json statemachine/build.asl.json
 TEMPLATE := infra/template.yaml
 TEMPLATES := $(TEMPLATE) infra/consumer.yaml infra/source-account.yaml
+# Of those who ask AWS itself; checked with the templates.
+POLICIES := tools/aws_check/policy.json
 
 # Lambda's names of the processor architectures.
 MACHINE := $(shell uname -m)
@@ -179,11 +181,11 @@ advisories: $(CARGO_DENY) ## Look up known vulnerabilities of the locked crates 
 .PHONY: check-python
 check-python: $(TOOLS)/sam.stamp
 	$(call say) 'Python lints and formatting' 'ruff'
-	$(SAM)/ruff check tests
-	$(SAM)/ruff format --check tests
+	$(SAM)/ruff check tests tools
+	$(SAM)/ruff format --check tests tools
 
 .PHONY: check-infra
-check-infra: $(TOOLS)/sam.stamp $(TOOLS)/scan.stamp $(TOOLS)/node.stamp
+check-infra: $(TOOLS)/sam.stamp $(TOOLS)/scan.stamp $(TOOLS)/node.stamp policies
 	$(call say) 'Templates' 'sam validate, cfn-lint'
 	for template in $(TEMPLATES); do sam validate --lint --template-file $$template; done
 	$(SAM)/cfn-lint $(TEMPLATES)
@@ -193,11 +195,22 @@ check-infra: $(TOOLS)/sam.stamp $(TOOLS)/scan.stamp $(TOOLS)/node.stamp
 	$(call missing,node,install Node.js 18 or later)
 	$(SAM)/python tests/tools/lint_state_machines.py $(NODE)/asl-validator $(SAM)/statelint $(DEFINITIONS)
 
+.PHONY: policies
+policies: $(TOOLS)/sam.stamp $(TOOLS)/node.stamp ## Hold every policy statement against AWS's reference [TEMPLATES="<other files>"]
+	$(call say) 'Policies: actions, resources and condition keys' 'Service Authorization Reference'
+	PYTHONPATH=tests $(SAM)/python -m infra.check_policies $(TEMPLATES) \
+		$(if $(filter file,$(origin TEMPLATES)),$(POLICIES))
+
+# Needed when a policy names another action, or tests/tools/package.json a newer reference.
+.PHONY: authorization
+authorization: $(TOOLS)/sam.stamp $(TOOLS)/node.stamp ## Write what the local cloud knows of AWS's reference anew
+	PYTHONPATH=tests $(SAM)/python -m infra.check_policies --extract
+
 .PHONY: format
 format: $(TOOLS)/sam.stamp ## Bring Rust and Python into the form that check demands
 	cargo fmt --all
-	$(SAM)/ruff check --fix --quiet tests || true
-	$(SAM)/ruff format tests
+	$(SAM)/ruff check --fix --quiet tests tools || true
+	$(SAM)/ruff format tests tools
 
 # ---- Test
 
@@ -238,6 +251,15 @@ demo: $(TOOLS)/cloud.stamp host build ## From a push to a started node, on the l
 .PHONY: soak-cloud
 soak-cloud: $(TOOLS)/cloud.stamp build ## Pushes and killed builds on the local cloud [SEED=1] [PUSHES=500]
 	$(CLOUD)/python tests/soak.py --seed $(or $(SEED),1) --pushes $(or $(PUSHES),500)
+
+# The profile's region counts, not the one that validation is given above.
+.PHONY: aws-check
+aws-check: $(TOOLS)/cloud.stamp $(if $(LOCAL),$(TOOLS)/sam.stamp host build) ## Ask AWS itself, with your account, after a question: cents [STACK=frontload] [ARGUMENTS=--help] [LOCAL=1: the local cloud]
+	$(call say) 'The program that prints a build'"'"'s command' 'cargo build'
+	cargo build --workspace --locked --quiet --example ssm_command
+	$(if $(filter file,$(origin AWS_DEFAULT_REGION)),unset AWS_DEFAULT_REGION)
+	PYTHONPATH=tools$(if $(LOCAL),:tests) $(CLOUD)/python -m aws_check $(if $(LOCAL),--local) \
+		--stack '$(or $(STACK),frontload)' $(ARGUMENTS)
 
 .PHONY: faults
 faults: $(TOOLS)/cloud.stamp build ## Let everything go wrong that can, in turn: hours [SECONDS=<a part of it>] [SEED=1] [ONLY=<text>]

@@ -1,19 +1,20 @@
-"""After a run of all tests: was everything used that the template grants the functions?"""
+"""After each test: did a function ask what AWS would refuse? After a run of all tests: was
+everything used that the template grants the functions?"""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 
 import pytest
 from local_cloud.aws import grants
-from local_cloud.cloud import GRANTS_DIR
+from local_cloud.cloud import GRANTS_DIR, RUNNING
 
 ASKED = "FRONTLOAD_COMPARE_GRANTS"
 """Set where all tests run; a part of them uses a part of the grants."""
 UNDO = "undoes half a publication: tried by the fault sweep, which is no part of these tests"
 VPC = "asked for by Lambda itself, for functions in a VPC"
-VOLUME = "EC2 deletes the volume with its builder; tried in the function's own tests"
 UNUSED: dict[tuple[str, str], str] = {
     ("CleanUpRole", "ssm:DeleteParameter"): UNDO,
     ("CleanUpRole", "ssm:LabelParameterVersion"): UNDO,
@@ -24,8 +25,6 @@ UNUSED: dict[tuple[str, str], str] = {
     ("PublishRole", "ssm:DeleteParameter"): UNDO,
     ("RollbackRole", "ssm:DeleteParameter"): UNDO,
     ("ReapRole", "ec2:CreateTags"): "marks what a dead build had published: as UNDO",
-    ("ReapRole", "ec2:DeleteVolume"): VOLUME,
-    ("CleanUpRole", "ec2:DeleteVolume"): VOLUME,
     ("RollbackRole", "states:DescribeExecution"): "asked about a build that holds the lease",
     ("frontload-consumer", "events:PutEvents"): "MiniStack does not know assumed roles",
     ("small-consumer", "events:PutEvents"): "the same; a test's own role",
@@ -37,6 +36,14 @@ UNUSED: dict[tuple[str, str], str] = {
     ("PlanRole", "ec2:UnassignPrivateIpAddresses"): VPC,
 }
 """By role and action, granted and used by no test, with the reason."""
+
+
+@pytest.fixture(autouse=True)
+def only_valid_requests() -> Iterator[None]:
+    """Fail a test in which a function's request broke a rule of AWS's model of the call; a local
+    cloud that the test itself starts says so when it ends."""
+    yield
+    assert [line for cloud in RUNNING for line in cloud.take_invalid_requests()] == []
 
 
 def is_asked(config: pytest.Config) -> bool:

@@ -14,6 +14,7 @@ import random
 import sys
 import time
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -72,9 +73,13 @@ class Soak:
         machine = self.frontload.build_machine
         running = sfn.list_executions(stateMachineArn=machine, statusFilter="RUNNING")
         arns = [one["executionArn"] for one in running["executions"]]
-        if arns:
-            self.killed.append(self.random.choice(sorted(arns)))
-            sfn.stop_execution(executionArn=self.killed[-1])
+        if not arns:
+            return
+        chosen = self.random.choice(sorted(arns))
+        # It may have ended since it was listed.
+        with suppress(sfn.exceptions.ClientError):
+            sfn.stop_execution(executionArn=chosen)
+            self.killed.append(chosen)
 
     def running(self) -> int:
         """How many executions of the pipeline run."""

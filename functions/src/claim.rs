@@ -370,6 +370,7 @@ mod tests {
         let images = images.map(|image| json!({"reference": image.reference, "digest": DIGEST_A}));
         let pulled = json!({
             "containerd": "0".repeat(32),
+            "kernel": "0".repeat(32),
             "images": images.collect::<Vec<_>>(),
             "usedBytes": u64::MAX,
             "flushed": true,
@@ -473,7 +474,7 @@ mod tests {
         put_cache(&cloud, "default", &json!({"builder": {"volumeGib": "auto"}}));
         publish(&cloud, "a", false).await;
         assert_eq!(ask(&cloud, "b").await, "unchanged", "its own size is no change");
-        assert_eq!(changed_build(&cloud, "c", false).await["volumeGib"], 3);
+        assert_eq!(changed_build(&cloud, "c", false).await["volumeGib"], 20);
         release(&cloud, "c").await;
         let foreign = json!({"builder": {"volumeGib": "auto"}, "images": ["ghcr.io/team/app:v1"]});
         put_cache(&cloud, "default", &foreign);

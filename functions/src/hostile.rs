@@ -195,7 +195,7 @@ fn manifest() -> Value {
         "images": [{"reference": format!("{HOST}/team/app:v0"), "digest": DIGEST_A}],
         "os": {"variant": "aws-k8s-1.35", "imageId": "ami-0abc", "version": "1.57.0-abcdef01"},
         "containerd": "2.1.9", "snapshotter": "overlayfs", "volumeGib": 3, "usedBytes": 1000,
-        "downloadBytes": 1000, "listing": DIGEST_A, "ancestor": "snap-0", "links": 1,
+        "downloadBytes": 1000, "kernel": "6.12.40", "listing": DIGEST_A, "ancestor": "snap-0", "links": 1,
         "fingerprint": DIGEST_A, "replicas": [{"region": "us-east-1", "snapshotId": "snap-1"}],
         "consumers": [], "fsrZones": [],
         "initialization": {"seconds100MiBs": 1, "seconds300MiBs": 1, "fsrDollarsPerMonth": 0},

@@ -1,13 +1,13 @@
 //! `launch`: ensures that the builder runs and that its admin container answers.
-//! Undone by `clean_up`, which finds the instance by the same tags.
+//! Undone by `clean_up`, which finds the instance by the build's tags.
 
-use frontload_shared::aws::commands::{self, Purpose, Status};
+use frontload_shared::aws::commands::{self, CommandId, Purpose, Status};
 use frontload_shared::aws::instances::{
-    self, Builder, InstanceId, Launch, Market, Placement, State, find_builders, launch_builder,
+    self, InstanceId, Launch, Market, Placement, State, find_builder, launch_builder,
 };
-use frontload_shared::aws::tags::Owner;
 use frontload_shared::builder::{script, user_data};
 use frontload_shared::domain::Build;
+use frontload_shared::domain::names::one_line;
 use frontload_shared::domain::volume::Machine;
 use frontload_shared::step::{Report, Waited};
 use frontload_shared::{Error, Result};
@@ -23,14 +23,36 @@ pub struct Input {
     /// How many builders of the build EC2 took back: what came after them is another.
     #[serde(default)]
     interruptions: u8,
+    #[serde(flatten)]
+    tried: Tried,
     waited_seconds: Waited,
 }
 
-/// Facts for later steps.
+/// The report, and what the step's next call and the later steps are to know.
+#[derive(Debug, Serialize)]
+pub struct Launching {
+    #[serde(flatten)]
+    report: Report<Answering>,
+    #[serde(flatten)]
+    tried: Tried,
+}
+
+/// Facts for later steps besides the builder's id: none.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Launched {
-    instance_id: InstanceId,
+struct Answering {}
+
+/// What came of the launches so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Tried {
+    /// The builder, once EC2 accepted one.
+    instance_id: Option<InstanceId>,
+    /// How many placements EC2 refused.
+    refusals: usize,
+    /// Which, and why.
+    refused: String,
+    /// The last probe, while its answer is waited for.
+    command_id: Option<CommandId>,
 }
 
 /// Seconds that the probe may take on the instance (`AWS-RunShellScript`,
@@ -39,6 +61,11 @@ const PROBE_SECONDS: u32 = 30;
 /// Seconds until the first look at it: mostly the admin container is there when the
 /// agent is.
 const FIRST_PROBE_SECONDS: u32 = 1;
+/// Seconds until the next placement is asked for. EC2 refills two launches a second (EC2
+/// developer guide, "Request throttling").
+const NEXT_PLACEMENT_SECONDS: u32 = 1;
+/// Longest list of refusals, in characters: it travels from call to call, and into an error.
+const MAX_REFUSED: usize = 4000;
 
 /// Moves the builder one step towards answering.
 pub async fn handle(
@@ -46,86 +73,112 @@ pub async fn handle(
     ssm: &aws_sdk_ssm::Client,
     settings: &Settings,
     input: Input,
-) -> Result<Report<Launched>> {
-    let build = &input.build;
-    let report = ensure_builder(ec2, ssm, settings, &input).await?;
-    match report {
-        Report::Waiting { progress, .. }
-            if input.waited_seconds.is_past(build.time_limits.launch_seconds) =>
-        {
-            Err(Error::LaunchTimedOut {
-                build: build.id.clone(),
-                seconds: input.waited_seconds.0,
-                progress,
-            })
+) -> Result<Launching> {
+    let Input { build, waited_seconds: waited, .. } = &input;
+    let launching = match input.tried.instance_id.clone() {
+        None => launch_next(ec2, settings, &input).await?,
+        Some(id) => look_at(ec2, ssm, &input, id).await?,
+    };
+    match launching.report {
+        Report::Waiting { progress, .. } if waited.is_past(build.time_limits.launch_seconds) => {
+            Err(Error::LaunchTimedOut { build: build.id.clone(), seconds: waited.0, progress })
         }
-        report => Ok(report),
+        _ => Ok(launching),
     }
 }
 
-async fn ensure_builder(
+/// Asks EC2 for a builder in the next placement. It is one a call: a call that is repeated asks
+/// for the same one under the same token, and gets what EC2 launched then.
+async fn launch_next(
     ec2: &aws_sdk_ec2::Client,
-    ssm: &aws_sdk_ssm::Client,
     settings: &Settings,
     input: &Input,
-) -> Result<Report<Launched>> {
-    let Input { build, interruptions, waited_seconds: waited } = input;
-    let wait_seconds = waited.next_wait(build.usual_seconds.launch);
-    let wait = |progress: String| Ok(Report::wait(wait_seconds, progress));
-    let owner = Owner { stack: &settings.stack, build: &build.id };
-    let builders = find_builders(ec2, owner).await?;
-    let working = builders.iter().find(|b| matches!(b.state, State::Pending | State::Running));
-    if working.is_none() && may_launch(&builders, *interruptions) {
-        let id = launch(ec2, settings, build, *interruptions).await?;
-        return wait(format!("builder {id} is launched"));
-    }
-    match working {
-        Some(Builder { id, state: State::Pending, .. }) => {
-            wait(format!("builder {id} is starting"))
-        }
-        Some(builder) if !commands::is_online(ssm, &builder.id).await? => {
-            wait(format!("builder {} runs, its SSM agent is not online yet", builder.id))
-        }
-        Some(builder) => ensure_answering(ssm, build, &builder.id, *waited).await,
-        None => Err(instances::lost(build, &builders)),
-    }
-}
-
-/// Whether every builder of this build was taken back by EC2, and the state machine knows of it.
-/// An interruption that it does not know of is its to count: it is told, and nothing launched.
-fn may_launch(builders: &[Builder], known_interruptions: u8) -> bool {
-    builders.iter().all(|builder| builder.interrupted)
-        && builders.len() <= known_interruptions.into()
-}
-
-/// Tries each placement in turn until EC2 accepts one.
-async fn launch(
-    ec2: &aws_sdk_ec2::Client,
-    settings: &Settings,
-    build: &Build,
-    interruptions: u8,
-) -> Result<InstanceId> {
-    let mut refusals = Vec::new();
+) -> Result<Launching> {
+    let Input { build, tried, waited_seconds: waited, .. } = input;
     let machine = build.machine();
-    for placement in placements(build, &machine, &settings.builder_profile) {
-        // The second builder must last: there is no third.
-        if placement.market == Market::Spot && interruptions > 0 {
-            continue;
+    let placements = placements_left(input, &machine, &settings.builder_profile);
+    let Some(&placement) = placements.first() else { return Err(all_refused(build, tried)) };
+    match launch_builder(ec2, &settings.stack, build, placement, user_data::encoded()).await? {
+        Launch::Launched(id) => {
+            let wait_seconds = waited.next_wait(build.usual_seconds.launch);
+            let report = Report::wait(wait_seconds, format!("builder {id} is launched"));
+            Ok(Launching { report, tried: Tried { instance_id: Some(id), ..tried.clone() } })
         }
-        match launch_builder(ec2, &settings.stack, build, placement, user_data::encoded(&build.os))
-            .await?
-        {
-            Launch::Launched(id) => return Ok(id),
-            Launch::Refused(reason) => {
-                let Placement { market, instance_type, subnet, .. } = placement;
-                let subnet = subnet.unwrap_or("the default subnet");
-                let refusal = format!("{instance_type} {market} in {subnet}: {reason}");
-                tracing::warn!(build = %build.id, refusal, "no builder here");
-                refusals.push(refusal);
-            }
-        }
+        Launch::Refused(reason) => refuse(input, &placements, &reason),
     }
-    Err(Error::LaunchRefused { build: build.id.clone(), reason: refusals.join("; ") })
+}
+
+/// Goes on to the placement after the first of those that were left.
+fn refuse(input: &Input, left: &[Placement<'_>], reason: &str) -> Result<Launching> {
+    let build = &input.build;
+    let Some(Placement { market, instance_type, subnet, .. }) = left.first() else {
+        return Err(all_refused(build, &input.tried));
+    };
+    let subnet = subnet.unwrap_or("the default subnet");
+    let refusal = format!("{instance_type} {market} in {subnet}: {reason}");
+    tracing::warn!(build = %build.id, refusal, "no builder here");
+    let earlier = match input.tried.refused.as_str() {
+        "" => String::new(),
+        earlier => format!("{earlier}; "),
+    };
+    let tried = Tried {
+        instance_id: None,
+        refusals: input.tried.refusals + 1,
+        refused: one_line(&format!("{earlier}{refusal}"), MAX_REFUSED),
+        command_id: None,
+    };
+    if left.len() == 1 {
+        return Err(all_refused(build, &tried));
+    }
+    let report = Report::wait(NEXT_PLACEMENT_SECONDS, format!("EC2 has none: {refusal}"));
+    Ok(Launching { report, tried })
+}
+
+fn all_refused(build: &Build, tried: &Tried) -> Error {
+    Error::LaunchRefused { build: build.id.clone(), reason: tried.refused.clone() }
+}
+
+/// What the builder that EC2 launched has come to.
+async fn look_at(
+    ec2: &aws_sdk_ec2::Client,
+    ssm: &aws_sdk_ssm::Client,
+    input: &Input,
+    id: InstanceId,
+) -> Result<Launching> {
+    let Input { build, tried, waited_seconds: waited, .. } = input;
+    let wait =
+        |progress: String| Report::wait(waited.next_wait(build.usual_seconds.launch), progress);
+    let builder = find_builder(ec2, &id).await?;
+    let report = match builder.as_ref().map(|builder| builder.state) {
+        None => wait(format!("EC2 does not show builder {id} yet")),
+        Some(State::Pending) => wait(format!("builder {id} is starting")),
+        Some(State::Running) if !commands::is_online(ssm, &id).await? => {
+            wait(format!("builder {id} runs, its SSM agent is not online yet"))
+        }
+        Some(State::Running) => return ensure_answering(ssm, input, &id).await,
+        Some(State::Ending | State::Terminated) => {
+            let Some(refused) = builder.as_ref().filter(|builder| builder.refused) else {
+                return Err(instances::lost(build, id.as_str(), builder.as_ref()));
+            };
+            let machine = build.machine();
+            let reason = format!("EC2 ended {id} before it ran: {}", refused.reason);
+            return refuse(input, &placements_left(input, &machine, ""), &reason);
+        }
+    };
+    Ok(Launching { report, tried: tried.clone() })
+}
+
+/// The placements that EC2 has not refused. The second builder of a build must last, as there is
+/// no third: it is no Spot instance.
+fn placements_left<'a>(
+    input: &'a Input,
+    machine: &'a Machine,
+    profile: &'a str,
+) -> Vec<Placement<'a>> {
+    let may_be_spot = input.interruptions == 0;
+    let all = placements(&input.build, machine, profile).into_iter();
+    let allowed = all.filter(|placement| may_be_spot || placement.market != Market::Spot);
+    allowed.skip(input.tried.refusals).collect()
 }
 
 /// Every instance type in the first subnet, then every type in the next; all of it as Spot
@@ -153,21 +206,35 @@ fn placements<'a>(build: &'a Build, machine: &'a Machine, profile: &'a str) -> V
 /// host is through the admin container, which starts beside it.
 async fn ensure_answering(
     ssm: &aws_sdk_ssm::Client,
-    build: &Build,
+    input: &Input,
     id: &InstanceId,
-    waited: Waited,
-) -> Result<Report<Launched>> {
-    let probes = commands::find(ssm, id, &build.id, Purpose::Probe).await?;
-    if probes.iter().any(|probe| probe.status == Status::Succeeded) {
-        return Ok(Report::Ready(Launched { instance_id: id.clone() }));
-    }
-    if !probes.iter().any(|probe| probe.status == Status::Running) {
-        let line = script::PROBE;
-        commands::send(ssm, id, &build.id, Purpose::Probe, line, PROBE_SECONDS).await?;
-    }
-    let wait_seconds = if probes.is_empty() { FIRST_PROBE_SECONDS } else { waited.next_wait(None) };
+) -> Result<Launching> {
+    let Input { build, tried, waited_seconds: waited, .. } = input;
+    let status = match &tried.command_id {
+        // SSM may list a command a moment later.
+        Some(probe) => Some(commands::status(ssm, probe).await?.unwrap_or(Status::Running)),
+        None => None,
+    };
+    let (report, command_id) = match status {
+        Some(Status::Succeeded) => (Report::Ready(Answering {}), None),
+        Some(Status::Running) => {
+            (not_answering(id, waited.next_wait(None)), tried.command_id.clone())
+        }
+        _ => {
+            let line = script::PROBE;
+            let probe =
+                commands::send(ssm, id, &build.id, Purpose::Probe, line, PROBE_SECONDS).await?;
+            let is_first = status.is_none();
+            let seconds = if is_first { FIRST_PROBE_SECONDS } else { waited.next_wait(None) };
+            (not_answering(id, seconds), Some(probe))
+        }
+    };
+    Ok(Launching { report, tried: Tried { command_id, ..tried.clone() } })
+}
+
+fn not_answering(id: &InstanceId, wait_seconds: u32) -> Report<Answering> {
     let progress = format!("builder {id} is online, its admin container does not answer yet");
-    Ok(Report::wait(wait_seconds, progress))
+    Report::wait(wait_seconds, progress)
 }
 
 #[cfg(test)]
@@ -176,7 +243,7 @@ mod tests {
 
     use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
     use aws_sdk_ec2::operation::run_instances::RunInstancesOutput;
-    use aws_sdk_ec2::types::{Instance, InstanceStateName, MarketType};
+    use aws_sdk_ec2::types::{Instance, InstanceStateName, MarketType, StateReason};
     use aws_sdk_ssm::operation::describe_instance_information::DescribeInstanceInformationOutput;
     use aws_sdk_ssm::operation::list_commands::ListCommandsOutput;
     use aws_sdk_ssm::operation::send_command::SendCommandOutput;
@@ -196,10 +263,7 @@ mod tests {
 
     fn ec2_with(found: DescribeInstancesOutput, more: &[&Rule]) -> aws_sdk_ec2::Client {
         let describe = mock!(aws_sdk_ec2::Client::describe_instances)
-            .match_requests(|request| {
-                let wanted = ["tag:frontload:stack", "tag:frontload:build"];
-                request.filters().iter().filter_map(|f| f.name()).eq(wanted)
-            })
+            .match_requests(|request| request.instance_ids() == ["i-1"])
             .then_output(move || found.clone());
         let rules: Vec<&Rule> = std::iter::once(&describe).chain(more.iter().copied()).collect();
         mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules)
@@ -235,7 +299,10 @@ mod tests {
                 request.document_name() == Some("AWS-RunShellScript")
                     && request.comment() == Some("frontload probe default-x86-64-0123456789ab")
             })
-            .then_output(|| SendCommandOutput::builder().build())
+            .then_output(|| {
+                let command = Command::builder().command_id("c-1").build();
+                SendCommandOutput::builder().command(command).build()
+            })
     }
 
     fn launched() -> RunInstancesOutput {
@@ -244,13 +311,34 @@ mod tests {
             .build()
     }
 
-    async fn report(ec2: &aws_sdk_ec2::Client, ssm: &aws_sdk_ssm::Client, waited: u32) -> String {
-        let input = input(&json!({ "waitedSeconds": waited }));
-        match handle(ec2, ssm, &settings(), input).await {
-            Ok(Report::Waiting { progress, .. }) => progress,
+    /// What the step says of the builder that it knows, or of a launch.
+    async fn says(ec2: &aws_sdk_ec2::Client, ssm: &aws_sdk_ssm::Client, input: Value) -> String {
+        match handle(ec2, ssm, &settings(), crate::testing::input(&input)).await {
+            Ok(Launching { report: Report::Waiting { progress, .. }, .. }) => progress,
             Ok(ready) => format!("ready {}", shown(&ready)["instanceId"]),
             Err(error) => error.name().to_owned(),
         }
+    }
+
+    async fn report(ec2: &aws_sdk_ec2::Client, ssm: &aws_sdk_ssm::Client, waited: u32) -> String {
+        says(ec2, ssm, json!({ "instanceId": "i-1", "waitedSeconds": waited })).await
+    }
+
+    /// The same after a probe was sent.
+    async fn probed(ec2: &aws_sdk_ec2::Client, ssm: &aws_sdk_ssm::Client) -> String {
+        says(ec2, ssm, json!({ "instanceId": "i-1", "commandId": "c-1" })).await
+    }
+
+    async fn launch(ec2: &aws_sdk_ec2::Client) -> String {
+        says(ec2, &ssm(false, None, &send()), json!({})).await
+    }
+
+    /// A device with its encryption and size.
+    fn devices(
+        mapping: &aws_sdk_ec2::types::BlockDeviceMapping,
+    ) -> (&str, Option<bool>, Option<i32>) {
+        let ebs = mapping.ebs().unwrap();
+        (mapping.device_name().unwrap(), ebs.encrypted(), ebs.volume_size())
     }
 
     #[tokio::test]
@@ -261,24 +349,60 @@ mod tests {
                     && request.tag_specifications().len() == 2
                     && request.metadata_options().unwrap().http_tokens()
                         == Some(&aws_sdk_ec2::types::HttpTokensState::Required)
-                    && request.block_device_mappings()[0].ebs().unwrap().volume_size() == Some(20)
+                    && request.metadata_options().unwrap().http_endpoint()
+                        == Some(&aws_sdk_ec2::types::InstanceMetadataEndpointState::Enabled)
+                    && request
+                        .block_device_mappings()
+                        .iter()
+                        .map(devices)
+                        .eq([("/dev/xvda", Some(true), None), ("/dev/xvdb", None, Some(20))])
+                    && request.network_interfaces()[0].associate_public_ip_address().is_none()
             })
             .then_output(launched);
-        let ec2 = ec2(None, &[&run]);
-        let progress = report(&ec2, &ssm(false, None, &send()), 0).await;
-        assert_eq!(progress, "builder i-1 is launched");
+        assert_eq!(launch(&ec2(None, &[&run])).await, "builder i-1 is launched");
     }
 
     #[tokio::test]
-    async fn a_type_without_capacity_gives_way_to_the_next() {
+    async fn a_call_asks_once_and_the_next_one_for_the_next_placement() {
         let first = mock!(aws_sdk_ec2::Client::run_instances)
             .match_requests(|r| r.client_token().is_some_and(|token| token.ends_with("-0")))
             .then_http_response(|| ec2_error("InsufficientInstanceCapacity"));
         let second = mock!(aws_sdk_ec2::Client::run_instances)
-            .match_requests(|r| r.instance_type().is_some_and(|kind| kind.as_str() == "m5.xlarge"))
+            .match_requests(|r| r.client_token().is_some_and(|token| token.ends_with("-1")))
             .then_output(launched);
         let ec2 = ec2(None, &[&first, &second]);
-        assert_eq!(report(&ec2, &ssm(false, None, &send()), 0).await, "builder i-1 is launched");
+        let ssm = ssm(false, None, &send());
+        let refused = handle(&ec2, &ssm, &settings(), input(&json!({}))).await.unwrap();
+        assert_eq!((first.num_calls(), second.num_calls()), (1, 0));
+        let known = shown(&refused);
+        let fields = (&known["ready"], &known["instanceId"], &known["refusals"]);
+        assert_eq!(fields, (&json!(false), &json!(null), &json!(1)));
+        let launched = handle(&ec2, &ssm, &settings(), input(&known)).await.unwrap();
+        assert_eq!(shown(&launched)["instanceId"], "i-1");
+        assert_eq!((first.num_calls(), second.num_calls()), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_builder_that_ec2_ended_before_it_ran_is_a_refused_placement() {
+        let mut found = interrupted(instances(Some(InstanceStateName::Terminated)));
+        let instance = &mut found.reservations.as_mut().unwrap()[0].instances.as_mut().unwrap()[0];
+        let reason = StateReason::builder().code("Client.InternalError").message("on launch");
+        instance.state_reason = Some(reason.build());
+        let input = input(&json!({"instanceId": "i-1"}));
+        let ssm = ssm(false, None, &send());
+        let refused = handle(&ec2_with(found, &[]), &ssm, &settings(), input).await.unwrap();
+        let known = shown(&refused);
+        assert_eq!((&known["instanceId"], &known["refusals"]), (&json!(null), &json!(1)));
+        assert!(known["refused"].to_string().contains("ended i-1 before it ran: on launch"));
+    }
+
+    #[tokio::test]
+    async fn a_builder_that_ec2_does_not_show_yet_is_waited_for() {
+        let unknown = mock!(aws_sdk_ec2::Client::describe_instances)
+            .then_http_response(|| ec2_error("InvalidInstanceID.NotFound"));
+        let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&unknown]);
+        let progress = report(&ec2, &ssm(false, None, &send()), 0).await;
+        assert_eq!(progress, "EC2 does not show builder i-1 yet");
     }
 
     #[tokio::test]
@@ -291,9 +415,8 @@ mod tests {
             HttpResponse::new(400.try_into().unwrap(), body.into())
         });
         let ec2 = ec2(None, &[&run]);
-        let input = input(&json!({ "waitedSeconds": 0 }));
-        let ended = handle(&ec2, &ssm(false, None, &send()), &settings(), input).await;
-        let message = ended.unwrap_err().to_string();
+        let ended = handle(&ec2, &ssm(false, None, &send()), &settings(), input(&json!({}))).await;
+        let message = shown(&ended.unwrap())["progress"].to_string();
         assert!(message.contains("Unsupported: noERRORbb"), "{message}");
         assert!(message.len() < 5_000 && !message.contains(['\n', '\u{202e}']), "{message}");
     }
@@ -322,11 +445,20 @@ mod tests {
         for (field, value) in builder.as_object().unwrap() {
             payload["build"]["builder"][field] = value.clone();
         }
-        let input = serde_json::from_value(payload).unwrap();
-        let ended =
-            handle(&ec2(None, &[&run]), &ssm(false, None, &send()), &settings(), input).await;
-        let seen = seen.lock().unwrap().clone();
-        (seen, ended.unwrap_err().to_string())
+        let (ec2, ssm) = (ec2(None, &[&run]), ssm(false, None, &send()));
+        let error = loop {
+            let input = serde_json::from_value(payload.clone()).unwrap();
+            match handle(&ec2, &ssm, &settings(), input).await {
+                Ok(report) => {
+                    payload
+                        .as_object_mut()
+                        .unwrap()
+                        .extend(shown(&report).as_object().unwrap().clone());
+                }
+                Err(error) => break error,
+            }
+        };
+        (seen.lock().unwrap().clone(), error.to_string())
     }
 
     #[tokio::test]
@@ -358,39 +490,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_interrupted_builder_is_replaced_only_when_the_state_machine_knows_of_it() {
-        let run = mock!(aws_sdk_ec2::Client::run_instances).then_output(launched);
+    async fn an_interrupted_builder_is_told_to_the_state_machine() {
         let gone = interrupted(instances(Some(InstanceStateName::ShuttingDown)));
-        let ended = async |interruptions: u8| {
-            let payload = json!({
-                "build": build_document(), "waitedSeconds": 0, "interruptions": interruptions,
-            });
-            let input = serde_json::from_value(payload).unwrap();
-            let ec2 = ec2_with(gone.clone(), &[&run]);
-            match handle(&ec2, &ssm(false, None, &send()), &settings(), input).await {
-                Ok(report) => shown(&report)["progress"].to_string(),
-                Err(error) => error.to_string(),
-            }
-        };
-        let error = ended(0).await;
-        assert!(error.contains("was interrupted: wanted back"), "{error}");
-        assert_eq!(ended(1).await, r#""builder i-1 is launched""#);
+        let ended = report(&ec2_with(gone, &[]), &ssm(false, None, &send()), 0).await;
+        assert_eq!(ended, "BuilderInterrupted");
     }
 
     #[tokio::test]
     async fn no_capacity_anywhere_is_a_launch_refused() {
-        let run = mock!(aws_sdk_ec2::Client::run_instances)
-            .then_http_response(|| ec2_error("InsufficientInstanceCapacity"));
-        let ec2 = ec2(None, &[&run]);
-        assert_eq!(report(&ec2, &ssm(false, None, &send()), 0).await, "LaunchRefused");
+        let builder = json!({"instanceTypes": ["m6i.large"]});
+        let (seen, error) = tried(builder, 0).await;
+        assert_eq!(seen.len(), 1);
+        assert!(error.contains("m6i.large on-demand in the default subnet"), "{error}");
     }
 
     #[tokio::test]
     async fn the_token_of_a_builder_that_is_gone_means_lost() {
         let run = mock!(aws_sdk_ec2::Client::run_instances)
             .then_http_response(|| ec2_error("IdempotentInstanceTerminated"));
-        let ec2 = ec2(None, &[&run]);
-        assert_eq!(report(&ec2, &ssm(false, None, &send()), 0).await, "BuilderLost");
+        assert_eq!(launch(&ec2(None, &[&run])).await, "BuilderLost");
     }
 
     #[tokio::test]
@@ -402,20 +520,24 @@ mod tests {
         assert_eq!(sent.num_calls(), 0);
         report(&running(), &ssm(true, None, &sent), 0).await;
         assert_eq!(sent.num_calls(), 1);
-        let waiting = Some(CommandStatus::InProgress);
-        report(&running(), &ssm(true, waiting, &sent), 0).await;
-        assert_eq!(sent.num_calls(), 1);
-        report(&running(), &ssm(true, Some(CommandStatus::Failed), &sent), 0).await;
+        // Under way, or not listed yet.
+        for waiting in [Some(CommandStatus::InProgress), None] {
+            probed(&running(), &ssm(true, waiting, &sent)).await;
+            assert_eq!(sent.num_calls(), 1);
+        }
+        probed(&running(), &ssm(true, Some(CommandStatus::Failed), &sent)).await;
         assert_eq!(sent.num_calls(), 2);
         let answered = ssm(true, Some(CommandStatus::Success), &sent);
-        let ready = report(&running(), &answered, 0).await;
-        assert_eq!(ready, r#"ready "i-1""#);
+        assert_eq!(probed(&running(), &answered).await, r#"ready "i-1""#);
     }
 
     #[tokio::test]
     async fn looks_are_by_what_a_launch_usually_takes_and_soon_after_a_probe() {
-        let wait = async |online, probe, waited: u32| {
-            let mut payload = json!({"build": build_document(), "waitedSeconds": waited});
+        let wait = async |online, probe: Option<CommandStatus>, waited: u32| {
+            let mut payload = json!({
+                "build": build_document(), "instanceId": "i-1", "waitedSeconds": waited,
+                "commandId": probe.as_ref().map(|_| "c-1"),
+            });
             payload["build"]["usualSeconds"] = json!({"launch": 100});
             let ec2 = ec2(Some(InstanceStateName::Running), &[]);
             let input = serde_json::from_value(payload).unwrap();

@@ -4,6 +4,7 @@
 
 mod claim;
 mod clean_up;
+mod end;
 #[cfg(test)]
 mod hostile;
 mod launch;
@@ -22,6 +23,7 @@ mod snapshot;
 mod soak;
 #[cfg(test)]
 mod testing;
+mod warnings;
 
 use std::env;
 use std::ffi::OsStr;
@@ -49,7 +51,7 @@ fn is_asked_for_version(argument: Option<&OsStr>) -> bool {
 }
 
 /// One runtime for all functions: a runtime of each one's own would be in the
-/// binary twelve times.
+/// binary thirteen times.
 #[tokio::main(flavor = "current_thread")]
 async fn serve_calls() -> Result<(), lambda_runtime::Error> {
     settings::init_log();
@@ -83,7 +85,11 @@ async fn serve(
         }
         "pull" => {
             let (ec2, ssm) = (&clients.own_ec2(home), &clients.own_ssm(home));
-            answer(step, payload, |input| pull::handle(ec2, ssm, settings, input)).await
+            answer(step, payload, |input| pull::handle(ec2, ssm, input)).await
+        }
+        "end" => {
+            let ec2 = &clients.own_ec2(home);
+            answer(step, payload, |input| end::handle(ec2, input)).await
         }
         "snapshot" => {
             let ec2 = &clients.own_ec2(home);

@@ -4,7 +4,7 @@
 use frontload_shared::aws::clients::{Clients, Place, at_once};
 use frontload_shared::aws::keys::{self, Usable};
 use frontload_shared::aws::snapshots::count_pending;
-use frontload_shared::aws::{parameters, regions};
+use frontload_shared::aws::{networks, parameters, regions};
 use frontload_shared::domain::place::ZoneName;
 use frontload_shared::domain::{Build, Consumer, ParameterNames, RegionSettings};
 use frontload_shared::step::Report;
@@ -44,13 +44,13 @@ pub async fn handle(
             )));
         }
     }
+    let mut checked = check_network(&home, build).await?.map_err(refuse)?;
     let home_encrypts = match build.regions.first().and_then(|home| home.kms_key_id.as_ref()) {
         Some(_) => true,
         None => keys::default_key(&home).await?.is_some(),
     };
     let by_region =
         at_once(&build.regions, |region| check_region(clients, build, region, home_encrypts));
-    let mut checked = Vec::new();
     for found in by_region.await {
         checked.extend(found?.map_err(refuse)?);
     }
@@ -65,6 +65,24 @@ pub async fn handle(
 
 /// What was found out, or why the build is refused.
 type Verdict<T> = std::result::Result<T, String>;
+
+/// A builder that reaches nothing would be waited for in vain. Of named subnets each must
+/// do, since each may be tried; of the default ones EC2 takes any.
+async fn check_network(ec2: &aws_sdk_ec2::Client, build: &Build) -> Result<Verdict<Vec<String>>> {
+    let settings = &build.builder;
+    let refuse = |reason: String| Err(format!("builder.subnetIds in {}: {reason}", build.region));
+    let found = match networks::find_networks(ec2, &settings.subnet_ids).await? {
+        Ok(found) => found,
+        Err(reason) => return Ok(refuse(reason)),
+    };
+    let problems: Vec<String> =
+        found.iter().filter_map(|network| network.problem(settings.public_ip)).collect();
+    let is_hopeless = !settings.subnet_ids.is_empty() || problems.len() == found.len();
+    Ok(match problems.into_iter().next() {
+        Some(problem) if is_hopeless => refuse(problem),
+        _ => Ok(vec![format!("{}: the builder's network has a way out", build.region)]),
+    })
+}
 
 async fn check_region(
     clients: &Clients,

@@ -17,11 +17,12 @@ use frontload_shared::domain::{
     RegionSettings,
 };
 use frontload_shared::publication::{self, targets};
-use frontload_shared::step::Report;
+use frontload_shared::step::{Report, Waited};
 use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::settings::Settings;
+use crate::warnings::sentences;
 
 /// Payload of the function.
 #[derive(Debug, Deserialize)]
@@ -32,6 +33,7 @@ pub struct Input {
     token: u64,
     pulled: PulledImages,
     replicas: Vec<Replica>,
+    waited_seconds: Waited,
     /// Absent in an execution that began before phases were measured.
     #[serde(default)]
     phase_ends: Option<PhaseEnds>,
@@ -42,6 +44,8 @@ pub struct Input {
 pub struct Publications {
     /// One for each region and account.
     pub publications: Vec<Publication>,
+    /// What did not work after it, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// What one account reads in one region.
@@ -71,11 +75,42 @@ pub async fn handle(
     }
     let names = ParameterNames::new(&settings.prefix, &build.cache, build.architecture);
     publication::publish(clients, &names, &build.id, input.token, &targets(&manifests)).await?;
-    mark(clients, build, &input.replicas).await?;
-    announce(clients, settings, &names, &manifests).await?;
-    let ended = at_once(&manifests, |manifest| end_fast_restore(clients, settings, manifest));
-    ended.await.into_iter().collect::<Result<()>>()?;
-    Ok(Report::Ready(Publications { publications: list(settings, &names, &manifests) }))
+    let marked = mark(clients, build, &input.replicas).await;
+    let told = tell(clients, settings, &names, &manifests).await;
+    let failed: Vec<Error> = marked.err().into_iter().chain(told).collect();
+    Ok(finished(list(settings, &names, &manifests), &failed, input.waited_seconds))
+}
+
+/// Seconds until what failed after a publication is tried again, and for how long.
+const AGAIN_SECONDS: u32 = 60;
+const AGAIN_LIMIT_SECONDS: u32 = 300;
+
+/// The end of a publication after which `failed` did not work: nodes read it already, so
+/// nothing of that undoes it. What may pass is tried again, and then told as the rest is.
+pub fn finished(
+    publications: Vec<Publication>,
+    failed: &[Error],
+    waited: Waited,
+) -> Report<Publications> {
+    match failed.iter().find(|error| error.retryable()) {
+        Some(error) if !waited.is_past(AGAIN_LIMIT_SECONDS) => {
+            Report::wait(AGAIN_SECONDS, format!("it is published, but {error}"))
+        }
+        _ => Report::Ready(Publications { publications, warnings: sentences(failed) }),
+    }
+}
+
+/// What comes after any publication: tells the buses, ends the fast restores that are
+/// superseded. Returns what failed, which keeps nothing else from being done.
+pub async fn tell(
+    clients: &Clients,
+    settings: &Settings,
+    names: &ParameterNames,
+    manifests: &[Manifest],
+) -> Vec<Error> {
+    let told = announce(clients, settings, names, manifests).await;
+    let ended = at_once(manifests, |manifest| end_fast_restore(clients, settings, manifest)).await;
+    told.into_iter().chain(ended).filter_map(Result::err).collect()
 }
 
 /// Writes on the home region's snapshot that it was published, so that the reaper
@@ -137,19 +172,19 @@ struct Listener<'a> {
 }
 
 /// Tells our bus and the consumers' buses of every region.
-pub async fn announce(
+async fn announce(
     clients: &Clients,
     settings: &Settings,
     names: &ParameterNames,
     manifests: &[Manifest],
-) -> Result<()> {
+) -> Vec<Result<()>> {
     let listeners: Vec<_> =
         manifests.iter().flat_map(|manifest| listeners(settings, manifest)).collect();
-    let told = at_once(&listeners, async |listener| {
+    at_once(&listeners, async |listener| {
         let Listener { manifest, place, bus, account } = listener;
         put_published(&clients.events(place).await?, bus, account, names, manifest).await
-    });
-    told.await.into_iter().collect()
+    })
+    .await
 }
 
 fn listeners<'a>(settings: &'a Settings, manifest: &'a Manifest) -> Vec<Listener<'a>> {
@@ -264,6 +299,7 @@ async fn superseded(
 #[cfg(test)]
 mod tests {
     use frontload_shared::aws::leases::{Applicant, Taking};
+    use frontload_shared::error::AwsCall;
     use frontload_shared::testing::FakeCloud;
 
     use super::*;
@@ -303,6 +339,26 @@ mod tests {
         assert!(refusal.contains("token 1 is held by arn:other now"), "{refusal}");
         take(build().id.as_str(), Some(2)).await;
         assert!(checked(&cloud, 1).await.contains("token 1"), "its own later lease");
+    }
+
+    fn failed(error: fn(AwsCall) -> Error) -> Error {
+        let (operation, reason) = ("events:PutEvents", "no".to_owned());
+        error(AwsCall { operation, resource: "bus b".into(), region: "r".into(), reason })
+    }
+
+    #[test]
+    fn what_fails_after_a_publication_is_tried_again_for_a_while_and_then_told() {
+        let waits = |failed: Vec<Error>, waited| match finished(Vec::new(), &failed, Waited(waited))
+        {
+            Report::Waiting { wait_seconds, .. } => Err(wait_seconds),
+            Report::Ready(done) => Ok(done.warnings.len()),
+        };
+        let limit = u64::from(AGAIN_LIMIT_SECONDS);
+        assert_eq!(waits(Vec::new(), 0), Ok(0));
+        assert_eq!(waits(vec![failed(Error::AwsDenied)], 0), Ok(1));
+        let both = || vec![failed(Error::AwsDenied), failed(Error::AwsUnavailable)];
+        assert_eq!(waits(both(), limit - 1), Err(AGAIN_SECONDS));
+        assert_eq!(waits(both(), limit), Ok(2));
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! `pull`: ensures that every image lies on the builder's data volume, checked
 //! and flushed. It leaves nothing but the volume, which goes with the builder.
 
-use frontload_shared::aws::commands::{self, Command, Output, Purpose, Status};
-use frontload_shared::aws::instances::{self, InstanceId, State, find_builders};
-use frontload_shared::aws::tags::Owner;
+use frontload_shared::aws::commands::{self, Command, CommandId, Output, Purpose, Status};
+use frontload_shared::aws::instances::{self, Builder, InstanceId, State, VolumeId, find_builder};
 use frontload_shared::builder::report::{PulledImages, read_report};
 use frontload_shared::builder::script;
 use frontload_shared::domain::Build;
@@ -12,20 +11,35 @@ use frontload_shared::step::{Report, Waited};
 use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::settings::Settings;
-
 /// Payload of the function.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Input {
     build: Build,
+    /// The builder that answered.
+    instance_id: InstanceId,
+    /// The command, once SSM accepted it.
+    #[serde(default)]
+    command_id: Option<CommandId>,
     waited_seconds: Waited,
+}
+
+/// The report, and what the step's next call is to know.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pulling {
+    #[serde(flatten)]
+    report: Report<PullReport>,
+    command_id: Option<CommandId>,
 }
 
 /// Facts for later steps.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Pulled {
+#[serde(rename_all = "camelCase")]
+struct PullReport {
     pulled: PulledImages,
+    /// The builder's data volume, which the later steps know by its id alone.
+    volume_id: VolumeId,
 }
 
 /// Seconds between SSM's own limit and ours: time to be told of the former.
@@ -35,30 +49,60 @@ const GRACE_SECONDS: u32 = 60;
 pub async fn handle(
     ec2: &aws_sdk_ec2::Client,
     ssm: &aws_sdk_ssm::Client,
-    settings: &Settings,
     input: Input,
-) -> Result<Report<Pulled>> {
-    let build = &input.build;
-    let limit = build.time_limits.pull_seconds;
-    let wait_seconds = input.waited_seconds.next_wait(build.usual_seconds.pull);
-    let owner = Owner { stack: &settings.stack, build: &build.id };
-    let builders = find_builders(ec2, owner).await?;
-    let running = builders.iter().find(|builder| builder.state == State::Running);
-    let Some(builder) = running else { return Err(instances::lost(build, &builders)) };
-    let sent = commands::find(ssm, &builder.id, &build.id, Purpose::Pull).await?;
-    let Some(command) = sent.first() else {
-        let line = script::ssm_command(build);
-        commands::send(ssm, &builder.id, &build.id, Purpose::Pull, &line, limit).await?;
-        return Ok(Report::wait(wait_seconds, progress(build)));
+) -> Result<Pulling> {
+    let Input { build, instance_id, command_id, waited_seconds: waited } = &input;
+    let found = find_builder(ec2, instance_id).await?;
+    let builder = match &found {
+        Some(builder) if builder.state == State::Running => builder,
+        _ => return Err(instances::lost(build, instance_id.as_str(), found.as_ref())),
     };
+    let Some(command) = command_of(ssm, build, builder, command_id.as_ref()).await? else {
+        let limit = build.time_limits.pull_seconds;
+        let line = script::ssm_command(build);
+        let id = commands::send(ssm, &builder.id, &build.id, Purpose::Pull, &line, limit).await?;
+        return Ok(Pulling { report: wait(build, *waited), command_id: Some(id) });
+    };
+    let report = look_at(ssm, build, builder, &command, *waited).await?;
+    Ok(Pulling { report, command_id: Some(command.id) })
+}
+
+/// The command that was sent. By its comment only one is looked for whose id was lost with the
+/// answer.
+async fn command_of(
+    ssm: &aws_sdk_ssm::Client,
+    build: &Build,
+    builder: &Builder,
+    known: Option<&CommandId>,
+) -> Result<Option<Command>> {
+    let Some(id) = known else {
+        let sent = commands::find(ssm, &builder.id, &build.id, Purpose::Pull).await?;
+        return Ok(sent.into_iter().next());
+    };
+    // SSM may list a command a moment later.
+    let status = commands::status(ssm, id).await?.unwrap_or(Status::Running);
+    Ok(Some(Command { id: id.clone(), status }))
+}
+
+async fn look_at(
+    ssm: &aws_sdk_ssm::Client,
+    build: &Build,
+    builder: &Builder,
+    command: &Command,
+    waited: Waited,
+) -> Result<Report<PullReport>> {
     if command.status != Status::Running {
-        return read_outcome(ssm, build, &builder.id, command).await;
+        return read_outcome(ssm, build, builder, command).await;
     }
-    if input.waited_seconds.is_past(limit + GRACE_SECONDS) {
+    if waited.is_past(build.time_limits.pull_seconds + GRACE_SECONDS) {
         let reason = format!("SSM command {} still runs", command.id);
         return Err(Error::PullTimedOut { build: build.id.clone(), reason });
     }
-    Ok(Report::wait(wait_seconds, progress(build)))
+    Ok(wait(build, waited))
+}
+
+fn wait(build: &Build, waited: Waited) -> Report<PullReport> {
+    Report::wait(waited.next_wait(build.usual_seconds.pull), progress(build))
 }
 
 fn progress(build: &Build) -> String {
@@ -70,19 +114,23 @@ fn progress(build: &Build) -> String {
 async fn read_outcome(
     ssm: &aws_sdk_ssm::Client,
     build: &Build,
-    instance: &InstanceId,
+    builder: &Builder,
     command: &Command,
-) -> Result<Report<Pulled>> {
-    match commands::output(ssm, instance, &command.id).await? {
-        None => Ok(Report::wait(1, "reading what the builder printed")),
-        Some(output) => judge(build, &command.status, &output).map(Report::Ready),
-    }
+) -> Result<Report<PullReport>> {
+    let Some(output) = commands::output(ssm, &builder.id, &command.id).await? else {
+        return Ok(Report::wait(1, "reading what the builder printed"));
+    };
+    let pulled = judge(build, &command.status, &output)?;
+    let Some(volume) = &builder.data_volume else {
+        return Ok(Report::wait(1, "looking for the builder's data volume"));
+    };
+    Ok(Report::Ready(PullReport { pulled, volume_id: volume.id.clone() }))
 }
 
 /// What an ended command means.
-fn judge(build: &Build, status: &Status, output: &Output) -> Result<Pulled> {
+fn judge(build: &Build, status: &Status, output: &Output) -> Result<PulledImages> {
     match status {
-        Status::Succeeded => Ok(Pulled { pulled: read_report(build, &output.stdout)? }),
+        Status::Succeeded => read_report(build, &output.stdout),
         // The script reports a named failure and exits with 1. Output of a
         // failed command is never taken for success.
         Status::Failed => match read_report(build, &output.stdout) {
@@ -118,12 +166,13 @@ fn failed(build: &Build, output: &Output) -> Error {
 mod tests {
     use aws_sdk_ec2::types::InstanceStateName;
     use aws_sdk_ssm::operation::list_commands::ListCommandsOutput;
+    use aws_sdk_ssm::operation::send_command::SendCommandOutput;
     use aws_sdk_ssm::types::CommandStatus;
     use aws_smithy_mocks::{RuleMode, mock, mock_client};
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::testing::{build, build_document, instances, pulled, settings, shown};
+    use crate::testing::{build, build_document, input, instances, printed, shown};
 
     fn outcome(status: &Status, stdout: &Value) -> String {
         let output = Output {
@@ -135,12 +184,6 @@ mod tests {
             Ok(_) => "pulled".to_owned(),
             Err(error) => error.to_string(),
         }
-    }
-
-    fn success() -> Value {
-        let mut report = pulled();
-        report["outcome"] = json!("pulled");
-        report
     }
 
     #[tokio::test]
@@ -157,19 +200,52 @@ mod tests {
         });
         let ssm = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&list]);
         for (usual, wait) in [(json!({}), 5), (json!({"pull": 100}), 2)] {
-            let mut payload = json!({"build": build_document(), "waitedSeconds": 100});
+            let mut payload = json!({
+                "build": build_document(), "instanceId": "i-1", "commandId": "c-1",
+                "waitedSeconds": 100,
+            });
             payload["build"]["usualSeconds"] = usual;
             let input = serde_json::from_value(payload).unwrap();
-            let report = handle(&ec2, &ssm, &settings(), input).await.unwrap();
+            let report = handle(&ec2, &ssm, input).await.unwrap();
             assert_eq!(shown(&report)["waitSeconds"], wait);
         }
     }
 
+    #[tokio::test]
+    async fn a_command_is_sent_once_whether_ssm_lists_it_or_not() {
+        let builders = mock!(aws_sdk_ec2::Client::describe_instances)
+            .then_output(|| instances(Some(InstanceStateName::Running)));
+        let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&builders]);
+        let list = mock!(aws_sdk_ssm::Client::list_commands)
+            .then_output(|| ListCommandsOutput::builder().build());
+        let send = mock!(aws_sdk_ssm::Client::send_command).then_output(|| {
+            let command = aws_sdk_ssm::types::Command::builder().command_id("c-1").build();
+            SendCommandOutput::builder().command(command).build()
+        });
+        let ssm = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&list, &send]);
+        let mut known = json!({"instanceId": "i-1", "commandId": null});
+        for _ in 0..2 {
+            let report = handle(&ec2, &ssm, input(&known)).await.unwrap();
+            known["commandId"] = shown(&report)["commandId"].clone();
+            assert_eq!(known["commandId"], "c-1");
+        }
+        assert_eq!(send.num_calls(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_builder_that_ec2_no_longer_shows_is_lost_by_its_id() {
+        let none = mock!(aws_sdk_ec2::Client::describe_instances).then_output(|| instances(None));
+        let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&none]);
+        let ssm = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, []);
+        let error = handle(&ec2, &ssm, input(&json!({"instanceId": "i-1"}))).await.unwrap_err();
+        assert!(error.to_string().starts_with("builder i-1 of build"), "{error}");
+    }
+
     #[test]
     fn success_needs_both_exit_code_and_report() {
-        assert_eq!(outcome(&Status::Succeeded, &success()), "pulled");
+        assert_eq!(outcome(&Status::Succeeded, &printed()), "pulled");
         assert!(outcome(&Status::Succeeded, &json!("")).contains("is no report"));
-        assert!(outcome(&Status::Failed, &success()).starts_with("the builder of build"));
+        assert!(outcome(&Status::Failed, &printed()).starts_with("the builder of build"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::lease::{Later, Looked, Turn, take_turn};
-use crate::publish::{Publications, announce, end_fast_restore, list};
+use crate::publish::{Publications, end_fast_restore, finished, list, tell};
 use crate::settings::Settings;
 
 /// Payload of the function.
@@ -69,7 +69,8 @@ pub async fn handle(
         Turn::Later(later) => return Ok(later.into()),
     };
     let request = &input.rollback;
-    let rollback = Rollback { clients, settings, request, names: &names, id: &id, token };
+    let waited = input.waited_seconds;
+    let rollback = Rollback { clients, settings, request, names: &names, id: &id, token, waited };
     let result = match rollback.go_back().await {
         Ok(Report::Waiting { progress, .. }) if is_past => {
             Err(rollback.give_up(seconds, progress).await)
@@ -97,6 +98,7 @@ struct Rollback<'a> {
     /// lost is then told from a second rollback, which would go forward again.
     id: &'a BuildId,
     token: u64,
+    waited: Waited,
 }
 
 impl Rollback<'_> {
@@ -130,11 +132,8 @@ impl Rollback<'_> {
         };
         let targets: Vec<Target> = goals.into_iter().map(target).collect();
         publication::publish(self.clients, self.names, self.id, self.token, &targets).await?;
-        announce(self.clients, self.settings, self.names, &own).await?;
-        for manifest in &own {
-            end_fast_restore(self.clients, self.settings, manifest).await?;
-        }
-        Ok(Report::Ready(Publications { publications: list(self.settings, self.names, &own) }))
+        let failed = tell(self.clients, self.settings, self.names, &own).await;
+        Ok(finished(list(self.settings, self.names, &own), &failed, self.waited))
     }
 
     /// The manifest that each place goes to. All are of one build: the home region's

@@ -1,9 +1,11 @@
-//! `snapshot`: ensures a completed snapshot of the builder's data volume, and ends
-//! the builder meanwhile. Undone by `clean_up`, which deletes what carries the build's
+//! `snapshot`: ensures a completed snapshot of the data volume that the builder left, and
+//! deletes the volume then. Undone by `clean_up`, which deletes what carries the build's
 //! tags and is not published.
 
-use frontload_shared::aws::instances::{self, State as BuilderState, find_builders};
-use frontload_shared::aws::snapshots::{SnapshotId, State, create_snapshot, find_snapshots};
+use frontload_shared::aws::instances::VolumeId;
+use frontload_shared::aws::snapshots::{
+    SnapshotId, State, VolumeState, create_snapshot, delete_volume, find_snapshots, volume_state,
+};
 use frontload_shared::aws::tags::Owner;
 use frontload_shared::builder::report::{PulledImages, check_pulled};
 use frontload_shared::domain::Build;
@@ -11,7 +13,6 @@ use frontload_shared::step::{Report, Waited};
 use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::clean_up::end_builders;
 use crate::settings::Settings;
 
 /// Payload of the function.
@@ -20,6 +21,7 @@ use crate::settings::Settings;
 pub struct Input {
     build: Build,
     pulled: PulledImages,
+    volume_id: VolumeId,
     waited_seconds: Waited,
 }
 
@@ -31,13 +33,6 @@ pub struct Snapshotted {
 }
 
 /// Creates the snapshot once, then waits for it.
-///
-/// The builder is terminated, and its volume with it, as soon as EC2 shows the
-/// snapshot: it holds what was on the volume when it was asked for, and needs it no
-/// more while it is pending (EBS user guide, "Create Amazon EBS snapshots": the volume
-/// can be used on; "Delete an Amazon EBS snapshot": deleting a volume has no effect on
-/// its snapshots). Not sooner: were the snapshot not found, it would have to be
-/// created again.
 pub async fn handle(
     ec2: &aws_sdk_ec2::Client,
     settings: &Settings,
@@ -49,12 +44,14 @@ pub async fn handle(
     let snapshots = find_snapshots(ec2, owner).await?;
     let wait_seconds = input.waited_seconds.next_wait(build.usual_seconds.snapshot);
     let Some(snapshot) = snapshots.into_iter().next() else {
-        let id = create(ec2, settings, build).await?;
+        let id = create_snapshot(ec2, &settings.stack, build, &input.volume_id).await?;
         return Ok(Report::wait(wait_seconds, format!("snapshot {id} is started")));
     };
     match snapshot.state {
         State::Completed => {
-            end_builders(ec2, owner).await?;
+            if volume_state(ec2, &input.volume_id).await? != VolumeState::Gone {
+                delete_volume(ec2, input.volume_id.as_str()).await?;
+            }
             Ok(Report::Ready(Snapshotted { snapshot_id: snapshot.id }))
         }
         State::Error(reason) => Err(Error::SnapshotFailed {
@@ -72,40 +69,23 @@ pub async fn handle(
                     progress,
                 });
             }
-            end_builders(ec2, owner).await?;
             Ok(Report::wait(wait_seconds, progress))
         }
-    }
-}
-
-async fn create(
-    ec2: &aws_sdk_ec2::Client,
-    settings: &Settings,
-    build: &Build,
-) -> Result<SnapshotId> {
-    let owner = Owner { stack: &settings.stack, build: &build.id };
-    let builders = find_builders(ec2, owner).await?;
-    let volume = builders
-        .iter()
-        .find(|builder| builder.state == BuilderState::Running)
-        .and_then(|builder| builder.data_volume.as_deref());
-    match volume {
-        Some(volume) => create_snapshot(ec2, &settings.stack, build, volume).await,
-        None => Err(instances::lost(build, &builders)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use aws_sdk_ec2::operation::create_snapshot::CreateSnapshotOutput;
+    use aws_sdk_ec2::operation::delete_volume::DeleteVolumeOutput;
     use aws_sdk_ec2::operation::describe_snapshots::DescribeSnapshotsOutput;
-    use aws_sdk_ec2::operation::terminate_instances::TerminateInstancesOutput;
-    use aws_sdk_ec2::types::{InstanceStateName, Snapshot, SnapshotState};
+    use aws_sdk_ec2::operation::describe_volumes::DescribeVolumesOutput;
+    use aws_sdk_ec2::types::{Snapshot, SnapshotState, Volume, VolumeState as EbsState};
     use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
     use serde_json::json;
 
     use super::*;
-    use crate::testing::{input, instances, pulled, settings, shown};
+    use crate::testing::{input, pulled, settings, shown};
 
     fn create() -> Rule {
         mock!(aws_sdk_ec2::Client::create_snapshot)
@@ -115,21 +95,19 @@ mod tests {
             .then_output(|| CreateSnapshotOutput::builder().snapshot_id("snap-new").build())
     }
 
-    fn terminate() -> Rule {
-        mock!(aws_sdk_ec2::Client::terminate_instances)
-            .match_requests(|request| request.instance_ids() == ["i-1"])
-            .then_output(|| TerminateInstancesOutput::builder().build())
+    fn delete() -> Rule {
+        mock!(aws_sdk_ec2::Client::delete_volume)
+            .match_requests(|request| request.volume_id() == Some("vol-1"))
+            .then_output(|| DeleteVolumeOutput::builder().build())
     }
 
     async fn report(found: &[(&str, SnapshotState, i64)], create: &Rule, waited: u32) -> String {
-        report_of(InstanceStateName::Running, found, [create, &terminate()], waited).await
+        report_of(found, [create, &delete()], waited).await
     }
 
-    /// Of a build whose builder is in `state`.
     async fn report_of(
-        state: InstanceStateName,
         found: &[(&str, SnapshotState, i64)],
-        [create, terminate]: [&Rule; 2],
+        [create, delete]: [&Rule; 2],
         waited: u32,
     ) -> String {
         let found: Vec<Snapshot> = found
@@ -147,11 +125,14 @@ mod tests {
         let snapshots = mock!(aws_sdk_ec2::Client::describe_snapshots).then_output(move || {
             DescribeSnapshotsOutput::builder().set_snapshots(Some(found.clone())).build()
         });
-        let builders = mock!(aws_sdk_ec2::Client::describe_instances)
-            .then_output(move || instances(Some(state.clone())));
-        let rules = [&snapshots, &builders, create, terminate];
+        let volumes = mock!(aws_sdk_ec2::Client::describe_volumes).then_output(|| {
+            let free = Volume::builder().state(EbsState::Available).build();
+            DescribeVolumesOutput::builder().volumes(free).build()
+        });
+        let rules = [&snapshots, &volumes, create, delete];
         let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules);
-        let input = input(&json!({"pulled": pulled(), "waitedSeconds": waited}));
+        let input =
+            input(&json!({"pulled": pulled(), "volumeId": "vol-1", "waitedSeconds": waited}));
         match handle(&ec2, &settings(), input).await {
             Ok(Report::Waiting { progress, .. }) => progress,
             Ok(ready) => format!("ready {}", shown(&ready)["snapshotId"]),
@@ -169,31 +150,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_builder_ends_as_soon_as_ec2_shows_the_snapshot_and_no_sooner() {
-        let ended = async |state, found: &[_]| {
-            let terminate = terminate();
-            report_of(state, found, [&create(), &terminate], 0).await;
-            terminate.num_calls()
+    async fn the_volume_is_deleted_when_the_snapshot_is_completed_and_no_sooner() {
+        let deleted = async |found: &[_]| {
+            let delete = delete();
+            report_of(found, [&create(), &delete], 0).await;
+            delete.num_calls()
         };
-        let running = InstanceStateName::Running;
-        assert_eq!(ended(running.clone(), &[]).await, 0);
-        for state in [SnapshotState::Pending, SnapshotState::Completed] {
-            let found = [("snap-1", state, 1)];
-            assert_eq!(ended(running.clone(), &found).await, 1);
-            assert_eq!(ended(InstanceStateName::Terminated, &found).await, 0);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_builder_that_is_gone_hides_no_error_of_the_snapshot() {
-        let gone = async |state, waited| {
-            let rules = [&create(), &terminate()];
-            let found = [("snap-1", state, 1)];
-            report_of(InstanceStateName::Terminated, &found, rules, waited).await
-        };
-        assert_eq!(gone(SnapshotState::Pending, 0).await, "snapshot snap-1 is at 37%");
-        assert_eq!(gone(SnapshotState::Error, 0).await, "SnapshotFailed");
-        assert_eq!(gone(SnapshotState::Pending, 7200).await, "SnapshotTimedOut");
+        assert_eq!(deleted(&[]).await, 0);
+        assert_eq!(deleted(&[("snap-1", SnapshotState::Pending, 1)]).await, 0);
+        assert_eq!(deleted(&[("snap-1", SnapshotState::Error, 1)]).await, 0);
+        assert_eq!(deleted(&[("snap-1", SnapshotState::Completed, 1)]).await, 1);
     }
 
     #[tokio::test]
@@ -217,8 +183,8 @@ mod tests {
         pulled["flushed"] = json!(false);
         let create = create();
         let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&create]);
-        let error =
-            handle(&ec2, &settings(), input(&json!({ "pulled": pulled }))).await.unwrap_err();
+        let input = input(&json!({ "pulled": pulled, "volumeId": "vol-1" }));
+        let error = handle(&ec2, &settings(), input).await.unwrap_err();
         assert_eq!((error.name(), create.num_calls()), ("FlushFailed", 0));
     }
 }

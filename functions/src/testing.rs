@@ -43,11 +43,23 @@ pub fn request() -> Value {
     })
 }
 
-/// What a builder reports of the recorded build.
+/// What the builder's script prints of the recorded build.
+pub fn printed() -> Value {
+    let mut report = pulled();
+    let digest = report["images"][0]["digest"].take();
+    let fields = report.as_object_mut().unwrap();
+    fields.remove("images");
+    fields.insert("digests".to_owned(), json!([digest]));
+    fields.insert("outcome".to_owned(), json!("pulled"));
+    report
+}
+
+/// What the pull step reports of the recorded build.
 pub fn pulled() -> Value {
     let image = &build_document()["images"][0];
     json!({
         "containerd": "2.1.9",
+        "kernel": "6.12.40",
         "images": [{"reference": image["reference"], "digest": image["digest"]}],
         "usedBytes": 1,
         "flushed": true,
@@ -74,10 +86,23 @@ pub fn settings() -> Settings {
 
 /// EC2's answer: one builder in `state` with data volume `vol-1`, or none.
 pub fn instances(state: Option<InstanceStateName>) -> DescribeInstancesOutput {
+    instances_whose_volume(true, state)
+}
+
+/// The same; the volume goes with the instance, or stays.
+pub fn instances_whose_volume(
+    goes: bool,
+    state: Option<InstanceStateName>,
+) -> DescribeInstancesOutput {
     let Some(state) = state else { return DescribeInstancesOutput::builder().build() };
     let data = InstanceBlockDeviceMapping::builder()
         .device_name("/dev/xvdb")
-        .ebs(EbsInstanceBlockDevice::builder().volume_id("vol-1").build())
+        .ebs(
+            EbsInstanceBlockDevice::builder()
+                .volume_id("vol-1")
+                .delete_on_termination(goes)
+                .build(),
+        )
         .build();
     let instance = Instance::builder()
         .instance_id("i-1")
@@ -105,7 +130,9 @@ pub fn ec2_error(code: &str) -> HttpResponse {
     let body = format!(
         "<Response><Errors><Error><Code>{code}</Code><Message>planted</Message></Error></Errors></Response>"
     );
-    HttpResponse::new(400.try_into().unwrap(), body.into())
+    // A lack of capacity is an error of EC2's, not of the caller's.
+    let status = if code.starts_with("Insufficient") { 500 } else { 400 };
+    HttpResponse::new(status.try_into().unwrap(), body.into())
 }
 
 /// A step's report as the state machine sees it.

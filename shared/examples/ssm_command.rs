@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     set_waits(&mut build.images, &layers);
     let given = json!({
         "command": script::ssm_command(&build),
-        "userData": user_data::encoded(&build.os),
+        "userData": user_data::encoded(),
     });
     serde_json::to_writer(io::stdout(), &given)?;
     Ok(())

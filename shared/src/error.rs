@@ -102,6 +102,16 @@ pub enum Error {
         /// The region asked.
         region: String,
     },
+    /// The Bottlerocket release cannot build.
+    #[error("Bottlerocket {version} cannot build cache {cache}: {reason}")]
+    OsImageRefused {
+        /// The cache.
+        cache: String,
+        /// The release.
+        version: String,
+        /// Why, and what would do.
+        reason: String,
+    },
     /// AWS did not answer, or asked to come back later.
     #[error("AWS is unavailable: {0}")]
     AwsUnavailable(AwsCall),
@@ -167,7 +177,7 @@ pub enum Error {
     },
     /// The builder did not come online.
     #[error(
-        "the builder of build {build} did not answer within {seconds} s: {progress}; check that its subnet reaches SSM, EC2 and ECR (NAT, endpoints, or builder.publicIp), or raise timeLimits.launchSeconds"
+        "the builder of build {build} did not answer within {seconds} s: {progress}; check that its subnet reaches SSM, EC2 and ECR (NAT, endpoints, or builder.publicIp), that its role may pull bottlerocket-control and bottlerocket-admin from Bottlerocket's account of the region (the stack's builder role may, unless a permissions boundary or service control policy forbids it), or raise timeLimits.launchSeconds"
     )]
     LaunchTimedOut {
         /// The build.
@@ -248,6 +258,16 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// The builder's script did not find containerd's files, or found none.
+    #[error(
+        "build {build} makes no snapshot, since its builder has no images where containerd keeps them: {reason}; report it as a defect of Frontload, with the Bottlerocket version"
+    )]
+    StoreMissing {
+        /// The build.
+        build: BuildId,
+        /// What is missing.
+        reason: String,
+    },
     /// The script failed in another way.
     #[error("the builder of build {build} failed: {reason}")]
     BuilderFailed {
@@ -265,6 +285,21 @@ pub enum Error {
         build: BuildId,
         /// How far it came.
         reason: String,
+    },
+    /// The builder did not shut down in time: its volume may hold what an orderly end
+    /// takes away, and lack what it writes.
+    #[error(
+        "builder {instance} of build {build} did not shut down within {limit} s: {progress}; its volume is discarded; start the build again"
+    )]
+    EndTimedOut {
+        /// The build.
+        build: BuildId,
+        /// The instance id.
+        instance: String,
+        /// The limit in seconds.
+        limit: u32,
+        /// How far it came.
+        progress: String,
     },
     /// The snapshot ended in `error`.
     #[error("snapshot {snapshot} of build {build} in {region} ended in error: {reason}")]
@@ -403,6 +438,7 @@ impl Error {
             Self::ImageNotFound { .. } => ("ImageNotFound", Class::Refused),
             Self::PlatformMissing { .. } => ("PlatformMissing", Class::Refused),
             Self::OsImageNotFound { .. } => ("OsImageNotFound", Class::Refused),
+            Self::OsImageRefused { .. } => ("OsImageRefused", Class::Refused),
             Self::AwsUnavailable(_) => ("AwsUnavailable", Class::Transient),
             Self::AwsDenied(_) => ("AwsDenied", Class::Refused),
             Self::AwsRejected(_) => ("AwsRejected", Class::Refused),
@@ -418,8 +454,10 @@ impl Error {
             Self::ImageIncomplete { .. } => ("ImageIncomplete", Class::Broken),
             Self::VolumeFull { .. } => ("VolumeFull", Class::Refused),
             Self::FlushFailed { .. } => ("FlushFailed", Class::Broken),
+            Self::StoreMissing { .. } => ("StoreMissing", Class::Broken),
             Self::BuilderFailed { .. } => ("BuilderFailed", Class::Broken),
             Self::PullTimedOut { .. } => ("PullTimedOut", Class::TimedOut),
+            Self::EndTimedOut { .. } => ("EndTimedOut", Class::TimedOut),
             Self::SnapshotFailed { .. } => ("SnapshotFailed", Class::Broken),
             Self::SnapshotTimedOut { .. } => ("SnapshotTimedOut", Class::TimedOut),
             Self::PreflightRefused { .. } => ("PreflightRefused", Class::Refused),

@@ -477,7 +477,7 @@ mod tests {
     fn targets_of(build: &Build, mark: &str) -> Vec<Target> {
         let image = &build.images[0];
         let pulled = serde_json::from_value(serde_json::json!({
-            "containerd": "2.1.9", "flushed": true, "usedBytes": 1, "ancestor": "none",
+            "containerd": "2.1.9", "kernel": "6.12.40", "flushed": true, "usedBytes": 1, "ancestor": "none",
             "listing": format!("sha256:{:064}", 0),
             "images": [{"reference": image.reference, "digest": image.digest}],
         }))

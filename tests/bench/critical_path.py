@@ -20,6 +20,8 @@ class PhysicalWaits:
     """From the launch until the SSM agent answers."""
     pull: float
     """What the commands on the builder took."""
+    end: float
+    """The shutdown of its operating system."""
     snapshot: float
     copies: float
     """The slowest copy, or the sum where one is made after the other."""
@@ -27,7 +29,7 @@ class PhysicalWaits:
     @property
     def total(self) -> float:
         """All of them, one after the other."""
-        return self.boot + self.pull + self.snapshot + self.copies
+        return self.boot + self.pull + self.end + self.snapshot + self.copies
 
     def overhead(self, seconds: float) -> float:
         """What share of the physical waits was added to them."""
@@ -35,9 +37,10 @@ class PhysicalWaits:
 
 
 def waits_of_build(
-    state: dict[str, Any], snapshots: Sequence[dict[str, Any]], build: str
+    state: dict[str, Any], snapshots: Sequence[dict[str, Any]], build: str, end_seconds: float
 ) -> PhysicalWaits:
-    """Of a build of Frontload, whose copies run side by side; found by the build's tag.
+    """Of a build of Frontload, whose copies run side by side; found by the build's tag. Every
+    shutdown takes `end_seconds`.
 
     `state` and `snapshots` are what the local cloud's control tells. Raises ValueError unless there
     is one instance and one snapshot of the build.
@@ -57,6 +60,7 @@ def waits_of_build(
     return PhysicalWaits(
         instance["bootSeconds"],
         max(filter(None, pulls), default=0.0),
+        end_seconds,
         originals[0],
         max(copies, default=0.0),
     )

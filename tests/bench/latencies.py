@@ -44,6 +44,7 @@ class Latencies:
             "instance_running_seconds": self.running_seconds,
             "agent_online_seconds": self.online_seconds,
             "stopping_seconds": self.stopping_seconds,
+            "shutting_down_seconds": self.stopping_seconds,
             "snapshot_seconds": self.snapshot_seconds,
             "copy_seconds": self.copy_seconds,
             "copy_seconds_to": {FAR: self.copy_seconds * 1.5},
@@ -87,7 +88,10 @@ ASSUMPTIONS = {
         "github.com/hashicorp/terraform-provider-aws pull request 40336: volume, snapshot and copy"
         " of 1 GiB in 153 s together",
     ),
-    "stopping_seconds": ("StopInstances until stopped, by hand only", "our choice"),
+    "stopping_seconds": (
+        "StopInstances until stopped, by hand, and TerminateInstances until terminated",
+        "our choice; Bottlerocket gives a unit 10 s to stop (docs/bottlerocket.md)",
+    ),
     "stray": ("share by which boots, snapshots and copies vary, at most", "our choice"),
     "call_seconds": ("a call of EC2, SSM, ECR, KMS or STS", "our choice; most are faster"),
     "delivery_seconds": ("SendCommand until the agent begins", "our choice"),

@@ -58,10 +58,19 @@ def filled(page: str, documents: Mapping[str, Document]) -> str:
         part, make = BLOCKS[name]
         if part and part not in documents:
             return found[0]
-        text = "\n".join(make(documents))
+        lines = make(documents)
+        text = "\n".join(kept(line, found[0]) for line in lines)
         return f"<!-- begin {name} -->\n{text}\n<!-- end {name} -->"
 
     return WHERE.sub(fill, page)
+
+
+def kept(line: str, before: str) -> str:
+    """A line of the page; of a headline that was not measured, the one that stood there before."""
+    if not line.endswith("| not measured |"):
+        return line
+    name = line.split("|")[2]
+    return next((one for one in before.splitlines() if f"|{name}|" in one), line)
 
 
 def headlines(documents: Mapping[str, Document]) -> list[str]:

@@ -20,6 +20,8 @@ STACK_LOOK_SECONDS = 30.0
 """How often `aws cloudformation deploy` looks whether the stack is made."""
 LOOK_SECONDS = 5.0
 IMAGE = "/aws/service/bottlerocket/aws-k8s-1.35/x86_64/latest/image_id"
+PROFILE = "snapshot-script"
+"""Its stack's; a role of that name is not looked up on the local cloud."""
 CTR = "apiclient exec admin sheltie ctr -a /run/containerd/containerd.sock -n k8s.io"
 Client = Callable[..., Any]
 
@@ -82,6 +84,7 @@ class SnapshotScript:
             InstanceType="m5.large",
             MinCount=1,
             MaxCount=1,
+            IamInstanceProfile={"Name": PROFILE},
             BlockDeviceMappings=[{"DeviceName": "/dev/xvdb", "Ebs": volume}],
         )
         instance = launched["Instances"][0]["InstanceId"]

@@ -34,22 +34,22 @@ SNAPSHOTS = [
 
 
 def test_the_slowest_copy_counts_and_no_other_builds_waits() -> None:
-    waits = waits_of_build(STATE, SNAPSHOTS, "b1")
-    assert waits == PhysicalWaits(46.0, 120.0, 180.0, 300.0)
-    assert waits.total == 646.0
+    waits = waits_of_build(STATE, SNAPSHOTS, "b1", 30.0)
+    assert waits == PhysicalWaits(46.0, 120.0, 30.0, 180.0, 300.0)
+    assert waits.total == 676.0
 
 
 def test_without_another_region_nothing_is_copied() -> None:
-    assert waits_of_build(STATE, SNAPSHOTS, "b2").copies == 0.0
+    assert waits_of_build(STATE, SNAPSHOTS, "b2", 30.0).copies == 0.0
 
 
 def test_a_build_without_builder_or_snapshot_is_none() -> None:
     with pytest.raises(ValueError, match="0 builders and 0 snapshots of b3"):
-        waits_of_build(STATE, SNAPSHOTS, "b3")
+        waits_of_build(STATE, SNAPSHOTS, "b3", 30.0)
 
 
 def test_overhead_is_what_was_added_to_the_physical_waits() -> None:
-    assert PhysicalWaits(10.0, 20.0, 30.0, 40.0).overhead(108.0) == pytest.approx(0.08)
+    assert PhysicalWaits(10.0, 20.0, 5.0, 25.0, 40.0).overhead(108.0) == pytest.approx(0.08)
 
 
 def test_a_cache_is_published_with_its_last_parameter() -> None:

@@ -56,6 +56,13 @@ def test_a_headline_says_what_was_wanted_and_what_is_missing() -> None:
     assert "| `node.speedup` | ≥ 30 | – | – | – | not measured |" in rows
 
 
+def test_a_headline_that_was_not_measured_again_stays() -> None:
+    before = "| a node | `node.speedup` | ≥ 30 | 31 | 32 | 33 | as wanted |"
+    rows = filled(page("headlines").replace("old", before), CONTENT)
+    assert before in rows
+    assert rows.count("node.speedup") == 1
+
+
 def test_the_page_has_only_blocks_that_can_be_made_each_ended() -> None:
     text = PAGE.read_text()
     begun = re.findall(r"<!-- begin ([\w.]+) -->", text)

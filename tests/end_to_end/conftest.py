@@ -22,7 +22,10 @@ QUICK = {
     "shutting_down_seconds": 0.1,
     "snapshot_seconds": 0.5,
     "invocation_delay_seconds": 0.1,
+    # Five seconds, as the waits are scaled.
+    "longest_lag_seconds": 0.25,
     "undelivered_seconds": 0.2,
+    "power_cut_seconds": 15.0,
 }
 _numbers = itertools.count(1)
 
@@ -37,11 +40,12 @@ def cloud() -> Iterator[LocalCloud]:
 
 @pytest.fixture(scope="package")
 def layout(cloud: LocalCloud) -> Layout:
-    """Images by name: `app` and `other` start; `multi` is `app` for both architectures."""
+    """Images by name: `app`, `other` and `bare` start; `multi` is `app` for both architectures."""
     made = Layout(cloud.state_dir / "layout")
     base = [BUSYBOX, Layer("mixed", "base", 2)]
     made.add_image("app", [*base, Layer("random", "app", 1)])
     made.add_image("other", [*base, Layer("random", "other", 1)])
+    made.add_image("bare", [BUSYBOX, Layer("directories"), Layer("bare")])
     made.add_image("multi", base, ("x86_64", "arm64"))
     made.add_image("arm", base, ("arm64",))
     made.add_image("arm-index", base, ("arm64",), index=True)

@@ -382,7 +382,7 @@ class Cache:
             "images": list(references) or [self.reference()],
             "architectures": [self.architecture],
             "variant": "aws-k8s-1.35",
-            "builder": {"volumeGib": 1},
+            "builder": {"volumeGib": 20},
             "debounce": {"quietSeconds": 1},
             **changes,
         }

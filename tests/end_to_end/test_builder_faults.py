@@ -85,10 +85,15 @@ def test_containerd_that_is_killed_and_stays_away(
     assert no_snapshot()
 
 
+@pytest.mark.parametrize(
+    "end",
+    ["kill -9 $$", "on_host systemctl stop host-containers@admin\nsleep 60"],
+    ids=["killed", "with its admin container"],
+)
 def test_a_script_that_ends_without_a_word(
-    large: str, edit_script: Edit, run_failing: RunFailing, no_snapshot: Callable
+    large: str, edit_script: Edit, run_failing: RunFailing, no_snapshot: Callable, end: str
 ) -> None:
-    edit_script(START, f"{START}kill -9 $$\n")
+    edit_script(START, f"{START}{end}\n")
     run_failing("BuilderFailed", "SSM says Failed")
     assert no_snapshot()
 
@@ -148,6 +153,6 @@ def test_a_builder_s_clock_that_is_wrong_by_more_than_a_signature_allows(
     offset: str,
     told: str,
 ) -> None:
-    edit_script("    curl --config -", f"    faketime -f {offset} curl --config -")
+    edit_script("curl --config -", f"faketime -f {offset} curl --config -")
     run_failing("RegistryDenied", cache.reference(), told)
     assert no_snapshot()

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from local_cloud.builder_host.interface import BuilderHostError
-from local_cloud.builder_host.node import boot_node
 from local_cloud.cloud import LocalCloud
 from local_cloud.images import Layout
 
@@ -135,19 +134,3 @@ def test_the_snapshot_s_bytes_hold_no_credential(
     known = {"the image": layout.digest("app"), "the pull's script": "apiclient exec admin bash"}
     assert pieces_in(snapshot, known) == sorted(known)
     assert pieces_in(snapshot, watched.secrets) == []
-
-
-def test_the_snapshot_holds_neither_earlier_commands_nor_the_builder_s_journal(
-    cloud: LocalCloud, world: World, watched: Watched
-) -> None:
-    (pull,) = world.commands("pull", on=watched.builder)
-    probes = world.commands("probe", on=watched.builder)
-    with boot_node(cloud.host, watched.snapshot_id) as node:
-        agent = node.root / "local/host-containers/control/ssm"
-        files = [str(path) for path in agent.rglob("*") if path.is_file()]
-        journals = list((node.root / "local/var/log/journal").rglob("*.journal"))
-        journal = "".join(path.read_text() for path in journals)
-    assert any(pull["id"] in file for file in files)
-    assert [p["id"] for p in probes if any(p["id"] in file for file in files)] == []
-    assert "Started Bottlerocket" in journal
-    assert watched.builder not in journal

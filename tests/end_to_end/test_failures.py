@@ -61,9 +61,9 @@ def test_a_variant_without_an_image(built: Cache, run_failing: RunFailing) -> No
 def test_no_capacity_for_any_instance_type(
     cloud: LocalCloud, built: Cache, run_failing: RunFailing
 ) -> None:
-    built.put(builder={"volumeGib": 1, "instanceTypes": ["m6i.large", "m5.large"]})
+    built.put(builder={"volumeGib": 20, "instanceTypes": ["m6i.large", "m5.large"]})
     code, message = "InsufficientInstanceCapacity", "there is none left"
-    cloud.control.plant_call("ec2", "RunInstances", code=code, message=message, status=400, count=2)
+    cloud.control.plant_call("ec2", "RunInstances", code=code, message=message, count=2)
     told = [f"{kind} on-demand in the default subnet: {code}" for kind in ("m6i.large", "m5.large")]
     run_failing("LaunchRefused", *told, message)
 
@@ -77,6 +77,14 @@ def test_a_builder_that_never_comes_online(
 
 
 # Found out by Pull
+
+
+def test_a_builder_that_comes_online_when_its_time_is_over(
+    cloud: LocalCloud, built: Cache, run_failing: RunFailing
+) -> None:
+    built.put(timeLimits={"launchSeconds": 20})
+    cloud.control.settings(agent_online_seconds=8.0)
+    run_failing("LaunchTimedOut", "its SSM agent is not online yet")
 
 
 def test_a_single_image_of_another_architecture(cache: Cache, run_failing: RunFailing) -> None:
@@ -113,11 +121,14 @@ def test_a_layer_that_is_damaged_in_the_registry(
     run_failing("DigestMismatch", cache.reference(), layer)
 
 
-def test_a_volume_too_small(layout: Layout, cache: Cache, run_failing: RunFailing) -> None:
+def test_a_volume_too_small(
+    layout: Layout, cache: Cache, edit_script: Edit, run_failing: RunFailing
+) -> None:
     # One layer, packed small, which every chain of layers unpacks to 130 MiB again.
     layout.add_image("large", [BUSYBOX, *[Layer("zeros", mib=130, file_mib=10)] * 8])
     cache.push("large")
-    cache.put(builder={"volumeGib": 1})
+    cache.put()
+    edit_script("\nmask_kubelet\n", "\nmask_kubelet\non_host fallocate -l 19G /local/other\n")
     run_failing("VolumeFull", cache.reference(), "no space left on device", "builder.volumeGib")
 
 

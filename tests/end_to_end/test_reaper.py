@@ -17,6 +17,7 @@ STEPS = (
     "Preflight",
     "LaunchBuilder",
     "PullImages",
+    "EndBuilder",
     "SnapshotVolume",
     "ReplicateSnapshots",
     "PublishSnapshot",
@@ -154,9 +155,15 @@ def test_what_others_tagged_as_ours_and_what_carries_no_tag_survives(
         ec2.create_snapshot(VolumeId=volume["VolumeId"], TagSpecifications=forged)["SnapshotId"],
     ]
     ec2.create_tags(Resources=[volume["VolumeId"]], Tags=tags)
-    told = frontload.invoke("reap", {}).result
-    assert (told["removed"], told["later"]) == ([], [])
-    assert told["kept"] == [f"volume {volume['VolumeId']} carries our tags and tells no execution"]
+
+    def kept() -> list[str]:
+        told = frontload.invoke("reap", {}).result
+        assert (told["removed"], told["later"]) == ([], [])
+        return told["kept"]
+
+    # The tags show a moment later.
+    (told,) = wait_until(kept, "the reaper's word about the volume")
+    assert told == f"volume {volume['VolumeId']} carries our tags and tells no execution"
     assert [one for one in ids if one not in world.snapshots()] == []
     ec2.delete_volume(VolumeId=volume["VolumeId"])
     for snapshot in ids:

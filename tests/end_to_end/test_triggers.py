@@ -209,7 +209,8 @@ def test_the_lease_of_a_stopped_build_is_taken_over_and_its_late_publication_is_
     replica = {"region": REGION, "snapshotId": world.published(cache)[0], "encrypted": False}
     pulled = frontload.facts(frontload.builds_of(taken_over)[0])["pulled"]
     late = {"build": facts["build"], "token": facts["token"], "pulled": pulled}
-    answer = frontload.invoke("publish", {**late, "replicas": [replica]})
+    late |= {"replicas": [replica], "waitedSeconds": 0}
+    answer = frontload.invoke("publish", late)
     assert answer.error == "LeaseLost", answer
     assert world.state() == before
     for builder in world.builders_alive():

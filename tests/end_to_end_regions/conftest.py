@@ -27,6 +27,8 @@ QUICK = {
     "fast_restore_enabling_seconds": 0.1,
     "fast_restore_optimizing_seconds": 0.1,
     "invocation_delay_seconds": 0.1,
+    # Five seconds, as the waits are scaled.
+    "longest_lag_seconds": 0.15,
 }
 _numbers = itertools.count(1)
 

@@ -174,3 +174,12 @@ def test_the_quota_left_for_the_copy_is_told(
     (build,) = frontload.builds_of(frontload.run(cache.name))
     told = "0 snapshots are pending, 20 copies run at once: the copy can start"
     assert f"{IRELAND}: {told}" in frontload.facts(build)["checked"]
+
+
+def test_a_network_from_which_a_builder_reaches_nothing_is_refused(refuse: Refuse) -> None:
+    told = ["builder.subnetIds in us-east-1: ", "internet gateway", "set builder.publicIp to true"]
+    refuse(told, builder={"publicIp": False})
+
+
+def test_a_subnet_that_does_not_exist_is_refused(refuse: Refuse) -> None:
+    refuse(["builder.subnetIds", "subnet-0abc"], builder={"subnetIds": ["subnet-0abc"]})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from end_to_end.stack import ROOT
 
-from .sweep import HOST, choose, find_points, sweep, table, write
+from .sweep import HOST, broken_lines, choose, find_points, sweep, table, write
 
 REPORT = ROOT / "target" / "faults" / "report.json"
 
@@ -38,6 +38,9 @@ def main() -> int:
     print(table(report))
     if report.missed:
         print(f"at {len(report.missed)} points nothing went wrong: their runs did without the call")
+    # Again: who reads the end of a log finds them there.
+    for line in broken_lines(report.violations):
+        print(line)
     print(report.last_line)
     return int(report.held < report.points or report.points == 0)
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import queue
 import time
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -110,20 +112,37 @@ def table(report: Report) -> str:
     return "\n".join(lines)
 
 
+def broken_lines(outcomes: list[dict[str, Any]]) -> list[str]:
+    """What did not hold, and where, a line each."""
+    return [
+        f"BROKEN {one['point']}: {violation}" for one in outcomes for violation in one["violations"]
+    ]
+
+
 def _cell(tried: int, held: int) -> str:
     return str(tried) if tried == held else f"{tried}/{held}"
 
 
-def work(points: Any, outcomes: Any) -> None:
-    """In a process of its own: try points until there are none."""
-    for batch in _batches(points):
-        with trials() as made:
-            for point in batch:
-                try:
-                    outcomes.put(made.attempt(point))
-                except Exception as error:
-                    outcomes.put(Outcome(str(point), 0, type(error).__name__, 0.0, [repr(error)]))
-                    break
+def work(points: Any, outcomes: Any, starts: Any) -> None:
+    """In a process of its own: try points until there are none. `starts` is a semaphore: how many
+    local clouds may start at the same time."""
+    try:
+        for batch in _batches(points):
+            _try(batch, outcomes, starts)
+    except Exception:
+        outcomes.put(traceback.format_exc())
+
+
+def _try(batch: Iterator[Point], outcomes: Any, starts: Any) -> None:
+    with ExitStack() as ends_cloud:
+        with starts:
+            made = ends_cloud.enter_context(trials())
+        for point in batch:
+            try:
+                outcomes.put(made.attempt(point))
+            except Exception as error:
+                outcomes.put(Outcome(str(point), 0, type(error).__name__, 0.0, [repr(error)]))
+                break
 
 
 def _batches(points: Any) -> Iterator[Iterator[Point]]:
@@ -140,13 +159,16 @@ def sweep(
     what is known so far, each time that progress is told, and at the end.
 
     Raises TimeoutError when no outcome comes for longer than a point may take, RuntimeError when
-    a worker died.
+    a worker died, with what it died of.
     """
     begun = time.monotonic()
     context = multiprocessing.get_context("spawn")
     to_try, outcomes = context.Queue(maxsize=workers), context.Queue()
+    # A start is work for a processor, and has limits: all at once would reach them.
+    starts, died = context.BoundedSemaphore(os.cpu_count() or 1), list[str]()
     processes = [
-        context.Process(target=work, args=(to_try, outcomes), daemon=True) for _ in range(workers)
+        context.Process(target=work, args=(to_try, outcomes, starts), daemon=True)
+        for _ in range(workers)
     ]
     for process in processes:
         process.start()
@@ -163,9 +185,12 @@ def sweep(
         with suppress(queue.Empty):
             outcome = outcomes.get(timeout=0.2)
             last_outcome = now
+            if isinstance(outcome, str):
+                died.append(outcome)
+                continue
             report.add(outcome)
-            for violation in outcome.violations:
-                say(f"BROKEN {outcome.point}: {violation}")
+            for line in broken_lines([asdict(outcome)]):
+                say(line)
         if now - last_outcome > OUTCOME_SECONDS:
             raise TimeoutError(f"no point came to an end in {OUTCOME_SECONDS:.0f} s")
         if now - last_told > TOLD_SECONDS:
@@ -175,9 +200,9 @@ def sweep(
             say(f"{report.points} of {len(points)} points tried, {report.held} held")
     report.seconds = time.monotonic() - begun
     keep(report)
-    died = [process.exitcode for process in processes if process.exitcode]
+    died += [f"exit code {process.exitcode}" for process in processes if process.exitcode]
     if died:
-        raise RuntimeError(f"workers died ({died}): what they tried has no outcome")
+        raise RuntimeError("workers died, what they tried has no outcome:\n" + "\n".join(died))
     return report
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import queue
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
+from local_cloud.processes import StartError
 
 from .points import parse
-from .sweep import Report, choose, ever_failed, find_points, sweep, table, write
+from .sweep import Report, broken_lines, choose, ever_failed, find_points, sweep, table, work, write
 from .trial import Outcome
 
 CREATE = "ec2:CreateSnapshot #1 in 123456789012/us-east-1"
@@ -31,6 +35,8 @@ def test_a_report_counts_what_was_tried_and_what_held(tmp_path: Path) -> None:
     assert (report.points, report.held) == (2, 1)
     assert report.missed == [f"{CREATE}, slow by 30 s"]
     assert report.violations[0]["point"] == f"{CREATE}, access denied"
+    broken = f"BROKEN {CREATE}, access denied: S4 builder i-1 is left"
+    assert broken_lines(report.violations) == [broken]
     assert report.last_line == "seed 7: 2 points tried, 1 held, 0 s"
     write(report, tmp_path / "report.json")
     written = json.loads((tmp_path / "report.json").read_text())
@@ -48,14 +54,39 @@ def swept() -> Report:
         parse(f"{CREATE}, function killed after its effect"),
         parse("SnapshotVolume, stopped there"),
         parse("Snapshot, delivered twice at once"),
+        parse("events:PutEvents #1 in 123456789012/us-east-1, access denied"),
     ]
     return sweep(wanted, 1, 2, None, silent, lambda _: None)
 
 
 def test_a_few_points_are_tried_and_hold(swept: Report) -> None:
     assert swept.violations == []
-    assert (swept.points, swept.held, swept.missed) == (4, 4, [])
+    assert (swept.points, swept.held, swept.missed) == (5, 5, [])
 
 
 def test_what_goes_wrong_is_ridden_out_or_ends_the_run(swept: Report) -> None:
-    assert swept.ends == {"SUCCEEDED": 3, "States.TaskFailed": 1}
+    assert swept.ends == {"SUCCEEDED": 4, "States.TaskFailed": 1}
+
+
+def without_a_cloud() -> NoReturn:
+    raise StartError("no ports are free")
+
+
+def test_a_worker_tells_what_kept_its_cloud_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faults.sweep.trials", without_a_cloud)
+    points, outcomes = queue.Queue[Any](), queue.Queue[Any]()
+    points.put(parse(f"{CREATE}, 500 once"))
+    work(points, outcomes, nullcontext())
+    assert "StartError: no ports are free" in outcomes.get_nowait()
+
+
+def dying(_: Any, outcomes: Any, __: Any) -> None:
+    outcomes.put("no ports are free")
+
+
+def test_a_sweep_whose_workers_die_ends_with_what_they_died_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("faults.sweep.work", dying)
+    with pytest.raises(RuntimeError, match="workers died(.|\n)*no ports are free"):
+        sweep([parse(f"{CREATE}, 500 once")], 1, 1, None, silent, lambda _: None)

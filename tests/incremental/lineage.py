@@ -85,7 +85,7 @@ class Findings:
     beyond: list[str]
     """What containerd keeps beyond the images, or lacks."""
     commands: int
-    """Of how many commands the SSM agent keeps files; that of the build itself is one."""
+    """Of how many commands the SSM agent keeps files."""
 
 
 class Workshop:
@@ -140,10 +140,12 @@ class Workshop:
         apps: Iterable[PushedApp],
         ancestor: Link | None = None,
         edits: Iterable[tuple[str, str]] = (),
+        orderly: bool = True,
     ) -> Link:
         """Build a snapshot, from the ancestor's or from an empty volume; it must succeed.
 
-        Each edit replaces a text in the builder's script by another.
+        Each edit replaces a text in the builder's script by another. Without an orderly end the
+        builder's power is cut.
         """
         apps = tuple(apps)
         number = f"{next(_numbers):017x}"
@@ -154,6 +156,7 @@ class Workshop:
         self.host.create_volume(volume_id, VOLUME_GIB, ancestor and ancestor.snapshot_id)
         try:
             ended, seconds = self._run(instance_id, volume_id, given)
+            assert self.host.stop_instance(instance_id, None if orderly else 0) == orderly
             self.host.snapshot_volume(volume_id, snapshot_id)
         finally:
             self.host.stop_instance(instance_id)

@@ -18,9 +18,12 @@ NEEDS_RESOURCE_TAG = {
     "ec2:ModifySnapshotAttribute",
     "ec2:TerminateInstances",
 }
-# These are asked for their source's tag and, in a statement of its own, for the new snapshot's.
+# CreateSnapshot is asked for its source's tag and, in a statement of its own, for the snapshot's.
 # CreateTags gives our tag to what is just made, or another one to what is ours already.
-NEEDS_EITHER_TAG = {"ec2:CopySnapshot", "ec2:CreateSnapshot", "ec2:CreateTags"}
+NEEDS_EITHER_TAG = {"ec2:CreateSnapshot", "ec2:CreateTags"}
+# EC2 supplies the owner of its source, but no tags. The copy has no id yet: it is no snap-*.
+COPY = "ec2:CopySnapshot"
+COPY_SOURCE = "::snapshot/snap-*"
 READS = re.compile(r"\w+:(Describe|Get|List)\w+")
 # The SSM agent's own channels know no resources either.
 AGENT = re.compile(
@@ -68,7 +71,11 @@ def touches_only_what_is_tagged(template: Template) -> list[str]:
     for name, statement in statements_of(template):
         keys = {key for key, (_, value) in _conditions(statement).items() if value == stack}
         for action in as_list(statement["Action"]):
-            if action in NEEDS_EITHER_TAG:
+            if action == COPY:
+                if _copies_from_this_account(statement):
+                    continue
+                allowed = {f"aws:RequestTag/{TAG}"}
+            elif action in NEEDS_EITHER_TAG:
                 allowed = {f"aws:ResourceTag/{TAG}", f"aws:RequestTag/{TAG}"}
             elif action in NEEDS_RESOURCE_TAG:
                 allowed = {f"aws:ResourceTag/{TAG}"}
@@ -77,6 +84,14 @@ def touches_only_what_is_tagged(template: Template) -> list[str]:
             if not keys & allowed:
                 complaints.append(f"{name} allows {action} without our tag")
     return complaints
+
+
+def _copies_from_this_account(statement: Statement) -> bool:
+    owner = _conditions(statement).get("ec2:Owner")
+    sources = [_text(one) for one in as_list(statement["Resource"])]
+    return owner == ("StringEquals", {"!Ref": "AWS::AccountId"}) and all(
+        one.endswith(COPY_SOURCE) for one in sources
+    )
 
 
 def never_shares_with_everybody(template: Template) -> list[str]:

@@ -82,6 +82,15 @@ def copy_without_a_tag(template: Template) -> None:
     del statement_with(template, "ec2:CopySnapshot", 1)["Condition"]
 
 
+def copy_anybodys_snapshot(template: Template) -> None:
+    del statement_with(template, "ec2:CopySnapshot")["Condition"]
+
+
+def make_untagged_copies(template: Template) -> None:
+    anything = {"!Sub": "arn:${AWS::Partition}:ec2:*::snapshot/*"}
+    statement_with(template, "ec2:CopySnapshot")["Resource"] = anything
+
+
 def share_with_everybody(template: Template) -> None:
     del statement_with(template, "ec2:ModifySnapshotAttribute")["Condition"]["Null"]
 
@@ -163,6 +172,8 @@ MISTAKES: list[tuple[Rule, Plant]] = [
     (rules.touches_only_what_is_tagged, delete_untagged_snapshots),
     (rules.touches_only_what_is_tagged, delete_snapshots_by_a_tag_in_the_request),
     (rules.touches_only_what_is_tagged, copy_without_a_tag),
+    (rules.touches_only_what_is_tagged, copy_anybodys_snapshot),
+    (rules.touches_only_what_is_tagged, make_untagged_copies),
     (rules.never_shares_with_everybody, share_with_everybody),
     (rules.assumes_roles_by_external_id, assume_roles_without_external_id),
     (rules.assumes_roles_by_external_id, assume_any_role),

@@ -1,6 +1,10 @@
-"""docs/threat-model.md names tests and resources that exist, and each threat names one."""
+"""docs/threat-model.md and docs/bottlerocket.md name tests and resources that exist.
+
+Each threat and each fact names one, or says that there is none.
+"""
 
 import re
+from itertools import pairwise
 
 import pytest
 from statemachine.asl_definitions import ROOT
@@ -8,6 +12,7 @@ from statemachine.asl_definitions import ROOT
 from .templates import TEMPLATES, load_template
 
 DOCUMENT = ROOT / "docs" / "threat-model.md"
+FACTS = ROOT / "docs" / "bottlerocket.md"
 REFERENCE = re.compile(r"`([\w./-]+)::(\w+)`")
 # File name extension: how a test of that name begins.
 TESTS = {
@@ -16,16 +21,30 @@ TESTS = {
 }
 NOTHING = r"(?!)"
 UNANSWERED = ("**Not answered**", "**Left to")
+NO_TEST = "**none here**"
 
 
 def complaints(text: str) -> list[str]:
     """What the document names and is not there, and the threats that nothing answers unsaid."""
-    named = sorted(set(REFERENCE.findall(text)))
-    return [f"{file}::{name} is not there" for file, name in named if not exists(file, name)] + [
+    return missing(text) + [
         f"nothing holds: {threat}"
         for threat, answer, held_by in threats(text)
         if not REFERENCE.search(held_by) and not answer.startswith(UNANSWERED)
     ]
+
+
+def unproven(text: str) -> list[str]:
+    """What the facts name and is not there, and the facts that no test shows unsaid."""
+    return missing(text) + [
+        f"nothing shows: {fact}"
+        for fact, _, shown_by in rows(text)
+        if not REFERENCE.search(shown_by) and NO_TEST not in shown_by
+    ]
+
+
+def missing(text: str) -> list[str]:
+    named = sorted(set(REFERENCE.findall(text)))
+    return [f"{file}::{name} is not there" for file, name in named if not exists(file, name)]
 
 
 def exists(file: str, name: str) -> bool:
@@ -38,18 +57,28 @@ def exists(file: str, name: str) -> bool:
 
 def threats(text: str) -> list[list[str]]:
     """Threat, answer, and what holds it: the cells of every row under "Threats"."""
-    rows = [
+    return rows(text.partition("\n## Threats\n")[2])
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of every row of every table, but for the headings."""
+    return [
         [cell.strip() for cell in re.split(r"(?<= )\|", line.strip("|"))]
-        for line in text.partition("\n## Threats\n")[2].splitlines()
-        if line.startswith("| ")
+        for line, following in pairwise([*text.splitlines(), ""])
+        if line.startswith("| ") and not following.startswith("|---")
     ]
-    return [row for row in rows if row[0] != "threat"]
 
 
 def test_everything_that_the_threat_model_names_exists() -> None:
     text = DOCUMENT.read_text()
     assert complaints(text) == []
     assert len(threats(text)) > 40
+
+
+def test_everything_that_the_facts_of_bottlerocket_name_exists() -> None:
+    text = FACTS.read_text()
+    assert unproven(text) == []
+    assert len(rows(text)) > 60
 
 
 @pytest.mark.parametrize(
@@ -81,3 +110,17 @@ def test_what_is_not_there_is_noticed(reference: str, is_there: bool) -> None:
 )
 def test_a_threat_without_an_answer_is_noticed(answer: str, wanted: list[str]) -> None:
     assert complaints(f"\n## Threats\n| forged | {answer} | |\n") == wanted
+
+
+@pytest.mark.parametrize(
+    ("shown_by", "wanted"),
+    [
+        ("`make aws-check`", ["nothing shows: it boots"]),
+        ("**none here**; `make aws-check`", []),
+        ("`infra/template.yaml::BuilderRole`", []),
+        ("`Makefile::tools`", ["Makefile::tools is not there"]),
+    ],
+)
+def test_a_fact_without_a_test_is_noticed(shown_by: str, wanted: list[str]) -> None:
+    heading = "| what we rely on | source | the test |\n|---|---|---|\n"
+    assert unproven(f"{heading}| it boots | its code | {shown_by} |\n") == wanted

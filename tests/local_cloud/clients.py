@@ -30,8 +30,12 @@ def make_client(
     attempts: int = 2,
     region: str = REGION,
     session_token: str | None = None,
+    **settings: Any,
 ) -> Any:
-    """A client of an emulator; the access key id is the account, as MiniStack reads it."""
+    """A client of an emulator; the access key id is the account, as MiniStack reads it.
+
+    `settings` are more of botocore's `Config`.
+    """
     return _session().client(
         service,
         endpoint_url=endpoint_url,
@@ -44,5 +48,6 @@ def make_client(
             read_timeout=60,
             connect_timeout=10,
             proxies={},
+            **settings,
         ),
     )

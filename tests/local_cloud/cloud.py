@@ -30,12 +30,15 @@ from .janitor import HOST_DIR, Janitor
 from .ministack import LAYER_SERVICES, OWN_SERVICES, MiniStack
 from .processes import TESTS_DIR, Process, free_ports
 from .registry import Authority, Registry
+from .request_check import InvalidRequestError
 from .scripted_registry import ScriptedRegistry, manifests_of
 
 PUSH_KNOWN_SECONDS = 15.0
 TOKEN_BYTES = 1200
 GRANTS_DIR = TESTS_DIR.parent / "target" / "grants"
 REGISTRY_PROGRAMS = ("docker-registry", "skopeo", "htpasswd")
+RUNNING: list[LocalCloud] = []
+"""The one of this process, while there is one."""
 
 
 class LocalCloud:
@@ -49,7 +52,8 @@ class LocalCloud:
 
     Inside, `host` is the builder host, `registry` and `public` the registries, `control` plants
     faults and reads the AWS calls, `proxy` is there when `faulty`, `state_dir` is removed at the
-    end.
+    end. Leaving raises InvalidRequestError when a function asked what AWS would refuse, unless
+    `take_invalid_requests` told it before.
     """
 
     def __init__(
@@ -88,11 +92,21 @@ class LocalCloud:
             with self._timed("local cloud ready"):
                 self._start()
         except BaseException:
-            self.__exit__()
+            self._stop()
             raise
+        RUNNING.append(self)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
+        RUNNING.remove(self)
+        try:
+            invalid = self.take_invalid_requests() if kind is None else []
+        finally:
+            self._stop()
+        if invalid:
+            raise InvalidRequestError("\n".join(invalid))
+
+    def _stop(self) -> None:
         with self._timed("local cloud stopped"):
             try:
                 self._keep_grants()
@@ -302,6 +316,12 @@ class LocalCloud:
         """What the state machines and functions did since the last time, see
         `ministack_record.Record`."""
         return ask(self.url, "record", {"account": ACCOUNT, "region": REGION})
+
+    def take_invalid_requests(self) -> list[str]:
+        """What functions asked since the last time that AWS would refuse by its own model of the
+        call: a line each, with the operation, the member and the rule."""
+        asked = ask(self.url, "invalid-requests", {"account": ACCOUNT, "region": REGION})
+        return self.layer.world.invalid_requests.take() + asked["found"]
 
     def go_wrong(self, **what: Any) -> dict[str, int]:
         """Plant what goes wrong with executions and nothing else, see `ministack_faults`; returns

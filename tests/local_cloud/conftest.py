@@ -41,6 +41,8 @@ FAST = {
     "fast_restore_optimizing_seconds": 0.05,
     "invocation_delay_seconds": 0.05,
 }
+OFFLINE_SECONDS = 0.3
+"""Several times what an agent takes to answer."""
 
 
 class Aws:
@@ -104,7 +106,7 @@ class Aws:
             "InstanceType": "m6i.large",
             "MinCount": 1,
             "MaxCount": 1,
-            "NetworkInterfaces": [{"DeviceIndex": 0, "AssociatePublicIpAddress": False}],
+            "NetworkInterfaces": [{"DeviceIndex": 0}],
             "IamInstanceProfile": {"Name": "builder"},
             "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
             "InstanceInitiatedShutdownBehavior": "terminate",
@@ -137,6 +139,13 @@ class Aws:
             Filters=[{"Key": "InstanceIds", "Values": [instance_id]}]
         )["InstanceInformationList"]
         return [entry["PingStatus"] for entry in listed] == ["Online"]
+
+    def stays_offline(self, instance_id: str) -> None:
+        """Fail unless the instance runs on the builder host and its agent never answers."""
+        wait_until(lambda: instance_id in self.host.running)
+        time.sleep(OFFLINE_SECONDS)
+        agent = self.control.state()["instances"][instance_id]["agent"]
+        assert (self.state(instance_id), agent) == ("running", "absent")
 
     def launch_online(self, **changes: Any) -> str:
         """Run an instance and wait until its agent is online; returns its id."""

@@ -96,6 +96,9 @@ class FakeHost:
         self._require_running(instance_id)
         self._kill(self.commands[command_id])
 
+    def control_running(self, instance_id: str) -> bool:
+        return instance_id in self.running and self.running[instance_id][1].pulls_host_containers
+
     def shut_down(self, instance_id: str) -> None:
         """As `systemctl poweroff` on the instance."""
         self.off.add(instance_id)
@@ -105,11 +108,12 @@ class FakeHost:
         self.ended[instance_id].wait()
         return OwnEnd.POWERED_OFF if instance_id in self.off else None
 
-    def stop_instance(self, instance_id: str) -> None:
-        self.running.pop(instance_id, None)
+    def stop_instance(self, instance_id: str, limit_seconds: float | None = None) -> bool:
+        _, options = self.running.pop(instance_id, (None, _PLAIN))
         self.ended[instance_id].set()
         for process in self.commands.values():
             self._kill(process)
+        return limit_seconds is None or options.end_seconds <= limit_seconds
 
     def close(self) -> None:
         for ended in self.ended.values():

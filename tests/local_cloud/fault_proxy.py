@@ -16,11 +16,13 @@ import threading
 import time
 import urllib.parse
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from . import error_codes
 
 FAULTS = {
     "throttled three times": 3,
@@ -40,21 +42,13 @@ _CREDENTIAL = re.compile(
     r"Credential=(?P<key>[^/]+)/\d+/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request"
 )
 _ACCOUNT = re.compile(r"\d{12}")
-_OTHERS = "others"
-_BROKEN = {"ec2": "InternalError", "sts": "InternalFailure", _OTHERS: "InternalServerError"}
-REFUSALS: dict[str, tuple[int, dict[str, str]]] = {
-    "throttled three times": (
-        400,
-        {"ec2": "RequestLimitExceeded", "sts": "Throttling", _OTHERS: "ThrottlingException"},
-    ),
-    "500 once": (500, _BROKEN),
-    "500 always": (500, _BROKEN),
-    "access denied": (
-        400,
-        {"ec2": "UnauthorizedOperation", "sts": "AccessDenied", _OTHERS: "AccessDeniedException"},
-    ),
+REFUSALS: dict[str, Callable[[str], str]] = {
+    "throttled three times": error_codes.throttled,
+    "500 once": error_codes.broken,
+    "500 always": error_codes.broken,
+    "access denied": error_codes.denied,
 }
-"""Status, and the error code in each service's words."""
+"""The error code of a service with which it refuses."""
 
 
 class Call(NamedTuple):
@@ -255,10 +249,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, call: Call, kind: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
         if kind in REFUSALS:
-            status, codes = REFUSALS[kind]
-            code = codes.get(call.service, codes[_OTHERS])
+            code = REFUSALS[kind](call.service)
             content_type, content = refusal(call.service, code)
-            return status, {"Content-Type": content_type}, content
+            return (
+                error_codes.status_of(call.service, code),
+                {"Content-Type": content_type},
+                content,
+            )
         if kind == "slow by 30 s":
             time.sleep(SLOW_SECONDS)
         self._interrupt(kind, "before its effect")

@@ -41,7 +41,9 @@ class Layer:
     `content` is `random` (hardly compressible), `mixed` (half of it), `zeros` (compresses to
     almost nothing), `busybox` (the static shell; size and seed do not matter), or `tree`: files as
     applications have them, most of them 10 to 100 KiB, a quarter of the bytes in files of some
-    MiB, compressing to about three quarters. `file_mib` does not matter there.
+    MiB, compressing to about three quarters. `file_mib` does not matter there. `directories` has
+    entries for directories with modes and owners of their own, and `bare` has files in them without
+    entries for them, as the layers of Bazel and crane.
     """
 
     content: str = "mixed"
@@ -51,6 +53,8 @@ class Layer:
 
 
 BUSYBOX = Layer("busybox")
+OWNED = {"tmp": (0o1777, 0), "home/private": (0o700, 1000)}
+"""Directories of the layer `directories`: their modes and owners."""
 
 
 class Layout:
@@ -177,6 +181,16 @@ def _fill(tar: tarfile.TarFile, layer: Layer) -> None:
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(link)
+        return
+    if layer.content == "directories":
+        for name, (mode, owner) in OWNED.items():
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode, entry.uid, entry.gid = tarfile.DIRTYPE, mode, owner, owner
+            tar.addfile(entry)
+        return
+    if layer.content == "bare":
+        for name in OWNED:
+            _add_file(tar, f"{name}/file", b"content", 0o644)
         return
     for number, data in enumerate(_contents(layer)):
         _add_file(tar, f"data/{layer.content}-{layer.seed or 'base'}/{number:05}", data, 0o644)

@@ -14,6 +14,7 @@ from typing import Any
 
 from ministack.core import iam_evaluator
 
+from .aws.authorization import supplied
 from .aws.grants import Grant, grants_of
 from .ministack import FUNCTION_TOKEN
 
@@ -43,7 +44,7 @@ def refuse(
             resource_arn=resource,
             region=region,
             secure_transport=True,
-            service_context=keys,
+            service_context=supplied(action, resource, keys),
         )
         allowing = [
             one

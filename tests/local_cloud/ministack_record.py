@@ -19,10 +19,10 @@ from typing import Any
 
 from ministack.services import stepfunctions
 
+from .request_check import is_of_function
+
 VARIABLE = "FRONTLOAD_LOCAL_LATENCIES"
 KINDS = ("Pass", "Task", "Choice", "Wait", "Map")
-SDK = "aws-sdk-rust/"
-"""What a function's requests have in their user agent, and no client of a test has."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ class Record:
     def request(self, headers: list[tuple[bytes, bytes]]) -> bool:
         """Count a request if it is a function's, not of a test or of MiniStack itself; say so."""
         named = {name.lower(): value.decode(errors="replace") for name, value in headers}
-        is_of_function = SDK in named.get(b"user-agent", "")
-        if is_of_function:
+        functions_own = is_of_function(named.get(b"user-agent", ""))
+        if functions_own:
             with self.lock:
                 self.requests[named.get(b"x-amz-target", "other")] += 1
-        return is_of_function
+        return functions_own
 
     def take(self) -> dict[str, Any]:
         """Everything so far, which is then forgotten."""

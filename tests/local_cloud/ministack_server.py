@@ -1,11 +1,12 @@
 """MiniStack with calls of our own: what AWS does by itself and no API of AWS can ask for.
-And with a clock of our own for state machines: the shorter their waits are, the faster it runs.
+And with a clock of our own for state machines, whose waits are shorter than they say.
 
 POST /_local/events     {"account", "region", "bus", "event"}: an event, whole, on an account's bus
 POST /_local/schedules  {"account", "region", "group", "name"}: a schedule of Scheduler is due now
 POST /_local/record     {"account", "region"}: what was done since the last one, see
                         `ministack_record.Record`
 POST /_local/go-wrong   see `ministack_faults`
+POST /_local/invalid-requests  what functions asked that AWS would refuse, since the last one
 
 PutEvents makes an event's id, account and time itself, refuses the sources of AWS, and reaches no
 other account's bus here; and nobody waits a day for a schedule. Both go on through MiniStack's own
@@ -19,10 +20,11 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
 import socketserver
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -32,11 +34,15 @@ from ministack.core.responses import json_response, request_scope
 from ministack.services import eventbridge, lambda_svc, scheduler, stepfunctions
 
 from . import ministack_faults, ministack_permissions, ministack_record
+from .execution_clock import ExecutionClock
 from .ministack import FUNCTION_TOKEN
+from .request_check import InvalidRequests, check_json, refusal_code
 
 PREFIX = "/_local/"
 FUNCTION_ASKS: ContextVar[bool] = ContextVar("function_asks", default=False)
 """Whether the request that is answered is a function's."""
+INVALID_REQUESTS = InvalidRequests()
+SIGNED_FOR = re.compile(r"Credential=[^/]+/\d+/[^/]+/(?P<service>[^/]+)/aws4_request")
 # The envelope's fields as the store of MiniStack calls them; others travel along as they are.
 FIELDS = {
     "version": "Version",
@@ -78,22 +84,28 @@ def run_schedule(order: dict[str, Any]) -> None:
     eventbridge._invoke_target(schedule["Target"], event, schedule)
 
 
-def let_clock_follow_the_waits(wait_scale: float) -> None:
-    """Let JSONata's `$millis` count a wait as long as it was asked for.
+CLOCK: ContextVar[ExecutionClock] = ContextVar("clock")
 
-    What a state machine measures is then in the seconds of AWS, as what it waits is.
-    """
-    begun = time.time()
 
-    def millis() -> int:
-        return int((begun + (time.time() - begun) / wait_scale) * 1000)
-
+def let_clock_follow_the_waits() -> None:
+    """Let JSONata's `$millis` count a wait as long as it was asked for."""
     register = stepfunctions._register_sfn_jsonata_functions
+    run, wait = stepfunctions._run_execution, stepfunctions._scaled_sleep
+
+    # The threads of an execution's Maps inherit its context.
+    def run_with_clock(execution: str) -> None:
+        CLOCK.set(ExecutionClock())
+        run(execution)
+
+    def wait_by_clock(seconds: float) -> None:
+        CLOCK.get().wait(seconds, wait)
 
     def register_with_clock(expression: Any) -> None:
         register(expression)
-        expression.register_lambda("millis", millis)
+        expression.register_lambda("millis", lambda: int(CLOCK.get().seconds() * 1000))
 
+    stepfunctions._run_execution = run_with_clock
+    stepfunctions._scaled_sleep = wait_by_clock
     stepfunctions._register_sfn_jsonata_functions = register_with_clock
 
 
@@ -143,6 +155,7 @@ CALLS: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
     "record": take_record,
     "go-wrong": ministack_faults.go_wrong,
     "grants": ministack_permissions.take_used,
+    "invalid-requests": lambda order: {"found": INVALID_REQUESTS.take()},
 }
 served_by_ministack = ministack.app
 
@@ -159,19 +172,33 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 async def serve(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """MiniStack's calls, and of functions only what their roles allow."""
+    """MiniStack's calls, and of functions only what AWS's models and their roles allow."""
     is_of_function = ministack_record.RECORD.request(scope["headers"])
     FUNCTION_ASKS.set(is_of_function)
     if is_of_function:
         body = await read_body(receive)
         headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
         account, region = os.environ["MINISTACK_ACCOUNT_ID"], os.environ["MINISTACK_REGION"]
-        refused = ministack_permissions.refuse(headers, body, account, region)
+        refused = refuse_invalid(headers, body) or ministack_permissions.refuse(
+            headers, body, account, region
+        )
         if refused is not None:
             await answer(send, 400, refused)
             return
         receive = replay(body, receive)
     await served_by_ministack(scope, receive, send)
+
+
+def refuse_invalid(headers: Mapping[str, str], body: bytes) -> dict[str, str] | None:
+    """The error of a request that AWS's model of the call does not allow."""
+    service = SIGNED_FOR.search(headers.get("authorization", ""))
+    if service is None:
+        return None
+    found = check_json(service["service"], headers.get("x-amz-target", ""), body)
+    if not found:
+        return None
+    INVALID_REQUESTS.add(found)
+    return {"__type": refusal_code(service["service"]), "message": "; ".join(found)}
 
 
 def replay(body: bytes, receive: Any) -> Any:
@@ -215,7 +242,7 @@ if __name__ == "__main__":
     # The Runtime API answers in two writes; otherwise the second one waits 40 ms for the first
     # one's acknowledgement, at every call of a Lambda.
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True
-    let_clock_follow_the_waits(float(os.environ["SFN_WAIT_SCALE"]))
+    let_clock_follow_the_waits()
     let_ends_follow_the_waits(float(os.environ["SFN_WAIT_SCALE"]))
     let_functions_have_their_roles()
     ministack_record.install(ministack_record.Latencies.of_environment())

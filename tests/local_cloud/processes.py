@@ -15,10 +15,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from random import SystemRandom
 
 TESTS_DIR = Path(__file__).resolve().parent.parent
 STOP_SECONDS = 20.0
+LOCAL_PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+FIRST_PORT = 10_000
+PORTS_TRIED = 100
 
 
 class StartError(Exception):
@@ -100,15 +105,21 @@ def python_module(module: str, *arguments: str) -> list[str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that are free now and differ from each other."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Loopback ports that are free now and differ from each other.
+
+    None is of those that the kernel gives to outgoing connections: one of these, or another local
+    cloud that starts at the same time, would take it before somebody listens.
+    """
+    first_outgoing = int(LOCAL_PORT_RANGE.read_text().split()[0])
+    ports: list[int] = []
+    # Not from a seed: two processes with the same one would take the same.
+    for port in SystemRandom().sample(range(FIRST_PORT, first_outgoing), k=PORTS_TRIED):
+        with suppress(OSError), socket.socket() as one:
+            one.bind(("127.0.0.1", port))
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise StartError(f"{count} ports are not free among {PORTS_TRIED} below {first_outgoing}")
 
 
 def accepts_connections(port: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import threading
 import time
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from .aws.commands import DOCUMENT_BYTES, SIZE_LIMIT
 from .builder_host.interface import BuilderHostError, CommandResult
 from .conftest import CONSUMER, IRELAND, Aws, wait_until
 
@@ -110,6 +110,21 @@ def test_a_comment_over_100_characters_is_refused(aws: Aws) -> None:
         aws.send(instance_id, "true", Comment="c" * 101)
 
 
+def test_a_command_is_refused_that_is_larger_than_64_kb_with_its_document(aws: Aws) -> None:
+    instance_id = aws.launch_online()
+    # A line's end has two bytes in JSON, and so has an é.
+    around = len('{"commands":[""],"executionTimeout":["30"]}')
+    count = (SIZE_LIMIT - DOCUMENT_BYTES - around) // 2
+    for end, refused in (("\n", False), ("\nx", True), ("éx", True)):
+        script = "\n" * (count - 1) + end
+        if refused:
+            with pytest.raises(ClientError, match="MaxDocumentSizeExceeded.* 64 KB"):
+                aws.send(instance_id, script)
+        else:
+            assert ended(aws, aws.send(instance_id, script))[0] == "Success"
+    assert len(aws.host.commands) == 1
+
+
 def test_commands_are_listed_newest_first_in_pages(aws: Aws) -> None:
     instance_id = aws.launch_online()
     sent = [aws.send(instance_id, "true", Comment=f"c{number}") for number in range(3)]
@@ -207,12 +222,11 @@ def test_cancelling_a_command_of_a_lost_instance_never_ends(aws: Aws) -> None:
 def test_a_planted_edit_changes_the_script_before_it_runs(aws: Aws) -> None:
     aws.control.plant(script_edits=[{"find": "sync", "replace": "true"}])
     instance_id = aws.launch_online()
-    encoded = base64.b64encode(b"echo the script in base64 says sync").decode()
-    script = f'echo sync; sh -c "$(echo {encoded} | base64 -d)"'
+    script = "echo sync; echo sync"
     command_id = aws.send(instance_id, script)
     ended(aws, command_id)
     said = output(aws, command_id, instance_id)["StandardOutputContent"]
-    assert said == "true\nthe script in base64 says true\n"
+    assert said == "true\ntrue\n"
     shown = aws.ssm.list_commands(CommandId=command_id)["Commands"][0]
     assert shown["Parameters"]["commands"] == [script]
     assert aws.control.state()["faults"]["script_edits"][0]["hits"] == 2

@@ -25,7 +25,7 @@ def test_calls_are_recorded_with_their_parameters_and_outcome(aws: Aws) -> None:
 
 
 def test_a_planted_failure_before_the_call_leaves_nothing_behind(aws: Aws) -> None:
-    aws.control.plant_call("ec2", "RunInstances", code="InsufficientInstanceCapacity", status=500)
+    aws.control.plant_call("ec2", "RunInstances", code="InsufficientInstanceCapacity")
     with pytest.raises(ClientError, match="InsufficientInstanceCapacity"):
         aws.launch()
     assert aws.ec2.describe_instances()["Reservations"] == []
@@ -50,14 +50,14 @@ def test_an_error_that_its_service_does_not_list_is_given_without_a_warning(
 
 
 def test_a_planted_failure_can_wait_for_a_later_call(aws: Aws) -> None:
-    aws.control.plant_call("ssm", "PutParameter", code="ThrottlingException", status=400, skip=1)
+    aws.control.plant_call("ssm", "PutParameter", code="ThrottlingException", skip=1)
     aws.ssm.put_parameter(Name="/a", Value="1", Type="String")
     with pytest.raises(ClientError, match="ThrottlingException"):
         aws.ssm.put_parameter(Name="/b", Value="1", Type="String")
 
 
 def test_a_planted_failure_hits_one_account_and_region_alone(aws: Aws) -> None:
-    aws.control.plant_call("ssm", "PutParameter", account=CONSUMER, region=IRELAND, status=400)
+    aws.control.plant_call("ssm", "PutParameter", account=CONSUMER, region=IRELAND)
 
     def put(region: str, account: str) -> None:
         value = {"Name": "/a", "Value": "1", "Type": "String"}
@@ -65,7 +65,7 @@ def test_a_planted_failure_hits_one_account_and_region_alone(aws: Aws) -> None:
 
     put(IRELAND, ACCOUNT)
     put(REGION, CONSUMER)
-    with pytest.raises(ClientError, match="InternalError"):
+    with pytest.raises(ClientError, match="InternalServerError"):
         put(IRELAND, CONSUMER)
     put(IRELAND, CONSUMER)
     (failed,) = [call for call in aws.control.calls("ssm") if call["planted"]]

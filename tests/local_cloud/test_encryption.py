@@ -39,7 +39,7 @@ def test_a_volume_from_a_snapshot_has_its_key_or_a_consumers_own(aws: Aws) -> No
 
 def test_a_builders_data_volume_is_encrypted_as_asked(aws: Aws) -> None:
     key = aws.make_key()
-    ebs = {"VolumeSize": 4, "Encrypted": True, "KmsKeyId": key}
+    ebs = {"VolumeSize": 40, "Encrypted": True, "KmsKeyId": key}
     instance_id = aws.launch(BlockDeviceMappings=[{"DeviceName": "/dev/xvdb", "Ebs": ebs}])
     volume_id = aws.data_volume(instance_id)
     volume = aws.ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"][0]

@@ -88,9 +88,9 @@ def test_a_key_that_names_no_account_is_homes() -> None:
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        ("throttled three times", (400, "RequestLimitExceeded")),
+        ("throttled three times", (503, "RequestLimitExceeded")),
         ("500 once", (500, "InternalError")),
-        ("access denied", (400, "UnauthorizedOperation")),
+        ("access denied", (403, "UnauthorizedOperation")),
     ],
 )
 def test_a_refused_call_is_refused_in_the_services_words_and_has_no_effect(

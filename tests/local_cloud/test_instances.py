@@ -91,7 +91,7 @@ def test_termination_takes_time_and_deletes_the_volume(aws: Aws) -> None:
 
 
 def test_a_volume_that_is_to_be_kept_outlives_its_instance(aws: Aws) -> None:
-    kept = {"DeviceName": "/dev/xvdb", "Ebs": {"VolumeSize": 9, "DeleteOnTermination": False}}
+    kept = {"DeviceName": "/dev/xvdb", "Ebs": {"VolumeSize": 29, "DeleteOnTermination": False}}
     instance_id = aws.launch_online(BlockDeviceMappings=[kept])
     volume_id = aws.data_volume(instance_id)
     aws.ec2.terminate_instances(InstanceIds=[instance_id])
@@ -202,3 +202,14 @@ def test_an_instance_on_demand_is_not_taken_back(aws: Aws) -> None:
 def test_a_spot_instance_that_would_stop_when_it_shuts_down_is_refused(aws: Aws) -> None:
     with pytest.raises(ClientError, match="not supported for spot instances"):
         aws.launch(InstanceInitiatedShutdownBehavior="stop", **SPOT)
+
+
+def test_a_spot_instance_cannot_be_stopped_and_none_beside_it_is(aws: Aws) -> None:
+    usual = aws.launch_online()
+    spot = aws.launch_online(**SPOT)
+    with pytest.raises(ClientError, match=r"\(UnsupportedOperation\).*one-time Spot") as refusal:
+        aws.ec2.stop_instances(InstanceIds=[usual, spot])
+    assert spot in str(refusal.value)
+    assert [aws.state(one) for one in (usual, spot)] == ["running", "running"]
+    aws.ec2.terminate_instances(InstanceIds=[spot])
+    wait_until(lambda: aws.state(spot) == "terminated")

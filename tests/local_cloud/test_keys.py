@@ -76,3 +76,13 @@ def test_a_disabled_key_says_so(aws: Aws) -> None:
     key = aws.make_key()
     aws.kms.disable_key(KeyId=key)
     assert aws.kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "Disabled"
+
+
+def test_a_policy_that_asks_every_use_for_a_grants_key_lets_nobody_use_the_key(aws: Aws) -> None:
+    through_grants = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+    anybody = {"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*"}
+    key = aws.make_key()
+    policy = json.dumps({"Statement": [anybody | {"Condition": through_grants}]})
+    aws.kms.put_key_policy(KeyId=key, Policy=policy, PolicyName="default")
+    with pytest.raises(ClientError, match="AccessDeniedException"):
+        aws.kms.describe_key(KeyId=key)

@@ -14,9 +14,11 @@ from infra.resolution import resolve, translate
 from infra import resolution
 
 from . import REGION
+from .aws.authorization import UnknownActionError, supplied
 from .aws.grants import Grant
-from .aws.world import Role
-from .conftest import ACCOUNT, Aws
+from .aws.host_containers import missing_permissions
+from .aws.world import Place, Role
+from .conftest import ACCOUNT, CONSUMER, IRELAND, Aws
 from .ministack import FUNCTION_TOKEN
 
 OURS = [{"Key": "frontload:stack", "Value": "frontload"}]
@@ -57,7 +59,8 @@ def make_snapshot(aws: Aws, tags: list[dict[str, str]]) -> str:
 
 
 def make_instance(aws: Aws, tags: list[dict[str, str]]) -> str:
-    return aws.launch(TagSpecifications=[{"ResourceType": "instance", "Tags": tags}])
+    kinds = ("instance", "volume")
+    return aws.launch(TagSpecifications=[{"ResourceType": kind, "Tags": tags} for kind in kinds])
 
 
 def delete_snapshot(ec2: Any, identity: str) -> None:
@@ -70,6 +73,11 @@ def delete_volume(ec2: Any, identity: str) -> None:
 
 def terminate(ec2: Any, identity: str) -> None:
     ec2.terminate_instances(InstanceIds=[identity])
+
+
+def keep_volume(ec2: Any, identity: str) -> None:
+    kept = {"DeviceName": "/dev/xvdb", "Ebs": {"DeleteOnTermination": False}}
+    ec2.modify_instance_attribute(InstanceId=identity, BlockDeviceMappings=[kept])
 
 
 def share(ec2: Any, identity: str) -> None:
@@ -98,7 +106,9 @@ DESTRUCTIVE = [
     ("ReapRole", make_snapshot, delete_snapshot),
     ("CleanUpRole", make_volume, delete_volume),
     ("ReapRole", make_volume, delete_volume),
-    ("SnapshotRole", make_instance, terminate),
+    ("SnapshotRole", make_volume, delete_volume),
+    ("EndRole", make_instance, keep_volume),
+    ("EndRole", make_instance, terminate),
     ("CleanUpRole", make_instance, terminate),
     ("ReapRole", make_instance, terminate),
     ("ReplicateRole", make_snapshot, share),
@@ -161,7 +171,7 @@ def test_a_builder_is_launched_as_the_template_demands_and_in_no_other_way(
         "IamInstanceProfile": {"Name": "builder"},
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
         "TagSpecifications": [{"ResourceType": k, "Tags": OURS} for k in ("instance", "volume")],
-        "BlockDeviceMappings": [{"DeviceName": "/dev/xvdb", "Ebs": {"VolumeSize": 1}}],
+        "BlockDeviceMappings": [{"DeviceName": "/dev/xvdb", "Ebs": {"VolumeSize": 20}}],
     }
     text = json.dumps(role_of_template("LaunchRole").policies)
     for name, arn in (("InstanceProfile", "instance-profile"), ("Role", "role")):
@@ -172,6 +182,66 @@ def test_a_builder_is_launched_as_the_template_demands_and_in_no_other_way(
     assert ec2.run_instances(**usual)["Instances"] != []
     with pytest.raises(ClientError, match=f"on resource: .*{missing}/"):
         ec2.run_instances(**usual | changes)
+
+
+def copy(aws: Aws, source: str, role: str = "ReplicateRole", **changes: Any) -> str:
+    """Copy a snapshot to another region with the credentials of a role."""
+    ec2 = aws.client("ec2", IRELAND, token=f"{FUNCTION_TOKEN}{role}")
+    specification = {"ResourceType": "snapshot", "Tags": OURS}
+    usual = {"SourceRegion": REGION, "TagSpecifications": [specification]}
+    return ec2.copy_snapshot(SourceSnapshotId=source, **usual | changes)["SnapshotId"]
+
+
+def test_any_snapshot_of_the_account_is_copied_but_the_copy_must_carry_our_tag(aws: Aws) -> None:
+    client(aws, "ReplicateRole", "ec2")
+    source = make_snapshot(aws, THEIRS)
+    assert copy(aws, source).startswith("snap-")
+    with pytest.raises(ClientError, match=r"UnauthorizedOperation.*snapshot/\*"):
+        copy(aws, source, TagSpecifications=[])
+    theirs = aws.make_snapshot(account=CONSUMER)
+    aws.client("ec2", account=CONSUMER).modify_snapshot_attribute(
+        SnapshotId=theirs,
+        Attribute="createVolumePermission",
+        CreateVolumePermission={"Add": [{"UserId": ACCOUNT}]},
+    )
+    with pytest.raises(ClientError, match=f"UnauthorizedOperation.*{theirs}"):
+        copy(aws, theirs)
+
+
+def test_a_condition_on_a_key_that_aws_does_not_supply_denies_the_call(aws: Aws) -> None:
+    of_our_tag = {"StringEquals": {"aws:ResourceTag/frontload:stack": "frontload"}}
+    anything = {"Effect": "Allow", "Action": "ec2:*", "Resource": "*"}
+    aws.roles[ACCOUNT, "role"] = Role({}, [{"Statement": anything | {"Condition": of_our_tag}}])
+    source = make_snapshot(aws, OURS)
+    with pytest.raises(ClientError, match=f"UnauthorizedOperation.*{source}"):
+        copy(aws, source, "role")
+    aws.client("ec2", token=f"{FUNCTION_TOKEN}role").delete_snapshot(SnapshotId=source)
+
+
+def test_an_action_that_the_extract_lacks_is_told_with_what_to_do() -> None:
+    with pytest.raises(UnknownActionError, match="lacks ec2:ImportKeyPair.*make authorization"):
+        supplied("ec2:ImportKeyPair", "*", {"ec2:Owner": ACCOUNT})
+
+
+def test_who_keeps_a_volume_must_be_allowed_that_on_instance_and_volume(aws: Aws) -> None:
+    instance_id = make_instance(aws, OURS)
+    own = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
+    resources = [f"{own}:instance/{instance_id}", f"{own}:volume/{aws.data_volume(instance_id)}"]
+    for number, lacking in enumerate(resources, start=1):
+        allowed = [one for one in resources if one != lacking]
+        statement = {"Effect": "Allow", "Action": "ec2:*", "Resource": allowed}
+        aws.roles[ACCOUNT, f"role-{number}"] = Role({}, [{"Statement": statement}])
+        with pytest.raises(ClientError, match=f"UnauthorizedOperation.*{lacking}"):
+            keep_volume(aws.client("ec2", token=f"{FUNCTION_TOKEN}role-{number}"), instance_id)
+    statement = {"Effect": "Allow", "Action": "ec2:ModifyInstanceAttribute", "Resource": resources}
+    aws.roles[ACCOUNT, "role"] = Role({}, [{"Statement": statement}])
+    keep_volume(aws.client("ec2", token=f"{FUNCTION_TOKEN}role"), instance_id)
+
+
+@pytest.mark.parametrize("region", [REGION, "eu-west-1", "ap-south-2"])
+def test_builders_of_the_stack_may_pull_their_host_containers(region: str) -> None:
+    role = role_of_template("BuilderRole")
+    assert missing_permissions(role, "BuilderRole", Place(ACCOUNT, region), "i-1") == []
 
 
 def test_what_was_granted_and_what_was_used_is_kept(aws: Aws) -> None:

@@ -60,7 +60,7 @@ def run_builder(cloud: LocalCloud) -> tuple[str, str]:
     """Launch an instance and run the script on it; returns instance and data volume."""
     ec2, ssm = cloud.client("ec2"), cloud.client("ssm")
     path = "/aws/service/bottlerocket/aws-k8s-1.35/x86_64/latest/image_id"
-    ebs = {"VolumeSize": 2, "VolumeType": "gp3", "DeleteOnTermination": True}
+    ebs = {"VolumeSize": 20, "VolumeType": "gp3", "DeleteOnTermination": True}
     instance = ec2.run_instances(
         ImageId=ssm.get_parameter(Name=path)["Parameter"]["Value"],
         InstanceType="m6i.large",

@@ -80,7 +80,7 @@ def test_a_volume_shows_its_iops_throughput_and_initialization_rate(aws: Aws) ->
 
 
 def test_a_gp3_volume_has_3000_iops_and_125_mib_a_second_unless_asked(aws: Aws) -> None:
-    volume = launched_volume(aws, VolumeSize=1)
+    volume = launched_volume(aws, VolumeSize=20)
     assert (volume["Iops"], volume["Throughput"]) == (3000, 125)
     assert "VolumeInitializationRate" not in volume
 
@@ -117,13 +117,13 @@ def test_gp3_does_all_it_can(aws: Aws) -> None:
 
 
 def test_throughput_is_gp3_s_alone(aws: Aws) -> None:
-    assert why_refused(aws, VolumeSize=1, VolumeType="gp2", Throughput=125) == (
+    assert why_refused(aws, VolumeSize=20, VolumeType="gp2", Throughput=125) == (
         "InvalidParameterCombination: throughput can only be specified for volumeType gp3."
     )
 
 
 def test_only_a_volume_from_a_snapshot_is_initialized_at_a_rate(aws: Aws) -> None:
-    assert why_refused(aws, VolumeSize=1, VolumeInitializationRate=100).startswith(
+    assert why_refused(aws, VolumeSize=20, VolumeInitializationRate=100).startswith(
         "InvalidParameterCombination: The parameter VolumeInitializationRate"
     )
     snapshot_id = aws.make_snapshot()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from botocore.exceptions import ClientError
 
@@ -113,3 +115,125 @@ def test_deleting_a_snapshot_removes_its_bytes(aws: Aws) -> None:
 def test_a_snapshot_of_an_unknown_volume_is_refused(aws: Aws) -> None:
     with pytest.raises(ClientError, match=r"InvalidVolume\.NotFound"):
         take_snapshot(aws, "vol-00000000000000000")
+
+
+def keep_volume(aws: Aws, instance_id: str, device: str = "/dev/xvdb", goes: bool = False) -> None:
+    mapping = {"DeviceName": device, "Ebs": {"DeleteOnTermination": goes}}
+    aws.ec2.modify_instance_attribute(InstanceId=instance_id, BlockDeviceMappings=[mapping])
+
+
+def terminate(aws: Aws, instance_id: str) -> None:
+    aws.ec2.terminate_instances(InstanceIds=[instance_id])
+    wait_until(lambda: aws.state(instance_id) == "terminated")
+
+
+def volume(aws: Aws, volume_id: str) -> dict[str, Any]:
+    return aws.ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"][0]
+
+
+def found_by(aws: Aws, **filters: str) -> set[str]:
+    asked = [
+        {"Name": name.replace("_", "-").replace("--", "."), "Values": [value]}
+        for name, value in filters.items()
+    ]
+    return {one["VolumeId"] for one in aws.ec2.describe_volumes(Filters=asked)["Volumes"]}
+
+
+def test_a_volume_that_is_told_to_stay_is_available_when_its_instance_has_ended(aws: Aws) -> None:
+    aws.control.settings(shutting_down_seconds=0.5)
+    instance_id = aws.launch_online()
+    volume_id = aws.data_volume(instance_id)
+    keep_volume(aws, instance_id)
+    (attachment,) = volume(aws, volume_id)["Attachments"]
+    assert (attachment["InstanceId"], attachment["Device"]) == (instance_id, "/dev/xvdb")
+    assert attachment["DeleteOnTermination"] is False
+    aws.host.volume_file(volume_id).write_text("pulled")
+    aws.ec2.terminate_instances(InstanceIds=[instance_id])
+    assert (aws.state(instance_id), volume(aws, volume_id)["State"]) == ("shutting-down", "in-use")
+    wait_until(lambda: aws.state(instance_id) == "terminated")
+    left = volume(aws, volume_id)
+    assert (left["State"], left["Attachments"]) == ("available", [])
+    assert left["Tags"] == [{"Key": "frontload:build", "Value": "b1"}]
+    assert aws.host.volume_file(volume_id).read_text() == "pulled"
+
+
+def test_a_volume_that_is_told_to_go_goes(aws: Aws) -> None:
+    instance_id = aws.launch_online()
+    volume_id = aws.data_volume(instance_id)
+    keep_volume(aws, instance_id)
+    keep_volume(aws, instance_id, goes=True)
+    terminate(aws, instance_id)
+    assert not aws.host.volume_file(volume_id).exists()
+
+
+def test_a_terminated_instance_takes_no_word_about_its_volumes(aws: Aws) -> None:
+    instance_id = aws.launch_online()
+    terminate(aws, instance_id)
+    with pytest.raises(ClientError, match="IncorrectInstanceState"):
+        keep_volume(aws, instance_id)
+    with pytest.raises(ClientError, match=r"InvalidInstanceID\.NotFound"):
+        keep_volume(aws, "i-00000000000000000")
+
+
+def test_a_device_that_is_not_attached_cannot_be_changed(aws: Aws) -> None:
+    with pytest.raises(ClientError, match="No device is currently mapped at /dev/xvdz"):
+        keep_volume(aws, aws.launch(), device="/dev/xvdz")
+
+
+def test_other_attributes_of_an_instance_can_be_changed(aws: Aws) -> None:
+    instance_id = aws.launch()
+    aws.ec2.modify_instance_attribute(InstanceId=instance_id, SourceDestCheck={"Value": False})
+    assert aws.instance(instance_id)["SourceDestCheck"] is False
+
+
+def test_volumes_are_found_by_what_they_are_attached_to_and_their_state(aws: Aws) -> None:
+    instance_id = aws.launch_online()
+    data = aws.data_volume(instance_id)
+    keep_volume(aws, instance_id)
+    terminate(aws, instance_id)
+    other = aws.launch()
+    assert found_by(aws, status="available") == {data}
+    assert found_by(aws, volume_id=data, status="in-use") == set()
+    assert found_by(aws, attachment__instance_id=instance_id) == set()
+    asked = {"attachment__instance_id": other, "attachment__device": "/dev/xvdb"}
+    assert found_by(aws, **asked) == {aws.data_volume(other)}
+    assert found_by(aws, **{"tag:frontload:build": "b1", "status": "available"}) == {data}
+    assert found_by(aws, **{"tag:frontload:build": "b2"}) == set()
+
+
+def test_more_volumes_than_a_page_are_listed_to_the_end(aws: Aws) -> None:
+    aws.control.settings(largest_page=2)
+    made = {aws.ec2.create_volume(Size=1, AvailabilityZone="us-east-1a")["VolumeId"]
+            for _ in range(5)}  # fmt: skip
+    first = aws.ec2.describe_volumes()
+    assert (len(first["Volumes"]), bool(first["NextToken"])) == (2, True)
+    pages = aws.ec2.get_paginator("describe_volumes").paginate()
+    assert {one["VolumeId"] for page in pages for one in page["Volumes"]} == made
+
+
+def test_a_snapshot_is_made_of_a_volume_that_is_left_but_not_of_one_that_is_gone(aws: Aws) -> None:
+    aws.control.settings(snapshot_seconds=1.0)
+    instance_id = aws.launch_online()
+    volume_id = aws.data_volume(instance_id)
+    keep_volume(aws, instance_id)
+    terminate(aws, instance_id)
+    aws.host.volume_file(volume_id).write_text("left")
+    snapshot_id = take_snapshot(aws, volume_id)
+    aws.ec2.delete_volume(VolumeId=volume_id)
+    assert aws.snapshot(snapshot_id)["State"] == "pending"
+    with pytest.raises(ClientError, match=r"InvalidVolume\.NotFound"):
+        take_snapshot(aws, volume_id)
+    with pytest.raises(ClientError, match=r"InvalidVolume\.NotFound"):
+        aws.ec2.delete_volume(VolumeId=volume_id)
+    with pytest.raises(ClientError, match=rf"InvalidVolume\.NotFound.*{volume_id}"):
+        volume(aws, volume_id)
+    wait_until(lambda: aws.snapshot(snapshot_id)["State"] == "completed")
+    assert aws.host.volume_file(snapshot_id).read_text() == "left"
+
+
+def test_a_volume_in_use_is_not_deleted(aws: Aws) -> None:
+    instance_id = aws.launch_online()
+    volume_id = aws.data_volume(instance_id)
+    with pytest.raises(ClientError, match=rf"\(VolumeInUse\).*{instance_id}"):
+        aws.ec2.delete_volume(VolumeId=volume_id)
+    assert aws.host.volume_file(volume_id).exists()

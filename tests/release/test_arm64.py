@@ -67,8 +67,17 @@ STEPS: dict[str, Callable[[Facts], dict[str, Any]]] = {
     "claim": lambda facts: {"request": facts["request"], "executionId": EXECUTION},
     "preflight": lambda facts: {"build": facts["build"]},
     "launch": lambda facts: {"build": facts["build"]},
-    "pull": lambda facts: {"build": facts["build"]},
-    "snapshot": lambda facts: {"build": facts["build"], "pulled": facts["pulled"]},
+    "pull": lambda facts: {"build": facts["build"], "instanceId": facts["instanceId"]},
+    "end": lambda facts: {
+        "build": facts["build"],
+        "instanceId": facts["instanceId"],
+        "volumeId": facts["volumeId"],
+    },
+    "snapshot": lambda facts: {
+        "build": facts["build"],
+        "pulled": facts["pulled"],
+        "volumeId": facts["volumeId"],
+    },
     "replicate": lambda facts: {
         "build": facts["build"],
         "snapshotId": facts["snapshotId"],
@@ -86,6 +95,7 @@ STEPS: dict[str, Callable[[Facts], dict[str, Any]]] = {
 """The steps of a build in their order, with the payload that the state machine gives to each."""
 
 FUNCTIONS = ["plan", *STEPS, "rollback", "reap"]
+OF_A_REPORT = ("ready", "waitSeconds", "progress")
 
 
 def outcome(answer: str) -> str:
@@ -118,7 +128,9 @@ class Pair:
             answer = self._arm64.answer({**payload, "waitedSeconds": waited})
             if outcome(answer) != "waiting":
                 return self.ask({**payload, "waitedSeconds": waited})
-            waited += json.loads(answer)["waitSeconds"]
+            said = json.loads(answer)
+            waited += said["waitSeconds"]
+            payload |= {name: value for name, value in said.items() if name not in OF_A_REPORT}
             time.sleep(PAUSE_SECONDS)
         raise AssertionError(f"not ready after {MOST_CALLS} calls: {answer}")
 
@@ -141,7 +153,7 @@ def cloud() -> Iterator[LocalCloud]:
             "images": [f"{ECR_HOST}/team/app:v1"],
             "architectures": ["x86_64", "arm64"],
             "variant": "aws-k8s-1.35",
-            "builder": {"volumeGib": 1},
+            "builder": {"volumeGib": 20},
         }
         for name in ("default", "gpu"):
             running.client("ssm").put_parameter(

@@ -93,6 +93,6 @@ def test_the_stack_tells_its_version(deployed: Deployed) -> None:
 def test_every_function_has_the_packages_architecture(deployed: Deployed) -> None:
     functions = deployed.cloud.client("lambda").list_functions()["Functions"]
     shown = {re.sub(r"-[^-]*$", "", one["FunctionName"]): one["Architectures"] for one in functions}
-    assert len(shown) == 12
+    assert len(shown) == 13
     wanted = "arm64" if deployed.runner.how.startswith("arm64") else "x86_64"
     assert set(map(tuple, shown.values())) == {(wanted,)}

@@ -36,7 +36,7 @@ def test_nothing_else_is_changed(architecture: str) -> None:
             uri = resource["Properties"]["DefinitionUri"]
             resource["Properties"]["DefinitionUri"] = uri.removeprefix("../statemachine/")
     assert made == wanted
-    assert len(functions_of(made)) == 12
+    assert len(functions_of(made)) == 13
 
 
 def test_what_it_names_lies_beside_it() -> None:

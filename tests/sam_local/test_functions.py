@@ -53,7 +53,10 @@ REFUSED = {
 }
 # What the steps say to their events while nothing of that build is there.
 REPORTED = {
-    "preflight": ("checked", ["us-east-1: not encrypted"]),
+    "preflight": (
+        "checked",
+        ["us-east-1: the builder's network has a way out", "us-east-1: not encrypted"],
+    ),
     "prune": ("decisions", []),
 }
 FAILED = {
@@ -62,7 +65,8 @@ FAILED = {
     "pull": ("BuilderLost", "default-x86-64-0123456789ab"),
     "replicate": ("AwsRejected", "ec2:CopySnapshot of snapshot snap-0123456789abcdef0"),
     "rollback": ("NothingToRollBack", "nothing is published"),
-    "snapshot": ("BuilderLost", "default-x86-64-0123456789ab"),
+    "end": ("BuilderLost", "default-x86-64-0123456789ab"),
+    "snapshot": ("AwsRejected", "ec2:CreateSnapshot of volume vol-0123456789abcdef0"),
 }
 # They take the lease and give it back, so that they are called one after the other.
 LEASING = ("claim", "clean_up")

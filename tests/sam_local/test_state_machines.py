@@ -16,7 +16,7 @@ from .report import Report
 from .service import SamLocal
 
 BUILDING = {
-    *("plan", "claim", "preflight", "launch", "pull", "snapshot", "replicate", "publish"),
+    *("plan", "claim", "preflight", "launch", "pull", "end", "snapshot", "replicate", "publish"),
     *("prune", "clean_up"),
 }
 ENTERED, FAILED = "stateEnteredEventDetails", "taskFailedEventDetails"
@@ -90,7 +90,7 @@ def test_an_error_name_from_a_container_reaches_the_catch_and_cleans_up(
     cache.put()
     state, before = world.state(), sam.calls()
     code, message = "InsufficientInstanceCapacity", "there is none left"
-    cloud.control.plant_call("ec2", "RunInstances", code=code, message=message, status=400, count=9)
+    cloud.control.plant_call("ec2", "RunInstances", code=code, message=message, count=9)
     failed = frontload.run(cache.name)
     report.ended("a build without capacity", failed.status, failed.error)
     assert (failed.status, failed.error) == ("FAILED", "LaunchRefused")
@@ -101,9 +101,11 @@ def test_an_error_name_from_a_container_reaches_the_catch_and_cleans_up(
     called = sam.calls() - before
     # The event of the failure calls the reaper, which may be seen or not yet.
     assert set(called) - {"reap"} == {"plan", "claim", "preflight", "launch", "clean_up"}
-    assert called["launch"] == 1
+    # Each call asks for one of the three instance types.
+    assert called["launch"] == 3
     states = entered(frontload, build)
-    assert states[states.index("LaunchBuilder") + 1] == "CleanUp"
+    last_launch = max(at for at, name in enumerate(states) if name == "LaunchBuilder")
+    assert states[last_launch + 1] == "CleanUp"
     assert states[-1] == "BuildFailed"
     assert world.state() == state
 
@@ -113,10 +115,8 @@ def test_an_outage_in_a_container_is_retried_by_its_error_name(
 ) -> None:
     cache.push()
     cache.put()
-    # As often as the SDK tries, so that one call of the function fails.
-    cloud.control.plant_call(
-        "ec2", "RunInstances", code="Unavailable", message="later", status=503, count=3
-    )
+    # The SDK asks once, so that one call of the function fails.
+    cloud.control.plant_call("ec2", "RunInstances", code="Unavailable", message="later", status=503)
     built = frontload.run(cache.name)
     report.ended("a build through an outage", built.status, built.error)
     assert built.status == "SUCCEEDED", built.cause

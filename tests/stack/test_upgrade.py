@@ -29,11 +29,14 @@ def test_an_upgrade_and_its_way_back_keep_configuration_publications_and_leases(
         "ParameterPrefix": stack.prefix,
         "ReconcileRate": "rate(3 hours)",
     }
-    stack.upgrade_to(previous, **given)
+    stack.upgrade_to(BUILD_DIR, **given)
     cache = stack.cache()
     cache.put()
     snapshots = [build(cache, "app", world)]
 
+    # Nothing is built there: the builders of version 0.1.0 never come online.
+    kept_across(stack, previous)
+    assert {name: stack.parameters()[name] for name in given} == given
     kept_across(stack, BUILD_DIR)
     # CREATE_COMPLETE where the two templates come to the same with these parameters.
     assert stack.status() in ("UPDATE_COMPLETE", "CREATE_COMPLETE")
@@ -41,16 +44,11 @@ def test_an_upgrade_and_its_way_back_keep_configuration_publications_and_leases(
     cache = stack.cache()
     snapshots.append(build(cache, "other", world))
     assert world.published(cache, "previous")[0] == snapshots[0]
-    # A rollback of the publication goes back to what the old stack made.
+    # A rollback of the publication goes back to what was published before the upgrade.
     rollback = {"cache": cache.name, "architecture": cache.architecture}
     succeeded(cache.frontload.ask(rollback=rollback))
     assert world.published(cache)[0] == snapshots[0]
-
-    kept_across(stack, previous)
-    assert {name: stack.parameters()[name] for name in given} == given
-    cache = stack.cache()
-    snapshots.append(build(cache, "third", world))
-    assert len(set(snapshots)) == 3
+    assert len(set(snapshots)) == 2
     assert set(snapshots) <= set(stack.snapshots())
 
 

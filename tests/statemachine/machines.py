@@ -15,7 +15,7 @@ from .asl_definitions import fill_definition
 
 EXECUTION_LIMIT_SECONDS = 60
 STEPS = (
-    *("plan", "claim", "preflight", "launch", "pull", "snapshot", "replicate", "publish"),
+    *("plan", "claim", "preflight", "launch", "pull", "end", "snapshot", "replicate", "publish"),
     *("prune", "clean_up", "rollback"),
 )
 STAND_IN = Path(__file__).with_name("step_stand_in.py")

@@ -4,12 +4,14 @@ It speaks the Runtime API like the real binary, and `_HANDLER` names the step, a
 `FRONTLOAD_STAND_IN_DIR` holds `reports.json` (`{"<step>": [report, ...]}`, or
 `"<step> <build id>"` or `"<step> <region>"` for one build or region alone; the last report
 repeats, and a build in it gets the id of the request) and receives `calls.jsonl`, one line per
-call. A report `{"raise": [name, message]}` fails the call under that error name.
+call. A report `{"raise": [name, message]}` fails the call under that error name; one with `seconds`
+is given after so many.
 """
 
 import fcntl
 import json
 import os
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,8 @@ def serve_one(step: str) -> None:
         request_id = invocation.headers["Lambda-Runtime-Aws-Request-Id"]
         event = json.load(invocation)
     report = next_report(step, event)
+    if isinstance(report, dict):
+        time.sleep(report.pop("seconds", 0))
     if isinstance(report, dict) and "raise" in report:
         name, message = report["raise"]
         error = {"errorType": name, "errorMessage": message}

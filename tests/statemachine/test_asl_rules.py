@@ -172,6 +172,10 @@ def catch_one_error_only(build: Definition) -> None:
     states(build)["PullImages"]["Catch"][-1]["ErrorEquals"] = ["States.Timeout"]
 
 
+def go_on_with_a_lost_builder(build: Definition) -> None:
+    del states(build)["PullImages"]["Catch"][0]["Assign"]["instanceId"]
+
+
 def let_an_interruption_end_the_build(build: Definition) -> None:
     del states(build)["PullImages"]["Catch"][0]
 
@@ -300,6 +304,11 @@ def retry_what_is_final(build: Definition) -> None:
         task["Retry"][0]["ErrorEquals"].append("VolumeFull")
 
 
+def give_up_on_an_idle_function(build: Definition) -> None:
+    for _, task in rules.tasks_of(build):
+        task["Retry"][0]["ErrorEquals"].remove("Lambda.ResourceNotReadyException")
+
+
 def name_all_beside_others(build: Definition) -> None:
     states(build)["PullImages"]["Catch"][-1]["ErrorEquals"].append("States.Timeout")
 
@@ -332,6 +341,10 @@ def read_the_error_outside_a_catch(build: Definition) -> None:
     states(build)["PullImages"]["Assign"]["x"] = "{% $states.errorOutput.Error %}"
 
 
+def fail_what_is_published(build: Definition) -> None:
+    states(build)["PruneSnapshots"]["Catch"] = states(build)["PublishSnapshot"]["Catch"]
+
+
 MISTAKES: list[tuple[Rule, Callable[[Definition], None]]] = [
     (rules.uses_jsonata_throughout, drop_query_language),
     (rules.uses_jsonata_throughout, give_one_state_jsonpath),
@@ -348,6 +361,7 @@ MISTAKES: list[tuple[Rule, Callable[[Definition], None]]] = [
     (rules.catches_alike, catch_one_error_only),
     (rules.catches_alike, catch_without_resetting_the_wait),
     (rules.catches_alike, forget_the_cause),
+    (rules.catches_alike, fail_what_is_published),
     (rules.cleans_up_after_every_failure, end_without_clean_up),
     (rules.catches_alike, catch_otherwise_around_a_map),
     (rules.keeps_the_failures_of_items, lose_what_failed_in_a_map),
@@ -356,6 +370,7 @@ MISTAKES: list[tuple[Rule, Callable[[Definition], None]]] = [
     (rules.cleans_up_after_every_failure, let_a_map_fail_without_clean_up),
     (rules.cleans_up_last, publish_and_end),
     (rules.replaces_an_interrupted_builder, let_an_interruption_end_the_build),
+    (rules.replaces_an_interrupted_builder, go_on_with_a_lost_builder),
     (rules.replaces_an_interrupted_builder, launch_again_for_ever),
     (rules.replaces_an_interrupted_builder, launch_again_without_asking),
     (rules.replaces_an_interrupted_builder, replace_a_builder_that_is_not_needed),
@@ -373,6 +388,7 @@ MISTAKES: list[tuple[Rule, Callable[[Definition], None]]] = [
     (names_known_errors, match_an_error_no_service_produces),
     (names_known_errors, name_all_beside_others),
     (retries_what_heals, retry_what_is_final),
+    (retries_what_heals, give_up_on_an_idle_function),
     (rules.assigns_no_variable_of_the_outside, assign_a_variable_of_the_outside),
     (rules.names_variables_as_allowed, assign_what_step_functions_keeps),
     (rules.names_variables_as_allowed, assign_what_cannot_be_read),

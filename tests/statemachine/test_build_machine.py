@@ -42,19 +42,23 @@ PUBLICATION = {
     "snapshotId": "snap-us-east-1",
     "encrypted": False,
 }
+LAUNCHED = {"instanceId": "i-1", "refusals": 0, "refused": "", "commandId": None}
+SENT = {"commandId": "c-1"}
 REPORTS: dict[str, list[Any]] = {
     "claim": claimed(BUILD),
     "preflight": [{"ready": True, "checked": ["us-east-1 is enabled"]}],
-    "launch": [{"ready": True, "instanceId": "i-1"}],
-    "pull": [{"ready": True, "pulled": {"images": 2}}],
+    "launch": [{"ready": True, **LAUNCHED}],
+    "pull": [{"ready": True, **SENT, "pulled": {"images": 2}, "volumeId": "vol-1"}],
+    "end": [{"ready": True}],
     "snapshot": [{"ready": True, "snapshotId": "snap-1"}],
     "replicate us-east-1": [{"ready": True, "replica": replica("us-east-1")}],
     "replicate eu-west-1": [{"ready": True, "replica": replica("eu-west-1")}],
-    "publish": [{"ready": True, "publications": [PUBLICATION]}],
-    "prune": [{"ready": True, "decisions": []}],
+    "publish": [{"ready": True, "publications": [PUBLICATION], "warnings": []}],
+    "prune": [{"ready": True, "decisions": [], "warnings": []}],
     "clean_up": [{"ready": True, "released": ["i-1"]}],
 }
-BEFORE_REPLICAS = ["claim", "preflight", "launch", "pull", "snapshot"]
+WITH_BUILDER = ["launch", "pull", "end"]
+BEFORE_REPLICAS = ["claim", "preflight", *WITH_BUILDER, "snapshot"]
 ALL_STEPS = [*BEFORE_REPLICAS, "replicate", "replicate", "publish", "prune", "clean_up"]
 
 
@@ -81,7 +85,15 @@ def test_facts_of_earlier_steps_reach_the_later_ones(machines: Machines) -> None
     machines.wait(execution)
     events = {call["step"]: call["event"] for call in machines.calls()}
     phase_ends = events["publish"].pop("phaseEnds")
-    assert list(phase_ends) == ["claim", "preflight", "launch", "pull", "snapshot", "replicate"]
+    assert list(phase_ends) == [*BEFORE_REPLICAS, "replicate"]
+    builder = {"instanceId": "i-1", "volumeId": "vol-1"}
+    assert events["end"] == {"build": BUILD, **builder, "waitedSeconds": 0}
+    assert events["snapshot"] == {
+        "build": BUILD,
+        "pulled": {"images": 2},
+        "volumeId": "vol-1",
+        "waitedSeconds": 0,
+    }
     assert events["claim"] == {
         "request": REQUEST,
         "executionId": execution,
@@ -166,18 +178,19 @@ def test_waited_seconds_add_up_within_a_step_and_start_anew_in_the_next(
     machines.record(
         REPORTS
         | {
-            "launch": [not_ready(10), not_ready(15), *REPORTS["launch"]],
-            "pull": [not_ready(20), *REPORTS["pull"]],
+            "launch": [not_ready(10) | LAUNCHED, not_ready(15) | LAUNCHED, *REPORTS["launch"]],
+            "pull": [not_ready(20) | SENT, *REPORTS["pull"]],
         }
     )
     assert machines.run("build", {"request": REQUEST}).status == "SUCCEEDED"
     waited = [(call["step"], call["event"]["waitedSeconds"]) for call in machines.calls()]
-    assert waited[2:8] == [
+    assert waited[2:9] == [
         ("launch", 0),
         ("launch", 10),
         ("launch", 25),
         ("pull", 0),
         ("pull", 20),
+        ("end", 0),
         ("snapshot", 0),
     ]
 
@@ -190,7 +203,7 @@ def test_a_phase_lasts_until_its_step_is_ready_and_all_together_as_long_as_the_b
     machines.record(
         REPORTS
         | {
-            "pull": [not_ready(1200), not_ready(1200), *REPORTS["pull"]],
+            "pull": [not_ready(1200) | SENT, not_ready(1200) | SENT, *REPORTS["pull"]],
             "replicate us-east-1": [not_ready(100), *REPORTS["replicate us-east-1"]],
             "replicate eu-west-1": [not_ready(2400), *REPORTS["replicate eu-west-1"]],
         }
@@ -291,32 +304,40 @@ def test_a_refused_preflight_launches_nothing_and_says_what_to_do(machines: Mach
     assert machines.steps() == ["claim", "preflight", "clean_up"]
 
 
-def test_a_failing_prune_leaves_the_publication_and_fails_the_build_after_clean_up(
-    machines: Machines,
-) -> None:
-    refused = {"raise": ["PruneRefused", "launch templates of 210987654321 cannot be read"]}
-    machines.record(REPORTS | {"prune": [not_ready(5), refused]})
+def test_what_fails_after_the_publication_is_a_warning(machines: Machines) -> None:
+    told = ["bus default of 210987654321 refused", "launch templates cannot be read"]
+    publish = {**REPORTS["publish"][0], "warnings": told[:1]}
+    prune = {**REPORTS["prune"][0], "warnings": told[1:]}
+    machines.record(REPORTS | {"publish": [publish], "prune": [not_ready(5), prune]})
     ended = machines.run("build", {"request": REQUEST})
-    assert (ended.status, ended.error) == ("FAILED", "PruneRefused")
-    assert ended.cause == (
-        "Build b-1 of cache default (x86_64): PruneSnapshots failed with PruneRefused: "
-        "launch templates of 210987654321 cannot be read. "
-        "The new snapshots are published and stay so"
-    )
+    assert ended.output["warnings"] == ["v* matches nothing", *told]
+    refused = {"raise": ["PruneRefused", "no such cache"]}
+    machines.record(REPORTS | {"publish": [publish], "prune": [not_ready(5), refused]})
+    ended = machines.run("build", {"request": REQUEST})
+    assert ended.status == "SUCCEEDED"
+    assert ended.output["warnings"][:2] == ["v* matches nothing", *told[:1]]
+    assert ended.output["warnings"][2].startswith("Nothing is pruned: PruneRefused: ")
+    assert "no such cache" in ended.output["warnings"][2]
     assert machines.steps()[-4:] == ["publish", "prune", "prune", "clean_up"]
+    cleaned = [call["event"]["failed"] for call in machines.calls() if call["step"] == "clean_up"]
+    assert set(cleaned) == {False}
 
 
 def test_a_report_that_asks_for_no_wait_still_counts_towards_the_time_limit(
     machines: Machines,
 ) -> None:
-    machines.record(REPORTS | {"pull": [not_ready(0), not_ready(0), *REPORTS["pull"]]})
+    machines.record(
+        REPORTS | {"pull": [not_ready(0) | SENT, not_ready(0) | SENT, *REPORTS["pull"]]}
+    )
     machines.run("build", {"request": REQUEST})
     waited = [call["event"]["waitedSeconds"] for call in machines.calls() if call["step"] == "pull"]
     assert waited == [0, 1, 2]
 
 
 def test_a_failed_step_is_cleaned_up_and_named_with_its_message(machines: Machines) -> None:
-    machines.record(REPORTS | {"pull": [not_ready(9), {"raise": ["DigestMismatch", 'got "b"']}]})
+    machines.record(
+        REPORTS | {"pull": [not_ready(9) | SENT, {"raise": ["DigestMismatch", 'got "b"']}]}
+    )
     ended = machines.run("build", {"request": REQUEST})
     assert (ended.status, ended.error) == ("FAILED", "DigestMismatch")
     assert ended.cause == (
@@ -349,10 +370,26 @@ def test_a_failing_clean_up_fails_a_build_that_had_published(machines: Machines)
     assert (ended.status, ended.error) == ("FAILED", "CleanUpTimedOut")
 
 
+def test_the_time_of_an_end_counts_the_waits_or_what_passed_whichever_is_more(
+    machines: Machines,
+) -> None:
+    machines.record(REPORTS | {"end": [not_ready(3), not_ready(2000), *REPORTS["end"]]})
+    assert machines.run("build", {"request": REQUEST}).status == "SUCCEEDED"
+    ends = [call["event"] for call in machines.calls() if call["step"] == "end"]
+    assert [one["waitedSeconds"] for one in ends] == [0, 3, 2003]
+    # Two seconds pass in calls that fail, without a wait.
+    outage = {"raise": ["AwsUnavailable", "throttled"]}
+    slow = {"seconds": 2, **not_ready(1)}
+    machines.record(REPORTS | {"end": [slow, outage, *REPORTS["end"]]})
+    assert machines.run("build", {"request": REQUEST}).status == "SUCCEEDED"
+    last = [call["event"] for call in machines.calls() if call["step"] == "end"][-1]
+    assert last["waitedSeconds"] >= 2
+
+
 INTERRUPTED = {"raise": ["BuilderInterrupted", "EC2 wants i-1 back"]}
 
 
-@pytest.mark.parametrize("step", ["launch", "pull", "snapshot"])
+@pytest.mark.parametrize("step", WITH_BUILDER)
 def test_an_interrupted_builder_is_replaced_and_told_of(machines: Machines, step: str) -> None:
     machines.record(REPORTS | {step: [INTERRUPTED, *REPORTS[step]]})
     ended = machines.run("build", {"request": REQUEST})
@@ -363,8 +400,35 @@ def test_an_interrupted_builder_is_replaced_and_told_of(machines: Machines, step
     ]
     launches = [call["event"] for call in machines.calls() if call["step"] == "launch"]
     assert [one["interruptions"] for one in launches] == [0, 1]
-    until = ["launch", "pull", "snapshot"][: ["launch", "pull", "snapshot"].index(step) + 1]
+    # The second launch knows nothing of the builder that was lost.
+    assert [one["instanceId"] for one in launches] == [None, None]
+    until = WITH_BUILDER[: WITH_BUILDER.index(step) + 1]
     assert machines.steps() == ["claim", "preflight", *until, *ALL_STEPS[2:]]
+
+
+def test_what_a_launch_and_a_pull_know_reaches_their_next_calls(machines: Machines) -> None:
+    refused = LAUNCHED | {"instanceId": None, "refusals": 1, "refused": "m6i.large: none left"}
+    launched = refused | {"instanceId": "i-1"}
+    probed = launched | {"commandId": "c-0"}
+    machines.record(
+        REPORTS
+        | {
+            "launch": [
+                not_ready(1) | refused,
+                not_ready(9) | launched,
+                not_ready(1) | probed,
+                {"ready": True, **launched},
+            ],
+            "pull": [not_ready(9) | SENT, *REPORTS["pull"]],
+        }
+    )
+    assert machines.run("build", {"request": REQUEST}).status == "SUCCEEDED"
+    calls = [(call["step"], call["event"]) for call in machines.calls()]
+    nothing = LAUNCHED | {"instanceId": None}
+    known = [{key: event[key] for key in nothing} for step, event in calls if step == "launch"]
+    assert known == [nothing, refused, launched, probed]
+    pulls = [(one["instanceId"], one["commandId"]) for step, one in calls if step == "pull"]
+    assert pulls == [("i-1", None), ("i-1", "c-1")]
 
 
 def test_a_second_interruption_ends_the_build(machines: Machines) -> None:

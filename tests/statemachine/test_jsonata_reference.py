@@ -12,23 +12,38 @@ from .asl_definitions import load_definition
 from .asl_rules import expressions_of
 from .jsonata_reference import Evaluation, differences, read_evaluations
 from .machines import Machines
-from .test_build_machine import BUILD, INTERRUPTED, REPORTS, REQUEST, claimed, not_ready
+from .test_build_machine import (
+    BUILD,
+    INTERRUPTED,
+    LAUNCHED,
+    REPORTS,
+    REQUEST,
+    SENT,
+    WITH_BUILDER,
+    claimed,
+    not_ready,
+)
 from .test_pipeline_machine import REFUSED, planned
 
 WAITED = {
     **{step: [not_ready(2), *reports] for step, reports in REPORTS.items()},
     "claim": [not_ready(2) | {"seenToken": 3}, *claimed(BUILD)],
+    "launch": [not_ready(2) | LAUNCHED, *REPORTS["launch"]],
+    "pull": [not_ready(2) | SENT, *REPORTS["pull"]],
 }
-PRUNED = {"ready": True, "dryRun": False, "total": 1, "decisions": [{}], "refused": []}
+PRUNED = {
+    "ready": True, "dryRun": False, "total": 1, "decisions": [{}], "refused": [], "warnings": [],
+}  # fmt: skip
 FAILING = [{"raise": ["VolumeFull", "40 GiB are not enough"]}]
 EXECUTIONS: list[tuple[str, Any, dict[str, list[Any]]]] = [
     ("build", {"request": REQUEST}, WAITED),
     ("build", {"request": REQUEST}, REPORTS | {"claim": [{"ready": True, "outcome": "unchanged"}]}),
     ("build", {"request": REQUEST}, REPORTS | {"replicate eu-west-1": FAILING}),
     ("build", {"request": REQUEST}, REPORTS | {"pull": FAILING, "clean_up": FAILING}),
+    ("build", {"request": REQUEST}, REPORTS | {"prune": FAILING}),
     *[
         ("build", {"request": REQUEST}, REPORTS | {step: [INTERRUPTED, *REPORTS[step]]})
-        for step in ("launch", "pull", "snapshot")
+        for step in WITH_BUILDER
     ],
     ("pipeline", {"cache": "default"}, planned("all-1", "all-2", refused=(REFUSED,))),
     ("pipeline", {"cache": "default"}, planned("fine-1")),
@@ -36,7 +51,7 @@ EXECUTIONS: list[tuple[str, Any, dict[str, list[Any]]]] = [
     (
         "pipeline",
         {"rollback": {}},
-        {"rollback": [not_ready(1), {"ready": True, "publications": []}]},
+        {"rollback": [not_ready(1), {"ready": True, "publications": [], "warnings": []}]},
     ),
     ("pipeline", {"prune": {}}, {"prune": [not_ready(1), PRUNED]}),
     ("pipeline", {"prune": {}}, {"prune": FAILING}),

@@ -140,14 +140,15 @@ DECISION = {
 def test_a_rollback_is_asked_until_it_is_done_and_tells_what_is_published(
     machines: Machines,
 ) -> None:
-    done = {"ready": True, "publications": [PUBLICATION]}
+    told = {"publications": [PUBLICATION], "warnings": ["bus b of 210987654321 refused"]}
+    done = {"ready": True, **told}
     seen = not_ready(5) | {"seenToken": 4}
     machines.record({"rollback": [not_ready(10), seen, done]})
     execution = machines.start("pipeline", {"rollback": ROLLBACK})
     ended = machines.wait(execution)
-    assert ended.output == {"rollback": ROLLBACK, "publications": [PUBLICATION]}
-    told = [(call["step"], call["event"]["waitedSeconds"]) for call in machines.calls()]
-    assert told == [("rollback", 0), ("rollback", 10), ("rollback", 15)]
+    assert ended.output == {"rollback": ROLLBACK, **told}
+    asked = [(call["step"], call["event"]["waitedSeconds"]) for call in machines.calls()]
+    assert asked == [("rollback", 0), ("rollback", 10), ("rollback", 15)]
     assert machines.calls()[-1]["event"] == {
         "rollback": ROLLBACK,
         "executionId": execution,
@@ -168,6 +169,7 @@ def test_a_refused_rollback_ends_under_its_own_error_name(machines: Machines) ->
 def test_a_dry_run_of_prune_tells_every_decision_and_that_it_was_dry(machines: Machines) -> None:
     request = {"cache": "default", "dryRun": True}
     pruned = {"dryRun": True, "total": 1, "decisions": [DECISION], "refused": []}
+    pruned |= {"warnings": ["launch templates cannot be read"]}
     machines.record({"prune": [not_ready(3), {"ready": True, **pruned}]})
     ended = machines.run("pipeline", {"prune": request})
     assert ended.output == {"prune": request, **pruned}
@@ -178,7 +180,7 @@ def test_a_dry_run_of_prune_tells_every_decision_and_that_it_was_dry(machines: M
 
 
 def test_an_unconfirmed_retirement_is_told_as_a_dry_run(machines: Machines) -> None:
-    pruned = {"dryRun": True, "total": 0, "decisions": [], "refused": []}
+    pruned = {"dryRun": True, "total": 0, "decisions": [], "refused": [], "warnings": []}
     machines.record({"prune": [{"ready": True, **pruned}]})
     request = {"cache": "default", "retire": True}
     ended = machines.run("pipeline", {"prune": request})
@@ -187,6 +189,7 @@ def test_an_unconfirmed_retirement_is_told_as_a_dry_run(machines: Machines) -> N
 
 def test_what_ec2_would_not_delete_is_told(machines: Machines) -> None:
     pruned = {"dryRun": False, "total": 1, "decisions": [], "refused": ["snap-1: in use"]}
+    pruned |= {"warnings": []}
     machines.record({"prune": [{"ready": True, **pruned}]})
     ended = machines.run("pipeline", {"prune": {"cache": "default"}})
     assert ended.output["refused"] == ["snap-1: in use"]

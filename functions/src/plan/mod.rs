@@ -303,6 +303,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_release_of_bottlerocket_that_cannot_build_is_refused_by_name() {
+        let refused = async |version: &str| {
+            let cloud = FakeCloud::default();
+            put_cache(&cloud, "default", &json!({}));
+            let latest = "/aws/service/bottlerocket/aws-k8s-1.35/x86_64/latest";
+            cloud.world().put(&format!("{latest}/image_version"), version);
+            let plan = plan(&cloud, json!({"cache": "default", "dryRun": true})).await.unwrap();
+            plan.refused.first().map(|refusal| (refusal.error, refusal.message.clone()))
+        };
+        for version in ["1.52.9-01234567", "1.58.0-01234567", "next"] {
+            let (error, message) = refused(version).await.unwrap();
+            assert_eq!(error, "OsImageRefused");
+            assert!(message.contains(version), "{message}");
+        }
+        for version in ["1.53.0-01234567", "1.58.1-01234567", "2.0.0"] {
+            assert_eq!(refused(version).await, None, "{version}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_cache_whose_manifest_would_not_fit_is_refused_before_anything_is_made() {
         let long = "a".repeat(150);
         let images: Vec<String> = (0..60).map(|n| format!("ghcr.io/{long}/app:v{n}")).collect();

@@ -18,6 +18,7 @@ use frontload_shared::domain::{
 };
 use frontload_shared::publication::{Published, places};
 use frontload_shared::{Error, Result};
+use serde_json::json;
 
 use super::read_cache;
 use crate::settings::Settings;
@@ -71,7 +72,7 @@ impl Planner<'_> {
     ///
     /// # Errors
     /// [`Error::InvalidCache`], [`Error::ImageNotFound`], [`Error::PlatformMissing`],
-    /// [`Error::OsImageNotFound`], and those of the calls.
+    /// [`Error::OsImageNotFound`], [`Error::OsImageRefused`], and those of the calls.
     pub async fn resolve(&self, request: &BuildRequest, demand: Demand) -> Result<Resolved> {
         let cache = self.read_cache(&request.cache).await?;
         let architecture = request.architecture;
@@ -86,6 +87,7 @@ impl Planner<'_> {
         let ssm = self.clients.own_ssm(&home.region);
         let published = Published::read(&ssm, &names).await?.manifest();
         let os = self.choose_os(&cache, architecture, published.as_ref()).await?;
+        check_release(&cache.name, &os)?;
         let ecr = self.clients.own_ecr(&home.region);
         let selected = images::select_all(&ecr, &cache.images, architecture).await?;
         let id = request.id.clone();
@@ -303,6 +305,31 @@ impl Planner<'_> {
     }
 }
 
+/// The first release whose admin container is Amazon Linux 2023; before it bash is 4.2,
+/// which the builder's script does not run on (bottlerocket#4740).
+const FIRST_RELEASE: [u32; 3] = [1, 53, 0];
+
+/// Releases that make a bad volume: 1.58.0 cannot unpack images with named pipes
+/// (bottlerocket#4798).
+const BAD_RELEASES: [[u32; 3]; 1] = [[1, 58, 0]];
+
+/// Refuses a release of Bottlerocket with which no good snapshot can be made.
+fn check_release(cache: &CacheName, os: &OsImage) -> Result<()> {
+    let reason = match os.version.release() {
+        None => "it is no release of the form 1.62.0".to_owned(),
+        Some(release) if release < FIRST_RELEASE => {
+            "its admin container is too old; let osUpdates follow 1.53.0 or later".to_owned()
+        }
+        Some(release) if BAD_RELEASES.contains(&release) => {
+            "it cannot unpack every image (bottlerocket#4798); let osUpdates follow a later one"
+                .to_owned()
+        }
+        Some(_) => return Ok(()),
+    };
+    let version = os.version.to_string();
+    Err(Error::OsImageRefused { cache: cache.to_string(), version, reason })
+}
+
 /// Compressed bytes of the images that are not published as they are planned.
 fn changed_bytes(build: &Build, published: &Manifest) -> u64 {
     let changed = build.images.iter().filter(|image| !is_published(image, published));
@@ -330,6 +357,9 @@ fn describe_change(build: &Build, published: &Manifest) -> String {
     };
     let dropped = published.images.iter().filter(|image| !is_planned(image));
     changes.extend(dropped.map(|image| format!("{} goes", image.reference)));
+    if published.kernel.is_none() {
+        changes.push("what is published was made by an older version of Frontload".to_owned());
+    }
     if build.os != published.os {
         changes.push(format!("Bottlerocket {} follows {}", build.os.version, published.os.version));
     }
@@ -344,31 +374,27 @@ fn describe_change(build: &Build, published: &Manifest) -> String {
 /// tiers").
 const MAX_PARAMETER_BYTES: usize = 8192;
 
+/// What a builder of this build could report at the most, and a snapshot's id.
+fn longest_report(build: &Build) -> serde_json::Result<(PulledImages, SnapshotId)> {
+    let zeros = |count| "0".repeat(count);
+    let digest = format!("sha256:{}", zeros(64));
+    let image = |image: &PlannedImage| json!({"reference": image.reference, "digest": digest});
+    let pulled = json!({
+        "containerd": zeros(32),
+        "kernel": zeros(32),
+        "images": build.images.iter().map(image).collect::<Vec<_>>(),
+        "usedBytes": u64::MAX,
+        "flushed": true,
+        "ancestor": AncestorFate::Kept,
+        "listing": digest,
+    });
+    let snapshot = json!(format!("snap-{}", zeros(17)));
+    Ok((serde_json::from_value(pulled)?, serde_json::from_value(snapshot)?))
+}
+
 /// A manifest that does not fit would be found out only after the pull.
 fn check_manifest_fits(prefix: &ParameterPrefix, build: &Build) -> Result<()> {
-    let filler = |character: char, count| character.to_string().repeat(count);
-    let digest = format!("sha256:{}", filler('0', 64)).parse();
-    let snapshot = format!("snap-{}", filler('0', 17)).parse();
-    let containerd = filler('0', 32).parse();
-    let (Ok(digest), Ok(snapshot), Ok(containerd)): (_, std::result::Result<SnapshotId, _>, _) =
-        (digest, snapshot, containerd)
-    else {
-        return Ok(());
-    };
-    let images = build.images.iter();
-    let pulled = PulledImages {
-        containerd,
-        images: images
-            .map(|image| CachedImage {
-                reference: image.reference.clone(),
-                digest: Clone::clone(&digest),
-            })
-            .collect(),
-        used_bytes: u64::MAX,
-        flushed: true,
-        ancestor: AncestorFate::Kept,
-        listing: Clone::clone(&digest),
-    };
+    let Ok((pulled, snapshot)) = longest_report(build) else { return Ok(()) };
     let replica = |settings: &RegionSettings| Replica {
         region: settings.region.clone(),
         snapshot_id: snapshot.clone(),
@@ -376,7 +402,8 @@ fn check_manifest_fits(prefix: &ParameterPrefix, build: &Build) -> Result<()> {
         kms_key_id: settings.kms_key_id.clone(),
     };
     let replicas: Vec<Replica> = build.regions.iter().map(replica).collect();
-    let ancestor = Ancestor { snapshot_id: snapshot, listing: digest, links: u16::MAX };
+    let listing = pulled.listing.clone();
+    let ancestor = Ancestor { snapshot_id: snapshot, listing, links: u16::MAX };
     let longest = Build { ancestor: Some(ancestor), volume_gib: u16::MAX, ..build.clone() };
     let mut manifests = Manifest::of_replicas(&longest, u64::MAX, &pulled, &replicas);
     for manifest in &mut manifests {

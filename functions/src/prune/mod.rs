@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::read_cache;
 use crate::settings::{Settings, epoch_seconds};
+use crate::warnings::sentences;
 
 /// Payload of the function.
 #[derive(Debug, Deserialize)]
@@ -56,6 +57,8 @@ pub struct Pruned {
     decisions: Vec<Decision>,
     /// Snapshots that EC2 would not delete, and why.
     refused: Vec<String>,
+    /// What could not be read, a sentence each: it keeps every snapshot.
+    warnings: Vec<String>,
 }
 
 /// Both, whatever the cache document says now: an architecture that was taken out
@@ -93,7 +96,12 @@ pub async fn handle(
     }
     let dry_run = !order.is_earnest();
     let total = decisions.len();
-    Ok(Report::Ready(Pruned { dry_run, total, decisions: shorten(decisions), refused }))
+    let unread = world.unread.iter().map(|unread| {
+        format!("no snapshot is pruned, as one may be named by what cannot be read: {unread}")
+    });
+    let warnings = sentences(&unread.collect::<Vec<_>>());
+    let decisions = shorten(decisions);
+    Ok(Report::Ready(Pruned { dry_run, total, decisions, refused, warnings }))
 }
 
 /// A report must fit into a state's 256 KiB (Step Functions quotas): deletions

@@ -371,7 +371,7 @@ impl World {
         let input = json!({
             "build": build,
             "token": claim["token"],
-            "pulled": {"containerd": "2.1.9", "images": images, "usedBytes": 1, "flushed": true, "ancestor": "none", "listing": format!("sha256:{:064}", 0)},
+            "pulled": {"containerd": "2.1.9", "kernel": "6.12.40", "images": images, "usedBytes": 1, "flushed": true, "ancestor": "none", "listing": format!("sha256:{:064}", 0)},
             "replicas": [{"region": build["region"], "snapshotId": id, "encrypted": false}],
             "waitedSeconds": 0,
         });

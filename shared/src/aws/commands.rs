@@ -1,12 +1,13 @@
-//! SSM commands on the builder, found again by their comment.
+//! SSM commands on the builder, known by their ids; one whose id was lost is found by its comment.
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::error::ProvideErrorMetadata;
 use aws_sdk_ssm::types::{CommandStatus, InstanceInformationStringFilter, PingStatus};
 
-use super::call_error;
 use super::instances::InstanceId;
+use super::{call_error, incomplete_answer};
 use crate::domain::BuildId;
+use crate::domain::names::{checked_string, quoted};
 use crate::error::Result;
 
 /// What a command is for. With the build's id it is the command's comment (at
@@ -28,11 +29,20 @@ impl Purpose {
     }
 }
 
+checked_string!(
+    /// SSM's id of a command.
+    CommandId,
+    |text| match text.len() {
+        1..=36 if text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') => Ok(()),
+        _ => Err(format!("{} is not a command id", quoted(text))),
+    }
+);
+
 /// A command that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
     /// SSM's id of it.
-    pub id: String,
+    pub id: CommandId,
     /// How it goes.
     pub status: Status,
 }
@@ -125,12 +135,12 @@ pub async fn find(
             )
         })?;
         for command in page.commands() {
-            let Some(id) = command.command_id() else { continue };
+            let Some(Ok(id)) = command.command_id().map(str::parse) else { continue };
             if command.comment() == Some(&comment) {
                 let requested =
                     command.requested_date_time().map_or(0, aws_smithy_types::DateTime::secs);
                 let status = Status::from(command.status());
-                commands.push((requested, Command { id: id.to_owned(), status }));
+                commands.push((requested, Command { id, status }));
             }
         }
     }
@@ -138,7 +148,19 @@ pub async fn find(
     Ok(commands.into_iter().map(|(_, command)| command).collect())
 }
 
-/// Sends one line to the control container's shell.
+/// How a command goes; `None` while SSM does not list it.
+///
+/// # Errors
+/// Those of [`super::call_error`].
+pub async fn status(ssm: &Client, id: &CommandId) -> Result<Option<Status>> {
+    let answer = ssm.list_commands().command_id(id.as_str()).send().await;
+    let output = answer.map_err(|error| {
+        call_error("ssm:ListCommands", format!("command {id}"), ssm.config().region(), &error)
+    })?;
+    Ok(output.commands().first().map(|command| Status::from(command.status())))
+}
+
+/// Sends one line to the control container's shell; returns the command's id.
 ///
 /// # Errors
 /// Those of [`super::call_error`].
@@ -149,24 +171,26 @@ pub async fn send(
     purpose: Purpose,
     line: &str,
     timeout_seconds: u32,
-) -> Result<()> {
-    ssm.send_command()
+) -> Result<CommandId> {
+    let (operation, resource) = ("ssm:SendCommand", format!("instance {instance}"));
+    let region = ssm.config().region();
+    let answer = ssm
+        .send_command()
         .document_name("AWS-RunShellScript")
         .instance_ids(instance.as_str())
         .comment(purpose.comment(build))
         .parameters("commands", vec![line.to_owned()])
         .parameters("executionTimeout", vec![timeout_seconds.to_string()])
         .send()
-        .await
-        .map(drop)
-        .map_err(|error| {
-            call_error(
-                "ssm:SendCommand",
-                format!("instance {instance}"),
-                ssm.config().region(),
-                &error,
-            )
-        })
+        .await;
+    match answer {
+        Ok(output) => {
+            let id = output.command().and_then(|command| command.command_id()).unwrap_or_default();
+            id.parse()
+                .map_err(|reason: String| incomplete_answer(operation, resource, region, reason))
+        }
+        Err(error) => Err(call_error(operation, resource, region, &error)),
+    }
 }
 
 /// What a command printed; `None` while SSM does not know the invocation yet,
@@ -174,11 +198,15 @@ pub async fn send(
 ///
 /// # Errors
 /// Those of [`super::call_error`].
-pub async fn output(ssm: &Client, instance: &InstanceId, command: &str) -> Result<Option<Output>> {
+pub async fn output(
+    ssm: &Client,
+    instance: &InstanceId,
+    command: &CommandId,
+) -> Result<Option<Output>> {
     let answer = ssm
         .get_command_invocation()
         .instance_id(instance.as_str())
-        .command_id(command)
+        .command_id(command.as_str())
         .send()
         .await;
     match answer {

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use aws_config::retry::RetryConfig;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::run_instances::RunInstancesError;
 use aws_sdk_ec2::types::{
-    BlockDeviceMapping, EbsBlockDevice, Filter, HttpTokensState, IamInstanceProfileSpecification,
-    InstanceInterruptionBehavior, InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest,
-    InstanceNetworkInterfaceSpecification, InstanceStateName, InstanceType, MarketType,
-    ResourceType, ShutdownBehavior, SpotInstanceType, SpotMarketOptions, VolumeType,
+    BlockDeviceMapping, EbsBlockDevice, EbsInstanceBlockDeviceSpecification, Filter,
+    HttpTokensState, IamInstanceProfileSpecification, InstanceBlockDeviceMappingSpecification,
+    InstanceInterruptionBehavior, InstanceMarketOptionsRequest, InstanceMetadataEndpointState,
+    InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceStateName,
+    InstanceType, MarketType, Reservation, ResourceType, ShutdownBehavior, SpotInstanceType,
+    SpotMarketOptions, VolumeType,
 };
 
 use super::tags::{self, Owner};
@@ -20,6 +23,8 @@ use crate::error::{Error, Result};
 
 /// Bottlerocket keeps images here (its data volume).
 pub const DATA_DEVICE: &str = "/dev/xvdb";
+/// Bottlerocket's own system, read-only at run time.
+const ROOT_DEVICE: &str = "/dev/xvda";
 
 checked_string!(
     /// An EC2 instance id.
@@ -38,16 +43,37 @@ pub struct Builder {
     pub id: InstanceId,
     /// Where it is between launch and end.
     pub state: State,
-    /// The EBS volume at [`DATA_DEVICE`], once attached.
-    pub data_volume: Option<String>,
+    /// The EBS volume at [`DATA_DEVICE`], once attached and until the instance ends.
+    pub data_volume: Option<DataVolume>,
     /// When it was launched, in seconds since 1970; 0 when EC2 does not say.
     pub launched_at: i64,
     /// Whether EC2 took it back: the end of a Spot instance.
     pub interrupted: bool,
+    /// Whether EC2 accepted the launch and ended it before it ran.
+    pub refused: bool,
     /// Why it is in its state, as EC2 says, or empty.
     pub reason: String,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+}
+
+checked_string!(
+    /// An EBS volume id.
+    VolumeId,
+    |text| match text.strip_prefix("vol-") {
+        Some(rest) if (1..=32).contains(&rest.len())
+            && rest.bytes().all(|b| b.is_ascii_alphanumeric()) => Ok(()),
+        _ => Err(format!("{} is not a volume id", quoted(text))),
+    }
+);
+
+/// The volume that a builder keeps images on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataVolume {
+    /// Its id.
+    pub id: VolumeId,
+    /// Whether EC2 deletes it when the instance is terminated.
+    pub goes_with_instance: bool,
 }
 
 /// The states of an instance as far as they matter here.
@@ -65,6 +91,15 @@ pub enum State {
 
 /// EC2's state reasons of a Spot instance that it ended (EC2 API reference, `StateReason`).
 const INTERRUPTED: [&str; 2] = ["Server.SpotInstanceTermination", "Server.SpotInstanceShutdown"];
+
+/// EC2's state reasons of a launch that it accepted and could not carry out (the same). The third
+/// is that of a key that EC2 may not use.
+const REFUSED: [&str; 4] = [
+    "Server.InsufficientInstanceCapacity",
+    "Server.InternalError",
+    "Client.InternalError",
+    "Client.VolumeLimitExceeded",
+];
 
 impl From<Option<&InstanceStateName>> for State {
     fn from(name: Option<&InstanceStateName>) -> Self {
@@ -86,6 +121,23 @@ pub async fn find_builders(ec2: &Client, owner: Owner<'_>) -> Result<Vec<Builder
     list_builders(ec2, owner.filters(), &format!("builders of build {}", owner.build)).await
 }
 
+/// One builder by its id; `None` while EC2 does not show it, or no longer.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn find_builder(ec2: &Client, id: &InstanceId) -> Result<Option<Builder>> {
+    let (operation, resource) = ("ec2:DescribeInstances", format!("instance {id}"));
+    let region = ec2.config().region();
+    let output = match ec2.describe_instances().instance_ids(id.as_str()).send().await {
+        Ok(output) => output,
+        Err(error) if error.code() == Some("InvalidInstanceID.NotFound") => return Ok(None),
+        Err(error) => return Err(call_error(operation, resource, region, &error)),
+    };
+    let mut found = output.reservations().iter().flat_map(Reservation::instances);
+    let builder = found.next().map(Builder::try_from).transpose();
+    builder.map_err(|reason| incomplete_answer(operation, resource, region, reason))
+}
+
 /// The builders of a stack, terminated ones included while EC2 shows them.
 ///
 /// # Errors
@@ -102,9 +154,7 @@ async fn list_builders(ec2: &Client, filters: Vec<Filter>, resource: &str) -> Re
     while let Some(page) = pages.next().await {
         let page =
             page.map_err(|error| call_error("ec2:DescribeInstances", resource, region, &error))?;
-        for instance in
-            page.reservations().iter().flat_map(aws_sdk_ec2::types::Reservation::instances)
-        {
+        for instance in page.reservations().iter().flat_map(Reservation::instances) {
             builders.push(Builder::try_from(instance).map_err(|reason| {
                 incomplete_answer("ec2:DescribeInstances", resource, region, reason)
             })?);
@@ -121,15 +171,23 @@ impl TryFrom<&aws_sdk_ec2::types::Instance> for Builder {
             .block_device_mappings()
             .iter()
             .find(|mapping| mapping.device_name() == Some(DATA_DEVICE))
-            .and_then(|mapping| mapping.ebs()?.volume_id());
+            .and_then(|mapping| mapping.ebs())
+            .and_then(|ebs| {
+                let id = ebs.volume_id()?.parse().ok()?;
+                Some(DataVolume {
+                    id,
+                    goes_with_instance: ebs.delete_on_termination().unwrap_or(true),
+                })
+            });
         let reason = instance.state_reason();
         let code = reason.and_then(|reason| reason.code());
         Ok(Self {
             id: instance.instance_id().unwrap_or_default().parse()?,
             state: State::from(instance.state().and_then(|state| state.name())),
-            data_volume: data_volume.map(ToOwned::to_owned),
+            data_volume,
             launched_at: instance.launch_time().map_or(0, aws_sdk_ec2::primitives::DateTime::secs),
             interrupted: code.is_some_and(|code| INTERRUPTED.contains(&code)),
+            refused: code.is_some_and(|code| REFUSED.contains(&code)),
             reason: one_line(reason.and_then(|r| r.message()).unwrap_or_default(), MAX_REASON),
             tags: tags::read(instance.tags()),
         })
@@ -146,10 +204,14 @@ pub enum Launch {
 }
 
 /// EC2's answers to which another type, subnet or market is the cure (EC2 "Error codes").
-const CAPACITY: [&str; 9] = [
+const CAPACITY: [&str; 12] = [
     "InsufficientInstanceCapacity",
     "InsufficientHostCapacity",
     "InsufficientFreeAddressesInSubnet",
+    "InsufficientAddressCapacity",
+    // Quotas of EBS, which another market or type does not raise: all are refused, by this name.
+    "VolumeLimitExceeded",
+    "MaxIOPSLimitExceeded",
     "Unsupported",
     "InstanceLimitExceeded",
     "VcpuLimitExceeded",
@@ -221,10 +283,15 @@ pub async fn launch_builder(
         .set_instance_market_options(market_options(placement.market))
         .metadata_options(metadata_options())
         .network_interfaces(network_interface(build, placement.subnet))
+        .block_device_mappings(root_volume(build))
         .block_device_mappings(data_volume(build))
         .user_data(user_data)
         .tag_specifications(tags::specification(stack, build, ResourceType::Instance))
         .tag_specifications(tags::specification(stack, build, ResourceType::Volume))
+        .customize()
+        // EC2 refuses for want of capacity with status 500: the SDK would ask three times for what
+        // the next placement may have. What else fails, the state machine retries.
+        .config_override(aws_sdk_ec2::Config::builder().retry_config(RetryConfig::disabled()))
         .send()
         .await;
     let region = ec2.config().region();
@@ -236,7 +303,9 @@ pub async fn launch_builder(
                 .map_err(|reason: String| incomplete_answer(operation, resource, region, reason))
         }
         // EC2's answer to the token of an instance that is gone (boto3#4406).
-        Err(error) if error.code() == Some("IdempotentInstanceTerminated") => Err(lost(build, &[])),
+        Err(error) if error.code() == Some("IdempotentInstanceTerminated") => {
+            Err(lost(build, "none", None))
+        }
         Err(error) => match capacity_problem(&error) {
             Some(reason) => Ok(Launch::Refused(reason)),
             None => Err(call_error(operation, resource, region, &error)),
@@ -261,10 +330,12 @@ fn market_options(market: Market) -> Option<InstanceMarketOptionsRequest> {
     Some(spot.spot_options(options).build())
 }
 
-/// Version 2 of the metadata service only. Host containers share the host's network namespace, so that one
-/// hop is enough.
+/// Version 2 of the metadata service only, and in any case: an account's default may switch
+/// it off, and without it Bottlerocket gets no user data. Host containers share the host's
+/// network namespace, so that one hop is enough.
 fn metadata_options() -> InstanceMetadataOptionsRequest {
     InstanceMetadataOptionsRequest::builder()
+        .http_endpoint(InstanceMetadataEndpointState::Enabled)
         .http_tokens(HttpTokensState::Required)
         .http_put_response_hop_limit(1)
         .build()
@@ -275,22 +346,39 @@ fn network_interface(build: &Build, subnet: Option<&str>) -> InstanceNetworkInte
         build.builder.security_group_ids.iter().map(ToString::to_string).collect();
     InstanceNetworkInterfaceSpecification::builder()
         .device_index(0)
-        .associate_public_ip_address(build.builder.public_ip)
+        .set_associate_public_ip_address(build.builder.public_ip)
         .set_subnet_id(subnet.map(ToOwned::to_owned))
         .set_groups((!groups.is_empty()).then_some(groups))
         .build()
 }
 
+/// The key of the home region, if the document names one.
+fn home_key(build: &Build) -> Option<String> {
+    let home = build.regions.iter().find(|settings| settings.region == build.region);
+    home.and_then(|settings| settings.kms_key_id.as_ref()).map(ToString::to_string)
+}
+
+/// Unnamed, the root volume would be the image's: gp2 and unencrypted, which some service
+/// control policies refuse. It is always encrypted, since it is never shared.
+fn root_volume(build: &Build) -> BlockDeviceMapping {
+    let volume = EbsBlockDevice::builder()
+        .encrypted(true)
+        .set_kms_key_id(home_key(build))
+        .volume_type(VolumeType::Gp3)
+        .delete_on_termination(true)
+        .build();
+    BlockDeviceMapping::builder().device_name(ROOT_DEVICE).ebs(volume).build()
+}
+
 /// The home region's key encrypts the volume, and so its snapshot; an ancestor is
 /// encrypted under the same.
 fn data_volume(build: &Build) -> BlockDeviceMapping {
-    let home = build.regions.iter().find(|settings| settings.region == build.region);
-    let key = home.and_then(|settings| settings.kms_key_id.as_ref());
+    let key = home_key(build);
     let machine = build.machine();
     let ancestor = build.ancestor.as_ref();
     let volume = EbsBlockDevice::builder()
         .set_encrypted(key.is_some().then_some(true))
-        .set_kms_key_id(key.map(ToString::to_string))
+        .set_kms_key_id(key)
         .volume_type(VolumeType::Gp3)
         .volume_size(build.volume_gib.into())
         .iops(machine.iops.into())
@@ -299,6 +387,23 @@ fn data_volume(build: &Build) -> BlockDeviceMapping {
         .delete_on_termination(true)
         .build();
     BlockDeviceMapping::builder().device_name(DATA_DEVICE).ebs(volume).build()
+}
+
+/// Asks EC2 to keep a builder's data volume when the builder is terminated. Asking twice is
+/// harmless.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn keep_data_volume(ec2: &Client, id: &InstanceId) -> Result<()> {
+    let kept = EbsInstanceBlockDeviceSpecification::builder().delete_on_termination(false).build();
+    let mapping =
+        InstanceBlockDeviceMappingSpecification::builder().device_name(DATA_DEVICE).ebs(kept);
+    let call = ec2.modify_instance_attribute().instance_id(id.as_str());
+    let answer = call.block_device_mappings(mapping.build()).send().await;
+    answer.map(drop).map_err(|error| {
+        let region = ec2.config().region();
+        call_error("ec2:ModifyInstanceAttribute", format!("instance {id}"), region, &error)
+    })
 }
 
 /// Asks EC2 to terminate a builder. Asking twice is harmless, and so is asking
@@ -318,20 +423,17 @@ pub async fn terminate_builder(ec2: &Client, id: &InstanceId) -> Result<()> {
     }
 }
 
-/// The error of a build none of whose builders is there to work: that of the last one.
+/// The error of a build whose builder is not there to work. `instance` is its id, or `none`;
+/// `builder` what EC2 shows of it.
 #[must_use]
-pub fn lost(build: &Build, builders: &[Builder]) -> Error {
-    let build = build.id.clone();
-    let Some(builder) = builders.iter().max_by_key(|builder| builder.launched_at) else {
-        let reason = "there is no instance with the build's tags".to_owned();
-        return Error::BuilderLost { build, instance: "none".to_owned(), reason };
+pub fn lost(build: &Build, instance: &str, builder: Option<&Builder>) -> Error {
+    let (build, instance) = (build.id.clone(), instance.to_owned());
+    let reason = match builder.map(|builder| builder.reason.as_str()) {
+        None => "EC2 knows no such instance".to_owned(),
+        Some("") => "it is no longer running".to_owned(),
+        Some(reason) => reason.to_owned(),
     };
-    let instance = builder.id.to_string();
-    let reason = match builder.reason.as_str() {
-        "" => "it is no longer running".to_owned(),
-        reason => reason.to_owned(),
-    };
-    if builder.interrupted {
+    if builder.is_some_and(|builder| builder.interrupted) {
         Error::BuilderInterrupted { build, instance, reason }
     } else {
         Error::BuilderLost { build, instance, reason }

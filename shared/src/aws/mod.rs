@@ -10,6 +10,7 @@ pub mod instances;
 pub mod keys;
 pub mod leases;
 pub mod namers;
+pub mod networks;
 pub mod parameters;
 pub mod regions;
 pub mod replicas;
@@ -26,8 +27,10 @@ use crate::domain::names::one_line;
 use crate::error::{AwsCall, Error};
 
 /// Error codes that heal by themselves. (EC2 "Error codes", SSM and ECR API
-/// references; the last two are throttles of `CreateSnapshot`.)
-const TRANSIENT: [&str; 15] = [
+/// references, `DynamoDB`'s "Error handling"; three are throttles of `CreateSnapshot`. SSM says
+/// `InvalidInstanceId` of an instance whose agent is not connected at that moment; whether the
+/// instance is gone, EC2 tells.)
+const TRANSIENT: [&str; 18] = [
     "Throttling",
     "ThrottlingException",
     "ThrottledException",
@@ -43,6 +46,9 @@ const TRANSIENT: [&str; 15] = [
     "Unavailable",
     "SnapshotCreationPerVolumeRateExceeded",
     "ConcurrentSnapshotLimitExceeded",
+    "PendingSnapshotLimitExceeded",
+    "ProvisionedThroughputExceededException",
+    "InvalidInstanceId",
 ];
 
 /// Longest reason passed on, in characters: AWS repeats what others have written.
@@ -125,6 +131,9 @@ mod tests {
     async fn an_answer_gets_the_class_that_decides_about_a_retry() {
         assert_eq!(name_of(400, "ThrottlingException").await, "AwsUnavailable");
         assert_eq!(name_of(500, "InternalServerError").await, "AwsUnavailable");
+        assert_eq!(name_of(400, "PendingSnapshotLimitExceeded").await, "AwsUnavailable");
+        assert_eq!(name_of(400, "ProvisionedThroughputExceededException").await, "AwsUnavailable");
+        assert_eq!(name_of(400, "InvalidInstanceId").await, "AwsUnavailable");
         assert_eq!(name_of(503, "").await, "AwsUnavailable");
         assert_eq!(name_of(400, "AccessDeniedException").await, "AwsDenied");
         assert_eq!(name_of(400, "ValidationException").await, "AwsRejected");

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::error::ProvideErrorMetadata;
-use aws_sdk_ec2::types::{Filter, ResourceType, SnapshotState, Tag};
+use aws_sdk_ec2::types::{Filter, ResourceType, SnapshotState, Tag, VolumeState as EbsVolumeState};
 
+use super::instances::VolumeId;
 use super::tags::{self, Owner};
 use super::{call_error, incomplete_answer};
 use crate::domain::names::{checked_string, quoted};
@@ -200,14 +201,14 @@ pub async fn create_snapshot(
     ec2: &Client,
     stack: &str,
     build: &Build,
-    volume: &str,
+    volume: &VolumeId,
 ) -> Result<SnapshotId> {
     let operation = "ec2:CreateSnapshot";
     let resource = || format!("volume {volume} of build {}", build.id);
     let region = ec2.config().region();
     let output = ec2
         .create_snapshot()
-        .volume_id(volume)
+        .volume_id(volume.as_str())
         .description(format!(
             "Frontload: images of cache {} for {}",
             build.cache, build.architecture
@@ -267,6 +268,37 @@ pub async fn try_delete_snapshot(ec2: &Client, id: &SnapshotId) -> Result<Deleti
     }
 }
 
+/// Whether a volume can be snapshotted for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VolumeState {
+    /// No instance holds it.
+    Available,
+    /// An instance holds it, or EC2 is at work on it.
+    InUse,
+    /// It is deleted, or being deleted.
+    Gone,
+}
+
+/// How a volume is.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn volume_state(ec2: &Client, id: &VolumeId) -> Result<VolumeState> {
+    let answer = ec2.describe_volumes().volume_ids(id.as_str()).send().await;
+    match answer {
+        Ok(output) => Ok(match output.volumes().first().and_then(|volume| volume.state()) {
+            Some(EbsVolumeState::Available) => VolumeState::Available,
+            None | Some(EbsVolumeState::Deleted | EbsVolumeState::Deleting) => VolumeState::Gone,
+            Some(_) => VolumeState::InUse,
+        }),
+        Err(error) if error.code() == Some("InvalidVolume.NotFound") => Ok(VolumeState::Gone),
+        Err(error) => {
+            let region = ec2.config().region();
+            Err(call_error("ec2:DescribeVolumes", format!("volume {id}"), region, &error))
+        }
+    }
+}
+
 /// A volume that no instance holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftoverVolume {
@@ -276,8 +308,8 @@ pub struct LeftoverVolume {
     pub tags: BTreeMap<String, String>,
 }
 
-/// Volumes of one build that no instance holds. Builders' volumes go with their
-/// instance; one is left only when EC2 lost the instance before it attached it.
+/// Volumes of one build that no instance holds. Builders' volumes go with their instance
+/// until the builder is ended in order; what a build leaves after that is found here.
 ///
 /// # Errors
 /// Those of [`call_error`].

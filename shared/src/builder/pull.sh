@@ -1,19 +1,31 @@
 # Runs in Bottlerocket's admin container, as root. What follows here is the same
 # for every build; the assignments above it come from checked types.
 #
-# stdout is one line of JSON, for a machine; stderr is for a person. Whatever
-# goes wrong ends in `fail`, so that no snapshot is made of half a cache.
+# stdout carries one line of JSON, the report, and nothing else. stderr is a log
+# in /run, which the caller shows when the build fails. Whatever goes wrong ends
+# in `fail`, so that no snapshot is made of half a cache.
 # "$1" is the path of the SSM agent's copy of this command: it holds the
 # command's id.
+#
+# Comments, blank lines and indentation are removed before this travels
+# (script.rs), and it holds no backtick, which ends it on the way.
 
 set -uo pipefail
 
 containerd_socket=/run/containerd/containerd.sock
 host=/.bottlerocket/rootfs
-content=$host/local/var/lib/containerd/io.containerd.content.v1.content
+# /var, not /local/var: Bottlerocket masks that with an empty mount
+# (bottlerocket-core-kit, packages/release/mask-local-var.service).
+store=$host/var/lib/containerd
+content=$store/io.containerd.content.v1.content
+# Where this script puts what may not stay under its name; empty in a snapshot.
+retired=/var/lib/frontload
 instance_metadata=http://169.254.169.254/latest
+# The container's /tmp lies on the data volume: a here-document would stay there.
+export TMPDIR=/run
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# apiclient sometimes loses what a command printed that lived shorter than 0.2 s.
+trap 'rm -rf "$work"; sleep 0.3' EXIT
 declare -A ecr_passwords=()
 references=() repositories=() tags=() digests=() ecr_regions=() waits=() shared_layers=() manifests=()
 missing=() started=()
@@ -31,8 +43,10 @@ say() { echo "$SECONDS s: $*" >&2; }
 
 seconds_left() { echo $((limit_seconds > SECONDS ? limit_seconds - SECONDS : 1)); }
 
-# In the foreground: a group of its own would outlive the job that it belongs to.
-on_host() { timeout --foreground --kill-after=5 "$(seconds_left)" sheltie "$@"; }
+# The time limit is the host's: sheltie forks, and what ended sheltie alone would leave the
+# host's process running, which then holds the output. In the foreground: a group of its own
+# would outlive the job that it belongs to.
+on_host() { sheltie timeout --foreground --kill-after=5 "$(seconds_left)" "$@"; }
 
 # ctr 2.x takes flags only before the image reference (bottlerocket#4707).
 ctr() { on_host ctr --address "$containerd_socket" --namespace k8s.io "$@"; }
@@ -166,12 +180,18 @@ take_image() { # index: writes the image's digest
   say "pulled $image in $((SECONDS - begun)) s"
 }
 
+# A digest travels without its algorithm: - or 64 digits.
+whole_digest() { [[ $1 == - ]] && echo - || echo "sha256:$1"; }
+
 read_images() {
-  local reference repository tag digest region wait shared manifest
-  while read -r reference repository tag digest region wait shared manifest; do
-    references+=("$reference") repositories+=("$repository") tags+=("$tag")
-    digests+=("$digest") ecr_regions+=("$region") waits+=("$wait")
-    shared_layers+=("$shared") manifests+=("$manifest")
+  local at repository region tag digest wait shared manifest names=() regions=()
+  while read -r repository region; do names+=("$repository") regions+=("$region"); done <<<"$repository_list"
+  while read -r at tag digest wait shared manifest; do
+    repository=${names[$at]} digest=$(whole_digest "$digest")
+    repositories+=("$repository") ecr_regions+=("${regions[$at]}") tags+=("$tag")
+    digests+=("$digest") waits+=("$wait")
+    shared_layers+=("$(whole_digest "$shared")") manifests+=("$(whole_digest "$manifest")")
+    if [[ $tag == - ]]; then references+=("$repository@$digest"); else references+=("$repository:$tag"); fi
   done <<<"$images"
 }
 
@@ -373,7 +393,7 @@ check_images() {
 # For `images check` a blob is whole when its file is there, however short. Which blobs are
 # missing it tells; those of other platforms were never wanted.
 check_blobs() (
-  cd "$content/blobs" 2>/dev/null || exit 0
+  cd "$content/blobs" 2>/dev/null || fail store "" "$content/blobs is missing"
   manifests=()
   declare -A size_of=() image_of=()
   while read -r blob size; do size_of[$blob]=$size; done < <(stat --format='%n %s' -- */*)
@@ -401,8 +421,9 @@ check_blobs() (
   done
 )
 
-# Keeps what was planned and what Bottlerocket itself imports (its pause image).
-# After the pulls: what the others share with the planned ones is not fetched again.
+# Keeps what was planned. After the pulls: what the others share with the planned
+# ones is not fetched again. Bottlerocket's own image (pause) goes, too: each node
+# imports that of its own release, and a volume with it would change with the OS.
 remove_other_images() {
   local index name digest _ others=()
   local -A wanted=()
@@ -410,7 +431,7 @@ remove_other_images() {
     wanted[$name]=1 wanted[${name#*@}]=1
   done < <(for index in "${!references[@]}"; do names_of "$index"; done)
   while read -r name _ digest _; do
-    [[ $name == REF || $name == localhost/* || -n ${wanted[$name]-} ]] && continue
+    [[ $name == REF || -n ${wanted[$name]-} ]] && continue
     # CRI gives whatever it sees a name by its configuration, too.
     [[ $name == sha256:* && -n ${wanted[$digest]-} ]] && continue
     say "removing $name, which is not planned"
@@ -433,14 +454,31 @@ collect_garbage() {
     fail prune "" "what no image holds could not be removed: $(last_line <<<"$output")"
 }
 
+# Bottlerocket's own image, which it imported at this boot, is no part of the listing; nor
+# are CRI's names by configuration, one of which would hold an older one.
+remove_own_image() {
+  local name _ own=()
+  while read -r name _; do
+    [[ $name != localhost/* && $name != sha256:* ]] || own+=("$name")
+  done < <(ctr images ls 2>/dev/null)
+  ((${#own[@]} == 0)) || ctr images rm "${own[@]}" >/dev/null 2>&1 ||
+    fail prune "${own[0]}" "Bottlerocket's own image could not be removed"
+}
+
+# Nothing at this path would make every check pass and every listing equal.
+require_store() {
+  local blobs=("$content"/blobs/sha256/*)
+  [[ -e ${blobs[0]} ]] || fail store "" "$content/blobs/sha256 is missing or empty"
+}
+
 # SHA-256 over name, size, mode, owner, time and link of every compressed blob and
 # every file of the unpacked layers, and over what containerd says that it has. A
 # file that was never flushed is empty or short. No file is read: from a snapshot
 # each would have to come from S3 first.
 hash_listing() {
-  local store=$host/local/var/lib/containerd part parts=8
+  local part parts=8
   (
-    cd "$store" 2>/dev/null || exit 0
+    cd "$store" || exit 1
     export LC_ALL=C
     shopt -s nullglob
     places=(io.containerd.content.v1.content/{blobs/*,ingest} io.containerd.snapshotter.v1.*/snapshots/*/fs)
@@ -454,7 +492,7 @@ hash_listing() {
     done
     {
       # CRI's names by configuration come and go.
-      ctr images ls | awk '$1 !~ "^(localhost/|sha256:)" { print $1, $3, $NF }'
+      ctr images ls | awk '$1 !~ "^sha256:" { print $1, $3, $NF }'
       ctr snapshots --snapshotter "$snapshotter" ls
       ctr leases ls -q
     } 2>&1 | sort | sha256sum >"$work/part.records" &
@@ -469,6 +507,8 @@ check_ancestor() {
   local output listing lister
   [[ $ancestor_listing == - ]] && return
   ancestor=kept
+  remove_own_image
+  collect_garbage
   list_images &
   lister=$!
   listing=$(hash_listing)
@@ -478,28 +518,81 @@ check_ancestor() {
   say "the files on the volume are not those of the snapshot: everything is pulled again"
   output=$(on_host systemctl stop containerd 2>&1) ||
     fail empty "" "containerd could not be stopped: $output"
-  output=$(on_host rm -rf /local/var/lib/containerd 2>&1 >/dev/null; on_host mkdir -p /local/var/lib/containerd 2>&1) ||
+  output=$(rm -rf -- "$store"/* 2>&1) ||
     fail empty "" "the volume could not be emptied: $(last_line <<<"$output")"
   output=$(on_host systemctl start containerd 2>&1) ||
     fail empty "" "containerd could not be started: $output"
 }
 
-# What the SSM agent keeps of earlier commands, and logs. The files of the
-# running command stay: the agent reads this script's output from them.
+# What the shutdown would write back: the journal, the clock's drift, the random seed.
+# Who is stopped already is not stopped again.
+hush_host() {
+  local output
+  output=$(on_host journalctl --relinquish-var 2>&1) || fail scrub "" "the journal could not be closed: $output"
+  output=$(on_host systemctl stop chronyd.service systemd-random-seed.service 2>&1) ||
+    fail scrub "" "chronyd and systemd-random-seed could not be stopped: $output"
+}
+
+# Where Bottlerocket keeps what makes this instance this one: its logs, keys, leases and
+# state, all made anew by every node. Paths of the host.
+identity=(/var/log /var/lib/kubelet /var/lib/chrony /var/lib/cni /var/lib/netdog /var/lib/systemd
+  /local/host-containers/admin /local/bootstrap-containers)
+# Only a shutdown ends what uses these; containerd's directory holds an id of its own.
+in_use=(/local/host-containers /var/lib/host-containerd "$retired" /var/tmp
+  /var/lib/containerd/io.containerd.grpc.v1.introspection)
+
+# The SSM agent needs what it keeps of this command until it has reported its end, and the
+# host containers need their files. So a unit of systemd removes the rest when it is stopped:
+# at shutdown, after the units that it is Before, and while the volume is mounted. The host
+# has no shell, and its own limit for a stop is 10 s (core-kit, packages/release). A service
+# may delete what containerd made since core-kit 10.0.0, which is in every release that a
+# builder may have (packages/selinux-policy, cache_t).
+set_last_scrub() {
+  local output
+  on_host systemctl --quiet is-active frontload-scrub.service && return
+  output=$(on_host systemd-run --quiet --unit=frontload-scrub --property=Type=oneshot \
+    --property=RemainAfterExit=yes --property=DefaultDependencies=no \
+    --property=Conflicts=shutdown.target --property=TimeoutStopSec=60 \
+    --property="RequiresMountsFor=/local /var" \
+    --property="Before=shutdown.target host-containers@admin.service host-containers@control.service host-containerd.service containerd.service kubelet.service chronyd.service systemd-random-seed.service systemd-journal-flush.service systemd-networkd.service" \
+    --property="ExecStop=-/usr/bin/find ${identity[*]} ${in_use[*]} -xdev -mindepth 1 -delete" \
+    /usr/bin/true 2>&1) ||
+    fail scrub "" "what the running builder needs could not be marked for removal: $output"
+}
+
+# Removes what this instance is and what it did; see also `set_last_scrub`.
 scrub() { # path of the SSM agent's copy of this command
-  local command_id=${1#*/orchestration/} instance=${1%%/document/*} file directory
+  local command_id=${1#*/orchestration/} instance=${1%%/document/*} agent=$host/local/host-containers/control/ssm
+  local directory file
   command_id=${command_id%%/*} instance=${instance##*/}
   shopt -s globstar nullglob dotglob
-  rm -f -- "$host"/local/frontload-* || fail scrub "" "the mark of what was begun could not be removed"
-  for directory in "$host"/local/host-containers/control/ssm/i-*; do
+  for directory in "${identity[@]}"; do
+    rm -rf -- "$host$directory"/* || fail scrub "" "$directory could not be emptied"
+  done
+  # The registration key: an agent of another instance would register with it. Every node
+  # would read settings from the two files, which nobody should have written.
+  rm -rf -- "$host"/local/{frontload-*,user-data-*.toml} "$agent"/Vault ||
+    fail scrub "" "$agent/Vault could not be removed"
+  for directory in "$agent"/i-*; do
     # Of the builder of the snapshot that this volume was made of.
     [[ -z $instance || ${directory##*/} == "$instance" ]] || rm -rf -- "$directory" ||
       fail scrub "" "$directory could not be removed"
   done
-  for file in "$host"/local/host-containers/control/ssm/*/document/**/* "$host"/local/var/log/**/*; do
+  for file in "$agent"/*/document/**/*; do
     [[ -f $file && "$file/" != *"/$command_id/"* ]] || continue
     rm -f -- "$file" || fail scrub "" "$file could not be removed"
   done
+}
+
+# A node that finds the record of a host container starts the builder's instead of its own
+# (bottlerocket-core-kit, sources/host-ctr). host-ctr deletes it when it ends in order; under
+# another name nobody finds it in any case. Renamed and not deleted: both containers run,
+# also when this command is run a second time.
+retire_host_containers() {
+  [[ ! -e $host$retired/host-containerd || -e $host/var/lib/host-containerd ]] || return 0
+  rm -rf -- "$host$retired" && mkdir -p -- "$host$retired" &&
+    mv -- "$host/var/lib/host-containerd" "$host$retired/" ||
+    fail scrub "" "/var/lib/host-containerd could not be renamed"
 }
 
 # Without this a snapshot holds every file name and no file content, and nothing
@@ -507,18 +600,6 @@ scrub() { # path of the SSM agent's copy of this command
 flush() {
   local output
   output=$(on_host sync -f /local 2>&1) || fail flush "" "sync of /local failed: $output"
-}
-
-# A flush leaves the file system's own changes in its log, and whoever mounts the
-# snapshot, a node or the next builder, has to write them first. Freezing empties
-# the log. Where that does not work, they do.
-empty_log() {
-  local status
-  timeout --kill-after=1 5 fsfreeze --freeze "$host/local" >/dev/null 2>&1
-  status=$?
-  fsfreeze --unfreeze "$host/local" >/dev/null 2>&1
-  # One that was cut off may still come about.
-  ((status < 124)) || { sleep 10; fsfreeze --unfreeze "$host/local" >/dev/null 2>&1; }
 }
 
 exec 9>/run/frontload.lock
@@ -535,19 +616,22 @@ check_ancestor
 list_missing_images
 finish_log_in
 pull_images
+require_store
 remove_other_images
 collect_garbage
 hash_listing >"$work/listing" &
 lister=$!
 check_images
 wait "$lister"
+listing=sha256:$(<"$work/listing")
+hush_host
+set_last_scrub
 scrub "${1-}"
+retire_host_containers
 flush
-empty_log
 used_bytes=$(on_host df --block-size=1 --output=used /local 2>/dev/null | tail -n 1)
-for index in "${!references[@]}"; do echo "${references[$index]} ${digests[$index]}"; done |
-  jq -Rcn --arg containerd "$containerd" --arg ancestor "$ancestor" --arg listing "sha256:$(<"$work/listing")" \
-    --argjson used "${used_bytes:-0}" \
-    '{outcome: "pulled", containerd: $containerd, flushed: true, usedBytes: $used,
-      ancestor: $ancestor, listing: $listing,
-      images: [inputs / " " | {reference: .[0], digest: .[1]}]}'
+printf '%s\n' "${digests[@]}" |
+  jq -Rcn --arg containerd "$containerd" --arg kernel "$(uname -r)" --arg ancestor "$ancestor" \
+    --arg listing "$listing" --argjson used "${used_bytes:-0}" \
+    '{outcome: "pulled", containerd: $containerd, kernel: $kernel, flushed: true, usedBytes: $used,
+      ancestor: $ancestor, listing: $listing, digests: [inputs]}'

@@ -14,6 +14,8 @@ use crate::error::Error;
 pub struct PulledImages {
     /// containerd's version, as it names itself.
     pub containerd: ContainerdVersion,
+    /// The kernel's release, as `uname` names it.
+    pub kernel: KernelRelease,
     /// The images in the cache's order with the digests that were pulled.
     pub images: Vec<CachedImage>,
     /// Bytes used on the data volume.
@@ -24,7 +26,7 @@ pub struct PulledImages {
     pub ancestor: AncestorFate,
     /// SHA-256 over name, size, mode, owner, time and link of every compressed blob
     /// and every unpacked file.
-    pub listing: Digest,
+    pub listing: Listing,
 }
 
 /// What became of the images that a volume came with.
@@ -52,11 +54,53 @@ checked_string!(
     }
 );
 
+checked_string!(
+    /// A kernel's release such as `6.12.40`: at most 64 of letters, digits and `.+~-_`.
+    KernelRelease,
+    |text| {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || ".+~-_".contains(c);
+        if (1..=64).contains(&text.len()) && text.chars().all(is_part) {
+            return Ok(());
+        }
+        Err(format!("{} is not a kernel's release", quoted(text)))
+    }
+);
+
+/// SHA-256 of nothing: the listing of a directory that is empty or not there.
+const OF_NOTHING: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+checked_string!(
+    /// A digest that a builder computed over the files of its volume. That of nothing is
+    /// none: it would equal that of every other empty place.
+    Listing,
+    |text| {
+        text.parse::<Digest>()?;
+        if text == OF_NOTHING {
+            return Err(format!("{OF_NOTHING} is the listing of an empty store"));
+        }
+        Ok(())
+    }
+);
+
 #[derive(Deserialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 enum Report {
-    Pulled(PulledImages),
+    Pulled(Success),
     Failed(Failure),
+}
+
+/// What the script reports. The images are the planned ones in their order: their names
+/// would not fit into the 24,000 characters that SSM keeps.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Success {
+    containerd: ContainerdVersion,
+    kernel: KernelRelease,
+    digests: Vec<Digest>,
+    used_bytes: u64,
+    flushed: bool,
+    ancestor: AncestorFate,
+    listing: Digest,
 }
 
 /// Where and why the script stopped.
@@ -75,8 +119,9 @@ const MAX_REASON: usize = 600;
 ///
 /// # Errors
 /// The failure that the script reports, by name; [`Error::BuilderFailed`] when
-/// the output is no report; [`Error::DigestMismatch`], [`Error::ImageIncomplete`]
-/// or [`Error::FlushFailed`] when a report of success is not what was planned.
+/// the output is no report; [`Error::StoreMissing`], [`Error::DigestMismatch`],
+/// [`Error::ImageIncomplete`] or [`Error::FlushFailed`] when a report of success is not
+/// what was planned.
 pub fn read_report(build: &Build, stdout: &str) -> Result<PulledImages, Error> {
     let line = stdout.trim();
     let report: Report = serde_json::from_str(line).map_err(|error| Error::BuilderFailed {
@@ -88,9 +133,38 @@ pub fn read_report(build: &Build, stdout: &str) -> Result<PulledImages, Error> {
         ),
     })?;
     match report {
-        Report::Pulled(pulled) => check_pulled(build, pulled),
+        Report::Pulled(success) => check_pulled(build, name_images(build, success)?),
         Report::Failed(failure) => Err(name_failure(build, &failure)),
     }
+}
+
+/// Puts the planned names to the reported digests.
+fn name_images(build: &Build, success: Success) -> Result<PulledImages, Error> {
+    let incomplete = |image: String, reason: String| Error::ImageIncomplete {
+        build: build.id.clone(),
+        image,
+        reason,
+    };
+    let (planned, reported) = (build.images.len(), success.digests.len());
+    if planned != reported {
+        let names: Vec<String> = build.images.iter().map(|i| i.reference.to_string()).collect();
+        let reason = format!("the builder reports {reported} images, planned were {planned}");
+        return Err(incomplete(one_line(&names.join(", "), MAX_REASON), reason));
+    }
+    let listing = Listing::try_from(success.listing.to_string())
+        .map_err(|reason| Error::StoreMissing { build: build.id.clone(), reason })?;
+    let images = build.images.iter().zip(success.digests);
+    Ok(PulledImages {
+        containerd: success.containerd,
+        kernel: success.kernel,
+        images: images
+            .map(|(image, digest)| CachedImage { reference: image.reference.clone(), digest })
+            .collect(),
+        used_bytes: success.used_bytes,
+        flushed: success.flushed,
+        ancestor: success.ancestor,
+        listing,
+    })
 }
 
 /// Holds what a builder reports against what was planned.
@@ -159,6 +233,7 @@ fn name_failure(build: &Build, failure: &Failure) -> Error {
         "time" => Error::PullTimedOut { build, reason: format!("{image}: {reason}") },
         "token" => Error::RegistryDenied { build, image, reason },
         "flush" => Error::FlushFailed { build, reason },
+        "store" => Error::StoreMissing { build, reason },
         "platform" => Error::PlatformMissing { image, reason },
         "check" if says(&["has digest"]) => Error::DigestMismatch { build, image, reason },
         "check" => Error::ImageIncomplete { build, image, reason },
@@ -198,7 +273,8 @@ mod tests {
         json!({
             "outcome": "pulled",
             "containerd": "1.6.20~ds1",
-            "images": [{"reference": image.reference, "digest": image.digest}],
+            "kernel": "6.12.40",
+            "digests": [image.digest],
             "flushed": true,
             "usedBytes": 1234,
             "ancestor": "none",
@@ -228,10 +304,29 @@ mod tests {
     #[test]
     fn a_report_of_other_images_or_digests_is_refused() {
         let mut report = good();
-        report["images"][0]["digest"] = json!(format!("sha256:{}", "b".repeat(64)));
+        report["digests"][0] = json!(format!("sha256:{}", "b".repeat(64)));
         assert_eq!(name_of(&report), "DigestMismatch");
-        report["images"] = json!([]);
+        report["digests"] = json!([]);
         assert_eq!(name_of(&report), "ImageIncomplete");
+    }
+
+    #[test]
+    fn the_listing_of_an_empty_store_is_refused() {
+        let mut report = good();
+        report["listing"] = json!(Digest::of(b""));
+        assert_eq!(name_of(&report), "StoreMissing");
+    }
+
+    #[test]
+    fn text_around_a_report_a_second_one_and_one_cut_off_are_refused() {
+        let report = good().to_string();
+        let cut = format!("{}\n---Output truncated---", &report[..report.len() / 2]);
+        for output in
+            [format!("x\n{report}"), format!("{report}\nx"), format!("{report}\n{report}"), cut]
+        {
+            let error = read_report(&sample(), &output).unwrap_err();
+            assert_eq!(error.name(), "BuilderFailed", "{output}");
+        }
     }
 
     #[test]
@@ -315,6 +410,7 @@ mod tests {
             ("platform", "PlatformMissing"),
             ("check", "ImageIncomplete"),
             ("flush", "FlushFailed"),
+            ("store", "StoreMissing"),
             ("mask", "BuilderFailed"),
         ] {
             let report = json!({"outcome": "failed", "step": step, "image": "r", "reason": "x"});

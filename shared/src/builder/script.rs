@@ -1,15 +1,19 @@
 //! Renders the command that SSM carries to the builder.
 //!
 //! The script itself is [`PULL`], the same for every build. In front of it stand
-//! assignments made from parsed types, whose alphabets hold no quote, space or
-//! line end; the whole travels as base64, so that no shell on the way reads it.
+//! assignments made from parsed types, whose alphabets hold no quote, space, backtick
+//! or line end.
+//!
+//! The script travels over the standard input of `apiclient exec`: as an argument it
+//! would be refused (its JSON form may have 65,536 bytes, and takes three to four
+//! bytes for each one: bottlerocket-core-kit, `sources/api/apiserver/src/server/exec`).
+//! A here-document whose delimiter is quoted hands it over as it is. The reader in the
+//! admin container waits for one backtick, not for the end of the input, which
+//! `apiclient` does not always pass on; a script that was cut off never runs.
 
 use std::cmp::Reverse;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
-use crate::domain::{Build, Digest, PlannedImage, TimeLimits};
+use crate::domain::{Build, Digest, ImageReference, PlannedImage, TimeLimits};
 
 /// The body of the script.
 const PULL: &str = include_str!("pull.sh");
@@ -29,20 +33,31 @@ pub const PROBE: &str = "apiclient exec admin true";
 /// The script for the admin container's bash.
 #[must_use]
 pub fn render(build: &Build) -> String {
-    let images: Vec<String> = build.images.iter().map(image_line).collect();
+    let repositories = repositories(&build.images);
+    let images: Vec<String> =
+        build.images.iter().map(|image| image_line(image, &repositories)).collect();
     let limit = build.time_limits.pull_seconds;
     let ancestor_listing = build.ancestor.as_ref().map_or("-", |of| of.listing.as_str());
     format!(
         "architecture={}\nsnapshotter={}\nlimit_seconds={}\nexpiry_seconds={}\n\
-         ancestor_listing={}\norder='{}'\nimages='{}'\n{PULL}",
+         ancestor_listing={}\norder='{}'\nrepository_list='{}'\nimages='{}'\n{}",
         build.architecture.oci(),
         build.builder.snapshotter.as_str(),
         limit.saturating_sub(REPORTING_SECONDS).max(1),
         expiry_seconds(&build.time_limits),
         ancestor_listing,
         in_order(&build.images).join(" "),
+        repositories.join("\n"),
         images.join("\n"),
+        compact(PULL),
     )
+}
+
+/// The script without comments, blank lines and indentation, which a third of SSM's
+/// 64 KB would go to.
+fn compact(script: &str) -> String {
+    let lines = script.lines().map(str::trim_start);
+    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect::<Vec<_>>().join("\n")
 }
 
 /// Seconds from the beginning of the script until the builder shuts down by itself, which EC2
@@ -66,40 +81,75 @@ fn in_order(images: &[PlannedImage]) -> Vec<String> {
     order.iter().map(ToString::to_string).collect()
 }
 
-/// The one line that SSM's `AWS-RunShellScript` runs in the control container:
-/// `$0` is the agent's copy of it, whose path tells the script its command id.
+/// What reads the script in the admin container and runs it. It keeps `$1`, and gives
+/// the script an empty input and a log in memory: without a terminal `apiclient` mixes
+/// standard output and error.
+const READER: &str =
+    r#"IFS= read -r -d \` script || exit 1; exec 2>/run/frontload.log </dev/null; eval "$script""#;
+
+/// What SSM's `AWS-RunShellScript` runs in the control container. `$0` is the agent's
+/// copy of it, whose path tells the script its command id. When the script fails, a
+/// second command shows the end of its log; that one must live for a moment, or its
+/// output may be lost. The shell may keep a here-document in a file: in memory, not on the
+/// data volume.
 #[must_use]
 pub fn ssm_command(build: &Build) -> String {
-    let encoded = STANDARD.encode(render(build));
-    format!(r#"apiclient exec admin bash -c "$(echo {encoded} | base64 -d)" frontload "$0""#)
+    format!(
+        "export TMPDIR=/run\napiclient exec admin bash -c '{READER}' frontload \"$0\" <<'{END}'\n{}\n`\n{END}\n\
+         status=$?\n\
+         [ $status -eq 0 ] || \
+         apiclient exec admin bash -c 'tail -c 4000 /run/frontload.log; sleep 0.3' >&2\n\
+         exit $status\n",
+        render(build)
+    )
 }
 
-/// `reference repository tag digest region waits shared manifest`, `-` where there is none.
+/// Ends the here-document: no line of a script can be equal to it.
+const END: &str = "frontload-end";
+
+/// `repository region` of every repository, once; the region is that of ECR, or `-`.
+fn repositories(images: &[PlannedImage]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for image in images {
+        let line = repository_line(&image.reference);
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+fn repository_line(reference: &ImageReference) -> String {
+    let ecr = reference.ecr_registry();
+    let region = ecr.as_ref().map_or("-", |ecr| ecr.region.as_str());
+    format!("{}/{} {region}", reference.registry(), reference.repository())
+}
+
+/// `repository tag digest waits shared manifest`, `-` where there is none. The
+/// repository is its index in `repositories`; of a digest only the digits travel.
 /// `waits` is the index of the image that unpacks what this one shares with others, or
 /// `alone` where the layers are unknown; `shared` is the topmost layer of that.
-fn image_line(image: &PlannedImage) -> String {
+fn image_line(image: &PlannedImage, repositories: &[String]) -> String {
     let reference = &image.reference;
+    let repository = repository_line(reference);
+    let index = repositories.iter().position(|line| *line == repository).unwrap_or_default();
     let digest = image.digest.as_ref().or(reference.digest());
-    let ecr = reference.ecr_registry();
     let waits = match (image.waits_for, image.compressed_bytes) {
         (Some(index), _) => index.to_string(),
         (None, Some(_)) => "-".to_owned(),
         (None, None) => "alone".to_owned(),
     };
     format!(
-        "{reference} {}/{} {} {} {} {waits} {} {}",
-        reference.registry(),
-        reference.repository(),
+        "{index} {} {} {waits} {} {}",
         reference.tag().unwrap_or("-"),
-        or_dash(digest),
-        ecr.as_ref().map_or("-", |ecr| ecr.region.as_str()),
-        or_dash(image.shared_layer.as_ref()),
-        or_dash(image.manifest.as_ref()),
+        digits_or_dash(digest),
+        digits_or_dash(image.shared_layer.as_ref()),
+        digits_or_dash(image.manifest.as_ref()),
     )
 }
 
-fn or_dash(digest: Option<&Digest>) -> &str {
-    digest.map_or("-", Digest::as_str)
+fn digits_or_dash(digest: Option<&Digest>) -> &str {
+    digest.map_or("-", Digest::digits)
 }
 
 #[cfg(test)]
@@ -107,16 +157,18 @@ mod tests {
     use super::*;
     use crate::domain::build::tests::sample;
 
+    fn line_of(image: &PlannedImage) -> String {
+        image_line(image, &repositories(std::slice::from_ref(image)))
+    }
+
     #[test]
-    fn an_image_becomes_one_line_of_eight_words() {
+    fn an_image_becomes_one_line_of_six_words_and_its_repository_another() {
         let build = sample();
-        let digest = format!("sha256:{}", "a".repeat(64));
+        let digits = "a".repeat(64);
+        assert_eq!(line_of(&build.images[0]), format!("0 v1 {digits} - - -"));
         assert_eq!(
-            image_line(&build.images[0]),
-            format!(
-                "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app:v1 \
-                 123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app v1 {digest} us-east-1 - - -"
-            )
+            repositories(&build.images),
+            ["123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app us-east-1"]
         );
         let public = PlannedImage {
             reference: "public.ecr.aws/nginx/nginx:1.27".parse().unwrap(),
@@ -126,18 +178,19 @@ mod tests {
             waits_for: None,
             shared_layer: None,
         };
-        assert_eq!(
-            image_line(&public),
-            "public.ecr.aws/nginx/nginx:1.27 public.ecr.aws/nginx/nginx 1.27 - - alone - -"
-        );
-        let layer = format!("sha256:{}", "b".repeat(64));
+        assert_eq!(line_of(&public), "0 1.27 - alone - -");
+        let images = [build.images[0].clone(), public.clone(), public.clone()];
+        assert_eq!(repositories(&images).len(), 2);
+        assert_eq!(repositories(&images)[1], "public.ecr.aws/nginx/nginx -");
+        assert_eq!(image_line(&public, &repositories(&images)), "1 1.27 - alone - -");
+        let layer = "b".repeat(64);
         let waiting = PlannedImage {
             waits_for: Some(3),
-            shared_layer: Some(layer.parse().unwrap()),
-            manifest: Some(digest.parse().unwrap()),
+            shared_layer: Some(format!("sha256:{layer}").parse().unwrap()),
+            manifest: Some(format!("sha256:{digits}").parse().unwrap()),
             ..build.images[0].clone()
         };
-        assert!(image_line(&waiting).ends_with(&format!(" us-east-1 3 {layer} {digest}")));
+        assert!(line_of(&waiting).ends_with(&format!(" 3 {layer} {digits}")));
     }
 
     #[test]
@@ -171,14 +224,63 @@ mod tests {
         assert!(place("\nset_expiry \"${1-}\"\n") < place("\nmask_kubelet\n"));
     }
 
+    /// What the container's shell gets as arguments: all else travels by standard input.
+    fn arguments(command: &str) -> &str {
+        command.split_once(" <<'frontload-end'\n").unwrap().0
+    }
+
     #[test]
     fn nothing_in_the_ssm_command_is_left_to_a_shell() {
         let command = ssm_command(&sample());
-        let encoded = command
-            .strip_prefix(r#"apiclient exec admin bash -c "$(echo "#)
-            .and_then(|rest| rest.strip_suffix(r#" | base64 -d)" frontload "$0""#))
-            .unwrap();
-        assert!(encoded.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b)));
+        let (_, rest) = command.split_once(" <<'frontload-end'\n").unwrap();
+        let (input, _) = rest.split_once("\nfrontload-end\n").unwrap();
+        // Quoted, a here-document is read by nobody; the backtick ends the script.
+        assert_eq!(input, format!("{}\n`", render(&sample())));
+        assert!(!render(&sample()).contains('`'));
+        assert!(!arguments(&command).contains(&sample().images[0].reference.to_string()));
+    }
+
+    /// The largest plan that a cache document allows: its hundred images, of repositories
+    /// that together fill the document's 8 KB, each with the longest tag.
+    fn largest() -> Build {
+        let longest = |number: usize| {
+            let digest = |character: &str| format!("sha256:{}", character.repeat(64));
+            let (path, tag) = ("r".repeat(60 - number % 10), "t".repeat(125));
+            PlannedImage {
+                reference: format!("ghcr.io/{number:03}{path}:{tag}{number:03}").parse().unwrap(),
+                digest: Some(digest("d").parse().unwrap()),
+                compressed_bytes: Some(1),
+                manifest: Some(digest("e").parse().unwrap()),
+                waits_for: Some(99),
+                shared_layer: Some(digest("f").parse().unwrap()),
+            }
+        };
+        let images: Vec<PlannedImage> = (0..100).map(longest).collect();
+        assert!(repositories(&images).concat().len() > 6_000);
+        Build { images, ..sample() }
+    }
+
+    /// SSM: a command and its document may have 64 KB (`MaxDocumentSizeExceeded`).
+    #[test]
+    fn the_command_of_a_hundred_images_is_below_the_limit_of_ssm() {
+        let parameters = serde_json::json!({
+            "commands": [ssm_command(&largest())], "executionTimeout": ["86400"],
+        });
+        let bytes = parameters.to_string().len();
+        assert!(bytes < 64_000, "{bytes}");
+    }
+
+    /// apiclient: a command's JSON form may have 65,536 bytes, four for each one.
+    #[test]
+    fn what_apiclient_carries_as_arguments_does_not_grow_with_the_images() {
+        let (one, hundred) = (ssm_command(&sample()), ssm_command(&largest()));
+        assert_eq!(arguments(&one), arguments(&hundred));
+        assert!(arguments(&one).len() < 500, "{}", arguments(&one).len());
+    }
+
+    #[test]
+    fn the_script_travels_without_comments_and_indentation() {
+        assert_eq!(compact("# a\n\n  b() {\n    # c\n    d # e\n  }\n"), "b() {\nd # e\n}");
     }
 
     #[test]

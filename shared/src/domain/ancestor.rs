@@ -4,8 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Build, Digest, Manifest};
+use super::{Build, Manifest};
 use crate::aws::snapshots::{Snapshot, SnapshotId, State};
+use crate::builder::report::Listing;
 
 /// The snapshot that a build starts from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +16,7 @@ pub struct Ancestor {
     pub snapshot_id: SnapshotId,
     /// What its files must be like, or nothing of it is used
     /// ([`crate::builder::report::PulledImages::listing`]).
-    pub listing: Digest,
+    pub listing: Listing,
     /// How many builds lie between it and the last one in full.
     pub links: u16,
 }
@@ -50,6 +51,11 @@ pub fn choose(
     snapshot: Option<&Snapshot>,
     incremental: Incremental,
 ) -> Result<Ancestor, InFull> {
+    if published.kernel.is_none() {
+        // It holds whatever the builder left, and its layers may have been unpacked in
+        // another way than a node would.
+        return Err("it was made by an older version of Frontload".to_owned());
+    }
     let Some(listing) = &published.listing else {
         return Err("the published snapshot has no listing of its files".to_owned());
     };
@@ -75,6 +81,11 @@ fn check_fit(build: &Build, published: &Manifest) -> Result<(), InFull> {
     }
     if published.os.variant.file_system() != build.os.variant.file_system() {
         return Err(format!("{} has another file system", published.os.variant));
+    }
+    if published.os.variant.minor() > build.os.variant.minor() {
+        // A newer kernel formats with features that an older one does not mount
+        // (bottlerocket, mkfs.xfs of kernel 6.18).
+        return Err(format!("it was made with the newer variant {}", published.os.variant));
     }
     if published.os.version.release() > build.os.version.release() {
         // containerd reads what an older one wrote, not what a newer one did.
@@ -146,7 +157,12 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_built_in_full() {
         let key = "arn:aws:kms:us-east-1:123456789012:key/1";
-        let changes: [(Change, &str); 9] = [
+        let changes: [(Change, &str); 11] = [
+            (|_, published| published.kernel = None, "older version of Frontload"),
+            (
+                |_, published| published.os.variant = "aws-k8s-1.36".parse().unwrap(),
+                "newer variant",
+            ),
             (|_, published| published.listing = None, "no listing"),
             (|_, published| published.region = "eu-west-1".parse().unwrap(), "not usable"),
             (|_, published| published.architecture = super::super::Architecture::Arm64, "arm64"),

@@ -166,6 +166,10 @@ impl OsVersion {
     }
 }
 
+/// Which form a snapshot has besides what its build was asked for. A new one makes every
+/// cache be built once more: 2 holds nothing of the builder.
+const FORMAT: &str = "format 2";
+
 impl Build {
     /// Puts a build in full together. `download_bytes` are those of all layers, where
     /// known; without them an automatic volume is one for nothing.
@@ -221,6 +225,7 @@ impl Build {
             })
             .collect();
         lines.sort();
+        lines.push(FORMAT.to_owned());
         lines.push(self.os.image_id.to_string());
         let builder = &self.builder;
         // An automatic size follows from the images, and from what was published before.
@@ -288,6 +293,7 @@ pub(crate) mod tests {
         let build = sample();
         let pulled = serde_json::from_value(serde_json::json!({
             "containerd": "2.1.9",
+            "kernel": "6.12.40",
             "images": [{"reference": build.images[0].reference, "digest": build.images[0].digest}],
             "usedBytes": 1000,
             "flushed": true,
@@ -331,7 +337,7 @@ pub(crate) mod tests {
         for change in changes {
             assert_ne!(fingerprint(change), build.fingerprint);
         }
-        assert_eq!(fingerprint(|b| b.builder.public_ip = true), build.fingerprint);
+        assert_eq!(fingerprint(|b| b.builder.public_ip = Some(true)), build.fingerprint);
         assert_eq!(fingerprint(|b| b.volume_gib += 1), build.fingerprint);
         assert_eq!(fingerprint(|b| b.usual_seconds.pull = Some(1)), build.fingerprint);
     }

@@ -29,7 +29,8 @@ pub struct Cache {
     pub os_updates: OsUpdates,
     /// One build is made for each; none twice.
     pub architectures: Vec<Architecture>,
-    /// The Bottlerocket variant of the builder.
+    /// The Bottlerocket variant of the builder: the oldest minor version of Kubernetes
+    /// whose nodes read the parameter.
     pub variant: Variant,
     /// The instance that pulls.
     pub builder: BuilderSettings,
@@ -73,10 +74,10 @@ pub struct BuilderSettings {
     /// whose snapshotter differs (bottlerocket `settings.container-runtime`).
     #[serde(default)]
     pub snapshotter: Snapshotter,
-    /// Whether the builder gets a public address, for subnets without NAT or
-    /// endpoints.
-    #[serde(default)]
-    pub public_ip: bool,
+    /// Whether the builder gets a public address; absent means as its subnet says.
+    /// Subnets without NAT or endpoints need one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub public_ip: Option<bool>,
 }
 
 impl Default for BuilderSettings {
@@ -88,7 +89,7 @@ impl Default for BuilderSettings {
             security_group_ids: Vec::new(),
             volume_gib: default_volume_gib(),
             snapshotter: Snapshotter::default(),
-            public_ip: false,
+            public_ip: None,
         }
     }
 }
@@ -177,8 +178,14 @@ impl Variant {
     /// the `aws-k8s-1.28` variants).
     #[must_use]
     pub fn file_system(&self) -> FileSystem {
+        if self.minor() < 28 { FileSystem::Ext4 } else { FileSystem::Xfs }
+    }
+
+    /// The minor version of Kubernetes, such as 35.
+    #[must_use]
+    pub fn minor(&self) -> u16 {
         let minor = self.as_str().rsplit('.').next().and_then(|minor| minor.parse().ok());
-        if minor.unwrap_or(0) < 28 { FileSystem::Ext4 } else { FileSystem::Xfs }
+        minor.unwrap_or(0)
     }
 }
 
@@ -620,7 +627,7 @@ mod tests {
         let error = refusal(|doc| doc["variant"] = json!("aws-k8s-1.35-nvidia"));
         assert!(error.starts_with("variant: ") && error.contains("use aws-k8s-1."), "{error}");
         let error = refusal(|doc| doc["builder"] = json!({"volumeGib": 0}));
-        assert_eq!(error, "builder.volumeGib: 0 is out of range: use 1 to 16384");
+        assert_eq!(error, "builder.volumeGib: 0 is out of range: use 20 to 16384");
         let error = refusal(|doc| doc["incremental"] = json!({"maxLinks": 101}));
         assert_eq!(error, "incremental.maxLinks: 101 is out of range: use 0 to 100");
         let error = refusal(|doc| doc["timeLimits"] = json!({"pullSeconds": 0}));

@@ -34,6 +34,12 @@ impl Digest {
     pub fn of(content: &[u8]) -> Self {
         Self(format!("sha256:{:x}", Sha256::digest(content)))
     }
+
+    /// The 64 digits, without the algorithm.
+    #[must_use]
+    pub fn digits(&self) -> &str {
+        self.0.strip_prefix("sha256:").unwrap_or(&self.0)
+    }
 }
 
 checked_string!(

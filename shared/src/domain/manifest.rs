@@ -1,7 +1,7 @@
 //! The manifest: what a published snapshot holds. It is written beside the
 //! snapshot id, so that a person or a later build can tell without mounting it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::cache::Snapshotter;
@@ -13,7 +13,9 @@ use super::{
 };
 use crate::VERSION;
 use crate::aws::snapshots::SnapshotId;
-use crate::builder::report::{AncestorFate, ContainerdVersion, PulledImages};
+use crate::builder::report::{
+    AncestorFate, ContainerdVersion, KernelRelease, Listing, PulledImages,
+};
 
 /// What a snapshot holds and what it was made with, as one region has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +52,10 @@ pub struct Manifest {
     pub os: OsImage,
     /// The builder's containerd, as it names itself.
     pub containerd: ContainerdVersion,
+    /// The builder's kernel, which formatted the volume; absent in a manifest of before it
+    /// was recorded. Such a snapshot is no ancestor: its files were never checked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kernel: Option<KernelRelease>,
     /// A node must use the same, or Bottlerocket empties its volume.
     pub snapshotter: Snapshotter,
     /// Size of the volume in GiB; a node's volume must be at least as large.
@@ -60,9 +66,10 @@ pub struct Manifest {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub download_bytes: Option<u64>,
     /// What its files are like ([`PulledImages::listing`]): a later build starts from
-    /// the snapshot only if they still are.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub listing: Option<Digest>,
+    /// the snapshot only if they still are. The listing of nothing, which version 0.1.0
+    /// published on AWS, is read as none.
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "read_listing")]
+    pub listing: Option<Listing>,
     /// The snapshot that its volume started from, whose content was kept.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ancestor: Option<SnapshotId>,
@@ -167,6 +174,10 @@ impl Initialization {
     }
 }
 
+fn read_listing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Listing>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.and_then(|text| Listing::try_from(text).ok()))
+}
+
 impl Manifest {
     /// The manifests of a finished build, one for each of `replicas`, to be published
     /// under the fencing token `token`.
@@ -215,6 +226,7 @@ impl Manifest {
             images: pulled.images.clone(),
             os: build.os.clone(),
             containerd: pulled.containerd.clone(),
+            kernel: Some(pulled.kernel.clone()),
             snapshotter: build.builder.snapshotter,
             volume_gib: build.volume_gib,
             used_bytes: pulled.used_bytes,
@@ -277,6 +289,16 @@ mod tests {
         let manifest: Manifest = serde_json::from_value(document.clone()).unwrap();
         assert_eq!(manifest.frontload, None);
         assert_eq!(serde_json::from_str::<Value>(&manifest.text()).unwrap(), document);
+    }
+
+    #[test]
+    fn a_listing_of_nothing_that_was_published_is_read_as_none() {
+        let mut document: Value = serde_json::from_str(&sample_manifest().text()).unwrap();
+        let nothing = Digest::of(b"");
+        document["listing"] = serde_json::json!(nothing);
+        let manifest: Manifest = serde_json::from_value(document).unwrap();
+        assert_eq!(manifest.listing, None);
+        assert!(Listing::try_from(nothing.to_string()).is_err());
     }
 
     #[test]

@@ -12,6 +12,9 @@ pub struct PhaseEnds {
     pub preflight: Seconds,
     pub launch: Seconds,
     pub pull: Seconds,
+    /// Absent in an execution that began before builders were ended in order.
+    #[serde(default)]
+    pub end: Option<Seconds>,
     pub snapshot: Seconds,
     pub replicate: Seconds,
 }
@@ -39,6 +42,9 @@ pub struct Durations {
     pub launch: u32,
     /// Until all images are on the volume, checked and flushed.
     pub pull: u32,
+    /// Until the builder has shut down in order; 0 in a manifest of before it did.
+    #[serde(default)]
+    pub end: u32,
     /// Until the home region's snapshot is completed.
     pub snapshot: u32,
     /// Until the slowest region's replica is completed, shared, and restores fast
@@ -55,6 +61,7 @@ impl Durations {
         preflight: u32::MAX,
         launch: u32::MAX,
         pull: u32::MAX,
+        end: u32::MAX,
         snapshot: u32::MAX,
         replicate: u32::MAX,
         total: u32::MAX,
@@ -64,12 +71,14 @@ impl Durations {
 impl From<PhaseEnds> for Durations {
     fn from(ends: PhaseEnds) -> Self {
         let between = |begin: Seconds, end: Seconds| end.0.saturating_sub(begin.0);
+        let ended = ends.end.unwrap_or(ends.pull);
         Self {
             claim: ends.claim.0,
             preflight: between(ends.claim, ends.preflight),
             launch: between(ends.preflight, ends.launch),
             pull: between(ends.launch, ends.pull),
-            snapshot: between(ends.pull, ends.snapshot),
+            end: between(ends.pull, ended),
+            snapshot: between(ended, ends.snapshot),
             replicate: between(ends.snapshot, ends.replicate),
             total: ends.replicate.0,
         }
@@ -112,12 +121,24 @@ mod tests {
     #[test]
     fn durations_are_the_times_between_the_ends() {
         let ends = json!({"claim": 61, "preflight": 63.0, "launch": 110, "pull": 230,
-            "snapshot": 411, "replicate": 652});
+            "end": 251, "snapshot": 411, "replicate": 652});
         let ends: PhaseEnds = serde_json::from_value(ends).unwrap();
         let durations = serde_json::to_value(Durations::from(ends)).unwrap();
         let expected = json!({"claim": 61, "preflight": 2, "launch": 47, "pull": 120,
-            "snapshot": 181, "replicate": 241, "total": 652});
+            "end": 21, "snapshot": 160, "replicate": 241, "total": 652});
         assert_eq!(durations, expected);
+    }
+
+    #[test]
+    fn an_execution_and_a_manifest_of_before_there_was_an_end_are_read() {
+        let ends = json!({"claim": 1, "preflight": 2, "launch": 3, "pull": 10, "snapshot": 30,
+            "replicate": 40});
+        let ends: PhaseEnds = serde_json::from_value(ends).unwrap();
+        let durations = Durations::from(ends);
+        assert_eq!((durations.end, durations.snapshot), (0, 20));
+        let mut written = serde_json::to_value(durations).unwrap();
+        written.as_object_mut().unwrap().remove("end");
+        assert_eq!(serde_json::from_value::<Durations>(written).unwrap(), durations);
     }
 
     #[test]

@@ -15,6 +15,9 @@ pub enum VolumeSize {
 
 /// Largest gp3 volume in GiB that nodes of every kind can have.
 pub const MAX_GIB: u16 = 16_384;
+/// Smallest: Bottlerocket's images bring a data volume of this size, and EC2 makes none that
+/// is smaller than its snapshot (twoliter, `tools/pubsys/src/aws/ami/register.rs`).
+pub const MIN_GIB: u16 = 20;
 
 impl Serialize for VolumeSize {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -31,7 +34,7 @@ impl serde::de::Visitor<'_> for Expected {
     type Value = VolumeSize;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "\"auto\" or a number of GiB from 1 to {MAX_GIB}")
+        write!(f, "\"auto\" or a number of GiB from {MIN_GIB} to {MAX_GIB}")
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<VolumeSize, E> {
@@ -43,13 +46,13 @@ impl serde::de::Visitor<'_> for Expected {
 
     fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<VolumeSize, E> {
         match u16::try_from(number) {
-            Ok(gib @ 1..=MAX_GIB) => Ok(VolumeSize::Gib(gib)),
-            _ => Err(E::custom(format!("{number} is out of range: use 1 to {MAX_GIB}"))),
+            Ok(gib @ MIN_GIB..=MAX_GIB) => Ok(VolumeSize::Gib(gib)),
+            _ => Err(E::custom(format!("{number} is out of range: use {MIN_GIB} to {MAX_GIB}"))),
         }
     }
 
     fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<VolumeSize, E> {
-        Err(E::custom(format!("{number} is out of range: use 1 to {MAX_GIB}")))
+        Err(E::custom(format!("{number} is out of range: use {MIN_GIB} to {MAX_GIB}")))
     }
 }
 
@@ -82,7 +85,7 @@ fn expansion(published: Option<&Manifest>) -> u64 {
 
 fn gib_for(bytes: u64) -> u16 {
     let roomy = bytes.saturating_mul(100 + HEAD_ROOM) / 100;
-    u16::try_from(roomy.div_ceil(GIB) + OWN_GIB).unwrap_or(u16::MAX)
+    u16::try_from(roomy.div_ceil(GIB) + OWN_GIB).unwrap_or(u16::MAX).max(MIN_GIB)
 }
 
 /// Size in GiB of a volume that holds `download_bytes` of compressed layers and what
@@ -174,10 +177,11 @@ mod tests {
         assert_eq!(from_value::<VolumeSize>(json!("auto")).unwrap(), VolumeSize::Auto);
         assert_eq!(from_value::<VolumeSize>(json!(30)).unwrap(), VolumeSize::Gib(30));
         for (bad, problem) in [
-            (json!(0), "0 is out of range: use 1 to 16384"),
+            (json!(0), "0 is out of range: use 20 to 16384"),
+            (json!(19), "19 is out of range: use 20 to 16384"),
             (json!(-1), "-1 is out of range"),
             (json!(70_000), "70000 is out of range"),
-            (json!("big"), "expected \"auto\" or a number of GiB from 1 to 16384"),
+            (json!("big"), "expected \"auto\" or a number of GiB from 20 to 16384"),
         ] {
             let error = from_value::<VolumeSize>(bad).unwrap_err().to_string();
             assert!(error.contains(problem), "{error}");
@@ -187,6 +191,7 @@ mod tests {
     #[test]
     fn an_unknown_expansion_is_taken_as_usual_and_a_measured_one_as_measured() {
         assert_eq!(size_for(10 * GIB, None), 44);
+        assert_eq!(size_for(GIB, None), MIN_GIB);
         let mut published = sample_manifest();
         (published.download_bytes, published.used_bytes) = (Some(10 * GIB), 20 * GIB);
         assert_eq!(size_for(10 * GIB, Some(&published)), 26);

@@ -108,8 +108,7 @@ fn check_cache(text: &str) -> bool {
 fn pulled() -> Value {
     let digest = to_value(&sample().images[0].digest).unwrap();
     json!({"outcome": "pulled", "containerd": "2.1.9+bottlerocket", "usedBytes": 1000,
-        "images": [{"reference": sample().images[0].reference, "digest": digest}],
-        "flushed": true, "ancestor": "none", "listing": digest})
+        "kernel": "6.12.40", "digests": [digest], "flushed": true, "ancestor": "none", "listing": digest})
 }
 
 fn failed() -> Value {

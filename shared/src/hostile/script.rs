@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::testing::hostile::{assert_harmless, config, nasty};
 
 /// What the script may call and what changes nothing: recorded, then run.
-const TOOLS: [&str; 19] = [
+const TOOLS: [&str; 20] = [
     "awk",
     "base64",
     "cat",
@@ -44,13 +44,15 @@ const TOOLS: [&str; 19] = [
     "tail",
     "timeout",
     "tr",
+    "uname",
 ];
 
 /// What it may call besides; recorded, with what a stand-in does.
-const STAND_INS: [(&str, &str); 4] = [
+const STAND_INS: [(&str, &str); 5] = [
     ("sheltie", include_str!("sheltie.sh")),
     ("rm", ""),
-    ("fsfreeze", ""),
+    ("mv", ""),
+    ("mkdir", ""),
     // Every answer at once: session token, role, credentials, ECR's token.
     (
         "curl",
@@ -80,7 +82,7 @@ impl Scratch {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("frontload-hostile-{}-{number}", std::process::id());
         let scratch = Self(std::env::temp_dir().join(name));
-        for folder in ["bin", "calls", "tmp", "host/local"] {
+        for folder in ["bin", "calls", "tmp", "host/local", "host/var/lib/containerd"] {
             fs::create_dir_all(scratch.0.join(folder)).unwrap();
         }
         scratch.put("canary", ">\"$scratch/sung\"");
@@ -139,9 +141,15 @@ impl Scratch {
 /// The script with the paths of root's set to the scratch directory.
 fn rendered(build: &Build, scratch: &Scratch) -> PathBuf {
     let mut script = render(build);
-    for (owned, own) in [("/run/frontload.lock", "lock"), ("/.bottlerocket/rootfs", "host")] {
+    for (owned, own) in [
+        ("/run/frontload.lock", "lock"),
+        ("TMPDIR=/run\n", "tmp"),
+        ("/.bottlerocket/rootfs", "host"),
+    ] {
         assert_eq!(script.matches(owned).count(), 1, "{owned}");
-        script = script.replace(owned, scratch.0.join(own).to_str().unwrap());
+        let own = scratch.0.join(own).to_str().unwrap().to_owned();
+        let own = if owned.starts_with("TMPDIR") { format!("TMPDIR={own}\n") } else { own };
+        script = script.replace(owned, &own);
     }
     let path = scratch.0.join("script");
     fs::write(&path, script).unwrap();
@@ -223,7 +231,7 @@ fn builds() -> impl Strategy<Value = Build> {
             build.time_limits.pull_seconds = pull_seconds;
             build.ancestor = has_ancestor.then(|| Ancestor {
                 snapshot_id: "snap-1".parse().unwrap(),
-                listing: digest("e"),
+                listing: digest("e").to_string().parse().unwrap(),
                 links: 1,
             });
             build
@@ -246,7 +254,9 @@ fn names(build: &Build) -> BTreeSet<String> {
 /// What `ctr` was told to pull, tag and label: whole arguments.
 fn named(calls: &[Vec<String>]) -> BTreeSet<String> {
     let mut named = BTreeSet::new();
-    for call in calls.iter().filter(|call| call[0] == "ctr") {
+    // Each is bounded: timeout and its three arguments come first.
+    let calls = calls.iter().map(|call| &call[4..]);
+    for call in calls.filter(|call| call[0] == "ctr") {
         match [call[5].as_str(), call[6].as_str()] {
             ["images", "pull"] => named.extend(call.last().cloned()),
             ["images", "tag"] => named.extend(call[8..].iter().cloned()),
@@ -273,6 +283,16 @@ fn builder() -> Scratch {
 
 fn check_run(build: &Build, containerd: &str) {
     let scratch = builder();
+    // The digests are made up, so that no blob is what its digest says.
+    let sums = format!(
+        "if [[ $1 == --check ]]; then while read -r _; do :; done; exit 0; fi\nexec {} \"$@\"",
+        find_tool("sha256sum").display()
+    );
+    scratch.put("sha256sum", &sums);
+    fs::create_dir_all(blobs(&scratch)).unwrap();
+    for character in ["a", "b", "c", "d"] {
+        fs::write(blob_file(&scratch, &digest(character)), "{}").unwrap();
+    }
     let script = rendered(build, &scratch);
     let parsed = scratch.run("/bin/bash", &[Path::new("-n"), &script], &[]);
     assert!(parsed.status.success(), "{}", String::from_utf8_lossy(&parsed.stderr));
@@ -292,16 +312,19 @@ fn check_run(build: &Build, containerd: &str) {
 /// The assignments in front of the script hold no character but those of their types.
 fn check_assignments(build: &Build) {
     let script = render(build);
-    let head = script.split_once("\n# Runs in Bottlerocket").unwrap().0;
-    let (simple, images) = head.split_once("\nimages='").unwrap();
+    let head = script.split_once("\nset -uo pipefail\n").unwrap().0;
+    let (head, images) = head.split_once("\nimages='").unwrap();
+    let (simple, repositories) = head.split_once("\nrepository_list='").unwrap();
     for line in simple.lines() {
         line.replace("order='", "").trim_end_matches('\'').split(' ').for_each(assert_harmless);
     }
     let images = images.strip_suffix('\'').unwrap();
     assert_eq!(images.lines().count(), build.images.len());
-    for line in images.lines() {
-        assert_eq!(line.split(' ').count(), 8, "{line}");
-        line.split(' ').for_each(assert_harmless);
+    for (list, words) in [(images, 6), (repositories.strip_suffix('\'').unwrap(), 2)] {
+        for line in list.lines() {
+            assert_eq!(line.split(' ').count(), words, "{line}");
+            line.split(' ').for_each(assert_harmless);
+        }
     }
 }
 
@@ -311,8 +334,8 @@ fn run_with_tag(tag: &str) -> (bool, String) {
     let scratch = builder();
     let script = rendered(&sample(), &scratch);
     let text = fs::read_to_string(&script).unwrap();
-    assert_eq!(text.matches("app v1 ").count(), 1);
-    fs::write(&script, text.replace("app v1 ", &format!("app {tag} "))).unwrap();
+    assert_eq!(text.matches("images='0 v1 ").count(), 1);
+    fs::write(&script, text.replace("images='0 v1 ", &format!("images='0 {tag} "))).unwrap();
     scratch.run("/bin/bash", &[&script], &[("containerd", "2.1.9")]);
     let unknown = fs::read_to_string(scratch.0.join("unknown")).unwrap_or_default();
     (scratch.0.join("sung").exists(), unknown)
@@ -329,8 +352,11 @@ fn a_tag_that_ended_the_quotation_would_be_noticed() {
 /// SSM's copy of the command, whose path is nasty, gives the container the script.
 fn check_ssm_command(build: &Build) {
     let scratch = Scratch::new();
-    scratch.put("apiclient", "");
-    scratch.put_tool("base64");
+    // Reads as the admin container would, and keeps the script instead of running it.
+    let keep = r#"eval "${5%%; exec 2>*}"
+        printf %s "$script" >"$scratch/given"; printf %s "$7" >"$scratch/path"
+        exit 0"#;
+    scratch.put("apiclient", keep);
     let folder = scratch.0.join("orchestration/$(canary) `canary`; canary '\" *");
     fs::create_dir_all(&folder).unwrap();
     let script = folder.join("_script.sh");
@@ -339,15 +365,15 @@ fn check_ssm_command(build: &Build) {
     let output = scratch.run("/bin/sh", &[&script], &[]);
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     scratch.assert_nothing_else_ran();
-    let rendered = render(build);
-    let given = ["exec", "admin", "bash", "-c", rendered.trim_end(), "frontload"];
-    let given = given.map(str::to_owned).into_iter().chain([script.to_str().unwrap().to_owned()]);
-    assert_eq!(scratch.calls("apiclient"), [given.collect::<Vec<_>>()]);
+    assert_eq!(fs::read_to_string(scratch.0.join("given")).unwrap(), render(build) + "\n");
+    let path = fs::read_to_string(scratch.0.join("path")).unwrap();
+    assert_eq!(path, script.to_str().unwrap());
+    assert!(scratch.calls("apiclient").concat().iter().all(|argument| argument.len() < 500));
 }
 
 /// The content store of the builder.
 fn blobs(scratch: &Scratch) -> PathBuf {
-    scratch.0.join("host/local/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256")
+    scratch.0.join("host/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256")
 }
 
 fn blob_file(scratch: &Scratch, digest: &Digest) -> PathBuf {

@@ -154,6 +154,23 @@ fn assume_role(body: &str) -> String {
     )
 }
 
+/// A default VPC as every account has one.
+fn default_network(action: &str) -> Option<&'static str> {
+    match action {
+        "DescribeSubnets" => Some(
+            "<subnetSet><item><subnetId>subnet-1</subnetId><vpcId>vpc-1</vpcId>\
+             <mapPublicIpOnLaunch>true</mapPublicIpOnLaunch></item></subnetSet>",
+        ),
+        "DescribeRouteTables" => Some(
+            "<routeTableSet><item><routeTableId>rtb-1</routeTableId><vpcId>vpc-1</vpcId>\
+             <routeSet><item><destinationCidrBlock>0.0.0.0/0</destinationCidrBlock>\
+             <gatewayId>igw-1</gatewayId></item></routeSet><associationSet><item>\
+             <main>true</main></item></associationSet></item></routeTableSet>",
+        ),
+        _ => None,
+    }
+}
+
 fn refusal(code: &str) -> (u16, String) {
     (400, json!({"__type": code, "message": "planted"}).to_string())
 }
@@ -172,6 +189,7 @@ impl World {
         let call = format!("{region} {action} {}", id.copied().unwrap_or_default());
         self.ec2_calls.push(call.trim_end().to_owned());
         let planted = self.ec2.get(&(region.to_owned(), action.to_owned())).cloned();
+        let planted = planted.or_else(|| default_network(action).map(ToOwned::to_owned));
         let inside = planted.unwrap_or_else(|| self.snapshots.answer(action, &fields));
         format!("<{action}Response>{inside}</{action}Response>")
     }

@@ -67,7 +67,9 @@ def floor_way(images: Sequence[PushedImage]) -> Way:
     }
     assignments = "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
     encoded = base64.b64encode((assignments + _SCRIPT.read_text()).encode()).decode()
-    command = f'apiclient exec admin sheltie bash -c "$(echo {encoded} | base64 -d)"'
+    # As an argument it would be too long for apiclient.
+    reader = 'read -r script; eval "$(echo "$script" | base64 -d)" </dev/null'
+    command = f"echo {encoded} | apiclient exec admin sheltie bash -c '{reader}'"
     admin = "[settings.host-containers.admin]\nenabled = true\n"
     return Way("floor", command, admin)
 
@@ -88,7 +90,7 @@ def check_layers(builder: Builder, images: Sequence[PushedImage]) -> None:
     wanted = {layer.digest for image in images for layer in image.layers}
     found = builder.run(
         "apiclient exec admin sheltie sh -c"
-        " 'for d in /local/floor/*.files; do [ -n \"$(ls -A $d)\" ] && echo $d; done'"
+        " 'for d in /local/floor/*.files; do [ -n \"$(ls -A $d)\" ] && echo $d; done; sleep 0.3'"
     ).stdout.split()
     if len(found) != len(wanted):
         raise BenchError(f"the floor unpacked {len(found)} of {len(wanted)} layers")

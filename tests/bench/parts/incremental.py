@@ -149,6 +149,7 @@ def ancestor_of(host: PullHost, images: Sequence[PushedImage]) -> Iterator[Ances
     way = our_way(images)
     with host.builder(way.user_data, None) as builder:
         report = json.loads(builder.run(way.command).stdout)
+        host.host.stop_instance(builder.instance_id)
         host.host.snapshot_volume(builder.volume_id, ANCESTOR)
     try:
         yield Ancestor(ANCESTOR, report["listing"])

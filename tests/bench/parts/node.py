@@ -77,6 +77,7 @@ def take_snapshot(host: PullHost, image: PushedImage) -> str:
     with host.builder(way.user_data, None) as builder:
         builder.run(way.command)
         host.check(builder, [image])
+        host.host.stop_instance(builder.instance_id)
         host.host.snapshot_volume(builder.volume_id, snapshot_id)
     return snapshot_id
 

@@ -35,15 +35,16 @@ PHASES = {
     "gather and claim": ("ClaimBuild", "Preflight"),
     "preflight": ("Preflight", "LaunchBuilder"),
     "launch": ("LaunchBuilder", "PullImages"),
-    "pull": ("PullImages", "SnapshotVolume"),
+    "pull": ("PullImages", "EndBuilder"),
+    "end": ("EndBuilder", "SnapshotVolume"),
     "snapshot": ("SnapshotVolume", "ReplicateSnapshots"),
     "copies": ("ReplicateSnapshots", "PublishSnapshot"),
 }
 NOTES = (
-    "Physical waits: boot until the agent answers, the pull, the snapshot, the slowest copy; their"
-    " durations are assumed and stray from build to build. Overhead is everything else between the"
-    " push and the last parameter written, divided by them: looks that come late, calls, cold"
-    " starts, transitions, the queue and the probe.",
+    "Physical waits: boot until the agent answers, the pull, the shutdown, the snapshot, the"
+    " slowest copy; their durations are assumed and stray from build to build. Overhead is"
+    " everything else between the push and the last parameter written, divided by them: looks that"
+    " come late, calls, cold starts, transitions, the queue and the probe.",
     "Stand-ins: MiniStack for Step Functions, Lambda and EventBridge, moto with our own layer for"
     " EC2 and SSM, a scripted builder host that pulls nothing and takes the time of a pull. State"
     " machines, functions and template are the real ones. Nothing was run on AWS.",
@@ -192,7 +193,9 @@ class Rounds:
             raise BenchError(f"the build of {cache} ended as {built['result']}")
         control = self._cloud.control
         published = published_at(control.calls("ssm"), cache, begun)
-        waits = waits_of_build(control.state(), control.snapshots(), built["build"])
+        end_seconds = self._latencies.stopping_seconds
+        state, snapshots = control.state(), control.snapshots()
+        waits = waits_of_build(state, snapshots, built["build"], end_seconds)
         made = Build(published - begun, waits, self._phases(built["build"], published))
         self._bench.say(
             f"  {cache}: published after {made.seconds:.1f} s, {made.waits.total:.1f} s of it"
@@ -227,6 +230,7 @@ class Rounds:
         return PhysicalWaits(
             state["instances"][times.instance]["bootSeconds"],
             sum(command["seconds"] or 0.0 for command in commands),
+            self._latencies.stopping_seconds,
             first,
             sum(copies),
         )
@@ -248,6 +252,7 @@ def physical_of(phase: str, waits: PhysicalWaits) -> float:
     return {
         "launch": waits.boot,
         "pull": waits.pull,
+        "end": waits.end,
         "snapshot": waits.snapshot,
         "copies": waits.copies,
     }.get(phase, 0.0)

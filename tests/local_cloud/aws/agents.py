@@ -8,7 +8,7 @@ from typing import Any
 from moto.core.responses import BaseResponse
 
 from .dispatch import AwsError, handles, place_of
-from .instances import place_of_instance
+from .lives import place_of_instance
 from .world import World
 
 

@@ -8,6 +8,7 @@ from moto.ec2.models.elastic_block_store import Volume
 
 from . import performance
 from .calls import plain
+from .dispatch import AwsError
 from .encryption import of_volume
 from .performance import Performance
 from .snapshots import require_completed
@@ -16,6 +17,12 @@ from .world import Place, World
 
 DATA_DEVICE = "/dev/xvdb"
 ROOT_DEVICE = "/dev/xvda"
+BOTTLEROCKET_DEVICES: dict[str, dict[str, Any]] = {
+    ROOT_DEVICE: {"VolumeSize": 2, "VolumeType": "gp2", "DeleteOnTermination": True},
+    DATA_DEVICE: {"VolumeSize": 20, "VolumeType": "gp2", "DeleteOnTermination": True},
+}
+"""Of Bottlerocket's images, which are not encrypted (twoliter tools/pubsys/src/aws/ami/register.rs;
+sizes: bottlerocket variants/README.md, "image-layout")."""
 
 
 class MadeFrom(NamedTuple):
@@ -56,17 +63,27 @@ def prepare_devices(world: World, place: Place, asked: list[dict[str, Any]]) -> 
 
 def _devices(asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The image's two devices, overlaid by what the request says of them."""
-    defaults = {
-        ROOT_DEVICE: {"VolumeSize": 4, "VolumeType": "gp3", "DeleteOnTermination": True},
-        DATA_DEVICE: {"VolumeSize": 20, "VolumeType": "gp3", "DeleteOnTermination": True},
-    }
+    defaults = {name: dict(ebs) for name, ebs in BOTTLEROCKET_DEVICES.items()}
     for mapping in asked:
         device = defaults.setdefault(mapping["DeviceName"], {"DeleteOnTermination": False})
         given = plain(mapping.get("Ebs") or {})
         if "SnapshotId" in given and "VolumeSize" not in given:
             device.pop("VolumeSize", None)
+        _require_room(device, given)
         device.update(given)
     return [{"DeviceName": name, "Ebs": ebs} for name, ebs in defaults.items()]
+
+
+def _require_room(of_image: dict[str, Any], given: dict[str, Any]) -> None:
+    """A device for which the request names no snapshot is made of the image's, which sets its least
+    size (EC2 user guide, "Block device mappings"; bottlerocket#4000)."""
+    size, least = given.get("VolumeSize"), of_image.get("VolumeSize")
+    if "SnapshotId" not in given and size and least and int(size) < least:
+        raise AwsError(
+            "InvalidBlockDeviceMapping",
+            f"Volume of size {size}GB is smaller than the image's snapshot, "
+            f"expect size >= {least}GB",
+        )
 
 
 def _prepare(world: World, place: Place, ebs: dict[str, Any], snapshot_id: str | None) -> bool:

@@ -9,6 +9,7 @@ from moto.core.responses import BaseResponse
 
 from .commands import DOCUMENT, Command, command_view, known_command
 from .dispatch import AwsError, handles, place_of
+from .lags import lists
 from .world import World
 
 STDOUT_LIMIT = 24_000
@@ -63,7 +64,8 @@ def _chosen(world: World, request: BaseResponse) -> list[Command]:
         if command_id
         else [c for c in world.commands.values() if c.place == place_of(request)]
     )
-    chosen = [c for c in commands if instance_id in (None, c.instance_id)]
+    listed = [c for c in commands if lists(world, request, c.id)]
+    chosen = [c for c in listed if instance_id in (None, c.instance_id)]
     for wanted in request._get_param("Filters", []):
         key, value = wanted["key"], wanted["value"]
         if key == "Status":

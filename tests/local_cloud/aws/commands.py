@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -20,6 +21,11 @@ from .world import Place, World
 COMMENT_LIMIT = 100
 DEFAULT_SECONDS = 3600
 DOCUMENT = "AWS-RunShellScript"
+DOCUMENT_BYTES = 1_345
+"""The document itself, laid out as AWS shows it."""
+SIZE_LIMIT = 65_536
+"""What a document and its parameters may have together, as JSON in bytes: "The size limit of a
+document is 64 KB" (botocore's ssm model, `MaxDocumentSizeExceeded` of SendCommand)."""
 _LOOK_SECONDS = 0.05
 FINAL = {"Success", "Failed", "TimedOut", "Cancelled"}
 
@@ -72,6 +78,7 @@ def send_command(world: World, request: BaseResponse) -> Any:
             f"Instances [[{command.instance_id}]] not in a valid state for account {place.account}",
         )
     world.commands[command.id] = command
+    world.lags.note(world, command.id)
     undelivered = world.faults.commands_undelivered
     if undelivered:
         work = partial(_never_deliver, world, command, undelivered.pop(0))
@@ -103,6 +110,9 @@ def _parse(request: BaseResponse) -> Command:
         raise AwsError("InvalidParameters", f"document {DOCUMENT} has no {sorted(unknown)}")
     if not parameters.get("commands"):
         raise AwsError("InvalidParameters", "document requires parameter commands")
+    size = len(json.dumps(parameters, ensure_ascii=False, separators=(",", ":")).encode())
+    if size + DOCUMENT_BYTES > SIZE_LIMIT:
+        raise AwsError("MaxDocumentSizeExceeded", "The size limit of a document is 64 KB.")
     seconds = int(parameters.get("executionTimeout", [str(DEFAULT_SECONDS)])[0])
     delivery = request._get_int_param("TimeoutSeconds") or DEFAULT_SECONDS
     return Command(place_of(request), ids[0], comment, parameters, delivery, seconds)

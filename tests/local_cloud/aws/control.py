@@ -8,6 +8,7 @@ POST settings {name: value}     change durations and choices
 POST faults   {name: value}     plant faults (see `world.Faults`)
 POST lose     {"instanceId"}    end an instance from outside, as a failing machine would
 POST interrupt {"instanceId"}   end a Spot instance as EC2 does that takes it back
+POST bottlerocket {"version"}    publish a release with images of its own, as the newest one
 POST reset                      empty EC2, SSM and KMS; images stay, for the registry keeps them
 POST registry-events            the registry's notifications
 """
@@ -22,10 +23,11 @@ from urllib.parse import parse_qsl
 
 from . import views
 from .calls import CallRecord
-from .instances import begin_termination, interrupt
-from .parameters import release_bottlerocket
+from .ends import begin_termination, interrupt
+from .lives import InstanceLife
 from .pushes import PushReceiver
 from .regions import is_enabled
+from .releases import release_bottlerocket
 from .world import Faults, Place, World
 
 PREFIX = "/_local/"
@@ -95,13 +97,7 @@ class Control:
                 "settings": dataclasses.asdict(world.settings),
                 "faults": dataclasses.asdict(world.faults),
                 "instances": {
-                    life.instance.id: {
-                        "state": life.instance.state,
-                        "agent": life.agent,
-                        "bootSeconds": life.running_seconds + life.online_seconds,
-                        "tags": {tag["key"]: tag["value"] for tag in life.instance.get_tags()},
-                    }
-                    for life in world.instances.values()
+                    life.instance.id: _instance(life) for life in world.instances.values()
                 },
                 "commands": [
                     {
@@ -145,3 +141,18 @@ class Control:
             interrupt(self.world, self.world.instances[body["instanceId"]])
         else:
             begin_termination(self.world, self.world.instances[body["instanceId"]])
+
+
+def _instance(life: InstanceLife) -> dict[str, Any]:
+    options = life.options
+    return {
+        "state": life.instance.state,
+        "agent": life.agent,
+        "bootSeconds": life.running_seconds + life.online_seconds,
+        "tags": {tag["key"]: tag["value"] for tag in life.instance.get_tags()},
+        "missingPermissions": life.missing_permissions,
+        "reachesInternet": options and options.reaches_internet,
+        "httpEndpoint": options and options.http_endpoint,
+        "osVersion": options and options.os_version,
+        "orderlyEnd": life.orderly_end,
+    }

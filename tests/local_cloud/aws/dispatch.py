@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from contextvars import ContextVar
 from typing import Any
 
@@ -17,17 +18,21 @@ from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, BaseResponse
 from werkzeug.exceptions import HTTPException
 
+from .. import error_codes
 from .calls import CallRecord
-from .world import Place, World
+from .world import CallFault, Place, World
 
 _CREDENTIAL = re.compile(r"Credential=(?P<account>\d{12})/")
 Handler = Callable[[World, Any], Any]
 Check = Callable[[World, Any, str, str], None]
+View = Callable[[World, Any, str, str], AbstractContextManager[None]]
 Reply = tuple[int, dict[str, str], Any]
 
 HANDLERS: dict[tuple[str, str], Handler] = {}
 CHECKS: list[Check] = []
 """What every call passes before its handler, in this order; each raises `AwsError` to refuse it."""
+VIEWS: list[View] = []
+"""What every call is answered within."""
 SERVICES = {"ec2", "ssm", "ecr", "sts", "kms"}
 
 
@@ -118,19 +123,20 @@ def _call_action(request: BaseResponse) -> Reply:
     try:
         claim_account(world, request.current_account)
     except AccountTakenError as error:
-        return _refuse(request, "NotImplemented", str(error), 400)
+        return _refuse(request, AwsError("NotImplemented", str(error)), 400)
     if service not in SERVICES:
-        return _refuse(request, "NotImplemented", f"the layer does not serve {service}", 400)
+        missing = AwsError("NotImplemented", f"the layer does not serve {service}")
+        return _refuse(request, missing, 400)
     place = place_of(request)
     call = record.begin(place, service, action, _parameters(request))
     with world.lock:
         fault = world.faults.for_call(service, action, place)
         if fault and fault.when == "before":
-            reply = _refuse(request, fault.code, fault.message, fault.status)
+            reply = _refuse_as_planted(request, fault)
         else:
             reply = _perform(world, request, service, action)
             if fault:
-                reply = _refuse(request, fault.code, fault.message, fault.status)
+                reply = _refuse_as_planted(request, fault)
     call["status"] = int(reply[0])
     call["planted"] = fault.code if fault else None
     call["error"] = _error_text(reply)
@@ -149,26 +155,36 @@ def _perform(world: World, request: BaseResponse, service: str, action: str) -> 
         for check in CHECKS:
             check(world, request, service, action)
         world.places.add(place_of(request))
-        if handler is None:
-            return _moto_dispatch(request)
-        result = handler(world, request)
-        return request.serialized(
-            result if isinstance(result, ActionResult) else ActionResult(result)
-        )
+        with ExitStack() as views:
+            for view in VIEWS:
+                views.enter_context(view(world, request, service, action))
+            return _handle(world, request, handler)
     except HTTPException:
         raise
     except ServiceException as error:
-        return request.serialized(ActionResult(error))
+        return _refuse(request, error, error_codes.status_of(service, error.code))
     except NotImplementedError as error:
         # A client error: the SDKs would retry a 5xx and hide the gap behind a time-out.
-        return _refuse(request, "NotImplemented", str(error), 400)
+        return _refuse(request, AwsError("NotImplemented", str(error)), 400)
     except Exception as error:
-        world.host_errors.append(f"{service} {action}: {type(error).__name__}: {error}")
-        return _refuse(request, "InternalError", f"{type(error).__name__}: {error}", 500)
+        told = f"{type(error).__name__}: {error}"
+        world.host_errors.append(f"{service} {action}: {told}")
+        return _refuse(request, AwsError(error_codes.broken(service), told), 500)
 
 
-def _refuse(request: BaseResponse, code: str, message: str, status: int) -> Reply:
-    _, headers, body = request.serialized(ActionResult(AwsError(code, message)))
+def _handle(world: World, request: BaseResponse, handler: Handler | None) -> Reply:
+    if handler is None:
+        return _moto_dispatch(request)
+    result = handler(world, request)
+    return request.serialized(result if isinstance(result, ActionResult) else ActionResult(result))
+
+
+def _refuse_as_planted(request: BaseResponse, fault: CallFault) -> Reply:
+    return _refuse(request, AwsError(fault.code, fault.message), fault.status)
+
+
+def _refuse(request: BaseResponse, error: ServiceException, status: int) -> Reply:
+    _, headers, body = request.serialized(ActionResult(error))
     return status, headers, body
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-from dataclasses import dataclass, field
 from typing import Any
 
 from moto.ec2.models.instances import Instance, InstanceState, StateReason
@@ -12,34 +10,26 @@ from moto.ec2.responses._base_response import EC2BaseResponse
 from moto.ec2.utils import parse_user_data
 
 from ..builder_host.interface import InstanceOptions, InstanceSpec, OwnEnd
-from .block_devices import DATA_DEVICE, prepare_devices
+from .block_devices import PreparedDevices, prepare_devices
 from .calls import plain
 from .dispatch import AwsError, handles, place_of
-from .world import Place, World
+from .ends import OWN, begin_termination, slow_end
+from .host_containers import missing_permissions
+from .lives import InstanceLife, data_volume, place_of_instance
+from .metadata_defaults import options_of
+from .networks import interfaces, reaches_services
+from .releases import version_of
+from .roles import session_of
+from .volumes import Attachment
+from .world import World
+
+_LOOK_SECONDS = 0.1
 
 # moto answers RunInstances with `pending` whatever the state; a repeated token must show the
 # instance as it is now.
 EC2BaseResponse.RESPONSE_KEY_PATH_TO_TRANSFORMER.pop(
     "RunInstances.Reservation.Instances.Instance.State", None
 )
-
-
-@dataclass
-class InstanceLife:
-    """An instance's life beside moto's record: `agent` is absent, online or lost."""
-
-    instance: Instance
-    reservation: Any
-    agent: str = "absent"
-    doomed: bool = False
-    """It ends by itself right after the launch: a volume's key cannot be used."""
-    started_on_host: bool = False
-    running_seconds: float = 0.0
-    """How long it is pending."""
-    online_seconds: float = 0.0
-    """How long its agent then takes to answer, from running and booted."""
-    on_host: threading.Lock = field(default_factory=threading.Lock)
-    """Held while the builder host starts or stops it, so that a stop never overtakes a start."""
 
 
 @handles("ec2", "RunInstances")
@@ -80,6 +70,8 @@ def _launch(world: World, request: EC2BaseResponse) -> InstanceLife:
     image = _image(request)
     asked = request._get_param("BlockDeviceMappings", [])
     prepared = prepare_devices(world, place_of(request), asked)
+    if world.settings.deny_unencrypted_volumes:
+        _require_encryption(world, request, prepared)
     profile = request._get_param("IamInstanceProfile.Name")
     ends_by = request._get_param("InstanceInitiatedShutdownBehavior")
     market = request._get_param("InstanceMarketOptions.MarketType")
@@ -89,6 +81,9 @@ def _launch(world: World, request: EC2BaseResponse) -> InstanceLife:
             "InvalidParameterCombination",
             "instanceInitiatedShutdownBehavior=stop is not supported for spot instances.",
         )
+    subnet_id = request._get_param("SubnetId")
+    zone = request._get_param("Placement.AvailabilityZone")
+    nics = request._get_param("NetworkInterfaces", [])
     reservation = request.ec2_backend.run_instances(
         image.id,
         1,
@@ -96,16 +91,16 @@ def _launch(world: World, request: EC2BaseResponse) -> InstanceLife:
         [],
         instance_type=request._get_param("InstanceType", "m1.small"),
         is_instance_type_default=False,
-        placement=request._get_param("Placement.AvailabilityZone"),
+        placement=zone,
         region_name=request.region,
-        subnet_id=request._get_param("SubnetId"),
+        subnet_id=subnet_id,
         security_group_ids=request._get_param("SecurityGroupIds", []),
-        nics=request._get_param("NetworkInterfaces", []),
+        nics=interfaces(request.ec2_backend, nics, subnet_id, zone),
         tags=request._parse_tag_specification(),
         block_device_mappings=prepared.devices,
         instance_initiated_shutdown_behavior=ends_by,
         instance_market_options=market,
-        metadata_options=request._get_param("MetadataOptions", {}),
+        metadata_options=options_of(world, request),
     )
     instance = reservation.instances[0]
     instance._state = InstanceState("pending", 0)
@@ -123,11 +118,29 @@ def _launch(world: World, request: EC2BaseResponse) -> InstanceLife:
         online_seconds=world.lasting(world.settings.agent_online_seconds),
     )
     for name, block in instance.block_device_mapping.items():
-        prepared.volumes[name].note_on(instance.ec2_backend.volumes[block.volume_id])
+        volume = instance.ec2_backend.volumes[block.volume_id]
+        prepared.volumes[name].note_on(volume)
+        volume.attachment.__class__ = Attachment
     if not prepared.doomed:
         _create_data_volume(world, life)
     world.instances[instance.id] = life
+    world.lags.note(world, instance.id)
     return life
+
+
+def _require_encryption(world: World, request: EC2BaseResponse, prepared: PreparedDevices) -> None:
+    """Refuse what a service control policy refuses that asks for `ec2:Encrypted`
+    (karpenter-provider-aws#8190 has the words)."""
+    if all(device["Ebs"]["Encrypted"] for device in prepared.devices):
+        return
+    session, place = session_of(world, request), place_of(request)
+    caller = session.arn if session else f"arn:aws:iam::{place.account}:root"
+    raise AwsError(
+        "UnauthorizedOperation",
+        f"You are not authorized to perform this operation. User: {caller} is not authorized to "
+        f"perform: ec2:RunInstances on resource: arn:aws:ec2:{place.region}:{place.account}"
+        ":volume/* with an explicit deny in a service control policy.",
+    )
 
 
 def _image(request: EC2BaseResponse) -> Any:
@@ -147,18 +160,6 @@ def _create_data_volume(world: World, life: InstanceLife) -> None:
         raise
 
 
-def place_of_instance(life: InstanceLife) -> Place:
-    """The account and region in which an instance runs."""
-    backend = life.instance.ec2_backend
-    return Place(backend.account_id, backend.region_name)
-
-
-def data_volume(instance: Instance) -> Any:
-    """The volume attached as the data device."""
-    attached = instance.block_device_mapping[DATA_DEVICE]
-    return instance.ec2_backend.volumes[attached.volume_id]
-
-
 def _boot(world: World, life: InstanceLife) -> None:
     if not world.wait(life.running_seconds):
         return
@@ -173,23 +174,51 @@ def _boot(world: World, life: InstanceLife) -> None:
             if world.faults.take("instances_never_online"):
                 return
             life.started_on_host = True
-        world.host.start_instance(_spec(life.instance), _options(life.instance))
+        _start_on_host(world, life)
     while _live(world, life) is OwnEnd.REBOOTED:
         _reboot(world, life)
+
+
+def _start_on_host(world: World, life: InstanceLife) -> None:
+    with world.lock:
+        life.options = _options(world, life)
+        spec = _spec(life.instance)
+    world.host.start_instance(spec, life.options)
 
 
 def _live(world: World, life: InstanceLife) -> OwnEnd | None:
     """From booted to its end."""
     if not world.wait(life.online_seconds):
         return None
-    with world.lock:
-        if life.instance.state == "running":
-            life.agent = "online"
+    name = f"agent of {life.instance.id}"
+    world.in_background(lambda: _come_online(world, life), name)
     end = world.host.wait_for_own_end(life.instance.id)
     if end is OwnEnd.POWERED_OFF:
         with world.lock:
-            _shut_down(world, life)
+            life.agent, life.is_down = "lost", True
+        if world.wait(slow_end(world)):
+            with world.lock:
+                _shut_down(world, life)
     return end
+
+
+def _come_online(world: World, life: InstanceLife) -> None:
+    """The SSM agent runs in the control container (bottlerocket-control-container,
+    start_control_ssm.sh): for EC2 an instance without one runs like any other."""
+    while _runs(life):
+        with life.on_host:
+            online = _runs(life) and world.host.control_running(life.instance.id)
+        if online:
+            with world.lock:
+                if _runs(life):
+                    life.agent = "online"
+            return
+        if not world.wait(_LOOK_SECONDS):
+            return
+
+
+def _runs(life: InstanceLife) -> bool:
+    return life.instance.state == "running" and not life.is_down
 
 
 def _reboot(world: World, life: InstanceLife) -> None:
@@ -200,7 +229,7 @@ def _reboot(world: World, life: InstanceLife) -> None:
     with life.on_host:
         if life.instance.state == "running":
             world.host.stop_instance(life.instance.id)
-            world.host.start_instance(_spec(life.instance), _options(life.instance))
+            _start_on_host(world, life)
 
 
 def _shut_down(world: World, life: InstanceLife) -> None:
@@ -229,81 +258,25 @@ def _spec(instance: Instance) -> InstanceSpec:
     )
 
 
-def _options(instance: Instance) -> InstanceOptions:
-    # The role is called as its instance profile: the roles live in the other emulator's IAM.
+def _options(world: World, life: InstanceLife) -> InstanceOptions:
+    instance, place = life.instance, place_of_instance(life)
     profile = instance.iam_instance_profile
-    return InstanceOptions(role_name=profile["Arn"].rpartition("/")[2] if profile else None)
+    name = world.role_of_profile(place.account, _name(profile["Arn"])) if profile else None
+    # Of a role that no IAM knows everything is allowed, as to functions.
+    role = world.find_role(place.account, name) if name else None
+    life.missing_permissions = (
+        missing_permissions(role, name, place, instance.id) if role and name else []
+    )
+    return InstanceOptions(
+        role_name=name,
+        host_containers=not life.missing_permissions,
+        reaches_internet=reaches_services(instance),
+        # early-boot-config fails without the metadata service, and so the boot: core-kit
+        # packages/early-boot-config/early-boot-config.service, `RequiredBy=preconfigured.target`.
+        http_endpoint=instance.metadata_options.http_endpoint == "enabled",
+        os_version=version_of(instance.ec2_backend.amis[instance.image_id].name or ""),
+    )
 
 
-@handles("ec2", "TerminateInstances")
-def terminate_instances(world: World, request: EC2BaseResponse) -> Any:
-    """Begin termination; a terminated instance stays terminated and is no error."""
-    request.error_on_dryrun()
-    ids = request._get_param("InstanceIds", [])
-    changes = []
-    for instance in request.ec2_backend.get_multi_instances_by_id(ids):
-        life = world.instances[instance.id]
-        previous = InstanceState(instance.state, instance.state_code)
-        begin_termination(world, life)
-        changes.append(
-            {
-                "InstanceId": instance.id,
-                "CurrentState": InstanceState(instance.state, instance.state_code),
-                "PreviousState": previous,
-            }
-        )
-    return {"TerminatingInstances": changes}
-
-
-USER = StateReason(
-    "Client.UserInitiatedShutdown: User initiated shutdown", "Client.UserInitiatedShutdown"
-)
-OWN = StateReason(
-    "Client.InstanceInitiatedShutdown: Instance initiated shutdown",
-    "Client.InstanceInitiatedShutdown",
-)
-INTERRUPTION = StateReason(
-    "Server.SpotInstanceTermination: Spot instance termination", "Server.SpotInstanceTermination"
-)
-
-
-def interrupt(world: World, life: InstanceLife) -> None:
-    """Take a Spot instance back, as EC2 does; the lock must be held. ValueError for any other."""
-    if life.instance.lifecycle != "spot":
-        raise ValueError(f"{life.instance.id} is no Spot instance, EC2 does not take it back")
-    begin_termination(world, life, INTERRUPTION)
-
-
-def begin_termination(world: World, life: InstanceLife, reason: StateReason = USER) -> None:
-    """Move an instance to shutting-down and end it on the host; the lock must be held.
-
-    One that ends or has ended already is left as it is.
-    """
-    if life.instance.state in ("shutting-down", "terminated"):
-        return
-    life.instance._state = InstanceState("shutting-down", 32)
-    life.instance.state_reason = reason
-    life.agent = "lost"
-    world.in_background(lambda: _end(world, life), f"end of {life.instance.id}")
-
-
-def _end(world: World, life: InstanceLife) -> None:
-    with life.on_host:
-        if life.started_on_host:
-            world.host.stop_instance(life.instance.id)
-    if not world.wait(world.settings.shutting_down_seconds):
-        return
-    with world.lock:
-        doomed = [
-            block.volume_id
-            for block in life.instance.block_device_mapping.values()
-            if block.delete_on_termination
-        ]
-        reason = life.instance.state_reason
-        life.instance.terminate()
-        life.instance.state_reason = reason
-        for volume_id in doomed:
-            world.delete_volume(volume_id)
-    if world.wait(world.settings.terminated_visible_seconds):
-        with world.lock:
-            life.instance.ec2_backend.reservations.pop(life.reservation.id, None)
+def _name(arn: str) -> str:
+    return arn.rpartition("/")[2]

@@ -1,5 +1,6 @@
 """What a call must be allowed: each action, the resource it is about, and the condition keys, as
-the Service Authorization Reference lists them for the actions that Frontload calls.
+the Service Authorization Reference lists them for the actions that Frontload calls. What is given
+here and not listed there `policies.py` leaves out.
 
 A call may need several: RunInstances is asked about the image, the instance, its volumes, the
 subnet and more, and besides needs to tag and to pass the builder's role.
@@ -65,6 +66,10 @@ def _resource_tags(resource: Any, prefix: str) -> Keys:
     """Under the global key and the service's own older one; none of what is not there."""
     tags = {tag["key"]: tag["value"] for tag in resource.get_tags()} if resource else {}
     return {f"{of}/{k}": v for k, v in tags.items() for of in ("aws:ResourceTag", prefix)}
+
+
+def _owner(snapshot: Any) -> Keys:
+    return {"ec2:Owner": snapshot.owner_id} if snapshot else {}
 
 
 def _named(request: Any, *names: str) -> list[str]:
@@ -145,8 +150,8 @@ def _create_snapshot(world: World, request: Any, place: Place) -> Iterator[Need]
 def _copy_snapshot(world: World, request: Any, place: Place) -> Iterator[Need]:
     source, region = request._get_param("SourceSnapshotId"), request._get_param("SourceRegion")
     found = ec2_backends[place.account][region].snapshots.get(source)
-    tags = _resource_tags(found, "ec2:ResourceTag")
-    yield Need("ec2:CopySnapshot", f"arn:aws:ec2:{region}::snapshot/{source}", tags)
+    keys = _resource_tags(found, "ec2:ResourceTag") | _owner(found)
+    yield Need("ec2:CopySnapshot", f"arn:aws:ec2:{region}::snapshot/{source}", keys)
     yield from _made_snapshot("CopySnapshot", request, place)
     if key := request._get_param("KmsKeyId"):
         yield from _uses_of_key(key, place)
@@ -189,22 +194,40 @@ def _create_tags(world: World, request: Any, place: Place) -> Iterator[Need]:
         yield Need("ec2:CreateTags", arn, keys | _request_tags(tags))
 
 
-@_needs("ec2:TerminateInstances")
-def _terminate_instances(world: World, request: Any, place: Place) -> Iterator[Need]:
+@_needs("ec2:StopInstances", "ec2:TerminateInstances")
+def _end_instances(world: World, request: Any, place: Place) -> Iterator[Need]:
     for identity in _named(request, "InstanceIds"):
-        life = world.instances.get(identity)
-        keys = _resource_tags(life.instance if life else None, "ec2:ResourceTag")
-        arn = f"arn:aws:ec2:{place.region}:{place.account}:instance/{identity}"
-        yield Need("ec2:TerminateInstances", arn, keys)
+        yield _own_instance(world, request, place, identity)
+
+
+def _own_instance(world: World, request: Any, place: Place, identity: str) -> Need:
+    life = world.instances.get(identity)
+    keys = _resource_tags(life.instance if life else None, "ec2:ResourceTag")
+    arn = f"arn:aws:ec2:{place.region}:{place.account}:instance/{identity}"
+    return Need(f"ec2:{request._get_action()}", arn, keys)
+
+
+@_needs("ec2:ModifyInstanceAttribute")
+def _modify_instance_attribute(world: World, request: Any, place: Place) -> Iterator[Need]:
+    """The reference lists volumes, too, as what may be concerned: those of the named devices."""
+    identity = request._get_param("InstanceId")
+    yield _own_instance(world, request, place, identity)
+    life = world.instances.get(identity)
+    attached = life.instance.block_device_mapping if life else {}
+    for device in request._get_param("BlockDeviceMappings", []):
+        if (name := device.get("DeviceName")) in attached:
+            yield _own_volume(request, place, attached[name].volume_id)
 
 
 @_needs("ec2:DeleteVolume")
 def _delete_volume(world: World, request: Any, place: Place) -> Iterator[Need]:
-    volume = request._get_param("VolumeId")
+    yield _own_volume(request, place, request._get_param("VolumeId"))
+
+
+def _own_volume(request: Any, place: Place, volume: str) -> Need:
     keys = _resource_tags(request.ec2_backend.volumes.get(volume), "ec2:ResourceTag")
-    yield Need(
-        "ec2:DeleteVolume", f"arn:aws:ec2:{place.region}:{place.account}:volume/{volume}", keys
-    )
+    arn = f"arn:aws:ec2:{place.region}:{place.account}:volume/{volume}"
+    return Need(f"ec2:{request._get_action()}", arn, keys)
 
 
 # The others

@@ -1,6 +1,7 @@
 """Whether a policy document lets a caller do something, by MiniStack's evaluator.
 
 A caller is known by its account: `arn:aws:iam::<account>:root` stands for all of its principals.
+Of condition keys, a policy sees those alone that AWS supplies to the action for the resource.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from ministack.core.iam_evaluator import (
     evaluate_trust_policy,
 )
 
+from .authorization import supplied
 from .world import Role
 
 
@@ -69,5 +71,7 @@ def _context(
         resource_arn=resource,
         region=region,
         secure_transport=True,
-        service_context={name.lower(): value for name, value in keys.items()},
+        service_context={
+            name.lower(): value for name, value in supplied(action, resource, keys).items()
+        },
     )

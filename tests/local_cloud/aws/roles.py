@@ -14,6 +14,7 @@ from typing import Any
 from ministack.core.iam_evaluator import fnmatch_iam
 from moto.core.responses import BaseResponse
 
+from .. import error_codes
 from ..ministack import FUNCTION_TOKEN
 from .dispatch import AwsError, account_of_key, handles, place_of, unknown_credentials
 from .grants import grants_of
@@ -91,7 +92,8 @@ def session_of(world: World, request: BaseResponse) -> Session | None:
     if session is None or session.account != account:
         raise unknown_credentials(service, "The security token included in the request is invalid")
     if session.expires <= datetime.datetime.now(datetime.UTC):
-        code = "RequestExpired" if service == "ec2" else "ExpiredTokenException"
+        expired = {"ec2": "RequestExpired", "sts": "ExpiredToken"}
+        code = expired.get(service, "ExpiredTokenException")
         raise AwsError(code, "The security token included in the request is expired")
     return session
 
@@ -129,9 +131,8 @@ def require_permission(world: World, request: BaseResponse, service: str, action
             )
         if allowing:
             continue
-        code = "UnauthorizedOperation" if service == "ec2" else "AccessDeniedException"
         raise AwsError(
-            code,
+            error_codes.denied(service),
             f"User: {session.arn} is not authorized to perform: {need.action} on resource: "
             f"{need.resource} because no identity-based policy allows the {need.action} action",
         )

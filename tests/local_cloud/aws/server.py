@@ -26,24 +26,31 @@ from werkzeug.serving import make_server
 
 from . import (  # noqa: F401 - each registers its handlers
     agents,
+    attributes,
     clocks,
     command_lists,
     commands,
     copies,
     dispatch,
     encryption,
+    ends,
     fast_restores,
     images,
     instances,
     keys,
+    lags,
     launch_templates,
     machine_images,
+    metadata_defaults,
     parameters,
     regions,
     roles,
+    seeding,
     sharing,
     snapshots,
     stops,
+    tag_writes,
+    validity,
     volumes,
 )
 from .calls import CallRecord
@@ -52,12 +59,14 @@ from .pushes import PushReceiver, PushSource
 from .world import FindRole, World
 
 dispatch.CHECKS[:] = [
+    validity.require_valid_request,
     clocks.require_right_time,
     regions.require_region,
     roles.require_permission,
-    parameters.seed_bottlerocket,
+    seeding.seed,
     keys.resolve_key,
 ]
+dispatch.VIEWS[:] = [lags.as_it_shows]
 
 
 class Layer:

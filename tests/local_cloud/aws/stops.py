@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from moto.ec2.models.instances import InstanceState
+from moto.ec2.models.instances import Instance, InstanceState
 from moto.ec2.responses._base_response import EC2BaseResponse
 
 from .dispatch import AwsError, handles
-from .instances import InstanceLife
+from .ends import end_on_host
+from .lives import InstanceLife
 from .world import World
 
 
@@ -17,10 +18,12 @@ def stop_instances(world: World, request: EC2BaseResponse) -> Any:
     """Begin to stop running instances; their volumes stay attached. One that is stopping or
     stopped already is no error."""
     request.error_on_dryrun()
+    ids = request._get_param("InstanceIds", [])
+    instances = request.ec2_backend.get_multi_instances_by_id(ids)
+    for instance in instances:
+        _refuse_spot(instance)
     changes = []
-    for instance in request.ec2_backend.get_multi_instances_by_id(
-        request._get_param("InstanceIds", [])
-    ):
+    for instance in instances:
         previous = InstanceState(instance.state, instance.state_code)
         begin_stop(world, world.instances[instance.id])
         changes.append(
@@ -31,6 +34,18 @@ def stop_instances(world: World, request: EC2BaseResponse) -> Any:
             }
         )
     return {"StoppingInstances": changes}
+
+
+def _refuse_spot(instance: Instance) -> None:
+    """The layer knows one-time requests alone, which end with their instance
+    (cloud-custodian#8003)."""
+    if instance.lifecycle == "spot":
+        raise AwsError(
+            "UnsupportedOperation",
+            f"You can't stop the Spot Instance '{instance.id}' because it is associated with a "
+            "one-time Spot Instance request. You can only stop Spot Instances associated with "
+            "persistent Spot Instance requests.",
+        )
 
 
 def begin_stop(world: World, life: InstanceLife) -> None:
@@ -48,10 +63,7 @@ def begin_stop(world: World, life: InstanceLife) -> None:
 
 
 def _stop(world: World, life: InstanceLife) -> None:
-    with life.on_host:
-        if life.started_on_host:
-            world.host.stop_instance(life.instance.id)
-            life.started_on_host = False
+    end_on_host(world, life)
     if world.wait(world.lasting(world.settings.stopping_seconds)):
         with world.lock:
             if life.instance.state == "stopping":

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from moto.ec2.models.elastic_block_store import Snapshot, Volume
+from moto.ec2.models.elastic_block_store import Snapshot, Volume, VolumeAttachment
 from moto.ec2.responses._base_response import EC2BaseResponse
+from moto.ec2.utils import generic_filter
 
 from . import performance
 from .dispatch import AwsError, handles, place_of
 from .encryption import Encryption, of_volume
 from .keys import why_unusable
+from .pages import cut_page
 from .snapshots import require_completed
 from .world import Place, World
+
+SMALLEST_PAGE, LARGEST_PAGE = 5, 500
+
+
+class Attachment(VolumeAttachment):
+    """A volume's attachment that knows whether the volume goes with the instance."""
+
+    @property
+    def delete_on_termination(self) -> bool:
+        return self.instance.block_device_mapping[self.device].delete_on_termination
 
 
 class FailedVolume(Volume):
@@ -78,6 +90,25 @@ def why_no_volume(place: Place, snapshot: Snapshot | None, encryption: Encryptio
     if encryption.key is not None:
         reasons.append(why_unusable(encryption.key, place))
     return next(filter(None, reasons), None)
+
+
+@handles("ec2", "DescribeVolumes")
+def describe_volumes(world: World, request: EC2BaseResponse) -> Any:
+    """The account's volumes by id and filter, in pages."""
+    request.error_on_dryrun()
+    ids = request._get_param("VolumeIds", [])
+    if ids and request._get_param("MaxResults"):
+        raise AwsError(
+            "InvalidParameterCombination",
+            "The parameter volumeSet cannot be used with the parameter maxResults",
+        )
+    volumes = request.ec2_backend.volumes
+    if unknown := [one for one in ids if one not in volumes]:
+        raise AwsError("InvalidVolume.NotFound", f"The volume '{unknown[0]}' does not exist.")
+    found = [volumes[one] for one in ids] if ids else list(volumes.values())
+    found = generic_filter(request._filters_from_querystring(), found)
+    page, token = cut_page(world, request, found, SMALLEST_PAGE, LARGEST_PAGE)
+    return {"Volumes": list(page), "NextToken": token}
 
 
 @handles("ec2", "DeleteVolume")

@@ -14,7 +14,10 @@ from typing import Any, NamedTuple
 
 from ministack.core.iam_evaluator import ParsedStatement, parse_policy_document
 
+from .. import error_codes
+from ..request_check import InvalidRequests
 from .grants import Grants
+from .lags import Lags
 
 
 class Place(NamedTuple):
@@ -34,6 +37,9 @@ class Settings:
     shutting_down_seconds: float = 0.3
     stopping_seconds: float = 0.3
     """From StopInstances until the instance is stopped."""
+    power_cut_seconds: float = 30.0
+    """How long EC2 waits for an operating system to shut down before it cuts the power: some
+    minutes on AWS, which this is with waits scaled by a tenth."""
     terminated_visible_seconds: float = 3600.0
     snapshot_seconds: float = 2.0
     invocation_delay_seconds: float = 0.2
@@ -49,6 +55,9 @@ class Settings:
     stray: float = 0.0
     """By what share of itself, at most, a boot, a snapshot and a copy take more or less time than
     is set here. Which of them strays how far follows from their order."""
+    longest_lag_seconds: float = 0.0
+    """How much later, at most, an instance, a command and a tag show in what functions describe and
+    list; a few seconds on AWS."""
     copies_per_region: int = 20
     """Copies that an account may have under way in one destination region."""
     fast_restore_enabling_seconds: float = 0.5
@@ -62,6 +71,11 @@ class Settings:
     caller_role: str = "frontload-function"
     """The role of every caller that assumed none: a Lambda's credentials tell its account alone,
     while a trust policy may ask for the role (`aws:PrincipalArn`)."""
+    metadata_default: str = "enabled"
+    """`HttpEndpoint` of an instance whose launch says nothing of it, as long as the account's own
+    default was not changed by a call: `enabled` or `disabled`."""
+    deny_unencrypted_volumes: bool = False
+    """Whether a service control policy refuses launches with a volume that is not encrypted."""
     largest_page: int = 1000
     """Lowers how many entries EC2 and ECR list at once, to see whether a caller asks for more."""
     terminated_token: str = "same_instance"
@@ -83,18 +97,23 @@ class Settings:
 class CallFault:
     """An AWS call that fails. `when` is `before` (nothing happened) or `after` (the effect
     happened and the answer is lost). `count` is how many calls it hits, the first `skip` left out.
-    With `account` or `region` it hits, and counts, only calls there."""
+    With `account` or `region` it hits, and counts, only calls there. Without `code` the service
+    failed itself; without `status` it is the one with which AWS answers the code."""
 
     service: str
     action: str
-    code: str = "InternalError"
+    code: str = ""
     message: str = "planted by the local cloud"
-    status: int = 500
+    status: int = 0
     when: str = "before"
     count: int = 1
     skip: int = 0
     account: str | None = None
     region: str | None = None
+
+    def __post_init__(self) -> None:
+        self.code = self.code or error_codes.broken(self.service)
+        self.status = self.status or error_codes.status_of(self.service, self.code)
 
     def concerns(self, service: str, action: str, place: Place) -> bool:
         """Whether it is meant for this call."""
@@ -123,6 +142,7 @@ class Faults:
     copies_to_fail: list[dict[str, str]] = field(default_factory=list)
     snapshot_message: str = "planted by the local cloud"
     instances_never_online: int = 0
+    slow_ends: list[float] = field(default_factory=list)
     commands_undelivered: list[dict[str, str]] = field(default_factory=list)
     lost_commands_to_run_again: int = 0
     script_edits: list[dict[str, Any]] = field(default_factory=list)
@@ -134,7 +154,8 @@ class Faults:
         A script edit is {"find": text, "replace": text}; it also reaches into base64. An
         undelivered command is how it ends without having run: {"status", "details"}, such as
         TimedOut and DeliveryTimedOut, or Failed and Undeliverable. A copy to fail is
-        {"message"}, with "region" only a copy into that region.
+        {"message"}, with "region" only a copy into that region. A slow end is by how many seconds
+        longer than usual an instance's operating system takes to shut down, each for one instance.
         """
         known = {f.name for f in dataclasses.fields(self)}
         for name, value in changes.items():
@@ -231,6 +252,8 @@ class World:
         self.function_roles: dict[tuple[str, str], Role] = {}
         """The roles of functions, by account and name, until something is deployed."""
         self.grants = Grants()
+        self.invalid_requests = InvalidRequests()
+        """What functions asked that AWS would refuse; a reset leaves it for a test to see."""
         self.lock = threading.RLock()
         self.settings = Settings()
         self.stopping = threading.Event()
@@ -243,6 +266,7 @@ class World:
         self.stopping = threading.Event()
         self.faults = Faults()
         self._random = random.Random(1)
+        self.lags = Lags()
         self.instances: dict[str, Any] = {}
         self.client_tokens: dict[str, Any] = {}
         self.commands: dict[str, Any] = {}
@@ -250,6 +274,9 @@ class World:
         self.host_volumes: set[str] = set()
         self.host_snapshots: set[str] = set()
         self.fast_restores: list[Any] = []
+        self.metadata_defaults: dict[Place, dict[str, Any]] = {}
+        self.newest_bottlerocket: str | None = None
+        """Released by a test; None for the one that is there from the start."""
         self.places: set[Place] = {self.home}
         self.seeded: set[Place] = set()
 

@@ -1,10 +1,11 @@
 """The builder host: instances with a real volume, a real containerd and a real shell.
 
 `volumes` keeps volumes and snapshots, `instance` boots one and runs commands on it (`boot.sh` is
-its first process, `shims/` are Bottlerocket's programs), `user_data` and `containerd_config` decide
-how its containerd runs, `network`, `link` and `metadata_service` are what it can reach, `node` and
-`content_check` look at what a build left behind. `scripted` is the stand-in for machines without
-root or containerd.
+its first process and begins with what `boot_files` writes; `shims/` are Bottlerocket's programs,
+`shims/host/units.sh` what its units do), `user_data` and `containerd_config` decide how its
+containerd runs, `pause_image` comes with the OS, `network`, `link` and `metadata_service` are what
+it can reach, `node` and `content_check` look at what a build left behind. `scripted` is the
+stand-in for machines without root or containerd.
 """
 
 from __future__ import annotations

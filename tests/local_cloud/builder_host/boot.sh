@@ -7,10 +7,16 @@
 #   host     what `sheltie` shows; /local is the data volume, /var, /opt and /mnt lie on it
 #   admin    the admin container; the host is at /.bottlerocket/rootfs
 #   control  the SSM agent's container; its state is a directory of the data volume
+# The containers' /tmp is on the data volume as all of them is in reality; the rest is not here.
+# In brackets: the source, a path of bottlerocket-core-kit. What units do is in `units.sh`.
+# shellcheck disable=SC2154 # /run/config/instance, which `boot_files.py` writes, sets the rest.
 set -euo pipefail
-volume_file=$1 files=$2 shims=$3 hostname=$4 admin=$5 admin_ready_seconds=$6
-containerd=$7 # a directory with bin/, or empty for the machine's own
-stage=$files/mnt
+volume_file=$1 files=$2 shims=$3
+# shellcheck source-path=SCRIPTDIR source=shims/host/units.sh
+. "$shims/host/units.sh"
+# shellcheck source=/dev/null
+. "$files/host/run/config/instance"
+stage=$files/mnt admin_start=
 host=$stage/host/root control=$stage/control/root admin_root=$stage/admin/root
 export PATH=/usr/lib/bottlerocket/host:/usr/lib/bottlerocket/containerd/bin
 export PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
@@ -23,16 +29,16 @@ overlay_root() {
     mount -t sysfs sysfs "$root/sys"
     if [ -d /sys/fs/cgroup ]; then mount --rbind /sys/fs/cgroup "$root/sys/fs/cgroup"; fi
     mount --rbind /dev "$root/dev"
-    mount -t tmpfs run "$root/run"
-    mount -t tmpfs tmp "$root/tmp"
-    # Reached names are all in /etc/hosts; any other must fail at once.
-    rm -f "$root/etc/resolv.conf"
-    echo 'nameserver 127.0.0.1' >"$root/etc/resolv.conf"
-    cp "$files/hosts" "$root/etc/hosts"
-    echo "$hostname" >"$root/etc/hostname"
-    mkdir -p "$root/etc/ssl/certs" "$root/usr/lib/bottlerocket"
-    cp "$files/ca-certificates.crt" "$root/etc/ssl/certs/ca-certificates.crt"
-    cp -r "$shims/$1" "$root/usr/lib/bottlerocket/$1"
+    # A container's /run has 64 MiB [containerd oci/mounts.go].
+    if [ "$1" = host ]; then
+        mount -t tmpfs run "$root/run"
+        mount -t tmpfs tmp "$root/tmp"
+    else
+        mount -t tmpfs -o size=65536k,mode=755 run "$root/run"
+    fi
+    mkdir -p "$root/usr/lib/bottlerocket/$1"
+    cp -rL "$shims/$1/." "$root/usr/lib/bottlerocket/$1"
+    cp -dr --remove-destination "$files/every/." "$files/$1/." "$root"
 }
 
 # On a loop device without a page cache of its own: a flush on the instance then costs what the
@@ -56,17 +62,57 @@ mount_data_volume() {
     else
         mount_file "$volume_file" "$host/local" defaults
     fi
+    prepare_data_volume "$host/local"
+    # [packages/release: var.mount, opt.mount, mnt.mount, then mask-local-var.service and so on:
+    # the empty /srv of the read-only root hides /local/var, for the admin container, too]
     local directory
-    for directory in var/lib/containerd var/log/journal var/tmp opt mnt \
-        host-containers/admin host-containers/control/ssm; do
-        mkdir -p "$host/local/$directory"
-    done
+    mkdir -p "$host/srv"
     for directory in var opt mnt; do
         mkdir -p "$host/$directory"
         mount --bind "$host/local/$directory" "$host/$directory"
+        mount --bind -o ro,nosuid,nodev,noexec "$host/srv" "$host/local/$directory"
     done
-    echo "$(date -u +%FT%TZ) $hostname systemd[1]: Started Bottlerocket" \
-        >>"$host/local/var/log/journal/system.journal"
+    # The settings are on the OS disk [packages/release/var-lib-bottlerocket.mount].
+    mount -t tmpfs private "$host/var/lib/bottlerocket"
+}
+
+# What systemd-tmpfiles and the prepare-*.service make and remove at each boot.
+prepare_data_volume() { # where it is mounted
+    local lib=$1/var/lib
+    # [packages/release: prepare-var.service, prepare-opt.service; packages/selinux-policy,
+    # packages/systemd, packages/cni-plugins, packages/kubernetes-1.31: *-tmpfiles.conf. Of
+    # kubelet's states only this one.]
+    rm -rf "$lib"/{kernel-devel,kernel-modules,cni-plugins,csi-helpers,selinux} \
+        "$lib"/{systemd/linger,cni/results,kubelet/cpu_manager_state} "$1"/opt/{cni,csi}
+    # [packages: release, os, chrony, netdog: *-tmpfiles.conf; systemd tmpfiles.d/systemd.conf;
+    # packages/containerd, packages/kubernetes-1.31: prepare-var-lib-*.service;
+    # sources/api/host-containers/src/main.rs: a directory for each container, enabled or not]
+    mkdir -p "$lib"/{kernel-devel,kernel-modules,cni-plugins,csi-helpers}/.overlay/{upper,work} \
+        "$lib"/{containerd,kubelet,selinux,systemd/linger,chrony,netdog,private} \
+        "$lib"/{bottlerocket,bottlerocket-migrations} \
+        "$1"/var/log/{journal,kdump,support,private} "$1"/var/cache/{containerd,private} \
+        "$1"/{var/tmp,opt/cni,opt/csi,mnt,bootstrap-containers} "$1"/host-containers/{admin,control}
+}
+
+# [packages/os/configure-snapshotter.service of core-kit#582: unless the active snapshotter is the
+# selected one, also when nobody knows which was active, the store is emptied]
+configure_snapshotter() {
+    local file=/var/cache/containerd/active-snapshotter
+    if [ ! -e $file ] || [ "$(<$file)" != "ACTIVE_SNAPSHOTTER=$snapshotter" ]; then
+        find /var/lib/containerd -mindepth 1 -delete
+        echo "ACTIVE_SNAPSHOTTER=$snapshotter" >$file
+        # A boot is minutes ago in reality when someone takes a snapshot.
+        sync $file
+    fi
+}
+
+# [sources/netdog/src/main.rs; sources/api/shibaken/src/admin_userdata.rs]
+write_network_status() {
+    local name
+    for name in current_ip primary_interface primary_mac_address; do
+        echo "$name of $instance_id" >"/var/lib/netdog/$name"
+    done
+    echo '{"ssh":{"authorized-keys":[]}}' >/local/host-containers/admin/user-data
 }
 
 add_containerd() {
@@ -76,14 +122,22 @@ add_containerd() {
 }
 
 join_containers_to_host() {
-    mkdir -p "$admin_root/.bottlerocket/rootfs" "$control/var/lib/amazon/ssm"
+    local container current
+    mkdir -p "$admin_root/.bottlerocket/rootfs" "$control/var/lib/amazon"
     mount --rbind "$host" "$admin_root/.bottlerocket/rootfs"
-    mount --bind "$host/local/host-containers/control/ssm" "$control/var/lib/amazon/ssm"
-    local container
+    # [bottlerocket-control-container Dockerfile]
+    ln -sfn /.bottlerocket/host-containers/current/ssm "$control/var/lib/amazon/ssm"
+    if [ "$admin_is_amazon_linux_2" = true ]; then
+        cp "$shims/admin-amazon-linux-2/bash" "$admin_root/usr/lib/bottlerocket/admin/"
+    fi
     for container in control admin; do
+        # [sources/host-ctr/cmd/host-ctr/main.go: withDefaultMounts]
+        current=$stage/$container/root/.bottlerocket/host-containers/current
+        mkdir -p "$current"
+        mount --bind "$host/local/host-containers/$container" "$current"
         # These programs are the host's: a script that forgets `sheltie` must not find them.
         rm -f "$stage/$container/root"/usr/{bin,sbin,local/bin,local/sbin}/{ctr,containerd,runc}
-        rm -f "$stage/$container/root"/usr/bin/{systemctl,journalctl}
+        rm -f "$stage/$container/root"/usr/bin/{systemctl,systemd-run,journalctl}
         mkdir -p "$host/run/host-containers/$container/rootfs"
         mount --move "$stage/$container/root" "$host/run/host-containers/$container/rootfs"
     done
@@ -99,47 +153,55 @@ enter_host_root() {
 
 keep_containerd() {
     while true; do
-        until [ -e /run/units/containerd.active ]; do sleep 0.05; done
+        until [ -e $units/containerd.active ]; do sleep 0.05; done
         env -i PATH="$PATH" containerd --config /etc/containerd/config.toml \
             >>/run/containerd.log 2>&1 </dev/null &
-        echo $! >/run/units/containerd.pid
+        echo $! >$units/containerd.pid
         wait $! || true
         sleep 0.05
     done
 }
 
 start_units() {
-    mkdir -p /run/units /etc/containerd
-    cp /run/config/containerd.toml /etc/containerd/config.toml
-    touch /run/units/containerd.active /run/units/kubelet.active
+    mkdir -p $units
+    touch $units/{systemd-journal-flush,systemd-random-seed,chronyd,host-containerd,containerd}.active
+    echo "$end_seconds" >$units/end-seconds
+    log 'Started Bottlerocket'
+    load_random_seed
+    write_network_status
+    save_clock
+    configure_snapshotter
     keep_containerd &
-    local deadline=$((SECONDS + 20))
-    # Not `ctr version`: it fails for ever where an unflushed snapshot has emptied the uuid file.
-    until [ -S /run/containerd/containerd.sock ] && timeout 5 ctr namespaces ls -q >/dev/null 2>&1
-    do
-        if ((SECONDS > deadline)); then
-            tail -n 20 /run/containerd.log >&2
-            return 1
-        fi
-        sleep 0.02
-    done
+    start_host_containerd
+    if ! wait_for_containerd 20; then
+        tail -n 20 /run/containerd.log >&2
+        return 1
+    fi
+    start_kubelet
+    start_host_container control || true
+    if [ "$admin" = true ]; then
+        (sleep "$admin_ready_seconds"; start_host_container admin) &
+        admin_start=$!
+    fi
 }
 
 # Sets `ending`: by `systemctl reboot` or `poweroff`, at once or by a timer that is due.
 is_ending() {
     local timer
-    [ ! -e /run/units/reboot ] || ending=rebooted
-    [ ! -e /run/units/poweroff ] || ending='powered off'
-    for timer in /run/units/*.timer.active; do
+    [ ! -e $units/reboot ] || ending=rebooted
+    [ ! -e $units/poweroff ] || ending='powered off'
+    for timer in "$units"/*.timer.active; do
         [ ! -e "$timer" ] || (($(<"$timer") > EPOCHSECONDS)) || ending='powered off'
     done
     [ -n "$ending" ]
 }
 
+# Whoever loses patience meanwhile cuts the power: see `Instance.stop`.
 shut_down() {
+    [ -z "$admin_start" ] || kill "$admin_start" 2>/dev/null || true
     timeout 2 fsfreeze --unfreeze /local 2>/dev/null || true
-    rm -f /run/units/containerd.active
-    if [ -e /run/units/containerd.pid ]; then kill "$(cat /run/units/containerd.pid)" || true; fi
+    sleep "$(<$units/end-seconds)"
+    end_all_units
     timeout 20 sync -f /local || true
 }
 
@@ -150,15 +212,9 @@ for root in host admin control; do overlay_root "$root"; done
 mount_data_volume
 add_containerd
 join_containers_to_host
-mkdir -p "$host/run/config"
-cp "$files/containerd.toml" "$host/run/config/"
 echo "$hostname" >/proc/sys/kernel/hostname
 enter_host_root
 start_units
-if [ "$admin" = true ]; then
-    (sleep "$admin_ready_seconds"; touch /run/host-containers/admin/ready) &
-fi
-touch /run/host-containers/control/ready
 echo "booted $(findmnt -n -o SOURCE /local)"
 ending=
 until is_ending; do

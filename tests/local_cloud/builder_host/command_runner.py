@@ -2,10 +2,11 @@
 
     python -I -S command_runner.py <pid of the instance's first process> <root> <command>...
 
-The command gets the environment given as NAME=VALUE before the command, and no other. It is
-killed with everything it started, daemons included, when standard input ends. The exit code is
-the command's, or 128 + signal. Must not import anything once inside: the interpreter's files may
-not be visible there.
+The command gets the environment given as NAME=VALUE before the command, and no other. Its process
+group is killed when standard input ends, and nothing else that it started, as the SSM agent does
+[amazon-ssm-agent agent/executers/executers_unix.go: killProcess]. The exit code is the command's,
+or 128 + signal. Must not import anything once inside: the interpreter's files may not be visible
+there.
 """
 
 import contextlib
@@ -16,7 +17,6 @@ import signal
 import sys
 import time
 
-_PR_SET_CHILD_SUBREAPER = 36
 _KILL_SECONDS = 5.0
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -31,44 +31,20 @@ def enter_namespaces(pid: int) -> None:
         os.close(fd)
 
 
-def descendants(pid: int) -> list[int]:
-    """Every process below `pid`, as /proc shows them now."""
-    parents = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat") as stat:
-                    parents[int(name)] = int(stat.read().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-    found = [pid]
-    for parent in found:
-        found.extend(child for child, its_parent in parents.items() if its_parent == parent)
-    return found[1:]
-
-
-def kill_descendants() -> None:
-    """Kill until none is left. Orphans come to this process, so none is lost from view."""
-    deadline = time.monotonic() + _KILL_SECONDS
-    while time.monotonic() < deadline:
-        for pid in descendants(os.getpid()):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            return
-        time.sleep(0.005)
-
-
 def start_command(root: str, command: list[str], environment: dict[str, str]) -> int:
-    """Fork the command into its own session, with `root` as its root directory."""
+    """Fork the command into its own process group, with `root` as its root directory.
+
+    Its standard input is empty [amazon-ssm-agent agent/executers/executers.go: ExecuteCommand sets
+    none, which is /dev/null in Go].
+    """
     pid = os.fork()
     if pid:
+        # Here, too: it may have to be killed before it comes to that.
+        with contextlib.suppress(PermissionError, ProcessLookupError):
+            os.setpgid(pid, pid)
         return pid
     try:
-        os.setsid()
+        os.setpgid(0, 0)
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
         os.chroot(root)
         os.chdir("/")
@@ -79,8 +55,7 @@ def start_command(root: str, command: list[str], environment: dict[str, str]) ->
 
 
 def supervise(root: str, command: list[str], environment: dict[str, str]) -> int:
-    """Run the command; kill it and all it started when standard input ends."""
-    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    """Run the command; kill its process group when standard input ends."""
     pid = start_command(root, command, environment)
     ended = os.pidfd_open(pid)
     poll = select.poll()
@@ -89,8 +64,19 @@ def supervise(root: str, command: list[str], environment: dict[str, str]) -> int
     ready = {fd for fd, _ in poll.poll()}
     if ended in ready:
         return exit_code(os.waitpid(pid, 0)[1])
-    kill_descendants()
+    kill_group(pid)
     return 128 + signal.SIGKILL
+
+
+def kill_group(leader: int) -> None:
+    """Kill the process group, and wait a while for its end: one on a frozen volume has none."""
+    deadline = time.monotonic() + _KILL_SECONDS
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(leader, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(leader, os.WNOHANG)
+            time.sleep(0.005)
 
 
 def exit_code(status: int) -> int:

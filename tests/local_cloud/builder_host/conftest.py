@@ -6,6 +6,7 @@ import itertools
 import random
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from local_cloud.builder_host import (  # noqa: E402
     InstanceSpec,
 )
 from local_cloud.builder_host.containerd_host import ContainerdHost, check_machine  # noqa: E402
+from local_cloud.builder_host.instance import Instance  # noqa: E402
 from local_cloud.builder_host.interface import CapacityError  # noqa: E402
 from local_cloud.builder_host.registry_fixture import (  # noqa: E402
     ECR,
@@ -29,6 +31,7 @@ from local_cloud.builder_host.registry_fixture import (  # noqa: E402
 )
 
 ADMIN = "[settings.host-containers.admin]\nenabled = true\n"
+QUICK = InstanceOptions(admin_ready_seconds=0)
 
 
 @pytest.fixture(scope="session")
@@ -64,19 +67,54 @@ Start = Callable[..., "Started"]
 class Started:
     """An instance of a test, with a volume of its own."""
 
-    def __init__(self, host: ContainerdHost, user_data: str = ADMIN, gib: int = 10) -> None:
+    def __init__(
+        self,
+        host: ContainerdHost,
+        user_data: str = ADMIN,
+        gib: int = 10,
+        options: InstanceOptions = QUICK,
+        snapshot_id: str | None = None,
+    ) -> None:
         number = next(_numbers)
         self.host = host
         self.id, self.volume_id = f"i-{number}", f"vol-{number}"
-        host.create_volume(self.volume_id, gib, None)
-        host.start_instance(
-            InstanceSpec(self.id, "x86_64", self.volume_id, user_data),
-            InstanceOptions(admin_ready_seconds=0),
-        )
+        self._spec = InstanceSpec(self.id, "x86_64", self.volume_id, user_data)
+        host.create_volume(self.volume_id, gib, snapshot_id)
+        try:
+            host.start_instance(self._spec, options)
+        except BaseException:
+            host.delete_volume(self.volume_id)
+            raise
 
     def close(self) -> None:
         self.host.stop_instance(self.id)
         self.host.delete_volume(self.volume_id)
+
+    def stop(self, limit_seconds: float | None = None) -> bool:
+        return self.host.stop_instance(self.id, limit_seconds)
+
+    def start_again(self, options: InstanceOptions = QUICK, instance_id: str | None = None) -> None:
+        """Start it, or another instance, from the volume."""
+        self.id = instance_id or self.id
+        self._spec = replace(self._spec, instance_id=self.id)
+        self.host.start_instance(self._spec, options)
+
+    @property
+    def instance(self) -> Instance:
+        return self.host.instance(self.id)
+
+    def on_host(self, script: str, seconds: float = 20) -> CommandResult:
+        """Run a shell script on the host, past SSM; the host itself has no shell."""
+        return self.host.run_on_host(self.id, ["bash", "-c", script], seconds)
+
+    def in_container(self, name: str, script: str) -> CommandResult:
+        """Run a shell script in a host container, past SSM and `apiclient`."""
+        root = f"/run/host-containers/{name}/rootfs"
+        return self.host.run_on_host(self.id, ["chroot", root, "bash", "-c", script], 20)
+
+    def on_volume(self, script: str) -> str:
+        """What a shell script says in the volume's root, when the instance has ended."""
+        return self.host.look_into(self.volume_id, script)
 
     def run(self, script: str, seconds: float = 20, command_id: str | None = None) -> CommandResult:
         command_id = command_id or f"command-{next(_numbers)}"
@@ -84,8 +122,9 @@ class Started:
 
     def wait_for_admin(self) -> None:
         """Until the admin container takes commands."""
-        waited = self.run("until apiclient exec admin true 2>/dev/null; do sleep 0.02; done")
-        assert waited.exit_code == 0
+        ready = "until [ -e /run/host-containers/admin/ready ]; do sleep 0.02; done"
+        waited = self.on_host(ready)
+        assert waited.exit_code == 0, waited.stderr
 
     def pull(self, image: Image) -> None:
         """Pull the image, and make its name by digest known."""

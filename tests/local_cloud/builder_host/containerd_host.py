@@ -117,6 +117,13 @@ class ContainerdHost:
         """What a snapshot holds beyond another of the same lineage."""
         return self._volumes.snapshot_new_bytes(snapshot_id, ancestor_id)
 
+    def look_into(self, volume_id: str, script: str) -> str:
+        """What a shell script says in the root of a volume that no instance has.
+
+        Whoever mounts the volume sees the same. Raises BuilderHostError when the script fails.
+        """
+        return self._volumes.look_into(volume_id, script)
+
     def volume_traffic(self, instance_id: str) -> Traffic:
         """What an instance's volume has read and written, from an arbitrary beginning."""
         return self.instance(instance_id).volume_traffic()
@@ -153,7 +160,10 @@ class ContainerdHost:
         self, instance_id: str, script: str, command_id: str, timeout_seconds: float
     ) -> CommandResult:
         """Run a shell script as the SSM agent does, for `timeout_seconds` at most."""
-        return self.instance(instance_id).run_script(script, command_id, timeout_seconds)
+        instance = self.instance(instance_id)
+        if not instance.control_running:
+            raise BuilderHostError(f"instance {instance_id}: its control container does not run")
+        return instance.run_script(script, command_id, timeout_seconds)
 
     def run_on_host(
         self, instance_id: str, command: Sequence[str], timeout_seconds: float
@@ -165,20 +175,31 @@ class ContainerdHost:
         """Kill a running command; no error when it has ended."""
         self.instance(instance_id).cancel(command_id)
 
+    def control_running(self, instance_id: str) -> bool:
+        """Whether the instance's SSM agent runs; False when the instance does not run."""
+        with self._lock:
+            instance = self._instances.get(instance_id)
+        return instance is not None and instance.control_running
+
     def wait_for_own_end(self, instance_id: str) -> OwnEnd | None:
         """Return when the instance ends by itself; None when it has ended otherwise."""
         with self._lock:
             instance = self._instances.get(instance_id)
         return instance.wait_for_own_end() if instance else None
 
-    def stop_instance(self, instance_id: str) -> None:
-        """Shut the instance down; its volume stays. No error when it does not run."""
+    def stop_instance(self, instance_id: str, limit_seconds: float | None = None) -> bool:
+        """Shut the instance down; its volume stays. No error when it does not run.
+
+        Past the limit the power is cut. Returns whether the end was orderly.
+        """
         with self._lock:
             instance = self._instances.get(instance_id)
-        if instance:
-            instance.stop()
-            with self._lock:
-                self._instances.pop(instance_id, None)
+        if not instance:
+            return True
+        orderly = instance.stop(limit_seconds)
+        with self._lock:
+            self._instances.pop(instance_id, None)
+        return orderly
 
     def close(self) -> None:
         """Stop every instance and remove every volume, snapshot and file."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
 import signal
 import ssl
+import struct
 import subprocess
 import sys
 import tempfile
@@ -18,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from .containerd_config import render, version_of
+from .boot_files import write_boot_files
 from .interface import (
     CommandResult,
     Endpoints,
@@ -29,20 +31,21 @@ from .interface import (
 )
 from .metadata_service import InstanceMetadata
 from .namespaces import only_descendant
-from .network import InstanceNetwork, hosts_file
+from .network import InstanceNetwork
 from .user_data import Settings, UserDataError
 from .volumes import VolumeStore
 
 _HERE = Path(__file__).parent
-_MACHINE_CA_FILE = Path("/etc/ssl/certs/ca-certificates.crt")
 _BASE_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _HOST_PATH = f"/usr/lib/bottlerocket/host:/usr/lib/bottlerocket/containerd/bin:{_BASE_PATH}"
-_OCI_ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
 _BOOT_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 _AGENT_WRITE_SECONDS = 2.0
 _CONTROL_ROOT = "/run/host-containers/control/rootfs"
 _SECTOR = 512
+# XFS and ext4 share the first; include/uapi/linux/fs.h has the second.
+_GOING_DOWN, _WITHOUT_LOG_FLUSH = 0x8004587D, 2
+_THAW = 0xC0045878
 _AGENT_DIRECTORY = "/var/lib/amazon/ssm"
 
 
@@ -83,43 +86,23 @@ class Instance:
         self.metadata = InstanceMetadata(spec, options, endpoints)
         self._files = files
         self._commands: dict[str, _Running] = {}
-        settings = _settings(spec)
-        hostname = f"{spec.instance_id}.{endpoints.region}.compute.internal"
+        self._loop_device = ""
+        # The user data, too, comes from the metadata service.
+        settings = _settings(spec) if options.http_endpoint else Settings()
         volume_file = volumes.volume_file(spec.data_volume_id)
-        self._write_files(endpoints, hostname, settings, containerd)
-        arguments = (
-            volume_file,
-            files,
-            _HERE / "shims",
-            hostname,
-            str(settings.admin_enabled).lower(),
-            options.admin_ready_seconds,
-            containerd or "",
-        )
+        write_boot_files(files, spec, options, settings, endpoints, containerd)
+        arguments = (volume_file, files, _HERE / "shims")
         self._process = self._start(volumes.keeper_pid, *map(str, arguments))
         try:
             self._loop_device = self._wait_until_booted()
             self.pid = only_descendant(self._process.pid, 2)
             self.root = Path(f"/proc/{self.pid}/root")
-            self.network = InstanceNetwork(self.pid, endpoints, self.metadata, tls, options.link)
-            self.network.switch_registries(options.registry_on)
+            self._start_api_server()
+            self.network = InstanceNetwork(self.pid, endpoints, self.metadata, tls, options)
         except BaseException:
-            self._end_process()
+            self._end_process(_STOP_SECONDS)
             shutil.rmtree(files)
             raise
-
-    def _write_files(
-        self, endpoints: Endpoints, hostname: str, settings: Settings, containerd: Path | None
-    ) -> None:
-        (self._files / "mnt").mkdir(parents=True)
-        (self._files / "hosts").write_text(hosts_file(endpoints, hostname))
-        machine_cas = _MACHINE_CA_FILE.read_bytes() if _MACHINE_CA_FILE.exists() else b""
-        authorities = machine_cas + b"\n" + Path(endpoints.ca_file).read_bytes()
-        (self._files / "ca-certificates.crt").write_bytes(authorities)
-        version = version_of(containerd / "bin/containerd" if containerd else "containerd")
-        machine = _OCI_ARCHITECTURES[self.spec.architecture]
-        config = render(version, settings.container_runtime, machine)
-        (self._files / "containerd.toml").write_text(config)
 
     def _start(self, keeper_pid: int, *arguments: str) -> subprocess.Popen[str]:
         with (self._files / "console.log").open("wb") as console:
@@ -161,6 +144,40 @@ class Instance:
                 f"instance {self.spec.instance_id} did not boot: {console[-2000:].strip()}"
             )
         return line.split()[1]
+
+    def _start_api_server(self) -> None:
+        """Start what `apiclient exec` talks to, which goes on in the background."""
+        started = self.run_on_host(["apiserver"], _BOOT_SECONDS)
+        if started.exit_code != 0:
+            raise InstanceBootError(
+                f"instance {self.spec.instance_id} did not boot: {started.stderr}"
+            )
+
+    # State
+
+    @property
+    def control_running(self) -> bool:
+        """Whether the control container runs, and the SSM agent in it."""
+        return (self.root / "run/host-containers/control/ready").exists()
+
+    @property
+    def adopted_host_containers(self) -> list[str]:
+        """The host containers that another instance had created, found on the volume."""
+        return self._lines("run/adopted-host-containers")
+
+    @property
+    def reused_identity(self) -> list[str]:
+        """The files with secrets that another instance had made and that this one goes on with."""
+        return self._lines("run/reused-identity")
+
+    @property
+    def kubelet_running(self) -> bool:
+        """Whether kubelet runs; one that finds the state of another policy tries for ever."""
+        return (self.root / "run/units/kubelet.active").exists()
+
+    def _lines(self, path: str) -> list[str]:
+        file = self.root / path
+        return list(dict.fromkeys(file.read_text().split())) if file.exists() else []
 
     # Commands
 
@@ -248,25 +265,52 @@ class Instance:
             return OwnEnd(self._process.stdout.readline().strip())
         return None
 
-    def stop(self) -> None:
-        """Shut down as an operating system does: flush, unmount, no process left."""
+    def stop(self, limit_seconds: float | None = None) -> bool:
+        """Shut down as an operating system does: flush, unmount, no process left.
+
+        Past the limit the power is cut: what is not on the device is lost. Returns whether the end
+        was orderly.
+        """
         for command_id in list(self._commands):
             self.cancel(command_id)
         self.network.close()
-        self._end_process()
+        orderly = self._end_process(_STOP_SECONDS if limit_seconds is None else limit_seconds)
         _wait_until_detached(self._loop_device)
         shutil.rmtree(self._files)
+        return orderly
 
-    def _end_process(self) -> None:
-        if self._process.stdin:
+    def _end_process(self, limit_seconds: float) -> bool:
+        # Its end asks for the shutdown; without any time for that nothing is asked.
+        if self._process.stdin and limit_seconds > 0:
             self._process.stdin.close()
         try:
-            self._process.wait(_STOP_SECONDS)
+            orderly = self._process.wait(limit_seconds) == 0
         except subprocess.TimeoutExpired:
-            self._kill_first_process()
+            orderly = False
+            self._cut_power()
             self._process.wait(_STOP_SECONDS)
-        if self._process.stdout:
-            self._process.stdout.close()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream:
+                stream.close()
+        return orderly
+
+    def _cut_power(self) -> None:
+        """End every process at once, and the volume's file system without a flush.
+
+        Without that the kernel would unmount it in order.
+        """
+        with contextlib.suppress(OSError, ValueError):
+            root = Path(f"/proc/{only_descendant(self._process.pid, 2)}/root")
+            volume = os.open(root / "local", os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                # Before the boot is through that may be a directory of the machine.
+                if os.fstat(volume).st_dev == os.stat(self._loop_device).st_rdev:
+                    fcntl.ioctl(volume, _GOING_DOWN, struct.pack("I", _WITHOUT_LOG_FLUSH))
+                    # A frozen file system would outlive its last mount.
+                    fcntl.ioctl(volume, _THAW, 0)
+            finally:
+                os.close(volume)
+        self._kill_first_process()
 
     def _kill_first_process(self) -> None:
         """End the PID namespace, and with it every process of the instance."""

@@ -51,6 +51,8 @@ class Endpoints:
 
 
 PUBLIC_REGISTRY_NAME = "registry.example.com"
+FIRST_AMAZON_LINUX_2023 = "1.53.0"
+"""The first Bottlerocket whose admin container has bash 5."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,10 @@ class InstanceSpec:
     architecture: str
     data_volume_id: str
     user_data: str
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,37 @@ class InstanceOptions:
     """How long after boot the admin container, when enabled, takes commands."""
     link: Link | None = None
     """What lies between the instance and the registries; None for as fast as it goes."""
+    host_containers: bool = True
+    """Whether the role may pull `bottlerocket-control` and `bottlerocket-admin`."""
+    reaches_internet: bool = True
+    """False: no registry and no ECR API can be reached."""
+    http_endpoint: bool = True
+    """False: the metadata service refuses connections."""
+    os_version: str = "1.62.0"
+    """Bottlerocket's. Each has another pause image; 1.53.0 has another admin container."""
+    memory_manager_policy: str = "None"
+    """kubelet's. A kubelet does not start from the state of another policy."""
+    end_seconds: float = 0.0
+    """How long an orderly end takes at least. The file /run/units/end-seconds holds it, too."""
+
+    @property
+    def pulls_host_containers(self) -> bool:
+        """Whether `host-ctr` can pull: it needs the registry, and credentials of a role from IMDS.
+
+        There is no anonymous way: bottlerocket-core-kit sources/host-ctr/cmd/host-ctr/main.go,
+        `fetchECRImage`.
+        """
+        return (
+            self.host_containers
+            and self.reaches_internet
+            and self.http_endpoint
+            and self.role_name is not None
+        )
+
+    @property
+    def admin_is_amazon_linux_2(self) -> bool:
+        """Whether the admin container is the old one, with bash 4.2 (bottlerocket#4740)."""
+        return _numbers(self.os_version) < _numbers(FIRST_AMAZON_LINUX_2023)
 
 
 USUAL = InstanceOptions()
@@ -117,6 +154,7 @@ class BuilderHost(Protocol):
         self, instance_id: str, script: str, command_id: str, timeout_seconds: float
     ) -> CommandResult: ...
     def cancel_command(self, instance_id: str, command_id: str) -> None: ...
+    def control_running(self, instance_id: str) -> bool: ...
     def wait_for_own_end(self, instance_id: str) -> OwnEnd | None: ...
-    def stop_instance(self, instance_id: str) -> None: ...
+    def stop_instance(self, instance_id: str, limit_seconds: float | None = None) -> bool: ...
     def close(self) -> None: ...

@@ -5,19 +5,22 @@ The content check looks whether the images are whole; this, whether there is any
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .blob_source import BlobSource
 from .content_check import chain_id
 from .node import Node
+from .pause_image import PAUSE_IMAGE
 
 _ROOT = "var/lib/containerd"
 _BLOBS = f"{_ROOT}/io.containerd.content.v1.content/blobs/sha256"
 _INGESTS = f"{_ROOT}/io.containerd.content.v1.content/ingest"
 _DIRECTORIES = f"{_ROOT}/io.containerd.snapshotter.v1.overlayfs/snapshots"
+_MOST_OF_AN_INDEX = 4096
 _MANAGED = "io.cri-containerd.image=managed"
 _OCI_ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
 
@@ -70,11 +73,15 @@ def _differences(kind: str, found: set[Any], wanted: set[Any]) -> list[str]:
 
 
 def inventory_of(node: Node) -> Inventory:
-    """What a node's containerd keeps. Bottlerocket's own images (`localhost/…`) do not count."""
+    """What a node's containerd keeps, without the image that its own OS imports at boot."""
     found = Inventory()
+    own = node.pause_image
+    own_blobs, own_layers = _parts_of(node, own) if own else (set(), set())
+    # Of an import, containerd keeps the archive's index until it next collects its garbage.
+    own_blobs |= {digest for digest, index in _indexes(node) if own in _manifests_of(index)}
     for line in node.ctr("images", "ls").stdout.splitlines()[1:]:
         name, _, digest, *_, labels = line.split()
-        if name.startswith("localhost/"):
+        if digest == own and (name == PAUSE_IMAGE or name.startswith("sha256:")):
             continue
         if _MANAGED in labels.split(","):
             found.images[name] = digest
@@ -83,15 +90,39 @@ def inventory_of(node: Node) -> Inventory:
     for line in node.ctr("snapshots", "ls").stdout.splitlines()[1:]:
         key, *_, kind = line.split()
         if kind == "Committed":
-            found.layers.add(key)
+            found.layers |= {key} - own_layers
         else:
             found.unfinished.append(f"{kind.lower()} layer {key}")
-    found.blobs = {f"sha256:{blob.name}" for blob in (node.root / _BLOBS).glob("*")}
-    found.directories = sum(1 for _ in (node.root / _DIRECTORIES).glob("*"))
+    found.blobs = {f"sha256:{blob.name}" for blob in (node.root / _BLOBS).glob("*")} - own_blobs
+    found.directories = sum(1 for _ in (node.root / _DIRECTORIES).glob("*")) - len(own_layers)
     found.unfinished += [f"download {one.name}" for one in (node.root / _INGESTS).glob("*")]
     leases = node.ctr("leases", "ls", "-q").stdout.split()
     found.unfinished += [f"lease {one}" for one in leases]
     return found
+
+
+def _indexes(node: Node) -> Iterator[tuple[str, Any]]:
+    """Every blob that is JSON, with its digest; not what containerd collects meanwhile."""
+    for blob in (node.root / _BLOBS).glob("*"):
+        with contextlib.suppress(FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError):
+            if blob.stat().st_size < _MOST_OF_AN_INDEX:
+                yield f"sha256:{blob.name}", json.loads(blob.read_text())
+
+
+def _manifests_of(index: Any) -> list[str]:
+    return [one["digest"] for one in index.get("manifests", [])]
+
+
+def _parts_of(node: Node, digest: str) -> tuple[set[str], set[str]]:
+    """The blobs and the unpacked layers of an image that the node has, without an index."""
+    manifest = json.loads(_blob_of(node, digest))
+    config = json.loads(_blob_of(node, manifest["config"]["digest"]))
+    blobs = {part["digest"] for part in (manifest["config"], *manifest["layers"])}
+    return blobs | {digest}, set(_chains(config["rootfs"]["diff_ids"]))
+
+
+def _blob_of(node: Node, digest: str) -> bytes:
+    return (node.root / _BLOBS / digest.partition(":")[2]).read_bytes()
 
 
 def inventory_for(

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from .interface import PUBLIC_REGISTRY_NAME, Address, Endpoints
+from .interface import PUBLIC_REGISTRY_NAME, Address, Endpoints, InstanceOptions
 from .link import DelayLine, Link
 from .metadata_service import InstanceMetadata, MetadataHandler
 from .namespaces import listen_in_network_of
@@ -136,6 +136,8 @@ class _HttpServer(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
+    metadata: InstanceMetadata
+    target: Address
 
     def __init__(self, listener: socket.socket, handler: type, tls: ssl.SSLContext | None) -> None:
         super().__init__(listener.getsockname(), handler, bind_and_activate=False)
@@ -193,7 +195,7 @@ class _EcrApiHandler(BaseHTTPRequestHandler):
 
 
 class InstanceNetwork:
-    """The listeners of one instance."""
+    """The listeners of one instance; where there is none, connections are refused."""
 
     def __init__(
         self,
@@ -201,17 +203,23 @@ class InstanceNetwork:
         endpoints: Endpoints,
         metadata: InstanceMetadata,
         tls: ssl.SSLContext,
-        link: Link | None,
+        options: InstanceOptions,
     ) -> None:
         self._pid = init_pid
         self._endpoints = endpoints
-        self._link = link
+        self._link = options.link
         self._registries: list[Forwarder] = []
         self._bytes_of_closed = 0
-        self._metadata = _HttpServer(self._listen(METADATA_ADDRESS), MetadataHandler, None)
-        self._metadata.metadata = metadata  # type: ignore[attr-defined]
-        self._ecr_api = _HttpServer(self._listen((_ECR_API_IP, 443)), _EcrApiHandler, tls)
-        self._ecr_api.target = endpoints.ecr_api  # type: ignore[attr-defined]
+        self._servers: list[_HttpServer] = []
+        if options.http_endpoint:
+            self._serve(METADATA_ADDRESS, MetadataHandler, None).metadata = metadata
+        if options.reaches_internet:
+            self._serve((_ECR_API_IP, 443), _EcrApiHandler, tls).target = endpoints.ecr_api
+        self.switch_registries(options.registry_on and options.reaches_internet)
+
+    def _serve(self, address: Address, handler: type, tls: ssl.SSLContext | None) -> _HttpServer:
+        self._servers.append(_HttpServer(self._listen(address), handler, tls))
+        return self._servers[-1]
 
     def _listen(self, address: Address) -> socket.socket:
         return listen_in_network_of(self._pid, address)
@@ -240,5 +248,5 @@ class InstanceNetwork:
     def close(self) -> None:
         """Close every listener."""
         self.switch_registries(False)
-        self._metadata.close()
-        self._ecr_api.close()
+        for server in self._servers:
+            server.close()

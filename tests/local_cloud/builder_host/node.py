@@ -13,6 +13,7 @@ from types import TracebackType
 
 from .containerd_host import ContainerdHost
 from .interface import BuilderHostError, CommandResult, InstanceOptions, InstanceSpec
+from .pause_image import PAUSE_IMAGE
 
 _PLATFORMS = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
 _CTR = ("ctr", "-n", "k8s.io")
@@ -66,8 +67,9 @@ class Node:
         self.architecture = architecture
         self.root = host.instance(name).root
         """The node's root directory, as this process sees it."""
+        self.name = name
+        """Its instance id."""
         self._host = host
-        self._name = name
         self._volume_id = volume_id
 
     def __enter__(self) -> Node:
@@ -83,37 +85,66 @@ class Node:
 
     def close(self) -> None:
         """Stop the node and delete its volume."""
-        self._host.stop_instance(self._name)
+        self._host.stop_instance(self.name)
         self._host.delete_volume(self._volume_id)
 
     def images(self) -> dict[str, str]:
-        """Every name that containerd knows, with its digest.
+        """Every name that containerd knows, with its digest, but those of this OS's own image.
 
         CRI adds a name `sha256:<config digest>` to images that it labels itself: those that it
         pulls, and those that appear without its label. An image that was pulled with the label
         `io.cri-containerd.image=managed` has no such name, and pods can use it all the same.
         """
+        known = self._known()
+        own = known.pop(PAUSE_IMAGE, None)
+        return {
+            name: digest
+            for name, digest in known.items()
+            if digest != own or not name.startswith("sha256:")
+        }
+
+    @property
+    def pause_image(self) -> str | None:
+        """The digest of the image that Bottlerocket imports at boot; None when it is not there."""
+        return self._known().get(PAUSE_IMAGE)
+
+    def _known(self) -> dict[str, str]:
         lines = self.ctr("images", "ls").stdout.splitlines()[1:]
         return {fields[0]: fields[2] for fields in map(str.split, lines)}
+
+    @property
+    def adopted_host_containers(self) -> list[str]:
+        """The host containers that run here as another instance had created them."""
+        return self._host.instance(self.name).adopted_host_containers
+
+    @property
+    def reused_identity(self) -> list[str]:
+        """The files with secrets of another instance that this node goes on with."""
+        return self._host.instance(self.name).reused_identity
+
+    @property
+    def kubelet_running(self) -> bool:
+        """Whether kubelet runs: the state of another memory manager's policy keeps it down."""
+        return self._host.instance(self.name).kubelet_running
 
     def start_container(self, reference: str, time_limit_seconds: float = 60) -> float:
         """Run the image's own entry point to its end, without pulling; returns the seconds.
 
         Raises NodeError when the image is not there or the entry point fails.
         """
+        started = time.monotonic()
+        self.run_container(reference, time_limit_seconds=time_limit_seconds)
+        return time.monotonic() - started
+
+    def run_container(self, reference: str, *command: str, time_limit_seconds: float = 60) -> str:
+        """Run a command in the image, or its own entry point; returns what it printed.
+
+        Raises NodeError when the image is not there or the command fails.
+        """
         container = f"test-{next(_numbers)}"
         group = f"/{self._host.control_group}/{container}"
-        started = time.monotonic()
-        self.ctr(
-            "run",
-            "--rm",
-            "--cgroup",
-            group,
-            reference,
-            container,
-            time_limit_seconds=time_limit_seconds,
-        )
-        return time.monotonic() - started
+        run = ("run", "--rm", "--cgroup", group, reference, container)
+        return self.ctr(*run, *command, time_limit_seconds=time_limit_seconds).stdout
 
     def launch_container(self, reference: str, time_limit_seconds: float = 60) -> float:
         """Start a container as a pod would, without pulling; returns the seconds until it runs.
@@ -162,7 +193,7 @@ class Node:
     @property
     def bytes_pulled(self) -> int:
         """Bytes that have come to this node from the registries."""
-        return self._host.instance(self._name).network.registry_bytes
+        return self._host.instance(self.name).network.registry_bytes
 
     def ctr(self, *arguments: str, time_limit_seconds: float = 60) -> CommandResult:
         """Run `ctr` on the node's images. Raises NodeError when it fails."""
@@ -170,14 +201,14 @@ class Node:
         if result.exit_code != 0:
             # The arguments may hold a password: only the verb is named.
             raise NodeError(
-                f"node {self._name}: ctr {arguments[0]}: exit code {result.exit_code}"
+                f"node {self.name}: ctr {arguments[0]}: exit code {result.exit_code}"
                 f"{' (time limit)' if result.timed_out else ''}: {result.stderr.strip()[-1000:]}"
             )
         return result
 
     def run(self, command: Sequence[str], time_limit_seconds: float = 60) -> CommandResult:
         """Run a program on the node's host, as root."""
-        return self._host.run_on_host(self._name, command, time_limit_seconds)
+        return self._host.run_on_host(self.name, command, time_limit_seconds)
 
     def _registry_login(self) -> str:
         address, port = self._host.endpoints.ecr_api

@@ -1,13 +1,12 @@
 """A stand-in for machines without root or containerd: it runs nothing and pulls nothing.
 
-Volumes are small files; a command's answer is made up from the image references in its text.
+Volumes are small files; a command's answer is made up from the images in its text.
 Everything it says names it as scripted.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
+import hashlib
 import json
 import re
 import shutil
@@ -23,11 +22,8 @@ from .interface import (
     InstanceSpec,
 )
 
-_BASE64 = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}")
-_IMAGE = re.compile(
-    r"(?P<name>[a-z0-9.-]+\.[a-z]+/[a-z0-9._/-]+(?::[\w.-]+)?)"
-    r"[^\n]*?(?P<digest>sha256:[0-9a-f]{64})"
-)
+_BY_HAND = re.compile(r"\bimages pull\b")
+_TABLE = re.compile(r"^(repository_list|images)='([^']*)'$", re.MULTILINE)
 
 
 class ScriptedHost:
@@ -40,10 +36,11 @@ class ScriptedHost:
         self._files = work_dir / "scripted"
         self._files.mkdir(parents=True, exist_ok=True)
         self._volumes: dict[str, str] = {}
+        self._options: dict[str, InstanceOptions] = {}
         self._lock = threading.Lock()
         self.pull_seconds = 0.0
-        """How long a command takes for each image that it pulls; a command that names none is
-        done at once."""
+        """How long a command takes for each image that it pulls, ours or one by hand; a command
+        that pulls none is done at once."""
         self._closed = threading.Event()
 
     def create_volume(self, volume_id: str, gib: int, snapshot_id: str | None = None) -> None:
@@ -81,23 +78,26 @@ class ScriptedHost:
         """Note which volume the instance has."""
         with self._lock:
             self._volumes[spec.instance_id] = spec.data_volume_id
+            self._options[spec.instance_id] = options
 
     def run_command(
         self, instance_id: str, script: str, command_id: str, timeout_seconds: float
     ) -> CommandResult:
-        """Run nothing; say that every image named in the script was pulled."""
+        """Run nothing; say that every image of the command was pulled."""
         with self._lock:
             volume_id = self._volumes.get(instance_id)
         if volume_id is None:
             raise BuilderHostError(f"scripted host: instance {instance_id} does not run")
         images = planned_images(script)
-        if self._closed.wait(self.pull_seconds * len(images)):
+        pulls = len(images) or len(_BY_HAND.findall(script))
+        if self._closed.wait(self.pull_seconds * pulls):
             raise BuilderHostError("scripted host: closed while a command ran")
         self._file(volume_id).write_text(json.dumps(images))
         answer = {
             "outcome": "pulled",
             "containerd": "scripted",
-            "images": images,
+            "kernel": "scripted",
+            "digests": [image["digest"] for image in images],
             "flushed": True,
             "usedBytes": 1,
             "ancestor": "none",
@@ -108,13 +108,21 @@ class ScriptedHost:
     def cancel_command(self, instance_id: str, command_id: str) -> None:
         """Nothing runs, so nothing to cancel."""
 
+    def control_running(self, instance_id: str) -> bool:
+        """Whether the control container would have been pulled."""
+        with self._lock:
+            options = self._options.get(instance_id)
+        return options is not None and options.pulls_host_containers
+
     def wait_for_own_end(self, instance_id: str) -> None:
         """Nothing runs, so nothing ends by itself."""
 
-    def stop_instance(self, instance_id: str) -> None:
-        """Forget the instance."""
+    def stop_instance(self, instance_id: str, limit_seconds: float | None = None) -> bool:
+        """Forget the instance; whether it would have ended within the limit."""
         with self._lock:
             self._volumes.pop(instance_id, None)
+            options = self._options.pop(instance_id, USUAL)
+        return limit_seconds is None or options.end_seconds <= limit_seconds
 
     def close(self) -> None:
         """Let running commands end, and remove the files."""
@@ -126,12 +134,17 @@ class ScriptedHost:
 
 
 def planned_images(script: str) -> list[dict[str, str]]:
-    """The image references with a digest on the same line, in the script or its base64 parts."""
-    texts = [script]
-    for encoded in _BASE64.findall(script):
-        try:
-            texts.append(base64.b64decode(encoded, validate=True).decode())
-        except (binascii.Error, UnicodeDecodeError):
-            continue
-    found = {match["name"]: match["digest"] for text in texts for match in _IMAGE.finditer(text)}
-    return [{"reference": name, "digest": digest} for name, digest in found.items()]
+    """The images of the two tables in the command: repositories, and images with their digests.
+
+    An image without a digest is made one up from its name.
+    """
+    tables = dict(_TABLE.findall(script))
+    repositories = [line.split()[0] for line in tables.get("repository_list", "").splitlines()]
+    images = []
+    for line in tables.get("images", "").splitlines():
+        index, tag, digits = line.split()[:3]
+        name = f"{repositories[int(index)]}:{tag}"
+        if digits == "-":
+            digits = hashlib.sha256(name.encode()).hexdigest()
+        images.append({"reference": name, "digest": f"sha256:{digits}"})
+    return images

@@ -10,6 +10,7 @@ import pytest
 from local_cloud.builder_host.blob_source import Registry
 from local_cloud.builder_host.containerd_host import ContainerdHost
 from local_cloud.builder_host.content_check import check_content
+from local_cloud.builder_host.pause_image import PAUSE_IMAGE
 
 from .conftest import ADMIN, Started
 
@@ -33,26 +34,34 @@ def other(request, registry, tmp_path_factory):
 
 def test_daemon_and_client_are_of_the_version_asked_for(other):
     series, instance = other
-    told = instance.run("apiclient exec admin sheltie ctr version | grep Version:").stdout
+    told = instance.on_host("ctr version | grep Version:").stdout
     assert [line.split()[1][:3] for line in told.splitlines()] == [series, series]
 
 
 def test_it_runs_with_bottlerocket_s_settings(other):
     series, instance = other
-    dump = instance.run(
-        "apiclient exec admin sheltie containerd --config /etc/containerd/config.toml config dump"
-    )
+    dump = instance.on_host("containerd --config /etc/containerd/config.toml config dump")
     plugins = tomllib.loads(dump.stdout)["plugins"]
     place = {"1.7": "io.containerd.grpc.v1.cri", "2.1": "io.containerd.transfer.v1.local"}
     assert plugins[place[series]]["max_concurrent_downloads"] == 7
-    assert (instance.run("apiclient exec admin sheltie pgrep -xc containerd").stdout) == "1\n"
+    assert instance.on_host("pgrep -xc containerd").stdout == "1\n"
+
+
+def test_it_takes_bottlerocket_s_own_image(other):
+    _, instance = other
+    (line,) = (
+        line
+        for line in instance.on_host("ctr -n k8s.io images ls").stdout.splitlines()
+        if line.startswith(PAUSE_IMAGE)
+    )
+    assert "io.cri-containerd.pinned=pinned" in line
 
 
 def test_its_decompressor_is_found_by_the_daemon(other):
     series, instance = other
     program = {"1.7": "unpigz", "2.1": "igzip"}[series]
-    script = f"head -c 100000 /dev/zero | gzip | apiclient exec admin sheltie {program} -dc | wc -c"
-    assert instance.run(script).stdout == "100000\n"
+    script = f"head -c 100000 /dev/zero | gzip | {program} -dc | wc -c"
+    assert instance.on_host(script).stdout == "100000\n"
 
 
 def test_what_it_pulls_is_on_the_snapshot_after_a_flush(other, registry, app):

@@ -82,38 +82,40 @@ def test_a_script_s_name_is_the_agent_s_file_and_stays_on_the_volume(shared_buil
     )
     assert result.stdout.strip() == expected
     on_host = expected.replace("/var/lib/amazon", "/local/host-containers/control")
-    seen = shared_builder.run(
-        f"apiclient exec admin cat /.bottlerocket/rootfs{on_host}"
-        f" /.bottlerocket/rootfs{on_host.replace('_script.sh', 'stdout')}"
+    seen = shared_builder.in_container(
+        "admin",
+        f"cat /.bottlerocket/rootfs{on_host}"
+        f" /.bottlerocket/rootfs{on_host.replace('_script.sh', 'stdout')}",
     )
     assert seen.stdout == f'echo "$0"{expected}\n'
 
 
 def test_apiclient_fails_when_the_admin_container_is_not_enabled(start):
     result = start(user_data="[settings]\n").run("apiclient exec admin true")
-    assert (result.exit_code, "not running" in result.stderr) == (1, True)
+    assert result.exit_code == 1
+    assert result.stdout == 'ctr: container "admin" in namespace "default": not found\n'
 
 
 def test_exit_codes_pass_through_apiclient_and_sheltie(shared_builder):
-    assert shared_builder.run("apiclient exec -t admin sheltie sh -c 'exit 7'").exit_code == 7
+    assert shared_builder.run("apiclient exec admin sheltie sh -c 'exit 7'").exit_code == 7
 
 
 def test_the_host_s_programs_are_reached_by_sheltie_only(shared_builder):
-    script = "command -v ctr; apiclient exec admin bash -c 'command -v ctr; sheltie which ctr'"
-    assert shared_builder.run(script).stdout == "/usr/bin/ctr\n"
+    in_admin = "command -v ctr; sheltie which ctr; sleep 0.3"
+    result = shared_builder.run(f"command -v ctr; apiclient exec admin bash -c '{in_admin}'")
+    assert result.stdout == "/usr/bin/ctr\n"
 
 
 def test_a_stopped_kubelet_comes_back_and_a_masked_one_does_not(builder):
-    host = "apiclient exec admin sheltie systemctl"
-    result = builder.run(
-        f"{host} stop kubelet; {host} is-active kubelet;"
-        f"{host} mask --runtime --now kubelet.service; {host} is-active kubelet"
+    result = builder.on_host(
+        "systemctl stop kubelet; systemctl is-active kubelet;"
+        "systemctl mask --runtime --now kubelet.service; systemctl is-active kubelet"
     )
     assert (result.stdout.split(), result.exit_code) == (["active", "inactive"], 3)
 
 
 def test_an_unknown_unit_is_an_error(shared_builder):
-    result = shared_builder.run("apiclient exec admin sheltie systemctl stop kublet")
+    result = shared_builder.on_host("systemctl stop kublet")
     assert (result.exit_code, result.stderr) == (
         5,
         "Failed to stop kublet.service: Unit kublet.service not loaded.\n",
@@ -133,10 +135,11 @@ def end_of(host, started):
 
 
 def test_a_timer_powers_the_host_off_when_it_is_due(host, builder):
-    on_host = "apiclient exec admin sheltie"
-    set_timer = f"{on_host} systemd-run --quiet --unit=end --on-active=1 systemctl poweroff"
-    is_set = f"{on_host} systemctl --quiet is-active end.timer"
-    said = builder.run(f"{is_set}; echo $?; {set_timer}; {is_set}; echo $?; {set_timer}; echo $?")
+    set_timer = "systemd-run --quiet --unit=end --on-active=1 systemctl poweroff"
+    is_set = "systemctl --quiet is-active end.timer"
+    said = builder.on_host(
+        f"{is_set}; echo $?; {set_timer}; {is_set}; echo $?; {set_timer}; echo $?"
+    )
     assert said.stdout.split() == ["3", "0", "1"], said.stderr
     assert "already loaded" in said.stderr
     with end_of(host, builder) as by_itself:
@@ -154,10 +157,7 @@ def test_a_host_that_reboots_keeps_its_volume_and_loses_its_timers(host, builder
     spec = host.instance(builder.id).spec
     host.stop_instance(builder.id)
     host.start_instance(spec)
-    is_set = f"{on_host} systemctl is-active end.timer"
-    seen = builder.run(
-        f"until apiclient exec admin true; do :; done; {is_set}; {on_host} ls /local/kept /run/lost"
-    )
+    seen = builder.on_host("systemctl is-active end.timer; ls /local/kept /run/lost")
     assert seen.stdout.split() == ["inactive", "/local/kept"], seen.stderr
 
 
@@ -170,20 +170,25 @@ def test_a_host_that_is_stopped_from_outside_did_not_shut_down_by_itself(host, s
 
 
 def test_containerd_can_be_stopped_and_started(builder):
-    host = "apiclient exec admin sheltie"
-    result = builder.run(
-        f"{host} systemctl stop containerd; {host} pgrep -x containerd;"
-        f"{host} systemctl start containerd && {host} ctr version >/dev/null && echo up"
+    result = builder.on_host(
+        "systemctl mask --now kubelet; systemctl stop containerd; pgrep -x containerd;"
+        "systemctl start containerd && ctr version >/dev/null && echo up"
     )
     assert result.stdout == "up\n", result.stderr
 
 
-def test_a_timeout_kills_everything_the_command_started(shared_builder):
+def test_kubelet_which_is_upheld_starts_containerd_again(builder):
+    result = builder.on_host("systemctl stop containerd; systemctl is-active containerd kubelet")
+    assert result.stdout.split() == ["active", "active"], result.stderr
+
+
+def test_a_timeout_kills_the_command_s_process_group_and_nothing_else(shared_builder):
     begun = time.monotonic()
-    result = shared_builder.run("setsid sleep 1111 & (sleep 1111 &) ; sleep 1111", seconds=0.5)
+    result = shared_builder.run("setsid sleep 1112 & (sleep 1111 &) ; sleep 1111", seconds=0.5)
     assert (result.timed_out, result.exit_code) == (True, 137)
     assert time.monotonic() - begun < 5
-    assert shared_builder.run("pgrep -f 'sleep 111[1]'").stdout == ""
+    goes_on = shared_builder.on_host("pgrep -fa 'sleep 111[12]'; pkill -f 'sleep 111[12]'").stdout
+    assert [line.split()[1:] for line in goes_on.splitlines()] == [["sleep", "1112"]]
 
 
 def test_a_command_on_a_frozen_volume_ends_at_its_time_limit(start):
@@ -204,7 +209,7 @@ def test_a_full_volume_fails_the_command_that_the_agent_cannot_write(start):
     assert "No space left on device" in result.stderr
 
 
-def test_a_cancelled_command_ends_with_what_it_started_on_the_host(shared_builder):
+def test_a_cancelled_command_leaves_what_it_started_on_the_host(shared_builder):
     results = []
     thread = threading.Thread(
         target=lambda: results.append(
@@ -217,7 +222,12 @@ def test_a_cancelled_command_ends_with_what_it_started_on_the_host(shared_builde
     shared_builder.host.cancel_command(shared_builder.id, "long")
     thread.join(10)
     assert [(one.cancelled, one.timed_out) for one in results] == [(True, False)]
-    assert shared_builder.run("pgrep -f 'sleep 222[2]'").stdout == ""
+    goes_on = shared_builder.on_host("sleep 0.2; pgrep -fa 'sleep 222[2]'; pkill -f 'sleep 222[2]'")
+    assert [line.split()[1:] for line in goes_on.stdout.splitlines()] == [["sleep", "2222"]]
+
+
+def test_a_script_s_standard_input_is_empty(shared_builder):
+    assert shared_builder.run("cat; echo end", seconds=5).stdout == "end\n"
 
 
 def test_output_is_kept_apart_and_whole(shared_builder):

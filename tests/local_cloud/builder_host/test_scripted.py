@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,26 +10,32 @@ import pytest
 
 from local_cloud.builder_host import BuilderHostError, InstanceSpec, make_builder_host
 
-DIGEST = "sha256:" + "a" * 64
+DIGITS = "a" * 64
+
+
+def command(*names: str) -> str:
+    """The two tables of a command that pulls these images of one registry."""
+    repositories = "\n".join(f"registry.example.com/a/{name} -" for name in names)
+    images = "\n".join(f"{index} v1 {DIGITS}" for index in range(len(names)))
+    return f"repository_list='{repositories}'\nimages='{images}'\n"
 
 
 def test_it_says_that_the_planned_images_were_pulled_by_nobody(tmp_path):
     host = make_builder_host("scripted", work_dir=tmp_path, endpoints=None)
     host.create_volume("vol-1", 10, None)
     host.start_instance(InstanceSpec("i-1", "x86_64", "vol-1", ""))
-    script = base64.b64encode(f"pull registry.example.com/a/b:v1 {DIGEST}\n".encode()).decode()
-    result = host.run_command("i-1", f"echo {script} | base64 -d", "c-1", 10)
+    result = host.run_command("i-1", command("b"), "c-1", 10)
     host.close()
     answer = json.loads(result.stdout)
     assert answer["containerd"] == "scripted"
-    assert answer["images"] == [{"reference": "registry.example.com/a/b:v1", "digest": DIGEST}]
+    assert answer["digests"] == [f"sha256:{DIGITS}"]
 
 
-def test_a_pull_takes_its_time_for_each_image_and_ends_with_the_host(tmp_path):
+@pytest.mark.parametrize("pull", [command("b", "c"), "ctr images pull b\nctr images pull c\n"])
+def test_a_pull_takes_its_time_for_each_image_and_ends_with_the_host(tmp_path, pull):
     host = make_builder_host("scripted", work_dir=tmp_path, endpoints=None)
     host.create_volume("vol-1", 10, None)
     host.start_instance(InstanceSpec("i-1", "x86_64", "vol-1", ""))
-    pull = "\n".join(f"pull registry.example.com/a/{name}:v1 {DIGEST}" for name in "bc")
     host.pull_seconds = 0.1
     begun = time.monotonic()
     host.run_command("i-1", pull, "c-1", 10)

@@ -133,6 +133,18 @@ class VolumeStore:
     def _extents(self, snapshot_id: str) -> list[Extent]:
         return extents_of(self.snapshot_file(snapshot_id))
 
+    def look_into(self, volume_id: str, script: str) -> str:
+        """Mount the volume, run a shell script in its root, and return what it says."""
+        options = "loop,nouuid" if self._is_xfs(volume_id) else "loop"
+        mount = f'mount -o {options} "$0" /mnt && cd /mnt && exec sh -euc "$1"'
+        inside = ("unshare", "-m", "--propagation", "private", "sh", "-c", mount)
+        enter = ("nsenter", "-t", str(self.keeper_pid), "-m", "--")
+        return _run(*enter, *inside, str(self.volume_file(volume_id)), script)
+
+    def _is_xfs(self, volume_id: str) -> bool:
+        with self._existing("volume", volume_id).open("rb") as volume:
+            return volume.read(4) == b"XFSB"
+
     def close(self) -> None:
         """Unmount by ending the keeper, then remove every file."""
         if self._keeper.stdin:
@@ -175,7 +187,8 @@ def _clone(source: Path, target: Path) -> None:
             raise BuilderHostError(f"cannot copy {source.name} by reference: {error}") from error
 
 
-def _run(*command: str) -> None:
+def _run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode != 0:
         raise BuilderHostError(f"{command[0]}: {done.stderr.strip() or done.returncode}")
+    return done.stdout

@@ -1,0 +1,37 @@
+//! What did not work and fails nothing: sentences in a report.
+
+use std::fmt::Display;
+
+use frontload_shared::domain::names::one_line;
+
+/// How many a report tells of one kind, and of how many characters each: what goes from state to
+/// state is at most 256 KiB (Step Functions quotas), that of a hundred builds together.
+const MAX_SENTENCES: usize = 4;
+const MAX_SENTENCE: usize = 400;
+
+/// The first ones, cut, and how many more there are. The log has them all.
+pub fn sentences(all: &[impl Display]) -> Vec<String> {
+    for one in all {
+        tracing::warn!("{one}");
+    }
+    let first = all.iter().take(MAX_SENTENCES);
+    let mut told: Vec<String> = first.map(|one| one_line(&one.to_string(), MAX_SENTENCE)).collect();
+    if all.len() > MAX_SENTENCES {
+        told.push(format!("{} more are in the function's log", all.len() - MAX_SENTENCES));
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_a_few_are_told_and_the_rest_counted() {
+        assert_eq!(sentences(&[""; 0]), [""; 0]);
+        assert_eq!(sentences(&["a\nb"; MAX_SENTENCES]), ["ab"; MAX_SENTENCES]);
+        let told = sentences(&vec!["x".repeat(10_000); MAX_SENTENCES + 7]);
+        assert_eq!(told[MAX_SENTENCES], "7 more are in the function's log");
+        assert_eq!((told.len(), told[0].len()), (MAX_SENTENCES + 1, MAX_SENTENCE));
+    }
+}

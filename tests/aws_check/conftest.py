@@ -1,0 +1,51 @@
+"""Fixtures: one local cloud with the deployed stack, and checks of it."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from end_to_end.conftest import QUICK
+from end_to_end.stack import BUILD_DIR, STACK, deploy_home, real_cloud
+from local_cloud.cloud import LocalCloud
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+
+from aws_check import local  # noqa: E402
+from aws_check.account import Options  # noqa: E402
+from aws_check.progress import Progress  # noqa: E402
+from aws_check.rust import why_stale  # noqa: E402
+from planting import LIMITS, Checks, Planted  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[LocalCloud]:
+    if stale := why_stale():
+        pytest.fail(stale, pytrace=False)
+    with real_cloud(0.05, QUICK) as running:
+        # Roles are assumed and changed here.
+        running.keeps_grants = False
+        deploy_home(running, built=BUILD_DIR)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def options(cloud: LocalCloud) -> Options:
+    return local.local_options(cloud, Options(STACK, BUILD_DIR / "template.yaml"))
+
+
+@pytest.fixture
+def planted(cloud: LocalCloud) -> Iterator[Planted]:
+    hooks = Planted(cloud)
+    yield hooks
+    hooks.clear()
+    cloud.control.clear_faults()
+
+
+@pytest.fixture
+def checks(cloud: LocalCloud, options: Options, planted: Planted) -> Checks:
+    account = local.local_account(cloud, Progress(io.StringIO()), LIMITS)
+    return Checks(cloud, options, account, planted)

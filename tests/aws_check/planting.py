@@ -1,0 +1,159 @@
+"""Runs of the check on the local cloud, and answers of AWS that are planted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from aws_check import calls, dry_runs, local, made, roles, run, template
+from aws_check.account import Account, Options
+from aws_check.roles import Simulator
+from aws_check.run import Ran
+from aws_check.table import Question
+from botocore.exceptions import ClientError
+from local_cloud.cloud import LocalCloud
+
+HOME = "us-east-1"
+LIMITS = dataclasses.replace(
+    local.LIMITS, online=4, answering=1, trusted_end=3, removal=20, pause=0.05
+)
+NOBODY_ASKS = Simulator(
+    "nobody", lambda role, use: dict.fromkeys(use.actions, "allowed" if use.allowed else "denied")
+)
+"""Where roles are not what a test is about."""
+EVERY_QUESTION = (
+    template.TEMPLATE,
+    template.STACK,
+    calls.LABELLED,
+    calls.RELEASE,
+    calls.EVENT,
+    calls.AGENTS,
+    run.RENDERED,
+    *roles.QUESTIONS.values(),
+    *dry_runs.LAUNCHES,
+    *run.OF_BUILDERS,
+    *dry_runs.OF_SNAPSHOTS,
+    made.NOTHING_LEFT,
+)
+EVERY_ROW = {question.name for question in EVERY_QUESTION}
+FAILED_ONCE: set[str] = set()
+"""The rows that a test has seen fail."""
+
+
+class Planted:
+    """What AWS is made to answer by hooks in the clients, where the local cloud has no way."""
+
+    def __init__(self, cloud: LocalCloud) -> None:
+        self._cloud = cloud
+        self._hooks: list[tuple[Any, str, Any]] = []
+
+    def refuse(
+        self,
+        service: str,
+        operation: str,
+        code: str = "AccessDenied",
+        message: str = "planted by a test",
+        when: Callable[[dict[str, Any]], Any] = lambda params: True,
+        region: str = HOME,
+    ) -> None:
+        """Let calls fail, those whose parameters fit."""
+
+        def hook(params: dict[str, Any], **_: Any) -> None:
+            if when(params):
+                error = {"Error": {"Code": code, "Message": message}}
+                raise ClientError(error, operation)  # type: ignore[arg-type]
+
+        self._register(service, f"provide-client-params.*.{operation}", hook, region)
+
+    def answer(self, service: str, operation: str, document: dict[str, Any]) -> None:
+        """Answer calls in AWS's place."""
+
+        class Reply:
+            status_code = 200
+
+        self._register(service, f"before-call.*.{operation}", lambda **_: (Reply(), document))
+
+    def do(self, service: str, operation: str, what: Callable[[], None]) -> None:
+        """Do something when a call is made."""
+
+        def hook(**_: Any) -> None:
+            what()
+
+        self._register(service, f"provide-client-params.*.{operation}", hook)
+
+    def _register(self, service: str, event: str, hook: Any, region: str = HOME) -> None:
+        events = self._cloud.client(service, region).meta.events
+        events.register(event, hook)
+        self._hooks.append((events, event, hook))
+
+    def clear(self) -> None:
+        """Take everything back."""
+        for events, event, hook in self._hooks:
+            events.unregister(event, hook)
+        self._hooks.clear()
+
+
+@dataclasses.dataclass
+class Checks:
+    """Runs of the check."""
+
+    cloud: LocalCloud
+    options: Options
+    account: Account
+    planted: Planted
+
+    def run(self, simulator: Simulator = NOBODY_ASKS, **changes: Any) -> Ran:
+        """One run, with other options than usual; afterwards nothing of it is there."""
+        ran = self.run_only(simulator, **changes)
+        assert self.leftovers() == []
+        edits = self.cloud.control.state()["faults"]["script_edits"]
+        assert [edit["find"] for edit in edits if not edit.get("hits")] == []
+        return ran
+
+    def run_only(self, simulator: Simulator = NOBODY_ASKS, **changes: Any) -> Ran:
+        """The same, whatever is left."""
+        return run.run(self.account, dataclasses.replace(self.options, **changes), simulator)
+
+    @property
+    def authoriser(self) -> Simulator:
+        """The local cloud's own."""
+        return local.simulator(self.cloud, self.account)
+
+    def leftovers(self) -> list[str]:
+        """All that a run could leave, as somebody else would look."""
+        ec2 = self.cloud.client("ec2")
+        reservations = ec2.describe_instances()["Reservations"]
+        instances = [one for reservation in reservations for one in reservation["Instances"]]
+        found = [one["InstanceId"] for one in instances if one["State"]["Name"] != "terminated"]
+        found += [volume["VolumeId"] for volume in ec2.describe_volumes()["Volumes"]]
+        for snapshot in ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]:
+            # The planted one of an earlier build.
+            if not any(tag["Key"] == "frontload:stack" for tag in snapshot.get("Tags", [])):
+                found.append(snapshot["SnapshotId"])
+        by_path = self.cloud.client("ssm").get_parameters_by_path(
+            Path=made.PARAMETERS, Recursive=True
+        )
+        found += [parameter["Name"] for parameter in by_path["Parameters"]]
+        objects = self.cloud.client("s3").list_objects_v2(Bucket=local.BUCKET)
+        return found + [one["Key"] for one in objects.get("Contents", [])]
+
+
+def said(ran: Ran, question: Question) -> str:
+    """What a row says."""
+    (found,) = (row.said for row in ran.table.rows if row.name == question.name)
+    return found
+
+
+def holds(ran: Ran, *failed: Question) -> None:
+    """These rows failed and no other; each says what that means, and the exit code tells it."""
+    rows = {row.name: row for row in ran.table.rows}
+    told = {row.name: row.said for row in ran.table.failed}
+    assert sorted(told) == sorted(one.name for one in failed), told
+    for question in failed:
+        row = rows[question.name]
+        assert row.said and row.meaning.startswith(question.bad), row
+        FAILED_ONCE.add(question.name)
+    assert ran.exit_code == 1
+    # Every row is told, and once.
+    assert sorted(row.name for row in ran.table.rows) == sorted(EVERY_ROW)

@@ -1,0 +1,103 @@
+"""What the check tells without asking anybody: the table, the price, the scripts."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from aws_check import local, scripts
+from aws_check.account import Options
+from aws_check.commands import READER, for_admin
+from aws_check.cost import dollars, estimate
+from aws_check.names import OWNERS, USUAL_OWNER
+from aws_check.progress import Late, Progress
+from aws_check.table import Answer, CheckError, Question, Row, Skipped, Table
+from local_cloud.aws import host_containers
+
+ROOT = Path(__file__).parents[2]
+PULL = (ROOT / "shared" / "src" / "builder" / "pull.sh").read_text()
+RENDERER = (ROOT / "shared" / "src" / "builder" / "script.rs").read_text()
+QUESTION = Question("name", "asked", "good", "bad")
+
+
+def test_what_the_scripts_use_is_read_from_them() -> None:
+    called = scripts.programs(PULL).split()
+    assert {"bash", "awk", "curl", "jq", "sha256sum", "flock", "sheltie"} - {
+        *called,
+        "bash",
+    } == set()
+    assert (
+        scripts.programs('# curl\nx=$(jq . <<<"$y") | tail -n 1\nmy-sed /usr/bin/cut') == "jq tail"
+    )
+    on_host = set(scripts.host_programs(PULL).split())
+    assert {"containerd", "ctr", "systemctl", "systemd-run", "sync", "find", "true"} <= on_host
+    places = scripts.identity(PULL).split()
+    assert {"/var/log", "/var/lib/kubelet", "/local/host-containers/admin"} <= set(places)
+    assert all(re.fullmatch(r"/(?:var|local)/[\w/-]+", place) for place in places)
+
+
+def test_a_script_travels_as_frontloads_own_and_is_shown_with_its_errors() -> None:
+    (own,) = re.findall(r'r#"(IFS= read.*?)"#', RENDERER)
+    assert re.sub(r"exec .* </dev/null", "exec 2>&1 </dev/null", own) == READER
+    text = for_admin("programs.sh", programs="one two", seconds="1")
+    inside = text.split("\n", 1)[1].rsplit("\n`\n", 1)[0]
+    assert "`" not in inside and "#" not in inside.replace("${", "")
+    with pytest.raises(ValueError):
+        for_admin("programs.sh", programs="it's")
+
+
+def test_the_owners_of_host_containers_are_those_that_the_local_cloud_knows() -> None:
+    known = host_containers._ACCOUNTS
+    assert {region: OWNERS.get(region, USUAL_OWNER) for region in known} == known
+
+
+def test_the_price_is_told_in_cents_with_what_it_is_reckoned_from() -> None:
+    usual = Options("frontload", Path("template.yaml"))
+    assert 0.03 < dollars(usual, 12) < 0.10 < dollars(usual, 150) < 1
+    assert "about 4 cents" in estimate(usual) and "$0.096" in estimate(usual)
+    nothing = Options("frontload", Path("template.yaml"), builder=False)
+    assert "costs nothing" in estimate(nothing)
+
+
+def table(told: list[Row]) -> Table:
+    return Table(told.append, lambda error, question: (str(error), question.bad))
+
+
+def test_a_row_has_what_was_asked_what_was_said_and_what_it_means() -> None:
+    told: list[Row] = []
+    rows = table(told)
+
+    def fail() -> Answer:
+        raise CheckError("no\nway | here\x1b[31m", "line 1\n```\nline 2")
+
+    def skip() -> Answer:
+        raise Skipped("there is none", "Make one.")
+
+    assert rows.ask(QUESTION, lambda: Answer("yes", 7)) == 7
+    assert rows.ask(QUESTION, fail) is None and rows.ask(QUESTION, skip) is None
+    text = rows.as_markdown()
+    assert "| name | ok | asked | yes | good |" in text
+    assert "| name | failed | asked | no way \\| here?[31m | bad |" in text
+    assert "skipped: there is none | Nothing is known of this. Make one. |" in text
+    assert "line 1\n'''\nline 2\n```" in text
+    assert "\x1b" not in text and "\x1b[31mfailed" in rows.as_markdown(colour=True)
+    assert json.loads(json.dumps(rows.as_dicts()))[1]["details"].startswith("line 1")
+    assert [row.outcome for row in told] == ["ok", "failed", "skipped"]
+
+
+def test_a_wait_has_an_end_and_says_how_far_it_came() -> None:
+    progress = Progress(io.StringIO())
+    with pytest.raises(Late, match="rain did not come within 0 s; the last look: clouds"):
+        progress.wait_for("rain", lambda: (None, "clouds"), 0.05, 0.01)
+    assert progress.wait_for("rain", lambda: (1, ""), 0.05, 0.01) == 1
+
+
+def test_what_the_local_cloud_cannot_do_is_skipped_with_the_reason() -> None:
+    rows = table([])
+    rows.cannot["name"] = local.NOTHING_RUNS
+    assert rows.ask(QUESTION, lambda: Answer("never")) is None
+    assert (rows.rows[0].outcome, rows.failed) == ("skipped", [])
+    assert local.NOTHING_RUNS in rows.rows[0].said

@@ -1,0 +1,69 @@
+"""The orderly end of a builder: what goes wrong in it has a name, and leaves nothing (S4).
+
+Stopped executions are tried with those of the other steps, in `test_reaper.py`.
+"""
+
+from __future__ import annotations
+
+import pytest
+from local_cloud.cloud import LocalCloud
+
+from .conftest import WAIT_SCALE, RunFailing
+from .stack import Cache, Frontload
+from .world import World
+
+LIMIT_SECONDS = 120
+
+
+@pytest.fixture
+def built(cache: Cache) -> Cache:
+    """A cache whose image is in the registry and could be built."""
+    cache.push()
+    cache.put()
+    return cache
+
+
+def test_an_end_of_over_two_minutes_is_discarded(
+    cloud: LocalCloud, built: Cache, run_failing: RunFailing
+) -> None:
+    cloud.control.plant(slow_ends=[LIMIT_SECONDS * WAIT_SCALE + 3])
+    run_failing("EndTimedOut", "did not shut down within 120 s", "its volume is discarded")
+
+
+def test_a_volume_that_ec2_does_not_let_stay_fails_the_build(
+    cloud: LocalCloud, built: Cache, run_failing: RunFailing
+) -> None:
+    cloud.control.plant_call(
+        "ec2", "ModifyInstanceAttribute", code="UnauthorizedOperation", message="no", status=403
+    )
+    run_failing("AwsDenied", "ec2:ModifyInstanceAttribute of instance i-")
+
+
+def test_a_volume_that_outlived_its_builder_goes_with_a_failed_build(
+    cloud: LocalCloud, built: Cache, run_failing: RunFailing
+) -> None:
+    cloud.control.plant_call(
+        "ec2", "CreateSnapshot", code="UnauthorizedOperation", message="no", status=403
+    )
+    run_failing("AwsDenied", "ec2:CreateSnapshot of volume vol-")
+
+
+def test_a_builder_ends_in_order_before_its_volume_is_snapshotted(
+    cloud: LocalCloud, frontload: Frontload, world: World, built: Cache
+) -> None:
+    mark = world.mark()
+    assert frontload.run(built.name).status == "SUCCEEDED"
+    (launch,) = world.calls(mark, "RunInstances")
+    (keep,) = world.calls(mark, "ModifyInstanceAttribute")
+    (end,) = world.calls(mark, "TerminateInstances")
+    (snapshot,) = world.calls(mark, "CreateSnapshot")
+    (delete,) = world.calls(mark, "DeleteVolume")
+    assert delete["parameters"]["VolumeId"] == snapshot["parameters"]["VolumeId"]
+    instance = end["parameters"]["InstanceIds"][0]
+    assert keep["parameters"]["InstanceId"] == instance
+    assert [one["DeviceName"] for one in launch["parameters"]["BlockDeviceMappings"]] == [
+        "/dev/xvda",
+        "/dev/xvdb",
+    ]
+    assert cloud.control.state()["instances"][instance]["orderlyEnd"] is True
+    assert world.state().volumes == []

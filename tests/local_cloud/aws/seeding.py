@@ -1,0 +1,20 @@
+"""What is in an account and region before anybody calls there."""
+
+from __future__ import annotations
+
+from moto.core.responses import BaseResponse
+
+from .dispatch import place_of
+from .networks import open_default_vpc
+from .releases import publish_newest
+from .world import World
+
+
+def seed(world: World, request: BaseResponse, service: str, _action: str) -> None:
+    """Before the first call: a default VPC that is open, and Bottlerocket's images."""
+    place = place_of(request)
+    if place in world.seeded or service not in ("ec2", "ssm"):
+        return
+    world.seeded.add(place)
+    open_default_vpc(place)
+    publish_newest(world, place)

@@ -1,0 +1,19 @@
+"""CreateTags, whose tags show a little later."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moto.ec2.responses._base_response import EC2BaseResponse
+
+from .dispatch import handles
+from .world import World
+
+
+@handles("ec2", "CreateTags")
+def create_tags(world: World, request: EC2BaseResponse) -> Any:
+    """Write them as moto does."""
+    keys = [tag["Key"] for tag in request._get_param("Tags", [])]
+    for resource in request._get_param("Resources", []):
+        world.lags.note_tags(world, request.ec2_backend, resource, keys)
+    return request.create_tags()

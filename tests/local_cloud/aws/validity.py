@@ -1,0 +1,24 @@
+"""Refuses a function's request that AWS's model of the call does not allow, and remembers it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..request_check import check_form, check_json, is_of_function, refusal_code
+from .dispatch import AwsError
+from .world import World
+
+
+def require_valid_request(world: World, request: Any, service: str, _action: str) -> None:
+    """Hold the request against the model; what a test asks is the test's own matter."""
+    if not is_of_function(request.headers.get("User-Agent", "")):
+        return
+    target = request.headers.get("X-Amz-Target", "")
+    if target:
+        found = check_json(service, target, request.raw_body)
+    else:
+        # moto has read the form; its body is empty.
+        found = check_form(service, request.normalized_request.form.items(multi=True))
+    if found:
+        world.invalid_requests.add(found)
+        raise AwsError(refusal_code(service), "; ".join(found))
