@@ -36,8 +36,14 @@ overlay_root() {
     else
         mount -t tmpfs -o size=65536k,mode=755 run "$root/run"
     fi
-    mkdir -p "$root/usr/lib/bottlerocket/$1"
-    cp -rL "$shims/$1/." "$root/usr/lib/bottlerocket/$1"
+    local programs=$root/usr/lib/bottlerocket/$1
+    mkdir -p "$programs"
+    if [ -d "$shims/$1" ]; then cp -r "$shims/$1/." "$programs"; fi
+    if [ "$1" = host ]; then
+        cp "$shims/../apiserver.py" "$programs/apiserver"
+    else
+        cp "$shims/../apiclient.py" "$programs/apiclient"
+    fi
     cp -dr --remove-destination "$files/every/." "$files/$1/." "$root"
 }
 
