@@ -77,7 +77,7 @@ class Soak:
             return
         chosen = self.random.choice(sorted(arns))
         # It may have ended since it was listed.
-        with suppress(sfn.exceptions.ClientError):
+        with suppress(sfn.exceptions.ValidationException):
             sfn.stop_execution(executionArn=chosen)
             self.killed.append(chosen)
 

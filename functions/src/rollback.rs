@@ -237,7 +237,7 @@ mod tests {
     use frontload_shared::domain::manifest::Replica;
     use frontload_shared::publication::targets;
     use frontload_shared::testing::FakeCloud;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::testing::{build_document, pulled, settings, shown};
@@ -296,20 +296,22 @@ mod tests {
         cloud
     }
 
-    async fn roll_back(cloud: &FakeCloud, execution: &str, waited: u32) -> String {
+    async fn answer(cloud: &FakeCloud, execution: &str, waited: u32) -> Result<Value> {
         let input = json!({
             "rollback": {"cache": "default", "architecture": "x86_64"},
             "executionId": execution,
             "waitedSeconds": waited,
         });
         let input = serde_json::from_value(input).unwrap();
-        match handle(&cloud.clients(), &settings(), 0, input).await {
-            Ok(looked) => match shown(&looked) {
-                ready if ready["ready"] == true => {
-                    ready["publications"].as_array().unwrap().len().to_string()
-                }
-                waiting => waiting["progress"].as_str().unwrap().to_owned(),
-            },
+        handle(&cloud.clients(), &settings(), 0, input).await.map(|looked| shown(&looked))
+    }
+
+    async fn roll_back(cloud: &FakeCloud, execution: &str, waited: u32) -> String {
+        match answer(cloud, execution, waited).await {
+            Ok(ready) if ready["ready"] == true => {
+                ready["publications"].as_array().unwrap().len().to_string()
+            }
+            Ok(waiting) => waiting["progress"].as_str().unwrap().to_owned(),
             Err(error) => error.name().to_owned(),
         }
     }
@@ -385,6 +387,18 @@ mod tests {
         assert!(is_held(&cloud).await);
         assert_eq!(roll_back(&cloud, "first", LIMIT_SECONDS).await, "RollbackTimedOut");
         assert_eq!((read(&cloud), is_held(&cloud).await), (['b'].into(), false));
+    }
+
+    #[tokio::test]
+    async fn a_bus_that_refuses_the_event_undoes_nothing_and_is_told() {
+        let cloud = cloud().await;
+        cloud.world().refuse_alike = Some(("PutEvents", "us-east-1", 0));
+        let ready = answer(&cloud, "first", 0).await.unwrap();
+        let warnings = ready["warnings"].as_array().unwrap();
+        assert_eq!((read(&cloud), is_held(&cloud).await), (['a'].into(), false));
+        // Of both regions' publications our one bus is told.
+        assert_eq!(warnings.len(), 2);
+        assert!(warnings[0].as_str().unwrap().contains("AccessDeniedException"), "{warnings:?}");
     }
 
     #[tokio::test]

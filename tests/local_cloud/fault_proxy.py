@@ -18,6 +18,7 @@ import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,6 +108,16 @@ def refusal(service: str, code: str) -> tuple[str, bytes]:
         error = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>"
         return "text/xml", f"<ErrorResponse>{error}</ErrorResponse>".encode()
     return "application/x-amz-json-1.1", json.dumps({"__type": code, "message": message}).encode()
+
+
+def refused_entry(code: str) -> bytes:
+    """The answer of PutEvents that takes the call and refuses its only entry.
+
+    `ThrottlingException` and `AccessDeniedException` are errors of an entry and no errors of the
+    call, in botocore's model of the service.
+    """
+    entry = {"ErrorCode": code, "ErrorMessage": "planted by the local cloud"}
+    return json.dumps({"FailedEntryCount": 1, "Entries": [entry]}).encode()
 
 
 def process_of_connection(port: int, to: int) -> int:
@@ -251,11 +262,10 @@ class _Handler(BaseHTTPRequestHandler):
         if kind in REFUSALS:
             code = REFUSALS[kind](call.service)
             content_type, content = refusal(call.service, code)
-            return (
-                error_codes.status_of(call.service, code),
-                {"Content-Type": content_type},
-                content,
-            )
+            status = error_codes.status_of(call.service, code)
+            if call.action == "PutEvents" and status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                status, content = HTTPStatus.OK, refused_entry(code)
+            return status, {"Content-Type": content_type}, content
         if kind == "slow by 30 s":
             time.sleep(SLOW_SECONDS)
         self._interrupt(kind, "before its effect")

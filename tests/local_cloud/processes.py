@@ -22,7 +22,7 @@ from random import SystemRandom
 TESTS_DIR = Path(__file__).resolve().parent.parent
 STOP_SECONDS = 20.0
 LOCAL_PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
-FIRST_PORT = 10_000
+FIRST_PORT, END_OF_PORTS = 10_000, 65_536
 PORTS_TRIED = 100
 
 
@@ -107,19 +107,22 @@ def python_module(module: str, *arguments: str) -> list[str]:
 def free_ports(count: int) -> list[int]:
     """Loopback ports that are free now and differ from each other.
 
-    None is of those that the kernel gives to outgoing connections: one of these, or another local
-    cloud that starts at the same time, would take it before somebody listens.
+    Where that leaves enough, none is of those that the kernel gives to outgoing connections: one
+    of these would take it before somebody listens. Raises StartError.
     """
-    first_outgoing = int(LOCAL_PORT_RANGE.read_text().split()[0])
+    candidates = range(FIRST_PORT, int(LOCAL_PORT_RANGE.read_text().split()[0]))
+    if len(candidates) < PORTS_TRIED:
+        # A machine that gives almost all ports to outgoing connections.
+        candidates = range(FIRST_PORT, END_OF_PORTS)
     ports: list[int] = []
     # Not from a seed: two processes with the same one would take the same.
-    for port in SystemRandom().sample(range(FIRST_PORT, first_outgoing), k=PORTS_TRIED):
+    for port in SystemRandom().sample(candidates, k=PORTS_TRIED):
         with suppress(OSError), socket.socket() as one:
             one.bind(("127.0.0.1", port))
             ports.append(port)
         if len(ports) == count:
             return ports
-    raise StartError(f"{count} ports are not free among {PORTS_TRIED} below {first_outgoing}")
+    raise StartError(f"{count} ports are not free among {PORTS_TRIED} of {candidates}")
 
 
 def accepts_connections(port: int) -> bool:

@@ -108,6 +108,23 @@ def test_a_refusal_in_json_has_its_type(proxy: FaultProxy) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "status", "code"),
+    [
+        ("throttled three times", 200, '"ErrorCode": "ThrottlingException"'),
+        ("access denied", 200, '"ErrorCode": "AccessDeniedException"'),
+        ("500 always", 500, '"__type": "InternalException"'),
+    ],
+)
+def test_a_bus_takes_the_call_and_refuses_the_entry_unless_it_fails_itself(
+    kind: str, status: int, code: str, proxy: FaultProxy
+) -> None:
+    call = Call("events", "PutEvents", ACCOUNT, REGION, 1)
+    proxy.begin(Fault(call, kind))
+    found, body = ask(proxy, call)
+    assert (found, code in body, Upstream.reached) == (status, True, 0)
+
+
+@pytest.mark.parametrize(
     ("kind", "hit"),
     [
         ("500 once", [2]),

@@ -316,7 +316,7 @@ def test_what_fails_after_the_publication_is_a_warning(machines: Machines) -> No
     ended = machines.run("build", {"request": REQUEST})
     assert ended.status == "SUCCEEDED"
     assert ended.output["warnings"][:2] == ["v* matches nothing", *told[:1]]
-    assert ended.output["warnings"][2].startswith("Nothing is pruned: PruneRefused: ")
+    assert ended.output["warnings"][2].startswith("Pruning failed with PruneRefused: ")
     assert "no such cache" in ended.output["warnings"][2]
     assert machines.steps()[-4:] == ["publish", "prune", "prune", "clean_up"]
     cleaned = [call["event"]["failed"] for call in machines.calls() if call["step"] == "clean_up"]

@@ -4,7 +4,7 @@ use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use serde::Serialize;
 
-use super::{call_error, incomplete_answer};
+use super::{call_error, entry_error, incomplete_answer};
 use crate::domain::{AccountId, Manifest, ParameterNames};
 use crate::error::Result;
 
@@ -28,7 +28,7 @@ struct Published<'a> {
 /// more than once.
 ///
 /// # Errors
-/// Those of [`super::call_error`].
+/// Those of [`super::call_error`], also where the bus takes the call and refuses the event.
 pub async fn put_published(
     events: &Client,
     bus: &str,
@@ -37,7 +37,7 @@ pub async fn put_published(
     manifest: &Manifest,
 ) -> Result<()> {
     let operation = "events:PutEvents";
-    let resource = || format!("bus {bus}");
+    let resource = || format!("bus {bus} of {account}");
     let detail = Published {
         account,
         parameter: &names.snapshot_id,
@@ -60,33 +60,59 @@ pub async fn put_published(
         .await
         .map_err(|error| call_error(operation, resource(), events.config().region(), &error))?;
     // PutEvents answers 200 even when it took none of the entries.
-    match output.entries().iter().find_map(|entry| entry.error_code()) {
-        None => Ok(()),
-        Some(code) => Err(incomplete_answer(operation, resource(), events.config().region(), code)),
-    }
+    let refused = output.entries().iter().find_map(|entry| Some((entry.error_code()?, entry)));
+    let Some((code, entry)) = refused else { return Ok(()) };
+    let message = entry.error_message().unwrap_or("no reason given");
+    Err(entry_error(operation, resource(), events.config().region(), code, message))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::aws::clients::Place;
     use crate::domain::Architecture;
     use crate::testing::FakeCloud;
 
+    fn sample() -> Value {
+        serde_json::from_str(include_str!("../../../tests/events/snapshot-published.json")).unwrap()
+    }
+
+    /// Tells a consumer's bus of the sample.
+    async fn put(cloud: &FakeCloud) -> Result<()> {
+        let manifest: Manifest = serde_json::from_value(sample()).unwrap();
+        let prefix = "/frontload".parse().unwrap();
+        let names = ParameterNames::new(&prefix, &manifest.cache, Architecture::X86_64);
+        let events = cloud.clients().events(&Place::own(&manifest.region)).await.unwrap();
+        put_published(&events, "default", &manifest.consumers[0].account, &names, &manifest).await
+    }
+
     /// `tests/infra` holds the same file against the schema.
     #[tokio::test]
     async fn the_event_is_the_documented_one() {
-        let sample = include_str!("../../../tests/events/snapshot-published.json");
-        let sample: Value = serde_json::from_str(sample).unwrap();
-        let manifest: Manifest = serde_json::from_value(sample.clone()).unwrap();
-        let prefix = "/frontload".parse().unwrap();
-        let names = ParameterNames::new(&prefix, &manifest.cache, Architecture::X86_64);
         let cloud = FakeCloud::default();
-        let events = cloud.clients().events(&Place::own(&manifest.region)).await.unwrap();
-        let account = &manifest.consumers[0].account;
-        put_published(&events, "default", account, &names, &manifest).await.unwrap();
-        assert_eq!(cloud.world().events, [sample]);
+        put(&cloud).await.unwrap();
+        assert_eq!(cloud.world().events, [sample()]);
+    }
+
+    #[tokio::test]
+    async fn an_event_that_the_bus_refuses_has_the_class_that_decides_about_a_retry() {
+        for (code, name) in [
+            ("ThrottlingException", "AwsUnavailable"),
+            ("InternalFailure", "AwsUnavailable"),
+            ("AccessDeniedException", "AwsDenied"),
+            ("MalformedDetail", "AwsRejected"),
+        ] {
+            let cloud = FakeCloud::default();
+            let entry = json!({"ErrorCode": code, "ErrorMessage": "planted"});
+            let refused = json!({"FailedEntryCount": 1, "Entries": [entry]});
+            cloud.world().answers.insert("PutEvents".to_owned(), refused);
+            let error = put(&cloud).await.unwrap_err();
+            let message = error.to_string();
+            assert_eq!(error.name(), name);
+            assert!(message.contains(&format!("{code}: planted")), "{message}");
+            assert!(message.contains("bus default of 2"), "{message}");
+        }
     }
 }

@@ -68,26 +68,27 @@ pub(crate) fn call_error<E>(
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
-    let code = error.code().unwrap_or_default();
     let reason = match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         _ => DisplayErrorContext(error).to_string(),
     };
-    let call = AwsCall {
-        operation,
-        resource: resource.into(),
-        region: region.map_or_else(|| "an unknown region".to_owned(), ToString::to_string),
-        reason: one_line(&reason, MAX_REASON),
-    };
+    let call = failed_call(operation, resource, region, &reason);
     let status = error.raw_response().map_or(0, |response| response.status().as_u16());
-    let unanswered = error.as_service_error().is_none();
-    if DENIED.contains(&code) {
-        Error::AwsDenied(call)
-    } else if unanswered || status >= 500 || TRANSIENT.contains(&code) {
-        Error::AwsUnavailable(call)
-    } else {
-        Error::AwsRejected(call)
+    if error.as_service_error().is_none() || status >= 500 {
+        return Error::AwsUnavailable(call);
     }
+    classed(error.code().unwrap_or_default(), call)
+}
+
+/// The same for an entry that failed of a call that succeeded.
+pub(crate) fn entry_error(
+    operation: &'static str,
+    resource: impl Into<String>,
+    region: Option<&Region>,
+    code: &str,
+    message: &str,
+) -> Error {
+    classed(code, failed_call(operation, resource, region, &format!("{code}: {message}")))
 }
 
 /// An answer that lacks what the API reference promises.
@@ -95,14 +96,33 @@ pub(crate) fn incomplete_answer(
     operation: &'static str,
     resource: impl Into<String>,
     region: Option<&Region>,
-    reason: impl Into<String>,
+    reason: impl AsRef<str>,
 ) -> Error {
-    Error::AwsRejected(AwsCall {
+    Error::AwsRejected(failed_call(operation, resource, region, reason.as_ref()))
+}
+
+fn classed(code: &str, call: AwsCall) -> Error {
+    if DENIED.contains(&code) {
+        Error::AwsDenied(call)
+    } else if TRANSIENT.contains(&code) {
+        Error::AwsUnavailable(call)
+    } else {
+        Error::AwsRejected(call)
+    }
+}
+
+fn failed_call(
+    operation: &'static str,
+    resource: impl Into<String>,
+    region: Option<&Region>,
+    reason: &str,
+) -> AwsCall {
+    AwsCall {
         operation,
         resource: resource.into(),
         region: region.map_or_else(|| "an unknown region".to_owned(), ToString::to_string),
-        reason: one_line(&reason.into(), MAX_REASON),
-    })
+        reason: one_line(reason, MAX_REASON),
+    }
 }
 
 #[cfg(test)]
