@@ -57,8 +57,8 @@ AFTER_INTERRUPTION = {
 FAILURE_FIELDS = ("step", "error", "cause")
 # Of JSONata and of Step Functions, what the definitions use.
 KNOWN_FUNCTIONS = {
-    *("append", "contains", "count", "exists", "floor", "join", "map", "max", "merge", "millis"),
-    *("not", "parse", "sift", "string", "substring"),
+    *("append", "contains", "count", "exists", "floor", "join", "length", "map", "max", "merge"),
+    *("millis", "not", "parse", "sift", "string", "substring"),
 }
 EXPRESSION = re.compile(r"\{%(.*)%\}", re.DOTALL)
 TEXT = re.compile(r"'(?:[^'\\]|\\.)*'|/\^.*?\$/")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from .asl_definitions import ROOT
 from .jsonata_reference import differences, read_evaluations
 from .machines import Machines
 
@@ -56,6 +57,7 @@ def deployed_machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mach
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(directory),
+        "PYTHONPATH": str(ROOT / "tests"),
         "TMPDIR": str(directory),
         "GATEWAY_PORT": str(port),
         "BIND_HOST": "127.0.0.1",

@@ -1,4 +1,5 @@
-"""MiniStack that writes down every JSONata expression it evaluates, with what it saw and gave.
+"""MiniStack that writes down every JSONata expression it evaluates, with what it saw and gave, and
+keeps to Step Functions' sizes.
 
 `FRONTLOAD_EVALUATIONS` names the file, one line per evaluation: `expression`, `variables`,
 `states` (`input`, `result`, `errorOutput`, `context`; what did not exist is left out), `millis`
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from local_cloud import ministack_limits
 from ministack.app import main
 from ministack.services import stepfunctions
 
@@ -65,6 +67,7 @@ def _write(line: str, outcome: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    ministack_limits.install()
     stepfunctions._register_sfn_jsonata_functions = register_with_one_clock
     stepfunctions._evaluate_jsonata = evaluate_and_record
     main()

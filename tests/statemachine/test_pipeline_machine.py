@@ -215,3 +215,54 @@ def test_whatever_asks_for_neither_is_given_to_plan_as_it_came(
     machines.record(planned())
     machines.run("pipeline", request_)
     assert [call["event"]["request"] for call in machines.calls()] == [request_]
+
+
+PLACES = 100
+WIDE = {
+    "outcome": "published",
+    "reason": "new",
+    "warnings": [],
+    "snapshotId": "snap-0123456789abcdef0",
+    "publications": [
+        PUBLICATION | {"account": f"{place:012}", "snapshotId": f"snap-{place:017x}"}
+        for place in range(PLACES)
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("builds", "told"),
+    [
+        (1, ["outcome", "publications", "reason", "snapshotId", "warnings"]),
+        (100, ["outcome", "reason", "snapshotId", "warnings"]),
+        (200, ["outcome", "reason", "snapshotId", "warnings"]),
+    ],
+)
+def test_what_many_builds_tell_of_many_places_fits_between_two_states(
+    machines: Machines, builds: int, told: list[str]
+) -> None:
+    machines.record(
+        planned(*(f"wide-{builds}-{number}" for number in range(builds)))
+        | {"claim": [WIDE | {"ready": True}]}
+    )
+    ended = machines.run("pipeline", REQUEST)
+    assert ended.status == "SUCCEEDED", ended.cause
+    results = [item["result"] for item in ended.output["builds"]]
+    assert len(results) == builds
+    for number, result in enumerate(results):
+        assert sorted(result) == told
+        assert (result["outcome"], result["snapshotId"]) == ("published", WIDE["snapshotId"])
+        if builds > 1:
+            (rest,) = result["warnings"]
+            assert rest.endswith(f":build:wide-{builds}-{number}")
+
+
+def test_what_many_builds_fail_with_fits_between_two_states(machines: Machines) -> None:
+    failing = {"claim": [{"raise": ["AwsDenied", "no, " * 10_000]}]}
+    ids = [f"many-fail-{number}" for number in range(100)]
+    machines.record(planned(*ids) | failing)
+    ended = machines.run("pipeline", REQUEST)
+    assert (ended.status, ended.error) == ("FAILED", "AwsDenied")
+    lines = ended.cause.splitlines()
+    assert lines[0].startswith("AwsDenied: Build many-fail-0 of cache default (x86_64): ")
+    assert len(lines) > 20
