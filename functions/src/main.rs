@@ -31,6 +31,7 @@ use std::io::{self, Write};
 
 use frontload_shared::aws::clients::Clients;
 use frontload_shared::aws::sdk;
+use frontload_shared::domain::Access;
 use frontload_shared::{Error, VERSION};
 use lambda_runtime::{Diagnostic, LambdaEvent, run, service_fn};
 use serde_json::Value;
@@ -56,9 +57,20 @@ fn is_asked_for_version(argument: Option<&OsStr>) -> bool {
 async fn serve_calls() -> Result<(), lambda_runtime::Error> {
     settings::init_log();
     let settings = &Settings::from_env()?;
-    let clients = &Clients::new(sdk::config(&settings.home.region), Settings::external_id());
+    let access = access(&settings.handler);
+    let clients =
+        &Clients::new(sdk::config(&settings.home.region), Settings::external_id(), access);
     run(service_fn(async |event: LambdaEvent<Value>| serve(clients, settings, event.payload).await))
         .await
+}
+
+/// Which role a function assumes in consumers' accounts; the template and `infra/consumer.yaml` let
+/// it assume no other.
+fn access(handler: &str) -> Access {
+    match handler {
+        "publish" | "prune" | "rollback" | "reap" | "clean_up" => Access::Publishes,
+        _ => Access::Reads,
+    }
 }
 
 /// Calls the function that the settings name. The SDK clients made here share the

@@ -1,8 +1,11 @@
 //! `preflight`: finds out in seconds what would make a build fail after its
 //! minutes. It changes nothing.
 
+use std::collections::BTreeSet;
+
 use frontload_shared::aws::clients::{Clients, Place, at_once};
 use frontload_shared::aws::keys::{self, Usable};
+use frontload_shared::aws::replicas::fast_restores;
 use frontload_shared::aws::snapshots::count_pending;
 use frontload_shared::aws::{networks, parameters, regions};
 use frontload_shared::domain::place::ZoneName;
@@ -100,6 +103,9 @@ async fn check_region(
     if settings.region != build.region {
         lines.push(describe_quota(clients, settings).await?);
     }
+    if !settings.fsr_zones.is_empty() {
+        lines.push(describe_fast_restores(clients, settings).await?);
+    }
     Ok(Ok(lines))
 }
 
@@ -114,6 +120,27 @@ async fn describe_quota(clients: &Clients, settings: &RegionSettings) -> Result<
     let outlook = if pending < COPIES_AT_ONCE { "the copy can start" } else { "the copy may wait" };
     Ok(format!(
         "{region}: {pending} snapshots are pending, {COPIES_AT_ONCE} copies run at once: {outlook}"
+    ))
+}
+
+/// How many snapshots of a region restore fast where nobody had the quota raised (EBS user
+/// guide, "Quotas for fast snapshot restore").
+const FAST_AT_ONCE: usize = 5;
+
+/// What fast restore the region has already: the new snapshot gets it before the old one loses
+/// it. It is no reason to refuse: the quota may have been raised.
+async fn describe_fast_restores(clients: &Clients, settings: &RegionSettings) -> Result<String> {
+    let region = &settings.region;
+    let found = fast_restores(&clients.own_ec2(region), None).await?;
+    let count =
+        found.iter().map(|restore| restore.snapshot.as_str()).collect::<BTreeSet<_>>().len();
+    let outlook = if count < FAST_AT_ONCE {
+        "one more may"
+    } else {
+        "one more may only where AWS raised that quota"
+    };
+    Ok(format!(
+        "{region}: {count} snapshots restore fast, {FAST_AT_ONCE} may by default: {outlook}"
     ))
 }
 
@@ -151,6 +178,13 @@ async fn check_key(
     let Some(key) = named.or(default).or(inherited) else {
         return Ok(Ok(vec![format!("{region}: not encrypted")]));
     };
+    if let Some(owner) = foreign_owner(&key, build.account.as_str()) {
+        return Ok(Err(format!(
+            "{field}: {region} would encrypt with {key}, which is account {owner}'s: Frontload's roles \
+             use keys of their own account alone; name one of {}",
+            build.account
+        )));
+    }
     let kms = clients.own_kms(region);
     let found = keys::describe(&kms, &key).await?;
     // AWS makes aws/ebs when it is first used.
@@ -181,6 +215,12 @@ async fn check_key(
     Ok(lines.map_err(|refusal| format!("{field}: {refusal}")))
 }
 
+/// The account of a key's ARN, when it is another one. An alias or id is of the own account.
+fn foreign_owner<'a>(key: &'a str, own: &str) -> Option<&'a str> {
+    let owner = key.strip_prefix("arn:")?.split(':').nth(3)?;
+    (owner != own).then_some(owner)
+}
+
 /// Every consumer must be able to use the key, as far as can be read.
 async fn check_key_use(
     kms: &aws_sdk_kms::Client,
@@ -208,7 +248,8 @@ async fn check_key_use(
     Ok(Ok(lines))
 }
 
-/// The consumer's parameters must be reachable through its role, in every region.
+/// The consumer's parameters must be readable through its role, in every region. The role that
+/// publishes, which comes with that one, only those functions may assume that publish.
 async fn check_consumer(
     clients: &Clients,
     build: &Build,
@@ -227,11 +268,64 @@ async fn check_consumer(
             Err(error) if error.retryable() => return Err(error),
             Err(error) => {
                 return Ok(Err(format!(
-                    "consumer {account} in {region} cannot be written through its role {role}: \
-                     {error}; deploy infra/consumer.yaml there with our account and external id"
+                    "consumer {account} in {region} cannot be read through the reader of its role \
+                     {role}: {error}; deploy infra/consumer.yaml there, of this version, with our \
+                     account, stack and external id"
                 )));
             }
         }
     }
-    Ok(Ok(format!("role {role} of {account} can be assumed")))
+    Ok(Ok(format!("the reader of role {role} of {account} can be assumed")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use frontload_shared::testing::FakeCloud;
+
+    use super::*;
+
+    /// What is told when so many snapshots restore fast, in two zones each.
+    async fn told(snapshots: usize) -> String {
+        let cloud = FakeCloud::default();
+        let mut items = String::new();
+        for number in 0..snapshots {
+            for zone in ["us-east-1a", "us-east-1b"] {
+                let id = format!("snap-{number:017}");
+                write!(
+                    items,
+                    "<item><snapshotId>{id}</snapshotId><availabilityZone>{zone}</availabilityZone>\
+                     <state>enabled</state></item>"
+                )
+                .unwrap();
+            }
+        }
+        cloud.world().ec2.insert(
+            ("us-east-1".to_owned(), "DescribeFastSnapshotRestores".to_owned()),
+            format!("<fastSnapshotRestoreSet>{items}</fastSnapshotRestoreSet>"),
+        );
+        let settings = RegionSettings {
+            region: "us-east-1".parse().unwrap(),
+            kms_key_id: None,
+            fsr_zones: vec![],
+        };
+        describe_fast_restores(&cloud.clients(), &settings).await.unwrap()
+    }
+
+    #[test]
+    fn a_key_of_another_account_is_told_from_an_own_one() {
+        let key = "arn:aws:kms:eu-west-1:210987654321:key/1";
+        assert_eq!(foreign_owner(key, "123456789012"), Some("210987654321"));
+        for own in [key, "alias/aws/ebs", "1234abcd-12ab-34cd-56ef-1234567890ab"] {
+            assert_eq!(foreign_owner(own, "210987654321"), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_region_with_as_many_fast_restores_as_the_quota_is_told() {
+        let said = "us-east-1: 4 snapshots restore fast, 5 may by default: one more may";
+        assert_eq!(told(4).await, said);
+        assert!(told(5).await.ends_with("one more may only where AWS raised that quota"));
+    }
 }

@@ -43,9 +43,7 @@ def test_another_accounts_push_to_a_repository_of_the_same_name_has_no_effect(
     digest = cache.push().digest
     cache.put()
     mark = world.mark()
-    execution = frontload.send_whole_event(
-        pushed(Image(cache.repository, "v1", digest, {}), STRANGER, REGION)
-    )
+    execution = frontload.ask(**pushed(Image(cache.repository, "v1", digest, {}), STRANGER, REGION))
     assert execution.status == "SUCCEEDED"
     assert execution.output["reason"].startswith("no cache holds ")
     assert world.changes(mark) == []

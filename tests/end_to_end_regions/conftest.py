@@ -49,10 +49,9 @@ def deploy_everywhere(cloud: LocalCloud) -> None:
         cloud.deploy(
             ROOT / "infra", consumer, "frontload-consumer", REGION, account, "consumer.yaml"
         )
-    outputs = cloud.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
-    (bus,) = [o["OutputValue"] for o in outputs["Outputs"] if o["OutputKey"] == "EventBusArn"]
     source = {
-        "FrontloadBusArn": bus,
+        # What SourceBusArn tells of a stack with sources.
+        "FrontloadBusArn": f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{STACK}-sources",
         # MiniStack has no registry policies.
         "RegistryAccess": "none",
     }

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from botocore.exceptions import ClientError
+from end_to_end.stack import STACK
 from local_cloud import ACCOUNT, CONSUMERS, REGION
 from local_cloud.cloud import LocalCloud
 
@@ -29,6 +30,9 @@ def test_the_consumer_template_makes_the_role_that_only_the_external_id_opens(
     request = {"RoleArn": arn, "RoleSessionName": "frontload"}
     sts = cloud.client("sts")
     assert sts.assume_role(**request, ExternalId=EXTERNAL_ID)["Credentials"]
+    # The caller here has the name of a role that publishes.
+    with pytest.raises(ClientError, match="AccessDenied"):
+        sts.assume_role(**request | {"RoleArn": f"{arn}-reader"}, ExternalId=EXTERNAL_ID)
     with pytest.raises(ClientError, match="AccessDenied"):
         sts.assume_role(**request, ExternalId="guessed")
     with pytest.raises(ClientError, match="AccessDenied"):
@@ -45,7 +49,7 @@ def test_the_source_template_makes_a_rule_that_forwards_pushes_to_our_bus(
     (rule,) = [one for one in events.list_rules()["Rules"] if "ForwardPushes" in one["Name"]]
     pattern = json.loads(rule["EventPattern"])
     assert pattern["account"] == [SOURCE_ACCOUNT]
-    assert len(pattern["detail-type"]) == 3
+    assert len(pattern["$or"]) == 3
     (target,) = events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
-    assert target["Arn"].startswith(f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/")
+    assert target["Arn"] == f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{STACK}-sources"
     assert target["RoleArn"].startswith(f"arn:aws:iam::{SOURCE_ACCOUNT}:role/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +76,12 @@ def test_a_key_that_does_not_exist_is_refused(refuse: Refuse) -> None:
     refuse(told, regions=with_key(NO_KEY))
 
 
+def test_another_accounts_key_is_refused(refuse: Refuse) -> None:
+    foreign = NO_KEY.replace(ACCOUNT, CONSUMERS[0])
+    told = [foreign, f"which is account {CONSUMERS[0]}'s", f"name one of {ACCOUNT}"]
+    refuse(told, regions=with_key(foreign))
+
+
 def test_a_disabled_key_is_refused(cloud: LocalCloud, places: Places, refuse: Refuse) -> None:
     key = places.make_key(IRELAND)
     cloud.client("kms", IRELAND).disable_key(KeyId=key)
@@ -122,7 +129,7 @@ def test_a_key_policy_that_lacks_one_consumer_is_refused(places: Places, refuse:
 
 @pytest.fixture
 def strict_role(cloud: LocalCloud) -> str:
-    """A role of a consumer that asks for another external id than ours."""
+    """A consumer's role whose reader asks for another external id than ours."""
     statement = {
         "Effect": "Allow",
         "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
@@ -131,7 +138,7 @@ def strict_role(cloud: LocalCloud) -> str:
     }
     policy = {"Version": "2012-10-17", "Statement": [statement]}
     iam = cloud.client("iam", account=CONSUMERS[1])
-    iam.create_role(RoleName=STRICT_ROLE, AssumeRolePolicyDocument=json.dumps(policy))
+    iam.create_role(RoleName=f"{STRICT_ROLE}-reader", AssumeRolePolicyDocument=json.dumps(policy))
     return STRICT_ROLE
 
 
@@ -174,6 +181,17 @@ def test_the_quota_left_for_the_copy_is_told(
     (build,) = frontload.builds_of(frontload.run(cache.name))
     told = "0 snapshots are pending, 20 copies run at once: the copy can start"
     assert f"{IRELAND}: {told}" in frontload.facts(build)["checked"]
+
+
+def test_the_fast_restores_that_a_region_has_are_told(
+    frontload: Frontload, cache: Cache, shared_image: str
+) -> None:
+    listed = regions(REGION, IRELAND, eu_west_1={"fsrZones": ["eu-west-1a"]})
+    cache.put(shared_image, regions=listed)
+    (build,) = frontload.builds_of(frontload.run(cache.name))
+    told = rf"{IRELAND}: \d snapshots restore fast, 5 may by default: one more may$"
+    lines = frontload.facts(build)["checked"]
+    assert [line for line in lines if re.match(told, line)] != [], lines
 
 
 def test_a_network_from_which_a_builder_reaches_nothing_is_refused(refuse: Refuse) -> None:

@@ -20,7 +20,7 @@ PACKAGE = ROOT / "target" / "tools" / "node" / "node_modules" / "@cloud-copilot"
 GLOBAL_KEYS = PACKAGE / "dist" / "cjs" / "globalConditionKeys.js"
 # Of these the reference says for every action and resource type whether AWS supplies them.
 _LISTED_BY_ACTION = ("aws:ResourceTag/tag-key", "aws:RequestTag/tag-key", "aws:TagKeys")
-_GLOBAL_KEY = re.compile(r"^ +key: '([^']+)'", re.MULTILINE)
+_GLOBAL_KEY = re.compile(r"^ +key: '([^']+)',\n +category: '\w+',\n +type: '(\w+)'", re.MULTILINE)
 
 
 def version() -> str:
@@ -30,14 +30,27 @@ def version() -> str:
 
 
 @functools.cache
+def _global_types() -> dict[str, str]:
+    return dict(_GLOBAL_KEY.findall(GLOBAL_KEYS.read_text()))
+
+
+@functools.cache
 def global_keys() -> tuple[str, ...]:
     """The keys that any call may come with, whatever the action."""
-    keys = _GLOBAL_KEY.findall(GLOBAL_KEYS.read_text())
-    return tuple(key for key in keys if key not in _LISTED_BY_ACTION)
+    return tuple(key for key in _global_types() if key not in _LISTED_BY_ACTION)
 
 
 def is_global(key: str) -> bool:
     return is_listed(key, global_keys())
+
+
+def has_many_values(key: str) -> bool:
+    """Whether a call may come with several values of the key; not, where nobody knows the key."""
+    service = key.partition(":")[0].lower()
+    types = _global_types()
+    if service in services():
+        types = {one["key"]: one["type"] for one in _read("conditionKeys", service).values()}
+    return any(kind.startswith("ArrayOf") and is_listed(key, [one]) for one, kind in types.items())
 
 
 @functools.cache

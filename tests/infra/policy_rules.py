@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from local_cloud.aws.authorization import Action, ResourceType
 
-from .iam_data import actions_matching, is_global, services
+from .iam_data import actions_matching, has_many_values, is_global, services
 from .policy_statements import UNKNOWN, Condition, Statement, Text
 
 EVERYTHING = ("*", UNKNOWN)
@@ -85,12 +85,27 @@ def key_comes_with_the_action(statement: Statement) -> Iterator[tuple[Text, str]
                 yield from ((condition.key, _lacks(*one, condition.key)) for one in lacking)
 
 
+def many_values_are_compared_as_a_set(statement: Statement) -> Iterator[tuple[Text, str]]:
+    """IAM user guide, "Multivalued context keys"."""
+    for condition in statement.conditions:
+        if condition.operator == "Null" or not has_many_values(condition.key):
+            continue
+        quantifier = condition.operator.partition(":")[0]
+        if quantifier not in ("ForAllValues", "ForAnyValue"):
+            yield condition.key, f"{condition.key} has many values, {condition.operator} takes one"
+        elif quantifier == "ForAllValues" and statement.effect == "Allow":
+            demands = ("Null", condition.key, ["false"])
+            if demands not in statement.conditions:
+                yield condition.key, f"ForAllValues allows what comes without {condition.key}, too"
+
+
 RULES: list[Rule] = [
     action_exists,
     resource_is_an_arn,
     action_finds_a_resource,
     resource_has_an_action,
     key_comes_with_the_action,
+    many_values_are_compared_as_a_set,
 ]
 
 

@@ -16,6 +16,7 @@ ASKED_WITHOUT_DEFAULT = {"FrontloadAccount", "ExternalId", "FrontloadBusArn"}
 STATELESS = {
     "AWS::CloudWatch::Alarm",
     "AWS::ECR::RegistryPolicy",
+    "AWS::Events::EventBus",
     "AWS::Events::EventBusPolicy",
     "AWS::Events::Rule",
     "AWS::IAM::InstanceProfile",

@@ -124,8 +124,9 @@ class _Stack:
                 return self._value(yes if self._holds(condition) else no)
             case "Equals", [left, right]:
                 return self._value(left) == self._value(right)
-            case "And", conditions:
-                return all(map(self._value, conditions))
+            case "And" | "Or", conditions:
+                decide = all if function == "And" else any
+                return decide(map(self._value, conditions))
             case "Not", [condition]:
                 return not self._value(condition)
             case "Split", [mark, text]:

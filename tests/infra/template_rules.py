@@ -174,8 +174,11 @@ def lets_only_named_accounts_in(template: Template) -> list[str]:
 
 def gives_the_external_id_to_who_needs_it(template: Template) -> list[str]:
     """The functions whose role may assume consumers' roles, all and only they."""
+    policies = ("ConsumersPolicy", "ConsumersReadPolicy")
     roles = {
-        role["!Ref"] for role in template["Resources"]["ConsumersPolicy"]["Properties"]["Roles"]
+        role["!Ref"]
+        for policy in policies
+        for role in template["Resources"][policy]["Properties"]["Roles"]
     }
     may = {
         name

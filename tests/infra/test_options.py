@@ -46,7 +46,8 @@ def test_every_option_is_off_by_default(plain: Resources) -> None:
         if option in one.get("Properties", {})
     ] == []
     assert plain["DeadLetterQueue"]["Properties"]["SqsManagedSseEnabled"] is True
-    absent = {"VpcPolicy", "LeaseKeyPolicy", "QueueKeyPolicy", "ConsumersPolicy"}
+    absent = {"VpcPolicy", "LeaseKeyPolicy", "QueueKeyPolicy"}
+    absent |= {"ConsumersPolicy", "ConsumersReadPolicy"}
     assert absent & plain.keys() == set()
 
 
@@ -145,10 +146,20 @@ def roles_that_reach(resources: Resources, arn: str) -> set[str]:
     return found
 
 
-def test_consumers_and_sources_add_policies_and_nothing_else(plain: Resources) -> None:
-    policies = {"AWS::IAM::Policy", "AWS::Events::EventBusPolicy"}
-    assert changed(plain, with_options(SourceAccountIds="210987654321")) == policies
-    assert changed(plain, with_options(OrganizationId="o-a1b2c3d4e5")) == policies
+def test_sources_add_policies_and_a_bus_of_their_own(plain: Resources) -> None:
+    added = {
+        "AWS::IAM::Policy",
+        "AWS::Events::EventBus",
+        "AWS::Events::EventBusPolicy",
+        "AWS::Events::Rule",
+        # What the new rule loses waits in the same queue.
+        "AWS::SQS::QueuePolicy",
+    }
+    assert changed(plain, with_options(SourceAccountIds="210987654321")) == added
+    assert changed(plain, with_options(OrganizationId="o-a1b2c3d4e5")) == added
+
+
+def test_consumers_add_a_policy_and_nothing_else(plain: Resources) -> None:
     with_consumers = with_options(ConsumerExternalId="agreed")
     assert "ConsumersPolicy" in with_consumers
     assert changed(plain, with_consumers) == {"AWS::IAM::Policy", "AWS::Lambda::Function"}

@@ -150,6 +150,25 @@ MISTAKES = {
         "key-comes-with-the-action: {}: ec2:DescribeSnapshots never comes with "
         "aws:ResourceTag/stack",
     ),
+    "a key of many values that is compared as one": (
+        statement("events:PutEvents", '"*"', "StringEquals: {events:source: ours}"),
+        "Condition: {StringEquals: {events:source: ours}} # key",
+        "many-values-are-compared-as-a-set: {}: events:source has many values, "
+        "StringEquals takes one",
+    ),
+    "a key of any service, likewise": (
+        statement("ec2:CreateTags", SNAPSHOTS, "StringLike: {aws:TagKeys: x}", "Deny"),
+        "Condition: {StringLike: {aws:TagKeys: x}} # key",
+        "many-values-are-compared-as-a-set: {}: aws:TagKeys has many values, StringLike takes one",
+    ),
+    "a set of which nothing need be there": (
+        statement("events:PutEvents", '"*"', "'ForAllValues:StringEquals': {events:source: ours}, "
+                  "'Null': {events:detail-type: 'false'}"),
+        "Condition: {'ForAllValues:StringEquals': {events:source: ours}, "
+        "'Null': {events:detail-type: 'false'}} # key",
+        "many-values-are-compared-as-a-set: {}: ForAllValues allows what comes without "
+        "events:source, too",
+    ),
 }  # fmt: skip
 
 
@@ -182,6 +201,11 @@ def test_every_rule_has_a_planted_mistake() -> None:
         statement("ec2:RunInstances", "!ImportValue Elsewhere",
                   "StringEquals: {aws:RequestTag/stack: ours}"),
         statement("ec2:Run*", "arn:aws:ec2:*:*:instance/*", "StringEquals: {ec2:InstanceType: x}"),
+        statement("events:PutEvents", '"*"', "'ForAllValues:StringEquals': {events:source: ours}, "
+                  "'Null': {events:source: 'false'}"),
+        statement("events:PutEvents", '"*"', "'ForAnyValue:StringEquals': {events:source: ours}"),
+        statement("events:PutEvents", '"*"', "'ForAllValues:StringEquals': {events:source: ours}",
+                  "Deny"),
     ],
 )  # fmt: skip
 def test_what_aws_understands_is_left_alone(right: str, tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ def test_a_stack_without_consumers_and_sources_lets_nobody_in_and_assumes_nothin
     template = load_template("template")
     names = ("ConsumerExternalId", "SourceAccountIds", "OrganizationId")
     assert [template["Parameters"][name]["Default"] for name in names] == ["", "", ""]
-    assert template["Resources"]["ConsumersPolicy"]["Condition"] == "HasConsumers"
+    for policy in ("ConsumersPolicy", "ConsumersReadPolicy"):
+        assert template["Resources"][policy]["Condition"] == "HasConsumers"
 
 
 def statement_with(template: Template, action: str, nth: int = 0) -> Statement:

@@ -80,8 +80,11 @@ def _needs(service: str, asked: dict[str, Any], account: str, region: str) -> It
                 if bus.startswith("arn:")
                 else f"arn:aws:events:{region}:{account}:event-bus/{bus}"
             )
-            keys = {"events:source": entry["Source"], "events:detail-type": entry["DetailType"]}
-            yield arn, keys
+            # Keys of many values each (Service Authorization Reference, ArrayOfString).
+            yield (
+                arn,
+                {"events:source": [entry["Source"]], "events:detail-type": [entry["DetailType"]]},
+            )
 
 
 def take_used(_: dict[str, Any]) -> dict[str, Any]:

@@ -7,13 +7,16 @@ nor a boundary, nor a key; what the template says of these is checked in `infra/
 from __future__ import annotations
 
 import pytest
-from end_to_end.stack import BUILD_DIR
+from end_to_end.stack import BUILD_DIR, wait_until
+from local_cloud import REGION
 from local_cloud.cloud import LocalCloud
 from local_cloud.deploy import DeployError
+from local_cloud.ecr_events import Image, pushed
 
 from .conftest import NewStack
 
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+SOURCE = "567890123456"
 OPTIONS = {
     "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/bound",
     "KmsKeyArn": KEY,
@@ -44,6 +47,25 @@ def test_options_are_switched_on_and_off_and_the_stack_works(
     assert ids.keys() - plain.keys() == {"VpcPolicy", "LeaseKeyPolicy", "QueueKeyPolicy"}
     assert encryption(cloud, plain) == [None, None]
     assert plain["LeaseTable"] == ids["LeaseTable"]
+
+
+def test_a_source_accounts_push_starts_the_pipeline_from_a_bus_of_its_own_and_from_no_other(
+    cloud: LocalCloud, new_stack: NewStack
+) -> None:
+    stack = new_stack("sourced")
+    stack.deploy(SourceAccountIds=SOURCE)
+    frontload = stack.frontload()
+    push = pushed(Image("team/app", "v1", f"sha256:{'a' * 64}", {}), SOURCE, REGION)
+    cloud.send_event(push)
+    cloud.send_event(push, bus=stack.resources()["SourceBus"])
+    (arn,) = wait_until(lambda: frontload.executions(frontload.pipeline), "an execution")
+    started = frontload.wait(arn)
+    assert (started.status, started.input) == ("SUCCEEDED", push)
+    assert f"team/app:v1 in account {SOURCE}" in started.output["reason"]
+
+    stack.upgrade_to(BUILD_DIR, SourceAccountIds="")
+    sources = {"SourceBus", "SourceImageActionRule", "SourceAccountsBusPolicy"}
+    assert sources & stack.resources().keys() == set()
 
 
 def encryption(cloud: LocalCloud, ids: dict[str, str]) -> list[str | None]:

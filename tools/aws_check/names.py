@@ -117,10 +117,11 @@ class Names:
         """The builders' instance profile, or another."""
         return self._iam(f"instance-profile/{name or self.stack.profile}")
 
-    def consumer_role(self) -> str:
-        """Frontload's role in the consumer's account."""
+    def consumer_roles(self) -> tuple[str, str]:
+        """The roles in the consumer's account that publish and that read."""
         name = self.stack.parameters.get("ConsumerRoleName", "")
-        return self._iam(f"role/{name}", self.consumer)
+        publisher = self._iam(f"role/{name}", self.consumer)
+        return publisher, f"{publisher}-reader"
 
     def log_stream(self, function: str) -> str:
         """Of a function's log."""

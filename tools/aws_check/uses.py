@@ -42,15 +42,17 @@ def log(names: Names, function: str) -> list[Use]:
     return [use("logs:CreateLogStream logs:PutLogEvents", names.log_stream(function))]
 
 
-def assume(names: Names) -> list[Use]:
-    """The consumers' role, where the stack has an external id."""
+def assume(names: Names, *, reads: bool = False) -> list[Use]:
+    """The consumers' role that publishes, or that reads, where the stack has an external id."""
     external_id = names.stack.parameters.get("ConsumerExternalId", "")
     if not external_id:
         return []
-    role = names.consumer_role()
+    publisher, reader = names.consumer_roles()
+    role, other = (reader, publisher) if reads else (publisher, reader)
     return [
         use("sts:AssumeRole", role, {"sts:ExternalId": external_id}),
         misuse("sts:AssumeRole", role, {"sts:ExternalId": "another-external-id"}),
+        misuse("sts:AssumeRole", other, {"sts:ExternalId": external_id}),
     ]
 
 
@@ -108,8 +110,8 @@ def publication(names: Names) -> list[Use]:
         use("ec2:DescribeSnapshotAttribute", elsewhere),
         use("ec2:DisableFastSnapshotRestores", elsewhere, names.tagged()),
         *publication_parameters(names),
-        use("events:PutEvents", names.bus, {"events:source": "frontload"}),
-        misuse("events:PutEvents", names.bus, {"events:source": "somebody-else"}),
+        use("events:PutEvents", names.bus, {"events:source": ["frontload"]}),
+        misuse("events:PutEvents", names.bus, {"events:source": ["somebody-else"]}),
     ]
 
 
@@ -138,22 +140,22 @@ def deletes(names: Names) -> list[Use]:
 
 def plan(names: Names) -> list[Use]:
     path = use("ssm:GetParametersByPath", names.parameter("caches"))
-    return [*log(names, "Plan"), path, *planning(names), *assume(names)]
+    return [*log(names, "Plan"), path, *planning(names), *assume(names, reads=True)]
 
 
 def claim(names: Names) -> list[Use]:
     leases = [*lease(names), *holder(names)]
-    return [*log(names, "Claim"), *planning(names), *leases, *assume(names)]
+    return [*log(names, "Claim"), *planning(names), *leases, *assume(names, reads=True)]
 
 
 def preflight(names: Names) -> list[Use]:
-    looks = "AvailabilityZones Regions Snapshots"
+    looks = "AvailabilityZones FastSnapshotRestores Regions Snapshots"
     return [
         *log(names, "Preflight"),
         use(" ".join(f"ec2:Describe{one}" for one in looks.split())),
         use("ec2:GetEbsDefaultKmsKeyId ec2:GetEbsEncryptionByDefault"),
         use("kms:DescribeKey kms:GetKeyPolicy kms:ListGrants", names.key(names.elsewhere)),
-        *assume(names),
+        *assume(names, reads=True),
     ]
 
 

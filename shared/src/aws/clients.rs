@@ -1,5 +1,5 @@
 //! One place that makes SDK clients: of our own account in any region, and of
-//! consumers' accounts through the role that `infra/consumer.yaml` creates there.
+//! consumers' accounts through the roles that `infra/consumer.yaml` creates there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use super::leases::Leases;
 use super::{call_error, incomplete_answer};
-use crate::domain::{AccountId, Consumer, RegionName};
+use crate::domain::{Access, AccountId, Consumer, RegionName};
 use crate::error::Result;
 
 /// An account and region to call.
@@ -64,6 +64,7 @@ pub async fn at_once<'a, I, T, F: Future<Output = T>>(
 pub struct Clients {
     sdk: SdkConfig,
     external_id: Option<String>,
+    access: Access,
     assumed: Arc<Mutex<BTreeMap<AccountId, Credentials>>>,
     /// Parameter Store's clients: a publication calls each place many times, and a
     /// client keeps its connection.
@@ -75,10 +76,10 @@ const SPARE: Duration = Duration::from_mins(5);
 
 impl Clients {
     /// From the function's own configuration; `external_id` is what consumers'
-    /// roles ask for.
+    /// roles ask for, `access` which of their roles is assumed.
     #[must_use]
-    pub fn new(sdk: SdkConfig, external_id: Option<String>) -> Self {
-        Self { sdk, external_id, assumed: Arc::default(), ssm: Arc::default() }
+    pub fn new(sdk: SdkConfig, external_id: Option<String>, access: Access) -> Self {
+        Self { sdk, external_id, access, assumed: Arc::default(), ssm: Arc::default() }
     }
 
     /// EC2 in our own account.
@@ -167,7 +168,7 @@ impl Clients {
         {
             return Ok(known.clone());
         }
-        let fetched = self.assume(&consumer.role_arn(region.partition())).await?;
+        let fetched = self.assume(&consumer.role_arn(self.access, region.partition())).await?;
         self.ssm.lock().await.retain(|place, _| place.consumer.as_ref() != Some(consumer));
         assumed.insert(consumer.account.clone(), fetched.clone());
         Ok(fetched)

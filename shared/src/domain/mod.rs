@@ -23,7 +23,7 @@ pub use image::{Digest, EcrRegistry, EcrRepository, ImageReference, RepositoryNa
 pub use manifest::{CachedImage, Manifest};
 pub use names::{BuildId, CacheName, ParameterNames, ParameterPrefix};
 pub use phases::{Durations, PhaseEnds, UsualSeconds};
-pub use place::{AccountId, Consumer, RegionName, RegionSettings, Retain};
+pub use place::{Access, AccountId, Consumer, RegionName, RegionSettings, Retain};
 pub use selection::{EcrImage, Selection, TagRule, TaggedImage, WatchPattern, choose};
 pub use timing::{Debounce, OsUpdates};
 pub use volume::VolumeSize;

@@ -107,16 +107,20 @@ impl KeyArn {
 }
 
 checked_string!(
-    /// The name of an IAM role, without path.
+    /// The name of a consumer's publishing role, without path; the reading one's is longer by
+    /// [`READER`].
     RoleName,
     |text| {
         let is_part = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
-        if (1..=64).contains(&text.len()) && text.chars().all(is_part) {
+        if (1..=64 - READER.len()).contains(&text.len()) && text.chars().all(is_part) {
             return Ok(());
         }
-        Err(format!("{} is not a role's name: use 1 to 64 letters, digits, _+=,.@-", quoted(text)))
+        Err(format!("{} is not a role's name: use 1 to 57 letters, digits, _+=,.@-", quoted(text)))
     }
 );
+
+/// What the name of a consumer's reading role ends in, after that of its publishing role.
+const READER: &str = "-reader";
 
 checked_string!(
     /// The name of an event bus.
@@ -144,13 +148,22 @@ pub struct RegionSettings {
     pub fsr_zones: Vec<ZoneName>,
 }
 
+/// What a function does in consumers' accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It reads what is published.
+    Reads,
+    /// It writes or deletes what is published, or looks at what names snapshots.
+    Publishes,
+}
+
 /// An account that launches nodes from our snapshots.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Consumer {
     /// The account.
     pub account: AccountId,
-    /// The role there that Frontload assumes (`infra/consumer.yaml`).
+    /// The role there through which Frontload publishes (`infra/consumer.yaml`).
     #[serde(default = "default_role")]
     pub role: RoleName,
     /// The bus there that is told of publications.
@@ -178,10 +191,14 @@ impl Consumer {
         }
     }
 
-    /// The ARN of the role to assume.
+    /// The ARN of the role to assume for what is to be done there.
     #[must_use]
-    pub fn role_arn(&self, partition: &str) -> String {
-        format!("arn:{partition}:iam::{}:role/{}", self.account, self.role)
+    pub fn role_arn(&self, access: Access, partition: &str) -> String {
+        let end = match access {
+            Access::Reads => READER,
+            Access::Publishes => "",
+        };
+        format!("arn:{partition}:iam::{}:role/{}{end}", self.account, self.role)
     }
 }
 

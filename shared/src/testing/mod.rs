@@ -30,6 +30,7 @@ use aws_smithy_types::body::SdkBody;
 use serde_json::{Value, json};
 
 use crate::aws::clients::Clients;
+use crate::domain::Access;
 
 /// Account of [`FakeCloud::clients`].
 pub const OWN: &str = "123456789012";
@@ -118,7 +119,7 @@ impl FakeCloud {
             .retry_config(RetryConfig::disabled())
             .http_client(http)
             .build();
-        Clients::new(sdk, Some("external".to_owned()))
+        Clients::new(sdk, Some("external".to_owned()), Access::Publishes)
     }
 
     /// The status and body that answer a call, of which two headers and the body count.

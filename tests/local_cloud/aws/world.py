@@ -68,7 +68,7 @@ class Settings:
         default_factory=lambda: ["af-south-1", "ap-east-1", "me-south-1"]
     )
     """Regions that are not enabled: a region's name for all accounts, or `<account>/<region>`."""
-    caller_role: str = "frontload-function"
+    caller_role: str = "frontload-PublishRole-0123456789ABC"
     """The role of every caller that assumed none: a Lambda's credentials tell its account alone,
     while a trust policy may ask for the role (`aws:PrincipalArn`)."""
     metadata_default: str = "enabled"
