@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use frontload_shared::aws::clients::{Clients, Place, at_once};
-use frontload_shared::aws::keys::{self, Usable};
+use frontload_shared::aws::keys::{self, Grantee, Usable};
 use frontload_shared::aws::replicas::fast_restores;
 use frontload_shared::aws::snapshots::count_pending;
 use frontload_shared::aws::{networks, parameters, regions};
@@ -57,6 +57,7 @@ pub async fn handle(
     for found in by_region.await {
         checked.extend(found?.map_err(refuse)?);
     }
+    checked.extend(check_spot(clients, build).await?.map_err(refuse)?);
     let names = ParameterNames::new(&settings.prefix, &build.cache, build.architecture);
     let by_consumer =
         at_once(&build.consumers, |consumer| check_consumer(clients, build, consumer, &names));
@@ -221,6 +222,45 @@ fn foreign_owner<'a>(key: &'a str, own: &str) -> Option<&'a str> {
     (owner != own).then_some(owner)
 }
 
+/// EC2 makes a Spot instance's volumes with a role of its own, which a customer's key must let in:
+/// otherwise it accepts the instance and ends it at once (EC2 user guide, "Service-linked role for
+/// Spot Instance requests").
+async fn check_spot(clients: &Clients, build: &Build) -> Result<Verdict<Vec<String>>> {
+    if !build.builder.spot {
+        return Ok(Ok(Vec::new()));
+    }
+    let (region, account) = (&build.region, &build.account);
+    let named = build.regions.first().and_then(|home| home.kms_key_id.as_ref());
+    let key = match named {
+        Some(key) => key.to_string(),
+        None => keys::encrypting_key(&clients.own_ec2(region)).await?,
+    };
+    let kms = clients.own_kms(region);
+    let Some(key) = keys::describe(&kms, &key).await?.filter(|key| key.customer_managed) else {
+        return Ok(Ok(Vec::new()));
+    };
+    let (key, partition) = (key.arn, region.partition());
+    let role = format!(
+        "arn:{partition}:iam::{account}:role/aws-service-role/spot.amazonaws.com/\
+         AWSServiceRoleForEC2Spot"
+    );
+    let told = match keys::usable_by(&kms, &key, Grantee::ServiceRole(&role)).await? {
+        Usable::Yes => format!("{region}: key {key} lets in EC2's role for Spot"),
+        Usable::Unknown => {
+            format!("{region}: whether EC2's role for Spot may use {key} cannot be read")
+        }
+        Usable::No => {
+            return Ok(Err(format!(
+                "builder.spot: key {key} of {region} does not let in EC2's role for Spot; let it by \
+                 aws kms create-grant --region {region} --key-id {key} --grantee-principal {role} \
+                 --operations CreateGrant Decrypt DescribeKey Encrypt GenerateDataKey \
+                 GenerateDataKeyWithoutPlaintext ReEncryptFrom ReEncryptTo"
+            )));
+        }
+    };
+    Ok(Ok(vec![told]))
+}
+
 /// Every consumer must be able to use the key, as far as can be read.
 async fn check_key_use(
     kms: &aws_sdk_kms::Client,
@@ -231,7 +271,7 @@ async fn check_key_use(
     let mut lines = vec![format!("{region}: key {key}")];
     for consumer in &build.consumers {
         let account = &consumer.account;
-        match keys::usable_by(kms, key, account).await? {
+        match keys::usable_by(kms, key, Grantee::Account(account)).await? {
             Usable::Yes => {}
             Usable::Unknown => {
                 lines.push(format!("{region}: whether {account} may use {key} cannot be read"));

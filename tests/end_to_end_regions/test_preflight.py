@@ -82,6 +82,23 @@ def test_another_accounts_key_is_refused(refuse: Refuse) -> None:
     refuse(told, regions=with_key(foreign))
 
 
+def test_a_key_that_keeps_ec2s_role_for_spot_out_is_refused_with_the_command_that_lets_it_in(
+    cloud: LocalCloud, frontload: Frontload, places: Places, cache: Cache, refuse: Refuse
+) -> None:
+    key = places.make_key(REGION)
+    asked = {"regions": regions(REGION, us_east_1={"kmsKeyId": key}), "builder": {"spot": True}}
+    refused = refuse([f"builder.spot: key {key}", f"create-grant --region {REGION}"], **asked)
+    # The options of the command and their values.
+    _, region, key_id, grantee, operations = (
+        option.split() for option in refused.cause.partition("create-grant")[2].split(" --")
+    )
+    assert (region, key_id) == (["region", REGION], ["key-id", key])
+    cloud.client("kms").create_grant(
+        KeyId=key, GranteePrincipal=grantee[1], Operations=operations[1:]
+    )
+    assert frontload.run(cache.name).status == "SUCCEEDED"
+
+
 def test_a_disabled_key_is_refused(cloud: LocalCloud, places: Places, refuse: Refuse) -> None:
     key = places.make_key(IRELAND)
     cloud.client("kms", IRELAND).disable_key(KeyId=key)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError
 
-from .conftest import CONSUMER, IRELAND, Aws
+from .aws.keys import EBS_ACTIONS, SPOT_ROLE
+from .conftest import ACCOUNT, CONSUMER, IRELAND, Aws, wait_until
 
 
 def managed_key(aws: Aws, region: str = "us-east-1") -> str:
@@ -44,6 +45,23 @@ def test_a_builders_data_volume_is_encrypted_as_asked(aws: Aws) -> None:
     volume_id = aws.data_volume(instance_id)
     volume = aws.ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"][0]
     assert (volume["Encrypted"], volume["KmsKeyId"]) == (True, key)
+
+
+def test_a_spot_instance_dies_under_a_customers_key_that_keeps_ec2s_role_for_spot_out(
+    aws: Aws,
+) -> None:
+    key = aws.make_key()
+    ebs = {"VolumeSize": 40, "Encrypted": True, "KmsKeyId": key}
+    asked = {"BlockDeviceMappings": [{"DeviceName": "/dev/xvdb", "Ebs": ebs}]}
+    spot = {"InstanceMarketOptions": {"MarketType": "spot"}}
+    on_demand, dead = aws.launch(**asked), aws.launch(**asked, **spot)
+    wait_until(lambda: aws.state(dead) == "terminated")
+    assert aws.instance(dead)["StateReason"]["Code"] == "Client.InternalError"
+    operations = [*EBS_ACTIONS, "Encrypt", "GenerateDataKey"]
+    role = f"arn:aws:iam::{ACCOUNT}:{SPOT_ROLE}"
+    aws.client("kms").create_grant(KeyId=key, GranteePrincipal=role, Operations=operations)
+    let_in = aws.launch(**asked, **spot)
+    wait_until(lambda: [aws.state(one) for one in (on_demand, let_in)] == ["running"] * 2)
 
 
 def test_encryption_by_default_applies_in_its_region_alone(aws: Aws) -> None:

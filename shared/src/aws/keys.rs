@@ -57,15 +57,48 @@ pub async fn default_key(ec2: &aws_sdk_ec2::Client) -> Result<Option<String>> {
     if by_default.ebs_encryption_by_default() != Some(true) {
         return Ok(None);
     }
+    encrypting_key(ec2).await.map(Some)
+}
+
+/// The key of what EBS is asked to encrypt without one being named.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub async fn encrypting_key(ec2: &aws_sdk_ec2::Client) -> Result<String> {
+    let region = ec2.config().region();
     let key =
         ec2.get_ebs_default_kms_key_id().send().await.map_err(|error| {
             call_error("ec2:GetEbsDefaultKmsKeyId", "the account", region, &error)
         })?;
-    Ok(Some(key.kms_key_id().unwrap_or("alias/aws/ebs").to_owned()))
+    Ok(key.kms_key_id().unwrap_or("alias/aws/ebs").to_owned())
 }
 
-/// What a consumer needs of a key to make volumes of a shared snapshot (EBS user
-/// guide, "Share an Amazon EBS snapshot").
+/// Who is to use a key.
+#[derive(Clone, Copy, Debug)]
+pub enum Grantee<'a> {
+    /// An account, or any principal of it.
+    Account(&'a AccountId),
+    /// A role of a service, by its ARN. That a key's policy lets the account's policies decide is
+    /// of no use to it: its own is AWS's.
+    ServiceRole(&'a str),
+}
+
+impl Grantee<'_> {
+    /// Whether a principal of a policy or grant is, or stands for, this one.
+    fn is(self, principal: &str) -> bool {
+        match self {
+            Self::Account(account) => {
+                principal == "*"
+                    || principal == account.as_str()
+                    || principal.contains(&format!(":{account}:"))
+            }
+            Self::ServiceRole(arn) => principal == "*" || principal == arn,
+        }
+    }
+}
+
+/// What is needed of a key to make volumes of a snapshot (EBS user guide, "Share an Amazon EBS
+/// snapshot").
 const NEEDED: [&str; 5] = [
     "kms:DescribeKey",
     "kms:CreateGrant",
@@ -74,15 +107,11 @@ const NEEDED: [&str; 5] = [
     "kms:GenerateDataKeyWithoutPlaintext",
 ];
 
-/// Whether a consumer may use a key, as far as its policy and grants tell.
+/// Whether somebody may make volumes with a key, as far as its policy and grants tell.
 ///
 /// # Errors
 /// Those of [`call_error`]; a denied read is no error but [`Usable::Unknown`].
-pub async fn usable_by(
-    kms: &aws_sdk_kms::Client,
-    key: &str,
-    account: &AccountId,
-) -> Result<Usable> {
+pub async fn usable_by(kms: &aws_sdk_kms::Client, key: &str, who: Grantee<'_>) -> Result<Usable> {
     let region = kms.config().region();
     let policy = match kms.get_key_policy().key_id(key).policy_name("default").send().await {
         Ok(output) => output.policy().unwrap_or_default().to_owned(),
@@ -95,7 +124,7 @@ pub async fn usable_by(
             };
         }
     };
-    let mut missing = match read_policy(&policy, account) {
+    let mut missing = match read_policy(&policy, who) {
         Verdict::Denies => return Ok(Usable::No),
         Verdict::Lacks(missing) => missing,
     };
@@ -112,8 +141,8 @@ pub async fn usable_by(
                 return if denied { Ok(Usable::Unknown) } else { Err(error) };
             }
         };
-        let theirs = |grantee: &str| grantee.contains(&format!(":{account}:"));
         let grants = page.grants().iter();
+        let theirs = |grantee: &str| who.is(grantee);
         for grant in grants.filter(|grant| grant.grantee_principal().is_some_and(theirs)) {
             let grants = |action: &str| {
                 grant.operations().iter().any(|operation| action == format!("kms:{operation}"))
@@ -135,7 +164,7 @@ pub enum Usable {
     Unknown,
 }
 
-/// What a key policy says of an account.
+/// What a key policy says of somebody.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     /// A statement takes away what is needed, whatever others give.
@@ -144,16 +173,15 @@ enum Verdict {
     Lacks(Vec<&'static str>),
 }
 
-/// Reads the statements of a key policy for an account or principals of it. The
-/// condition of a permission is taken for fulfilled, that of a denial for not:
+/// Reads the statements of a key policy for somebody. The condition of a permission is taken for fulfilled, that of a denial for not:
 /// preflight looks for what is plainly missing, KMS decides.
-fn read_policy(policy: &str, account: &AccountId) -> Verdict {
+fn read_policy(policy: &str, who: Grantee<'_>) -> Verdict {
     let Ok(policy) = serde_json::from_str::<Value>(policy) else {
         return Verdict::Lacks(NEEDED.to_vec());
     };
     let says = |effect: &str, needed: &str| {
         each(&policy["Statement"])
-            .filter(|statement| statement["Effect"] == effect && names_account(statement, account))
+            .filter(|statement| statement["Effect"] == effect && names(statement, who))
             .filter(|statement| effect == "Allow" || statement["Condition"].is_null())
             .flat_map(|statement| each(&statement["Action"]))
             .any(|action| action.as_str().is_some_and(|action| covers(action, needed)))
@@ -169,13 +197,10 @@ fn each(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice).iter()
 }
 
-fn names_account(statement: &Value, account: &AccountId) -> bool {
+fn names(statement: &Value, who: Grantee<'_>) -> bool {
     let principal = &statement["Principal"];
-    let names = |text: &str| {
-        text == "*" || text == account.as_str() || text.contains(&format!(":{account}:"))
-    };
-    principal.as_str().is_some_and(names)
-        || each(&principal["AWS"]).filter_map(Value::as_str).any(names)
+    principal.as_str().is_some_and(|text| who.is(text))
+        || each(&principal["AWS"]).filter_map(Value::as_str).any(|text| who.is(text))
 }
 
 /// Whether an action pattern covers an action; policies use `*` at the end only,
@@ -205,7 +230,7 @@ mod tests {
 
     fn read(statements: &Value) -> Verdict {
         let policy = json!({"Version": "2012-10-17", "Statement": statements});
-        read_policy(&policy.to_string(), &"210987654321".parse().unwrap())
+        read_policy(&policy.to_string(), Grantee::Account(&"210987654321".parse().unwrap()))
     }
 
     #[test]
@@ -229,7 +254,23 @@ mod tests {
         let root = json!({"AWS": "arn:aws:iam::210987654321:root"});
         assert!(!allows(&json!({"AWS": "arn:aws:iam::123456789012:root"}), &json!("kms:*")));
         assert!(!allows(&root, &json!(["kms:DescribeKey", "kms:Decrypt"])));
-        assert_ne!(read_policy("{", &"210987654321".parse().unwrap()), Verdict::Lacks(vec![]));
+        let account = "210987654321".parse().unwrap();
+        assert_ne!(read_policy("{", Grantee::Account(&account)), Verdict::Lacks(vec![]));
+    }
+
+    #[test]
+    fn a_services_role_is_let_in_by_its_name_and_not_by_its_accounts() {
+        let role = "arn:aws:iam::210987654321:role/aws-service-role/spot.amazonaws.com/Spot";
+        let lacks = |principal: &str| {
+            let statement =
+                json!({"Effect": "Allow", "Principal": {"AWS": principal}, "Action": "kms:*"});
+            let policy = json!({"Statement": [statement]}).to_string();
+            read_policy(&policy, Grantee::ServiceRole(role)) != Verdict::Lacks(vec![])
+        };
+        assert!(lacks("arn:aws:iam::210987654321:root"));
+        assert!(lacks(&role.replace("/Spot", "/Other")));
+        assert!(!lacks(role));
+        assert!(!lacks("*"));
     }
 
     #[test]
@@ -252,7 +293,8 @@ mod tests {
         let grants = mock!(aws_sdk_kms::Client::list_grants)
             .then_output(move || ListGrantsOutput::builder().grants(grant.clone()).build());
         let kms = mock_client!(aws_sdk_kms, [&policy, &grants]);
-        usable_by(&kms, "key", &"210987654321".parse().unwrap()).await.unwrap()
+        let account = "210987654321".parse().unwrap();
+        usable_by(&kms, "key", Grantee::Account(&account)).await.unwrap()
     }
 
     #[tokio::test]

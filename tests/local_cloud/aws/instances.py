@@ -15,6 +15,7 @@ from .calls import plain
 from .dispatch import AwsError, handles, place_of
 from .ends import OWN, begin_termination, slow_end
 from .host_containers import missing_permissions
+from .keys import spot_may_use
 from .lives import InstanceLife, data_volume, place_of_instance
 from .metadata_defaults import options_of
 from .networks import interfaces, reaches_services
@@ -81,6 +82,10 @@ def _launch(world: World, request: EC2BaseResponse) -> InstanceLife:
             "InvalidParameterCombination",
             "instanceInitiatedShutdownBehavior=stop is not supported for spot instances.",
         )
+    keys = [device["Ebs"]["KmsKeyId"] for device in prepared.devices if device["Ebs"]["Encrypted"]]
+    doomed = prepared.doomed or (
+        market == "spot" and not all(spot_may_use(key, place_of(request)) for key in keys)
+    )
     subnet_id = request._get_param("SubnetId")
     zone = request._get_param("Placement.AvailabilityZone")
     nics = request._get_param("NetworkInterfaces", [])
@@ -113,7 +118,7 @@ def _launch(world: World, request: EC2BaseResponse) -> InstanceLife:
     life = InstanceLife(
         instance,
         reservation,
-        doomed=prepared.doomed,
+        doomed=doomed,
         running_seconds=world.lasting(world.settings.instance_running_seconds),
         online_seconds=world.lasting(world.settings.agent_online_seconds),
     )
@@ -121,7 +126,7 @@ def _launch(world: World, request: EC2BaseResponse) -> InstanceLife:
         volume = instance.ec2_backend.volumes[block.volume_id]
         prepared.volumes[name].note_on(volume)
         volume.attachment.__class__ = Attachment
-    if not prepared.doomed:
+    if not doomed:
         _create_data_volume(world, life)
     world.instances[instance.id] = life
     world.lags.note(world, instance.id)

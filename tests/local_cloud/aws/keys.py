@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 
 from moto.core.responses import BaseResponse
@@ -22,6 +23,7 @@ EBS_ACTIONS = (
     "GenerateDataKeyWithoutPlaintext",
 )
 """What an account must be allowed so that EBS can make or copy a volume under the key."""
+SPOT_ROLE = "role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot"
 OWNER_ONLY = {"GetKeyPolicy", "PutKeyPolicy", "CreateAlias", "ListAliases", "ScheduleKeyDeletion"}
 
 
@@ -112,6 +114,33 @@ def _granted(key: Key, account: str, action: str) -> bool:
     return any(
         account in grant.grantee_principal.split(":") and action in grant.operations
         for grant in key.grants.values()
+    )
+
+
+def spot_may_use(name: str, place: Place) -> bool:
+    """Whether EC2's role for Spot may make volumes under a key: a customer's must name it, in a
+    grant or in its policy (karpenter-provider-aws#933, #1407). What the policy leaves to the
+    account's own policies does not help: those of that role are AWS's."""
+    key = find_key(place, name)
+    if key is None or key.key_manager == "AWS":
+        return True
+    role = f"arn:aws:iam::{place.account}:{SPOT_ROLE}"
+    granted = [
+        f"kms:{operation}"
+        for grant in key.grants.values()
+        if grant.grantee_principal == role
+        for operation in grant.operations
+    ]
+    for statement in json.loads(key.policy or "{}").get("Statement", []):
+        named = statement["Principal"]
+        named = named.get("AWS", []) if isinstance(named, dict) else named
+        if statement["Effect"] == "Allow" and role in (
+            [named] if isinstance(named, str) else named
+        ):
+            actions = statement["Action"]
+            granted += [actions] if isinstance(actions, str) else actions
+    return all(
+        any(fnmatch.fnmatchcase(f"kms:{action}", one) for one in granted) for action in EBS_ACTIONS
     )
 
 
