@@ -67,10 +67,8 @@ async fn serve_calls() -> Result<(), lambda_runtime::Error> {
 /// Which role a function assumes in consumers' accounts; the template and `infra/consumer.yaml` let
 /// it assume no other.
 fn access(handler: &str) -> Access {
-    match handler {
-        "publish" | "prune" | "rollback" | "reap" | "clean_up" => Access::Publishes,
-        _ => Access::Reads,
-    }
+    let publishes = matches!(handler, "publish" | "prune" | "rollback" | "reap" | "clean_up");
+    if publishes { Access::Publishes } else { Access::Reads }
 }
 
 /// Calls the function that the settings name. The SDK clients made here share the
