@@ -26,6 +26,8 @@ pub struct Input {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Checked {
     checked: Vec<String>,
+    /// What makes the build dearer or slower than was asked for.
+    warnings: Vec<String>,
 }
 
 /// Looks at every region, key, zone and consumer.
@@ -57,14 +59,21 @@ pub async fn handle(
     for found in by_region.await {
         checked.extend(found?.map_err(refuse)?);
     }
-    checked.extend(check_spot(clients, build).await?.map_err(refuse)?);
+    let key = builder_key(clients, build).await?;
+    let what = format!("builder: EBS in {}", build.region);
+    refuse_foreign(&what, &key, build).map_or(Ok(()), |reason| Err(refuse(reason)))?;
+    let mut warnings = Vec::new();
+    match check_spot(clients, build, &key).await? {
+        Ok(lines) => checked.extend(lines),
+        Err(warning) => warnings.push(warning),
+    }
     let names = ParameterNames::new(&settings.prefix, &build.cache, build.architecture);
     let by_consumer =
         at_once(&build.consumers, |consumer| check_consumer(clients, build, consumer, &names));
     for found in by_consumer.await {
         checked.push(found?.map_err(refuse)?);
     }
-    Ok(Report::Ready(Checked { checked }))
+    Ok(Report::Ready(Checked { checked, warnings }))
 }
 
 /// What was found out, or why the build is refused.
@@ -141,7 +150,7 @@ async fn describe_fast_restores(clients: &Clients, settings: &RegionSettings) ->
         "one more may only where AWS raised that quota"
     };
     Ok(format!(
-        "{region}: {count} snapshots restore fast, {FAST_AT_ONCE} may by default: {outlook}"
+        "{region}: snapshots that restore fast: {count}, of {FAST_AT_ONCE} by default: {outlook}"
     ))
 }
 
@@ -179,12 +188,8 @@ async fn check_key(
     let Some(key) = named.or(default).or(inherited) else {
         return Ok(Ok(vec![format!("{region}: not encrypted")]));
     };
-    if let Some(owner) = foreign_owner(&key, build.account.as_str()) {
-        return Ok(Err(format!(
-            "{field}: {region} would encrypt with {key}, which is account {owner}'s: Frontload's roles \
-             use keys of their own account alone; name one of {}",
-            build.account
-        )));
+    if let Some(refusal) = refuse_foreign(&format!("{field}: {region}"), &key, build) {
+        return Ok(Err(refusal));
     }
     let kms = clients.own_kms(region);
     let found = keys::describe(&kms, &key).await?;
@@ -216,33 +221,43 @@ async fn check_key(
     Ok(lines.map_err(|refusal| format!("{field}: {refusal}")))
 }
 
-/// The account of a key's ARN, when it is another one. An alias or id is of the own account.
-fn foreign_owner<'a>(key: &'a str, own: &str) -> Option<&'a str> {
+/// Why a key may not be used whose ARN is another account's. An alias or id is of the own one.
+fn refuse_foreign(what: &str, key: &str, build: &Build) -> Option<String> {
     let owner = key.strip_prefix("arn:")?.split(':').nth(3)?;
-    (owner != own).then_some(owner)
+    let own = build.account.as_str();
+    (owner != own).then(|| {
+        format!(
+            "{what} would encrypt with {key}, which is account {owner}'s: Frontload's roles use keys \
+             of their own account alone; name one of {own}"
+        )
+    })
+}
+
+/// The key of the builder's root volume, which is always encrypted.
+async fn builder_key(clients: &Clients, build: &Build) -> Result<String> {
+    match build.regions.first().and_then(|home| home.kms_key_id.as_ref()) {
+        Some(key) => Ok(key.to_string()),
+        None => keys::encrypting_key(&clients.own_ec2(&build.region)).await,
+    }
 }
 
 /// EC2 makes a Spot instance's volumes with a role of its own, which a customer's key must let in:
 /// otherwise it accepts the instance and ends it at once (EC2 user guide, "Service-linked role for
-/// Spot Instance requests").
-async fn check_spot(clients: &Clients, build: &Build) -> Result<Verdict<Vec<String>>> {
+/// Spot Instance requests"). `Err` is no refusal but to be told: a builder on demand comes next.
+async fn check_spot(clients: &Clients, build: &Build, key: &str) -> Result<Verdict<Vec<String>>> {
     if !build.builder.spot {
         return Ok(Ok(Vec::new()));
     }
-    let (region, account) = (&build.region, &build.account);
-    let named = build.regions.first().and_then(|home| home.kms_key_id.as_ref());
-    let key = match named {
-        Some(key) => key.to_string(),
-        None => keys::encrypting_key(&clients.own_ec2(region)).await?,
-    };
+    let region = &build.region;
     let kms = clients.own_kms(region);
-    let Some(key) = keys::describe(&kms, &key).await?.filter(|key| key.customer_managed) else {
+    let Some(key) = keys::describe(&kms, key).await?.filter(|key| key.customer_managed) else {
         return Ok(Ok(Vec::new()));
     };
-    let (key, partition) = (key.arn, region.partition());
+    let key = key.arn;
     let role = format!(
-        "arn:{partition}:iam::{account}:role/aws-service-role/spot.amazonaws.com/\
-         AWSServiceRoleForEC2Spot"
+        "arn:{}:iam::{}:role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot",
+        region.partition(),
+        build.account
     );
     let told = match keys::usable_by(&kms, &key, Grantee::ServiceRole(&role)).await? {
         Usable::Yes => format!("{region}: key {key} lets in EC2's role for Spot"),
@@ -251,10 +266,13 @@ async fn check_spot(clients: &Clients, build: &Build) -> Result<Verdict<Vec<Stri
         }
         Usable::No => {
             return Ok(Err(format!(
-                "builder.spot: key {key} of {region} does not let in EC2's role for Spot; let it by \
-                 aws kms create-grant --region {region} --key-id {key} --grantee-principal {role} \
-                 --operations CreateGrant Decrypt DescribeKey Encrypt GenerateDataKey \
-                 GenerateDataKeyWithoutPlaintext ReEncryptFrom ReEncryptTo"
+                "builder.spot: key {key} of {region} does not let in EC2's role for Spot, under \
+                 which EC2 ends each builder on Spot at once, until one on demand is launched; let \
+                 it in with `aws kms create-grant --region {region} --key-id {key} \
+                 --grantee-principal {role} --operations CreateGrant Decrypt DescribeKey Encrypt \
+                 GenerateDataKey GenerateDataKeyWithoutPlaintext ReEncryptFrom ReEncryptTo`, in an \
+                 account that never used Spot after `aws iam create-service-linked-role \
+                 --aws-service-name spot.amazonaws.com`"
             )));
         }
     };
@@ -288,8 +306,8 @@ async fn check_key_use(
     Ok(Ok(lines))
 }
 
-/// The consumer's parameters must be readable through its role, in every region. The role that
-/// publishes, which comes with that one, only those functions may assume that publish.
+/// The consumer's parameters must be readable through its reading role, in every region. Its
+/// publishing role cannot be looked at: preflight may not assume it.
 async fn check_consumer(
     clients: &Clients,
     build: &Build,
@@ -325,6 +343,7 @@ mod tests {
     use frontload_shared::testing::FakeCloud;
 
     use super::*;
+    use crate::testing::build;
 
     /// What is told when so many snapshots restore fast, in two zones each.
     async fn told(snapshots: usize) -> String {
@@ -355,16 +374,19 @@ mod tests {
 
     #[test]
     fn a_key_of_another_account_is_told_from_an_own_one() {
-        let key = "arn:aws:kms:eu-west-1:210987654321:key/1";
-        assert_eq!(foreign_owner(key, "123456789012"), Some("210987654321"));
-        for own in [key, "alias/aws/ebs", "1234abcd-12ab-34cd-56ef-1234567890ab"] {
-            assert_eq!(foreign_owner(own, "210987654321"), None);
+        let build = build();
+        let foreign = "arn:aws:kms:eu-west-1:999999999999:key/1";
+        let told = refuse_foreign("x", foreign, &build).unwrap();
+        assert!(told.contains("which is account 999999999999's"), "{told}");
+        let own = foreign.replace("999999999999", build.account.as_str());
+        for key in [own.as_str(), "alias/aws/ebs", "1234abcd-12ab-34cd-56ef-1234567890ab"] {
+            assert_eq!(refuse_foreign("x", key, &build), None);
         }
     }
 
     #[tokio::test]
     async fn a_region_with_as_many_fast_restores_as_the_quota_is_told() {
-        let said = "us-east-1: 4 snapshots restore fast, 5 may by default: one more may";
+        let said = "us-east-1: snapshots that restore fast: 4, of 5 by default: one more may";
         assert_eq!(told(4).await, said);
         assert!(told(5).await.ends_with("one more may only where AWS raised that quota"));
     }

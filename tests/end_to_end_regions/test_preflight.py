@@ -13,7 +13,7 @@ from end_to_end.world import World
 from local_cloud import ACCOUNT, CONSUMERS, REGION
 from local_cloud.cloud import LocalCloud
 
-from .places import Places, consumers, regions
+from .places import Places, consumers, regions, succeeded
 
 IRELAND = "eu-west-1"
 NO_KEY = f"arn:aws:kms:{IRELAND}:{ACCOUNT}:key/00000000-0000-0000-0000-000000000000"
@@ -82,21 +82,34 @@ def test_another_accounts_key_is_refused(refuse: Refuse) -> None:
     refuse(told, regions=with_key(foreign))
 
 
-def test_a_key_that_keeps_ec2s_role_for_spot_out_is_refused_with_the_command_that_lets_it_in(
-    cloud: LocalCloud, frontload: Frontload, places: Places, cache: Cache, refuse: Refuse
+def test_a_key_that_keeps_ec2s_role_for_spot_out_is_told_with_the_command_that_lets_it_in(
+    cloud: LocalCloud, frontload: Frontload, places: Places, world: World, cache: Cache
 ) -> None:
     key = places.make_key(REGION)
-    asked = {"regions": regions(REGION, us_east_1={"kmsKeyId": key}), "builder": {"spot": True}}
-    refused = refuse([f"builder.spot: key {key}", f"create-grant --region {REGION}"], **asked)
+    listed = regions(REGION, us_east_1={"kmsKeyId": key})
+    cache.push()
+    cache.put(regions=listed, builder={"spot": True})
+    mark = world.mark()
+    (told,) = succeeded(frontload.run(cache.name)).results[0]["warnings"]
+    assert told.startswith(f"builder.spot: key {key} of {REGION} does not let in")
+    assert markets(world, mark) == {"spot", "on-demand"}
+
     # The options of the command and their values.
-    _, region, key_id, grantee, operations = (
-        option.split() for option in refused.cause.partition("create-grant")[2].split(" --")
-    )
+    command = told.partition("`aws kms create-grant")[2].partition("`")[0]
+    _, region, key_id, grantee, operations = (one.split() for one in command.split(" --"))
     assert (region, key_id) == (["region", REGION], ["key-id", key])
     cloud.client("kms").create_grant(
         KeyId=key, GranteePrincipal=grantee[1], Operations=operations[1:]
     )
-    assert frontload.run(cache.name).status == "SUCCEEDED"
+    mark = world.mark()
+    (forced,) = succeeded(frontload.ask(cache=cache.name, force=True)).results
+    assert (forced["warnings"], markets(world, mark)) == ([], {"spot"})
+
+
+def markets(world: World, mark: int) -> set[str]:
+    """Those of the launches since a mark."""
+    asked = [call["parameters"] for call in world.calls(mark, "RunInstances")]
+    return {one.get("InstanceMarketOptions", {}).get("MarketType", "on-demand") for one in asked}
 
 
 def test_a_disabled_key_is_refused(cloud: LocalCloud, places: Places, refuse: Refuse) -> None:
@@ -206,7 +219,7 @@ def test_the_fast_restores_that_a_region_has_are_told(
     listed = regions(REGION, IRELAND, eu_west_1={"fsrZones": ["eu-west-1a"]})
     cache.put(shared_image, regions=listed)
     (build,) = frontload.builds_of(frontload.run(cache.name))
-    told = rf"{IRELAND}: \d snapshots restore fast, 5 may by default: one more may$"
+    told = rf"{IRELAND}: snapshots that restore fast: \d, of 5 by default: one more may$"
     lines = frontload.facts(build)["checked"]
     assert [line for line in lines if re.match(told, line)] != [], lines
 

@@ -159,7 +159,7 @@ def test_sources_add_policies_and_a_bus_of_their_own(plain: Resources) -> None:
     assert changed(plain, with_options(OrganizationId="o-a1b2c3d4e5")) == added
 
 
-def test_consumers_add_a_policy_and_nothing_else(plain: Resources) -> None:
+def test_consumers_add_policies_and_nothing_else(plain: Resources) -> None:
     with_consumers = with_options(ConsumerExternalId="agreed")
-    assert "ConsumersPolicy" in with_consumers
+    assert {"ConsumersPolicy", "ConsumersReadPolicy"} <= with_consumers.keys()
     assert changed(plain, with_consumers) == {"AWS::IAM::Policy", "AWS::Lambda::Function"}

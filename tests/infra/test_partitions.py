@@ -18,7 +18,13 @@ ONLY_FOR_TESTS = r"#\[cfg\((?:test|any\(test, .*\))\)\]\n(?:pub(?:\(\w+\))? )?mo
 TEST_MODULE = re.compile(ONLY_FOR_TESTS + r"(\w+);")
 TESTS_BELOW = re.compile(ONLY_FOR_TESTS + r"\w+ \{")
 # Hosts that the code knows: the end of a name by partition, and what a person is told to write.
-KNOWN_HOSTS = {"<account>.dkr.ecr.<region>.amazonaws.com", "amazonaws.com", "amazonaws.com.cn"}
+KNOWN_HOSTS = {
+    "<account>.dkr.ecr.<region>.amazonaws.com",
+    "amazonaws.com",
+    "amazonaws.com.cn",
+    # No host but the name of a service, of the same form in every partition.
+    "spot.amazonaws.com",
+}
 
 
 @pytest.mark.parametrize("partition", PARTITIONS)

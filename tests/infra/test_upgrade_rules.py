@@ -15,6 +15,7 @@ Rule = Callable[[Template, Template], list[str]]
 RULES: list[Rule] = [
     rules.replaces_nothing_that_is_kept,
     rules.takes_the_parameters_that_were_given,
+    rules.renames_what_it_replaces,
     rules.tells_what_it_told,
 ]
 
@@ -93,6 +94,10 @@ def demand_something_new(new: Template) -> None:
     new["Parameters"]["Owner"] = {"Type": "String"}
 
 
+def move_the_sources_to_another_bus(new: Template) -> None:
+    new["Resources"]["SourceAccountsBusPolicy"]["Properties"]["EventBusName"] = "default"
+
+
 def lose_an_output(new: Template) -> None:
     del new["Outputs"]["BuilderRoleArn"]
 
@@ -120,6 +125,7 @@ def tag_by_the_region(new: Template) -> None:
         (rules.takes_the_parameters_that_were_given, move_every_cache),
         (rules.takes_the_parameters_that_were_given, refuse_an_architecture),
         (rules.takes_the_parameters_that_were_given, demand_something_new),
+        (rules.renames_what_it_replaces, move_the_sources_to_another_bus),
         (rules.tells_what_it_told, lose_an_output),
         (rules.tells_what_it_told, let_an_output_mean_another),
         (rules.keeps_its_tags_and_keys, tag_by_the_region),

@@ -24,6 +24,9 @@ REPLACED_WITH = {
     "AWS::Serverless::Function": ("FunctionName", "PackageType"),
     "AWS::Serverless::StateMachine": ("Name", "Type"),
 }
+# What a new one of is made before the old one goes, under a name of its own: with the same one, the
+# upgrade finds it taken (aws-cdk#28520).
+NAMED_BY = {"AWS::Events::EventBusPolicy": ("StatementId", "EventBusName")}
 # Parameters that went, and why nobody misses them.
 GONE_PARAMETERS = {
     "EventSource": "only the local cloud ever set it",
@@ -51,6 +54,18 @@ def replaces_nothing_that_is_kept(old: Template, new: Template) -> list[str]:
                 complaints.append(f"{name} is replaced for its {key}")
         if _attribute_types(resource).items() - _attribute_types(now).items():
             complaints.append(f"{name} is replaced for its attributes")
+    return complaints
+
+
+def renames_what_it_replaces(old: Template, new: Template) -> list[str]:
+    """What is made anew, and has a name, has another one."""
+    complaints = []
+    for name, resource in old["Resources"].items():
+        named, replaced = NAMED_BY.get(resource["Type"], ("", ""))
+        now = new["Resources"].get(name, {}).get("Properties", {})
+        before = resource.get("Properties", {})
+        if named and now and now[replaced] != before[replaced] and now[named] == before[named]:
+            complaints.append(f"{name} is made anew under the same {named}")
     return complaints
 
 

@@ -1,6 +1,6 @@
 """Ends an execution of which a state gives, or keeps in a variable, more than Step Functions takes.
 
-What goes into a task is not measured.
+What goes into a task, and what comes from it before its Output, is not measured.
 """
 
 from __future__ import annotations

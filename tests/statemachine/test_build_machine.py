@@ -66,6 +66,12 @@ def not_ready(seconds: int) -> dict[str, Any]:
     return {"ready": False, "waitSeconds": seconds, "progress": "on its way"}
 
 
+def test_what_preflight_warns_of_is_told_with_the_result(machines: Machines) -> None:
+    warned = {"ready": True, "checked": [], "warnings": ["builder.spot: no"]}
+    machines.record(REPORTS | {"preflight": [warned]})
+    assert machines.run("build", {"request": REQUEST}).output["warnings"] == ["builder.spot: no"]
+
+
 def test_a_build_runs_every_step_once_and_tells_what_it_published(machines: Machines) -> None:
     machines.record(REPORTS)
     ended = machines.run("build", {"request": REQUEST})

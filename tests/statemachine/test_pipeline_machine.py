@@ -257,6 +257,11 @@ def test_what_many_builds_tell_of_many_places_fits_between_two_states(
             assert rest.endswith(f":build:wide-{builds}-{number}")
 
 
+def test_a_state_that_gives_more_ends_the_execution(machines: Machines) -> None:
+    machines.record({"plan": [{"builds": [], "refused": [], "reason": "x" * 256 * 1024}]})
+    assert machines.run("pipeline", REQUEST).error == "States.DataLimitExceeded"
+
+
 def test_what_many_builds_fail_with_fits_between_two_states(machines: Machines) -> None:
     failing = {"claim": [{"raise": ["AwsDenied", "no, " * 10_000]}]}
     ids = [f"many-fail-{number}" for number in range(100)]

@@ -7,6 +7,7 @@ pub mod resolve;
 use frontload_shared::aws::clients::{Clients, at_once};
 use frontload_shared::aws::leases::Demand;
 use frontload_shared::aws::parameters;
+use frontload_shared::domain::names::one_line;
 use frontload_shared::domain::{Architecture, BuildId, BuildRequest, Cache, CacheName, Debounce};
 use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -48,9 +49,13 @@ pub struct Refusal {
     message: String,
 }
 
+/// Characters of a refusal: those of a hundred caches fit into a state's 256 KiB.
+const MAX_REFUSAL: usize = 600;
+
 impl Refusal {
     fn of(cache: &str, error: &Error) -> Self {
-        Self { cache: cache.to_owned(), error: error.name(), message: error.to_string() }
+        let message = one_line(&error.to_string(), MAX_REFUSAL);
+        Self { cache: cache.to_owned(), error: error.name(), message }
     }
 }
 

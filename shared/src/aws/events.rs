@@ -102,6 +102,7 @@ mod tests {
             ("ThrottlingException", "AwsUnavailable"),
             ("InternalFailure", "AwsUnavailable"),
             ("AccessDeniedException", "AwsDenied"),
+            ("NotAuthorizedForSourceException", "AwsDenied"),
             ("MalformedDetail", "AwsRejected"),
         ] {
             let cloud = FakeCloud::default();

@@ -134,14 +134,15 @@ def spot_may_use(name: str, place: Place) -> bool:
     for statement in json.loads(key.policy or "{}").get("Statement", []):
         named = statement["Principal"]
         named = named.get("AWS", []) if isinstance(named, dict) else named
-        if statement["Effect"] == "Allow" and role in (
-            [named] if isinstance(named, str) else named
-        ):
-            actions = statement["Action"]
-            granted += [actions] if isinstance(actions, str) else actions
+        if statement["Effect"] == "Allow" and {role, "*"} & set(_listed(named)):
+            granted += _listed(statement["Action"])
     return all(
         any(fnmatch.fnmatchcase(f"kms:{action}", one) for one in granted) for action in EBS_ACTIONS
     )
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
 
 
 def resolve_key(world: World, request: BaseResponse, service: str, action: str) -> None:
