@@ -33,7 +33,13 @@ from ministack.core import lambda_runtime
 from ministack.core.responses import json_response, request_scope
 from ministack.services import eventbridge, lambda_svc, scheduler, stepfunctions
 
-from . import ministack_faults, ministack_limits, ministack_permissions, ministack_record
+from . import (
+    ministack_faults,
+    ministack_limits,
+    ministack_permissions,
+    ministack_record,
+    ministack_resources,
+)
 from .execution_clock import ExecutionClock
 from .ministack import FUNCTION_TOKEN
 from .request_check import InvalidRequests, check_json, refusal_code
@@ -246,6 +252,7 @@ if __name__ == "__main__":
     let_ends_follow_the_waits(float(os.environ["SFN_WAIT_SCALE"]))
     let_functions_have_their_roles()
     ministack_record.install(ministack_record.Latencies.of_environment())
+    ministack_resources.install()
     ministack_limits.install()
     ministack_faults.install()
     ministack.app = application

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 from end_to_end.stack import BUILD_DIR, wait_until
 from local_cloud import REGION
+from local_cloud.aws.policies import resource_allows
 from local_cloud.cloud import LocalCloud
 from local_cloud.deploy import DeployError
 from local_cloud.ecr_events import Image, pushed
@@ -16,7 +17,7 @@ from local_cloud.ecr_events import Image, pushed
 from .conftest import NewStack
 
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-SOURCE = "567890123456"
+SOURCE, STRANGER = "567890123456", "999999999999"
 OPTIONS = {
     "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/bound",
     "KmsKeyArn": KEY,
@@ -56,12 +57,24 @@ def test_a_source_accounts_push_starts_the_pipeline_from_a_bus_of_its_own_and_fr
     stack.deploy(SourceAccountIds=SOURCE)
     frontload = stack.frontload()
     push = pushed(Image("team/app", "v1", f"sha256:{'a' * 64}", {}), SOURCE, REGION)
+    bus = stack.resources()["SourceBus"]
     cloud.send_event(push)
-    cloud.send_event(push, bus=stack.resources()["SourceBus"])
+    cloud.send_event(push, bus=bus)
     (arn,) = wait_until(lambda: frontload.executions(frontload.pipeline), "an execution")
     started = frontload.wait(arn)
     assert (started.status, started.input) == ("SUCCEEDED", push)
     assert f"team/app:v1 in account {SOURCE}" in started.output["reason"]
+
+    described = cloud.client("events").describe_event_bus(Name=bus)
+
+    def is_let_in(account: str, source: str) -> bool:
+        keys = {"events:source": [source], "events:detail-type": [push["detail-type"]]}
+        asked = ("events:PutEvents", described["Arn"], REGION, keys)
+        return resource_allows(described["Policy"], account, *asked)
+
+    assert is_let_in(SOURCE, "aws.ecr")
+    assert not is_let_in(SOURCE, "aws.ec2")
+    assert not is_let_in(STRANGER, "aws.ecr")
 
     stack.upgrade_to(BUILD_DIR, SourceAccountIds="")
     sources = {"SourceBus", "SourceImageActionRule", "SourceAccountsBusPolicy"}

@@ -25,7 +25,7 @@ def resource_allows(
     action: str,
     resource: str,
     region: str,
-    keys: dict[str, str],
+    keys: dict[str, Any],
 ) -> bool:
     """Whether a resource's policy allows the account the action. `keys` are condition keys."""
     context = _context(_root(account), account, action, resource, region, keys)
