@@ -69,7 +69,8 @@ def not_ready(seconds: int) -> dict[str, Any]:
 def test_what_preflight_warns_of_is_told_with_the_result(machines: Machines) -> None:
     warned = {"ready": True, "checked": [], "warnings": ["builder.spot: no"]}
     machines.record(REPORTS | {"preflight": [warned]})
-    assert machines.run("build", {"request": REQUEST}).output["warnings"] == ["builder.spot: no"]
+    ended = machines.run("build", {"request": REQUEST})
+    assert ended.output["warnings"] == ["v* matches nothing", "builder.spot: no"]
 
 
 def test_a_build_runs_every_step_once_and_tells_what_it_published(machines: Machines) -> None:
