@@ -102,7 +102,6 @@ mod tests {
             ("ThrottlingException", "AwsUnavailable"),
             ("InternalFailure", "AwsUnavailable"),
             ("AccessDeniedException", "AwsDenied"),
-            ("NotAuthorizedForSourceException", "AwsDenied"),
             ("MalformedDetail", "AwsRejected"),
         ] {
             let cloud = FakeCloud::default();

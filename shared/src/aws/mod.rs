@@ -54,14 +54,8 @@ const TRANSIENT: [&str; 18] = [
 /// Longest reason passed on, in characters: AWS repeats what others have written.
 const MAX_REASON: usize = 1000;
 
-const DENIED: [&str; 6] = [
-    "AccessDenied",
-    "AccessDeniedException",
-    "UnauthorizedOperation",
-    "AuthFailure",
-    "NotAuthorizedForSourceException",
-    "NotAuthorizedForDetailTypeException",
-];
+const DENIED: [&str; 4] =
+    ["AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthFailure"];
 
 /// Gives a failed call its class: [`Error::AwsUnavailable`], [`Error::AwsDenied`]
 /// or [`Error::AwsRejected`].
