@@ -56,7 +56,8 @@ def test_an_unflushed_snapshot_is_worthless_and_a_flushed_one_is_good(
     assert (good.files_wrong, good.examples) == (0, [])
     assert good.files_checked >= app.files
     assert bad.files_wrong >= app.files, bad
-    assert any(example.endswith(": empty") for example in bad.examples), bad
+    # Which of the two depends on what the kernel has written by itself until then.
+    assert any(example.endswith((": empty", ": missing")) for example in bad.examples), bad
 
 
 def test_the_content_check_sees_one_changed_byte_and_a_foreign_file(
