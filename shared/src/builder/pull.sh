@@ -25,7 +25,9 @@ instance_metadata=http://169.254.169.254/latest
 export TMPDIR=/run
 work=$(mktemp -d)
 # apiclient sometimes loses what a command printed that lived shorter than 0.2 s.
-trap 'rm -rf "$work"; sleep 0.3' EXIT
+sleep 0.3 &
+lived=$!
+trap 'rm -rf "$work"; wait "$lived"' EXIT
 declare -A ecr_passwords=()
 references=() repositories=() tags=() digests=() ecr_regions=() waits=() shared_layers=() manifests=()
 missing=() started=()
