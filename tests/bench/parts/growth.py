@@ -110,7 +110,11 @@ def measure(bench: Bench) -> Document:
         copy_seconds=latencies.copy_seconds,
         delivery_seconds=latencies.delivery_seconds,
     )
-    settings = {**latencies.cloud_settings(), "regions_not_opted_in": []}
+    settings = {
+        **latencies.cloud_settings(),
+        "regions_not_opted_in": [],
+        "rates_are_kept": True,
+    }
     with LocalCloud("scripted", WAIT_SCALE, settings, latencies=latencies.of_services()) as cloud:
         bench.say(f"deploying, and a role in each of {len(ACCOUNTS)} accounts")
         growth = Growth(bench, Frontload(cloud, ACCOUNTS), latencies.pull_seconds)

@@ -43,6 +43,7 @@ from . import (  # noqa: F401 - each registers its handlers
     machine_images,
     metadata_defaults,
     parameters,
+    rates,
     regions,
     roles,
     seeding,
@@ -63,6 +64,7 @@ dispatch.CHECKS[:] = [
     clocks.require_right_time,
     regions.require_region,
     roles.require_permission,
+    rates.require_rate,
     seeding.seed,
     keys.resolve_key,
 ]

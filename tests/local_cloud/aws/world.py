@@ -18,6 +18,7 @@ from .. import error_codes
 from ..request_check import InvalidRequests
 from .grants import Grants
 from .lags import Lags
+from .token_buckets import TokenBuckets
 
 
 class Place(NamedTuple):
@@ -58,6 +59,10 @@ class Settings:
     longest_lag_seconds: float = 0.0
     """How much later, at most, an instance, a command and a tag show in what functions describe and
     list; a few seconds on AWS."""
+    rates_are_kept: bool = False
+    """Whether functions are refused what they ask more often than AWS's default rates allow."""
+    share_of_rates: float = 1.0
+    """What of them is left to functions; the rest others in the account take."""
     copies_per_region: int = 20
     """Copies that an account may have under way in one destination region."""
     fast_restore_enabling_seconds: float = 0.5
@@ -267,6 +272,7 @@ class World:
         self.faults = Faults()
         self._random = random.Random(1)
         self.lags = Lags()
+        self.buckets = TokenBuckets()
         self.instances: dict[str, Any] = {}
         self.client_tokens: dict[str, Any] = {}
         self.commands: dict[str, Any] = {}

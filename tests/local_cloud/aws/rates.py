@@ -1,0 +1,44 @@
+"""Refuses what functions ask too often, by account and region as AWS does.
+
+Off unless `rates_are_kept`. Tests look as often as they like.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from .. import error_codes
+from ..request_check import is_of_function
+from .dispatch import AwsError, place_of
+from .token_buckets import Rate
+from .world import World
+
+# Parameter Store: "AWS Systems Manager endpoints and quotas", default throughput, which its reads
+# share. EC2: "Request throttling for the Amazon EC2 API".
+RATES = {
+    "parameter reads": Rate(40, 40),
+    "parameter writes": Rate(3, 3),
+    "launches": Rate(5, 2),
+}
+KINDS = {
+    ("ssm", "GetParameter"): "parameter reads",
+    ("ssm", "GetParameters"): "parameter reads",
+    ("ssm", "GetParametersByPath"): "parameter reads",
+    ("ssm", "PutParameter"): "parameter writes",
+    ("ec2", "RunInstances"): "launches",
+}
+
+
+def require_rate(world: World, request: Any, service: str, action: str) -> None:
+    """Refuse a call for which the account's bucket in the region holds none."""
+    kind = KINDS.get((service, action))
+    if kind is None or not world.settings.rates_are_kept:
+        return
+    if not is_of_function(request.headers.get("User-Agent", "")):
+        return
+    share = world.settings.share_of_rates
+    whole = RATES[kind]
+    ours = Rate(max(1.0, whole.capacity * share), whole.per_second * share)
+    if not world.buckets.take((place_of(request), kind), ours, time.monotonic()):
+        raise AwsError(error_codes.throttled(service), "Rate exceeded")
