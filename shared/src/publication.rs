@@ -54,21 +54,23 @@ pub fn targets(manifests: &[Manifest]) -> Vec<Target> {
         .collect()
 }
 
-/// A parameter at a place, as it was before: what a put-back goes back to.
+/// A parameter that is to change, and how it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Before {
+struct Change {
     place: Place,
     name: String,
-    value: Option<String>,
-    current: Option<i64>,
+    to: String,
+    newest: Option<String>,
+    /// Whether the newest version carries [`CURRENT`].
+    is_current: bool,
+    /// The version that carries [`PREVIOUS`].
     previous: Option<i64>,
 }
 
-/// A parameter that is to change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Change {
-    before: Before,
-    to: String,
+impl Change {
+    fn is_done(&self) -> bool {
+        self.is_current && self.newest.as_ref() == Some(&self.to)
+    }
 }
 
 /// Publishes at all targets: writes what differs, labels, reads back. Doing it
@@ -77,7 +79,8 @@ struct Change {
 ///
 /// # Errors
 /// [`Error::LeaseLost`] with nothing written; [`Error::PublishFailed`] when any write fails, with everything put back;
-/// [`Error::AwsUnavailable`], put back too, when the same call may succeed later.
+/// one that is retryable when the same call may succeed later: it goes on from what was
+/// written, and [`undo_half`] puts that back if no call ends it.
 pub async fn publish(
     clients: &Clients,
     names: &ParameterNames,
@@ -91,13 +94,16 @@ pub async fn publish(
         return Err(Error::LeaseLost { build: build.clone(), reason: later });
     }
     let ids = plan(clients, targets, &names.snapshot_id, |target| &target.snapshot_id).await?;
+    if ids.iter().chain(&manifests).all(Change::is_done) {
+        return Ok(());
+    }
     let result = apply(clients, &manifests, &ids).await;
     let Err((parameter, error)) = result else { return Ok(()) };
-    let written: Vec<&Before> = ids.iter().chain(&manifests).map(|change| &change.before).collect();
-    let left = put_back(clients, &written).await;
-    if error.retryable() && left.is_empty() {
+    if error.retryable() {
         return Err(error);
     }
+    let written: Vec<&Change> = ids.iter().chain(&manifests).collect();
+    let left = put_back(clients, &written).await;
     Err(Error::PublishFailed {
         build: build.clone(),
         parameter,
@@ -121,26 +127,27 @@ async fn finish_earlier(
 ) -> Result<()> {
     let newest = at_once(targets, async |target| {
         let ssm = clients.ssm(&target.place).await?;
-        let (id, manifest) = (&names.snapshot_id, &names.manifest);
         let newest = Published::read(&ssm, names).await?;
         let labelled = Published::read_labelled(&ssm, names, CURRENT).await?;
-        let changes = [(id, newest.snapshot_id.clone()), (manifest, newest.manifest.clone())];
-        Ok((newest.manifest(), newest == labelled, changes))
+        Ok((newest == labelled, newest))
     });
     let newest: Vec<_> = newest.await.into_iter().collect::<Result<_>>()?;
-    let build = newest.first().and_then(|(manifest, ..)| Some(manifest.as_ref()?.build.clone()));
+    // What an earlier call of this publication wrote, this one goes on with or puts back.
+    if targets.iter().zip(&newest).all(|(target, (_, newest))| newest.is_of(target)) {
+        return Ok(());
+    }
+    let mut manifests = newest.iter().map(|(_, newest)| newest.manifest());
+    let build = manifests.next().flatten().map(|manifest| manifest.build);
     let is_whole = build.is_some()
-        && newest
-            .iter()
-            .all(|(manifest, ..)| manifest.as_ref().map(|m| &m.build) == build.as_ref());
-    if !is_whole || newest.iter().all(|(_, is_labelled, _)| *is_labelled) {
+        && manifests.all(|manifest| manifest.map(|manifest| manifest.build) == build);
+    if !is_whole || newest.iter().all(|(is_labelled, _)| *is_labelled) {
         return Ok(());
     }
     let mut unlabelled = Vec::new();
-    for (target, (.., values)) in targets.iter().zip(newest) {
+    for (Target { place, .. }, (_, newest)) in targets.iter().zip(newest) {
+        let values = [(&names.snapshot_id, newest.snapshot_id), (&names.manifest, newest.manifest)];
         for (name, value) in values {
-            let before = read(clients, &target.place, name).await?;
-            unlabelled.push(Change { before, to: value.unwrap_or_default() });
+            unlabelled.push(read(clients, place, name, value.unwrap_or_default()).await?);
         }
     }
     each(&unlabelled, |change| settle(clients, change)).await.map_err(|(_, error)| error)
@@ -148,7 +155,7 @@ async fn finish_earlier(
 
 /// Who published later than `token` where this change would be made.
 fn find_later(change: &Change, token: u64) -> Option<String> {
-    let published: Manifest = serde_json::from_str(change.before.value.as_ref()?).ok()?;
+    let published: Manifest = serde_json::from_str(change.newest.as_ref()?).ok()?;
     (published.token > token).then(|| {
         format!("{} was published later, under token {}", published.build, published.token)
     })
@@ -177,7 +184,7 @@ async fn each<'a, F: Future<Output = Result<()>>>(
     changes: &'a [Change],
     act: impl Fn(&'a Change) -> F,
 ) -> std::result::Result<(), Failed> {
-    let failed = |change: &Change, error| (shown(&change.before), error);
+    let failed = |change: &Change, error| (shown(change), error);
     let act = |change| {
         let acting = act(change);
         async move { acting.await.map_err(|error| failed(change, error)) }
@@ -185,9 +192,9 @@ async fn each<'a, F: Future<Output = Result<()>>>(
     at_once(changes, act).await.into_iter().collect()
 }
 
-fn shown(before: &Before) -> String {
-    let place = &before.place;
-    format!("{} of {} in {}", before.name, place.account_shown(), place.region)
+fn shown(change: &Change) -> String {
+    let place = &change.place;
+    format!("{} of {} in {}", change.name, place.account_shown(), place.region)
 }
 
 /// Which parameters change, from what to what. One that has its value already
@@ -198,14 +205,13 @@ async fn plan<'a>(
     name: &str,
     value: impl Fn(&'a Target) -> &'a String,
 ) -> Result<Vec<Change>> {
-    let change = |target| {
-        let to = value(target).clone();
-        async move { Ok(Change { before: read(clients, &target.place, name).await?, to }) }
-    };
-    at_once(targets, change).await.into_iter().collect()
+    at_once(targets, |target| read(clients, &target.place, name, value(target).clone()))
+        .await
+        .into_iter()
+        .collect()
 }
 
-async fn read(clients: &Clients, place: &Place, name: &str) -> Result<Before> {
+async fn read(clients: &Clients, place: &Place, name: &str, to: String) -> Result<Change> {
     let ssm = clients.ssm(place).await?;
     let newest = parameters::get(&ssm, name).await?;
     let (current, previous) = match &newest {
@@ -215,21 +221,22 @@ async fn read(clients: &Clients, place: &Place, name: &str) -> Result<Before> {
             parameters::get_labelled(&ssm, name, PREVIOUS).await?,
         ),
     };
-    Ok(Before {
+    Ok(Change {
         place: place.clone(),
         name: name.to_owned(),
-        value: newest.map(|newest| newest.value),
-        current: current.map(|current| current.version),
+        to,
+        is_current: newest.is_some() && newest == current,
+        newest: newest.map(|newest| newest.value),
         previous: previous.map(|previous| previous.version),
     })
 }
 
 async fn write(clients: &Clients, change: &Change) -> Result<()> {
-    if change.before.value.as_ref() == Some(&change.to) {
+    if change.newest.as_ref() == Some(&change.to) {
         return Ok(());
     }
-    let ssm = clients.ssm(&change.before.place).await?;
-    parameters::put(&ssm, &change.before.name, &change.to).await.map(drop)
+    let ssm = clients.ssm(&change.place).await?;
+    parameters::put(&ssm, &change.name, &change.to).await.map(drop)
 }
 
 /// Moves the labels: the newest version becomes `current`, what was current
@@ -237,7 +244,7 @@ async fn write(clients: &Clients, change: &Change) -> Result<()> {
 /// will read. A value that is current already, written once more by a publisher beside
 /// this one, supersedes nothing.
 async fn settle(clients: &Clients, change: &Change) -> Result<()> {
-    let Before { place, name, .. } = &change.before;
+    let Change { place, name, .. } = change;
     let ssm = clients.ssm(place).await?;
     let newest = parameters::get(&ssm, name).await?;
     let (version, value) =
@@ -245,7 +252,7 @@ async fn settle(clients: &Clients, change: &Change) -> Result<()> {
     let current = parameters::get_labelled(&ssm, name, CURRENT).await?;
     if current.as_ref().map(|current| current.version) != Some(version) {
         if let Some(current) = current.filter(|current| current.value != value) {
-            if let Some(previous) = change.before.previous.filter(|&p| p != current.version) {
+            if let Some(previous) = change.previous.filter(|&p| p != current.version) {
                 parameters::label(&ssm, name, previous, SUPERSEDED).await?;
             }
             parameters::label(&ssm, name, current.version, PREVIOUS).await?;
@@ -258,43 +265,20 @@ async fn settle(clients: &Clients, change: &Change) -> Result<()> {
     }
     let reason = "it reads back otherwise than written";
     let region = ssm.config().region();
-    Err(incomplete_answer("ssm:GetParameter", shown(&change.before), region, reason))
+    Err(incomplete_answer("ssm:GetParameter", shown(change), region, reason))
 }
 
-/// Puts parameters back, values and labels. Returns what could not be.
-async fn put_back(clients: &Clients, all: &[&Before]) -> Vec<String> {
-    let put_back = async |before: &Before| {
-        let done = restore(clients, before).await;
-        done.err().map(|error| format!("{}: {error}", shown(before)))
-    };
-    at_once(all, |before| put_back(before)).await.into_iter().flatten().collect()
-}
-
-/// Puts one parameter back. A write that failed may have had its effect, so the
-/// world is looked at, not the plan. The value comes last: as long as it is not put
-/// back, [`undo_half`] finds what is left to do.
-async fn restore(clients: &Clients, before: &Before) -> Result<()> {
-    let ssm = clients.ssm(&before.place).await?;
-    let name = &before.name;
-    let now = parameters::get(&ssm, name).await?;
-    let Some(value) = &before.value else {
-        return match now {
-            Some(_) => parameters::delete(&ssm, name).await,
-            None => Ok(()),
+/// Puts parameters back, values and labels. Returns what could not be. What was written
+/// may be an earlier call's, so the world is looked at, not the plan.
+async fn put_back(clients: &Clients, all: &[&Change]) -> Vec<String> {
+    let put_back = async |change: &Change| {
+        let undone = async {
+            let ssm = clients.ssm(&change.place).await?;
+            undo_write(&ssm, &change.name, |value| value == change.to).await
         };
+        undone.await.err().map(|error| format!("{}: {error}", shown(change)))
     };
-    let current = parameters::get_labelled(&ssm, name, CURRENT).await?.map(|c| c.version);
-    let previous = parameters::get_labelled(&ssm, name, PREVIOUS).await?.map(|p| p.version);
-    let labels = [(CURRENT, current, before.current), (PREVIOUS, previous, before.previous)];
-    for (label, is, was) in labels {
-        if let Some(was) = was.filter(|_| is != was) {
-            parameters::label(&ssm, name, was, label).await?;
-        }
-    }
-    if now.is_none_or(|now| now.value != *value) {
-        parameters::put(&ssm, name, value).await?;
-    }
-    Ok(())
+    at_once(all, |change| put_back(change)).await.into_iter().flatten().collect()
 }
 
 /// What is published at one place now.
@@ -343,6 +327,11 @@ impl Published {
         let manifest: Manifest = serde_json::from_str(self.manifest.as_ref()?).ok()?;
         let published = self.snapshot_id.as_deref() == Some(manifest.snapshot_id.as_str());
         published.then_some(manifest)
+    }
+
+    fn is_of(&self, target: &Target) -> bool {
+        self.snapshot_id.as_ref() == Some(&target.snapshot_id)
+            && self.manifest.as_ref() == Some(&target.manifest)
     }
 
     /// Whether either parameter was written by `build`, whose snapshot here is one
@@ -400,28 +389,27 @@ pub async fn undo_half(
     if now.iter().all(|(_, now)| is_whole(now)) {
         return Ok(());
     }
+    let ours = |value: &str| {
+        let manifest: Option<Manifest> = serde_json::from_str(value).ok();
+        snapshots.iter().any(|id| id == value) || manifest.is_some_and(|m| m.build == *build)
+    };
     for (place, _) in now.iter().filter(|(_, now)| now.is_by(build, snapshots)) {
         let ssm = clients.ssm(place).await?;
         for name in [&names.snapshot_id, &names.manifest] {
-            undo_write(&ssm, name, build, snapshots).await?;
+            undo_write(&ssm, name, ours).await?;
         }
     }
     Ok(())
 }
 
-/// Goes back to the versions that were current and previous before `build` wrote. Each
-/// change leaves a state from which the same goes on, and the value comes last: by it
-/// the next call finds what is left to do.
+/// Goes back to the versions that were current and previous before a value of `ours` was
+/// written. Each change leaves a state from which the same goes on, and the value comes
+/// last: by it the next call finds what is left to do.
 async fn undo_write(
     ssm: &aws_sdk_ssm::Client,
     name: &str,
-    build: &BuildId,
-    snapshots: &[String],
+    ours: impl Fn(&str) -> bool,
 ) -> Result<()> {
-    let ours = |value: &str| {
-        let manifest: Option<Manifest> = serde_json::from_str(value).ok();
-        snapshots.iter().any(|id| id == value) || manifest.is_some_and(|m| m.build == *build)
-    };
     if !parameters::get(ssm, name).await?.is_some_and(|newest| ours(&newest.value)) {
         return Ok(());
     }
@@ -541,11 +529,6 @@ mod tests {
     /// Refuses each change of a publication in turn, without and with its effect.
     #[tokio::test]
     async fn whichever_change_fails_all_parameters_are_old_or_all_are_new() {
-        let publish_small = async |cloud: &FakeCloud, mark: &str| {
-            let build = build_in(mark, &["eu-west-1"], &["210987654321"]);
-            let targets = targets_of(&build, mark);
-            publish(&cloud.clients(), &names(), &build.id, 0, &targets).await
-        };
         let old = FakeCloud::default();
         for mark in ["n", "o", "a"] {
             publish_small(&old, mark).await.unwrap();
@@ -565,6 +548,78 @@ mod tests {
                 assert_eq!(error.name(), "PublishFailed");
                 assert!(error.to_string().ends_with("as they were before"), "{error}");
                 assert_eq!(all(&cloud), (newest, current, previous), "change {fail}, {after}");
+            }
+        }
+    }
+
+    async fn publish_small(cloud: &FakeCloud, mark: &str) -> Result<()> {
+        let build = build_in(mark, &["eu-west-1"], &["210987654321"]);
+        publish(&cloud.clients(), &names(), &build.id, 0, &targets_of(&build, mark)).await
+    }
+
+    /// Throttled at each change in turn, when nothing was published before: what is put back
+    /// then is deleted, and may not be written again for half a minute.
+    #[tokio::test]
+    async fn whichever_change_is_throttled_the_next_call_goes_on_and_nothing_was_put_back() {
+        for published in [vec![], vec!["n", "o", "a"]] {
+            let old = FakeCloud::default();
+            for mark in &published {
+                publish_small(&old, mark).await.unwrap();
+            }
+            let start = old.world().changes;
+            let new = old.copy();
+            publish_small(&new, "b").await.unwrap();
+            let changes = new.world().changes - start;
+            for throttled in 1..=changes {
+                let cloud = old.copy();
+                cloud.world().fail_change = Some(start + throttled);
+                cloud.world().throttled = 1;
+                let error = publish_small(&cloud, "b").await.unwrap_err();
+                assert!(error.retryable(), "change {throttled}: {error}");
+                publish_small(&cloud, "b").await.unwrap();
+                assert_eq!(all(&cloud), all(&new), "change {throttled}");
+                let (took, wanted) = (cloud.world().writes, new.world().writes);
+                assert_eq!((took, cloud.world().deleted), (wanted, 0), "change {throttled}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_publication_waits_for_its_turn_within_its_call() {
+        let cloud = FakeCloud::default();
+        cloud.world().fail_change = Some(1);
+        cloud.world().throttled = 8;
+        let build = build_in("b", &[], &[]);
+        let (clients, targets) = (cloud.retrying_clients(), targets_of(&build, "b"));
+        publish(&clients, &names(), &build.id, 0, &targets).await.unwrap();
+        let world = cloud.world();
+        assert_eq!((world.throttled, world.writes), (0, 2));
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_call_wrote_before_it_was_throttled_is_put_back_with_the_rest() {
+        let publish_small = async |cloud: &FakeCloud, mark: &str| {
+            let build = build_in(mark, &["eu-west-1"], &[]);
+            publish(&cloud.clients(), &names(), &build.id, 0, &targets_of(&build, mark)).await
+        };
+        let old = FakeCloud::default();
+        for mark in ["n", "o", "a"] {
+            publish_small(&old, mark).await.unwrap();
+        }
+        let (before, start) = (all(&old), old.world().changes);
+        for throttled in 1..=16 {
+            for refused in 1..=16 - throttled {
+                let cloud = old.copy();
+                cloud.world().fail_change = Some(start + throttled);
+                cloud.world().throttled = 1;
+                publish_small(&cloud, "b").await.unwrap_err();
+                let change = cloud.world().changes + refused;
+                cloud.world().fail_change = Some(change);
+                if let Err(error) = publish_small(&cloud, "b").await {
+                    assert_eq!(error.name(), "PublishFailed");
+                    assert!(error.to_string().ends_with("as they were before"), "{error}");
+                    assert!(all(&cloud) == before, "throttled at {throttled}, then {refused}");
+                }
             }
         }
     }

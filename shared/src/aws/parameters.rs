@@ -104,32 +104,6 @@ pub async fn put(ssm: &Client, name: &str, value: &str) -> Result<i64> {
     Ok(output.version())
 }
 
-/// Creates a parameter unless it exists: `false` when it does. Parameter Store
-/// decides who was first.
-///
-/// # Errors
-/// Those of [`super::call_error`].
-pub async fn create(ssm: &Client, name: &str, value: &str) -> Result<bool> {
-    let answer = ssm
-        .put_parameter()
-        .name(name)
-        .value(value)
-        .r#type(ParameterType::String)
-        .overwrite(false)
-        .send()
-        .await;
-    match answer {
-        Ok(_) => Ok(true),
-        Err(error) if error.code() == Some("ParameterAlreadyExists") => Ok(false),
-        Err(error) => Err(call_error(
-            "ssm:PutParameter",
-            format!("parameter {name}"),
-            ssm.config().region(),
-            &error,
-        )),
-    }
-}
-
 /// Deletes a parameter; one that is gone already is no error.
 ///
 /// # Errors

@@ -19,6 +19,7 @@ mod table;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -52,6 +53,11 @@ pub struct World {
     alike: usize,
     /// Whether the refused call has its effect all the same.
     pub fail_after: bool,
+    /// How many changing calls from `fail_change` on are throttled instead of the one refused.
+    pub throttled: usize,
+    /// How many versions of parameters were written, and how many parameters deleted.
+    pub writes: usize,
+    pub deleted: usize,
     /// What EC2 answers, by region and action: the inside of its XML. An action
     /// without answer here succeeds with nothing.
     pub ec2: BTreeMap<(String, String), String>,
@@ -92,10 +98,20 @@ impl FakeCloud {
         Self(Arc::new(Mutex::new(self.world().clone())))
     }
 
-    /// Clients of our own account whose every call ends here.
+    /// Clients of our own account whose every call ends here. None retries.
     pub fn clients(&self) -> Clients {
+        Self::clients_by_way_of(self.http())
+    }
+
+    /// The same with the SDK's usual retries, a thousand times as fast.
+    pub fn retrying_clients(&self) -> Clients {
+        let retries = RetryConfig::standard().with_initial_backoff(Duration::from_millis(1));
+        Self::clients_with(self.http(), retries)
+    }
+
+    fn http(&self) -> impl HttpClient + 'static {
         let cloud = self.clone();
-        let http = infallible_client_fn(move |request| {
+        infallible_client_fn(move |request| {
             let header = |name: &str| {
                 let value = request.headers().get(name).and_then(|value| value.to_str().ok());
                 value.unwrap_or_default()
@@ -104,19 +120,22 @@ impl FakeCloud {
             let (status, answer) =
                 cloud.answer(header("authorization"), header("x-amz-target"), body);
             http::Response::builder().status(status).body(SdkBody::from(answer)).unwrap()
-        });
-        Self::clients_by_way_of(http)
+        })
     }
 
     /// Clients of our own account whose every call takes the way `http`, which is to
     /// end at [`FakeCloud::answer`].
     pub fn clients_by_way_of(http: impl HttpClient + 'static) -> Clients {
+        Self::clients_with(http, RetryConfig::disabled())
+    }
+
+    fn clients_with(http: impl HttpClient + 'static, retries: RetryConfig) -> Clients {
         let own = Credentials::new(OWN, "secret", None, None, "test");
         let sdk = SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(Region::new("us-east-1"))
             .credentials_provider(SharedCredentialsProvider::new(own))
-            .retry_config(RetryConfig::disabled())
+            .retry_config(retries)
             .http_client(http)
             .build();
         Clients::new(sdk, Some("external".to_owned()), Access::Publishes)
@@ -282,16 +301,16 @@ impl World {
         if let Some(key) = input["Key"]["cacheAndArchitecture"]["S"].as_str() {
             return self.answer_table(operation, key, input);
         }
-        let is_create = operation == "PutParameter" && input["Overwrite"] != true;
-        if is_create && self.read(&place.0, &place.1, &name).is_some() {
-            return refusal("ParameterAlreadyExists");
-        }
         self.changes += 1;
         if self.refuse_from.is_some_and(|from| self.changes >= from) {
             return refusal("ParameterLimitExceeded");
         }
         if self.is_refused_alike(operation, &place) {
             return refusal("AccessDeniedException");
+        }
+        if self.throttled > 0 && self.fail_change.is_some_and(|from| self.changes >= from) {
+            self.throttled -= 1;
+            return refusal("ThrottlingException");
         }
         let refused = self.fail_change == Some(self.changes);
         if refused && !self.fail_after {
@@ -343,11 +362,13 @@ impl World {
     fn change(&mut self, operation: &str, key: Name, input: &Value) -> Value {
         match operation {
             "PutParameter" => {
+                self.writes += 1;
                 let versions = self.versions.entry(key).or_default();
                 versions.push(input["Value"].as_str().unwrap().to_owned());
                 json!({"Version": versions.len()})
             }
             "DeleteParameter" => {
+                self.deleted += 1;
                 self.versions.remove(&key);
                 self.labels.retain(|(name, _), _| *name != key);
                 json!({})

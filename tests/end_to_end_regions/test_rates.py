@@ -1,0 +1,47 @@
+"""Parameter Store and EC2 take so many calls a second of everybody in an account."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from end_to_end.stack import Cache
+from end_to_end.world import World
+from local_cloud import ACCOUNT, CONSUMERS, REGION
+from local_cloud.cloud import LocalCloud
+
+from .places import Places, consumers, regions, succeeded
+
+IRELAND = "eu-west-1"
+
+
+def test_a_first_publication_waits_for_its_turn_where_others_take_nearly_all_writes(
+    cloud: LocalCloud, places: Places, cache: Cache, world: World
+) -> None:
+    """One write in five seconds is left: what was written is neither taken back nor written
+    again. A name that is deleted may not be created for half a minute."""
+    cloud.control.settings(rates_are_kept=True, share_of_rates=1 / 15)
+    mark = world.mark()
+    cache.put(regions=regions(REGION, IRELAND), consumers=consumers(CONSUMERS[0]))
+    succeeded(cache.push().execution)
+    writes = _calls(cloud, mark, "PutParameter")
+    assert any(_is_throttled(call) for call in writes)
+    assert _calls(cloud, mark, "DeleteParameter") == []
+    landed = [call for call in writes if not _is_throttled(call)]
+    assert len(landed) == 2 * 2 * 2, "a manifest and an id in each account and region"
+    assert set(places.snapshot_ids(cache)) == {
+        (account, region) for account in (ACCOUNT, CONSUMERS[0]) for region in (REGION, IRELAND)
+    }
+
+
+def _calls(cloud: LocalCloud, mark: int, action: str) -> list[dict[str, Any]]:
+    """The calls of functions since then."""
+    found = cloud.control.calls("ssm", action)
+    return [call for call in found if call["number"] > mark and _is_of_publication(call)]
+
+
+def _is_of_publication(call: dict[str, Any]) -> bool:
+    return str(call["parameters"]["Name"]).endswith(("/manifest", "/snapshot-id"))
+
+
+def _is_throttled(call: dict[str, Any]) -> bool:
+    return "ThrottlingException" in (call["error"] or "")
