@@ -28,7 +28,7 @@ NOTES = (
     " an EC2 instance with EBS; registry and builder share this machine's processors.",
     "containerd is Debian's, with igzip on its PATH for 2.1, and unpigz for 1.7 and 1.6, where"
     " Bottlerocket patches igzip into 1.7.",
-    "After every run of ours, and once a combination for theirs, every file of a snapshot was"
+    "After the first and the last run of ours, and the first of theirs, every file of a snapshot was"
     " compared with what was pushed.",
 )
 
@@ -124,7 +124,7 @@ def measure_combination(
     for number in range(bench.runs):
         order = (ours, theirs) if number % 2 == 0 else (theirs, ours)
         for way in order:
-            checked = way is ours or number == 0
+            checked = number == 0 or (way is ours and number == bench.runs - 1)
             seconds = measure_run(host, one, way, images, checked)
             (rounds.ours if way is ours else rounds.theirs).append(seconds)
         bench.say(
