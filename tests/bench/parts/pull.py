@@ -28,8 +28,8 @@ NOTES = (
     " an EC2 instance with EBS; registry and builder share this machine's processors.",
     "containerd is Debian's, with igzip on its PATH for 2.1, and unpigz for 1.7 and 1.6, where"
     " Bottlerocket patches igzip into 1.7.",
-    "After the first and the last run of ours, and the first of theirs, every file of a snapshot was"
-    " compared with what was pushed.",
+    "After the first and the last run of ours, and the first of theirs, every file of a snapshot"
+    " was compared with what was pushed.",
 )
 
 
