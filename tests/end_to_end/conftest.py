@@ -24,6 +24,8 @@ QUICK = {
     "invocation_delay_seconds": 0.1,
     # Five seconds, as the waits are scaled.
     "longest_lag_seconds": 0.25,
+    # Half a minute, likewise.
+    "deleted_parameter_rest_seconds": 1.5,
     "undelivered_seconds": 0.2,
     "power_cut_seconds": 15.0,
 }

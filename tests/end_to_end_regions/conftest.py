@@ -29,6 +29,8 @@ QUICK = {
     "invocation_delay_seconds": 0.1,
     # Five seconds, as the waits are scaled.
     "longest_lag_seconds": 0.15,
+    # Half a minute, likewise.
+    "deleted_parameter_rest_seconds": 0.9,
 }
 _numbers = itertools.count(1)
 

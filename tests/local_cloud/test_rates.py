@@ -1,4 +1,4 @@
-"""What functions ask more often than AWS allows is refused."""
+"""What functions ask more often, or sooner, than AWS allows is refused."""
 
 from __future__ import annotations
 
@@ -75,9 +75,21 @@ def test_launches_are_throttled_with_ec2s_code_and_status(aws: Aws, function: An
     assert second.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
 
 
-def test_tests_are_not_throttled_and_functions_only_when_asked_for(
-    aws: Aws, function: Any
-) -> None:
+def test_tests_are_not_throttled_and_functions_only_when_asked_for(aws: Aws, function: Any) -> None:
     assert _writes(function("ssm", REGION), 9) == [""] * 9
     aws.control.settings(rates_are_kept=True, share_of_rates=0.001)
     assert _writes(aws.ssm, 9) == [""] * 9
+
+
+def test_a_function_may_not_write_at_once_what_was_deleted(aws: Aws, function: Any) -> None:
+    ssm = function("ssm", REGION)
+    assert _writes(ssm, 1) == [""]
+    ssm.delete_parameter(Name="/p")
+    assert _writes(ssm, 1) == [""], "as long as nobody asks for it"
+    aws.control.settings(deleted_parameter_rest_seconds=600)
+    ssm.delete_parameter(Name="/p")
+    assert _writes(ssm, 1) == ["ValidationException"]
+    (told,) = aws.control.state()["hostErrors"]
+    assert told.startswith("/p is written less than 600")
+    assert _writes(function("ssm", IRELAND), 1) == [""]
+    aws.layer.world.host_errors.clear()

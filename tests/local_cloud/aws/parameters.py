@@ -1,13 +1,15 @@
-"""Parameter Store: the size limits AWS keeps and moto does not."""
+"""Parameter Store: the limits AWS keeps and moto does not."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from moto.ssm.exceptions import ParameterNotFound, ParameterVersionNotFound
 from moto.ssm.responses import SimpleSystemManagerResponse
 
-from .dispatch import AwsError, handles
+from ..request_check import is_of_function
+from .dispatch import AwsError, handles, place_of
 from .world import World
 
 STANDARD_BYTES = 4096
@@ -18,6 +20,7 @@ ADVANCED_BYTES = 8192
 def put_parameter(world: World, request: SimpleSystemManagerResponse) -> Any:
     """Write a parameter within its tier's size limit."""
     name, value = request._get_param("Name"), request._get_param("Value") or ""
+    _require_rest(world, request, name)
     tier = _tier(request, name, len(value.encode()))
     parameter = request.ssm_backend.put_parameter(
         name,
@@ -33,6 +36,27 @@ def put_parameter(world: World, request: SimpleSystemManagerResponse) -> Any:
         policies=request._get_param("Policies"),
     )
     return {"Version": parameter.version, "Tier": parameter.tier}
+
+
+@handles("ssm", "DeleteParameter")
+def delete_parameter(world: World, request: SimpleSystemManagerResponse) -> Any:
+    """Delete a parameter, and remember when."""
+    world.deleted_parameters[place_of(request), request._get_param("Name")] = time.monotonic()
+    return request.delete_parameter()
+
+
+def _require_rest(world: World, request: SimpleSystemManagerResponse, name: str) -> None:
+    """SSM asks whoever deletes a parameter to wait for 30 s before creating one of that name
+    (botocore's model of DeleteParameter), and does not say what happens otherwise. Here the test
+    fails whose function does not wait."""
+    deleted = world.deleted_parameters.get((place_of(request), name))
+    rest = world.settings.deleted_parameter_rest_seconds
+    if deleted is None or time.monotonic() - deleted >= rest:
+        return
+    if is_of_function(request.headers.get("User-Agent", "")):
+        told = f"{name} is written less than {rest} s after it was deleted"
+        world.host_errors.append(told)
+        raise AwsError("ValidationException", told)
 
 
 def _tier(request: SimpleSystemManagerResponse, name: str, size: int) -> str:

@@ -63,6 +63,8 @@ class Settings:
     """Whether functions are refused what they ask more often than AWS's default rates allow."""
     share_of_rates: float = 1.0
     """What of them is left to functions; the rest others in the account take."""
+    deleted_parameter_rest_seconds: float = 0.0
+    """How long functions may not write a parameter that was deleted; 30 s on AWS."""
     copies_per_region: int = 20
     """Copies that an account may have under way in one destination region."""
     fast_restore_enabling_seconds: float = 0.5
@@ -273,6 +275,7 @@ class World:
         self._random = random.Random(1)
         self.lags = Lags()
         self.buckets = TokenBuckets()
+        self.deleted_parameters: dict[tuple[Place, str], float] = {}
         self.instances: dict[str, Any] = {}
         self.client_tokens: dict[str, Any] = {}
         self.commands: dict[str, Any] = {}
