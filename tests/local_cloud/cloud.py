@@ -293,15 +293,15 @@ class LocalCloud:
             push_layout(layout, tag, self.registry, repository, as_tag)
             return self._wait_for_push(layout.digest(tag), repository, as_tag)
 
-    def send_event(self, event: Event | Path, bus: str = "default") -> Event:
-        """Put a whole event, or that of a fixture file, on home's bus; returns it.
+    def send_event(self, event: Event | Path, account: str = ACCOUNT) -> Event:
+        """Put a whole event, or that of a fixture file, on an account's default bus; returns it.
 
         Its own account and region say where it comes from, which may be another account. What
         the event is to start has been started on return.
         """
         if isinstance(event, Path):
             event = json.loads(event.read_text())
-        order = {"account": ACCOUNT, "region": REGION, "bus": bus, "event": event}
+        order = {"account": account, "region": REGION, "event": event}
         ask(self.url, "events", order)
         return event
 

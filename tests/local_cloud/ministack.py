@@ -17,6 +17,8 @@ LAYER_SERVICES = ("EC2", "SSM", "ECR", "KMS", "STS")
 """Served by our AWS layer; the Lambdas' SDK follows these variables."""
 FUNCTION_TOKEN = "function-role."
 """Begins the session token of a Lambda's credentials; its role's name follows."""
+ASSUMED_TOKEN = "assumed-role."
+"""Begins that of a role that was assumed; its name and a slash follow."""
 OWN_SERVICES = ("DYNAMODB", "SFN", "EVENTBRIDGE")
 """What the Lambdas ask of MiniStack itself."""
 

@@ -1,7 +1,5 @@
-"""Ends an execution of which a state gives, or keeps in a variable, more than Step Functions takes.
-
-What goes into a task, and what comes from it before its Output, is not measured.
-"""
+"""Ends an execution of which a state gives, keeps in a variable, hands to a task or gets from one
+more than Step Functions takes."""
 
 from __future__ import annotations
 
@@ -12,8 +10,8 @@ from typing import Any
 from ministack.services import stepfunctions
 
 LIMIT = 256 * 1024
-"""Bytes of UTF-8 (Step Functions developer guide, "Service quotas": input or output of a state or
-execution, and a variable). `States.ALL` does not catch the error."""
+"""Bytes of UTF-8 (Step Functions developer guide, "Service quotas": input or output of a task, a
+state or an execution, and a variable). `States.ALL` does not catch the error."""
 KINDS = ("pass", "task", "choice", "wait", "map")
 
 
@@ -22,6 +20,7 @@ def install() -> None:
     for kind in KINDS:
         name = f"_execute_{kind}"
         setattr(stepfunctions, name, _measuring(getattr(stepfunctions, name)))
+    stepfunctions._invoke_resource = _measuring_task(stepfunctions._invoke_resource)
 
 
 def _measuring(execute: Callable[..., Any]) -> Callable[..., Any]:
@@ -29,10 +28,24 @@ def _measuring(execute: Callable[..., Any]) -> Callable[..., Any]:
         output, following = execute(state, given, *more)
         context = more[-1]
         for what, value in {"output": output, **context["variables"]}.items():
-            size = len(json.dumps(value, ensure_ascii=False).encode())
-            if size > LIMIT:
-                reason = f"{what} of {context['State']['Name']} has {size} of {LIMIT} bytes"
-                raise stepfunctions._ExecutionError("States.DataLimitExceeded", reason)
+            _measure(f"{what} of {context['State']['Name']}", value)
         return output, following
 
     return executed
+
+
+def _measuring_task(invoke: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    def invoked(resource: str, given: Any) -> Any:
+        _measure(f"what {resource} is given", given)
+        result = invoke(resource, given)
+        _measure(f"the result of {resource}", result)
+        return result
+
+    return invoked
+
+
+def _measure(what: str, value: Any) -> None:
+    size = len(json.dumps(value, ensure_ascii=False).encode())
+    if size > LIMIT:
+        reason = f"{what} has {size} of {LIMIT} bytes"
+        raise stepfunctions._ExecutionError("States.DataLimitExceeded", reason)

@@ -1,4 +1,5 @@
-"""Refuses a function what its role does not allow, where MiniStack itself is asked.
+"""Refuses a function what its role does not allow, where MiniStack itself is asked: its own role,
+or the one of a consumer that it assumed.
 
 The AWS layer does the same for what it serves (`aws/permissions.py`). Here it is the lease table,
 executions and events.
@@ -9,6 +10,7 @@ POST /_local/grants     what was used of the grants of functions' roles
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,23 +18,25 @@ from ministack.core import iam_evaluator
 
 from .aws.authorization import supplied
 from .aws.grants import Grant, grants_of
-from .ministack import FUNCTION_TOKEN
+from .ministack import ASSUMED_TOKEN, FUNCTION_TOKEN
 
+PREFIXES = "|".join(map(re.escape, (FUNCTION_TOKEN, ASSUMED_TOKEN)))
+TOKEN = re.compile(rf"(?:{PREFIXES})(?P<role>[^/]+)")
+SIGNED = re.compile(r"Credential=(?P<account>\d{12})/\d+/(?P<region>[^/]+)/")
 SERVICES = {"DynamoDB_20120810": "dynamodb", "AWSStepFunctions": "states", "AWSEvents": "events"}
 USED: set[Grant] = set()
 
 Need = tuple[str, dict[str, Any]]
 
 
-def refuse(
-    headers: Mapping[str, str], body: bytes, account: str, region: str
-) -> dict[str, str] | None:
+def refuse(headers: Mapping[str, str], body: bytes) -> dict[str, str] | None:
     """The error of a function's call that its role does not allow; None for any other call."""
-    token = headers.get("x-amz-security-token", "")
+    token = TOKEN.match(headers.get("x-amz-security-token", ""))
+    signed = SIGNED.search(headers.get("authorization", ""))
     prefix, _, name = headers.get("x-amz-target", "").rpartition(".")
-    if not token.startswith(FUNCTION_TOKEN) or prefix not in SERVICES:
+    if not token or not signed or prefix not in SERVICES:
         return None
-    role = token.removeprefix(FUNCTION_TOKEN)
+    role, account, region = token["role"], signed["account"], signed["region"]
     action = f"{SERVICES[prefix]}:{name}"
     policies = iam_evaluator._gather_role_policies(role, account)
     for resource, keys in _needs(SERVICES[prefix], json.loads(body), account, region):

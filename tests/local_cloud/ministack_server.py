@@ -1,16 +1,16 @@
 """MiniStack with calls of our own: what AWS does by itself and no API of AWS can ask for.
 And with a clock of our own for state machines, whose waits are shorter than they say.
 
-POST /_local/events     {"account", "region", "bus", "event"}: an event, whole, on an account's bus
+POST /_local/events     {"account", "region", "event"}: an event, whole, on an account's default bus
 POST /_local/schedules  {"account", "region", "group", "name"}: a schedule of Scheduler is due now
 POST /_local/record     {"account", "region"}: what was done since the last one, see
                         `ministack_record.Record`
 POST /_local/go-wrong   see `ministack_faults`
 POST /_local/invalid-requests  what functions asked that AWS would refuse, since the last one
 
-PutEvents makes an event's id, account and time itself, refuses the sources of AWS, and reaches no
-other account's bus here; and nobody waits a day for a schedule. Both go on through MiniStack's own
-delivery: rules, patterns, inputs and targets are those of the deployed templates.
+PutEvents makes an event's id, account and time itself, and refuses the sources of AWS; and nobody
+waits a day for a schedule. Both go on through MiniStack's own delivery: rules, patterns, inputs and
+targets are those of the deployed templates.
 
 Run as a module, with MiniStack's environment. The modules patched here are those of 1.5.33.
 """
@@ -39,6 +39,7 @@ from . import (
     ministack_permissions,
     ministack_record,
     ministack_resources,
+    ministack_roles,
 )
 from .execution_clock import ExecutionClock
 from .ministack import FUNCTION_TOKEN
@@ -64,12 +65,12 @@ FIELDS = {
 
 
 def deliver_event(order: dict[str, Any]) -> None:
-    """Match an event against the rules of a bus and start their targets."""
+    """Match an event against the rules of the bus and start their targets."""
     event = order["event"]
     record = {FIELDS[name]: value for name, value in event.items() if name in FIELDS}
     record["Detail"] = json.dumps(record["Detail"])
     record["_ExtraEnvelope"] = {n: value for n, value in event.items() if n not in FIELDS}
-    record["EventBusName"] = order.get("bus", "default")
+    record["EventBusName"] = "default"
     eventbridge._dispatch_event(record)
 
 
@@ -184,10 +185,7 @@ async def serve(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if is_of_function:
         body = await read_body(receive)
         headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
-        account, region = os.environ["MINISTACK_ACCOUNT_ID"], os.environ["MINISTACK_REGION"]
-        refused = refuse_invalid(headers, body) or ministack_permissions.refuse(
-            headers, body, account, region
-        )
+        refused = refuse_invalid(headers, body) or ministack_permissions.refuse(headers, body)
         if refused is not None:
             await answer(send, 400, refused)
             return
@@ -254,6 +252,7 @@ if __name__ == "__main__":
     ministack_record.install(ministack_record.Latencies.of_environment())
     ministack_resources.install()
     ministack_limits.install()
+    ministack_roles.install()
     ministack_faults.install()
     ministack.app = application
     ministack.main()

@@ -31,6 +31,12 @@ Resources:
           - Effect: Allow
             Principal: {Service: [scheduler.amazonaws.com, states.amazonaws.com]}
             Action: sts:AssumeRole
+      Policies:
+        - PolicyName: Start
+          PolicyDocument:
+            Version: "2012-10-17"
+            Statement:
+              - {Effect: Allow, Action: states:StartExecution, Resource: "*"}
   Schedule:
     Type: AWS::Scheduler::Schedule
     Properties:

@@ -262,6 +262,12 @@ def test_a_state_that_gives_more_ends_the_execution(machines: Machines) -> None:
     assert machines.run("pipeline", REQUEST).error == "States.DataLimitExceeded"
 
 
+def test_a_task_that_is_given_more_is_not_done(machines: Machines) -> None:
+    machines.record(planned())
+    assert machines.run("pipeline", "x" * (256 * 1024 - 10)).error == "States.DataLimitExceeded"
+    assert machines.steps() == []
+
+
 def test_what_many_builds_fail_with_fits_between_two_states(machines: Machines) -> None:
     failing = {"claim": [{"raise": ["AwsDenied", "no, " * 10_000]}]}
     ids = [f"many-fail-{number}" for number in range(100)]

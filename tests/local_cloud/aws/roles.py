@@ -15,7 +15,7 @@ from ministack.core.iam_evaluator import fnmatch_iam
 from moto.core.responses import BaseResponse
 
 from .. import error_codes
-from ..ministack import FUNCTION_TOKEN
+from ..ministack import ASSUMED_TOKEN, FUNCTION_TOKEN
 from .dispatch import AwsError, account_of_key, handles, place_of, unknown_credentials
 from .grants import grants_of
 from .permissions import needs_of
@@ -46,7 +46,7 @@ def assume_role(world: World, request: BaseResponse) -> Any:
     seconds = int(request._get_param("DurationSeconds") or DEFAULT_SECONDS)
     expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
     session = Session(found["account"], found["name"], name, role, expires)
-    token = secrets.token_urlsafe(64)
+    token = f"{ASSUMED_TOKEN}{session.role_name}/{secrets.token_urlsafe(64)}"
     world.sessions[token] = session
     _note_grants(world, session.role_name, role)
     return {
