@@ -23,7 +23,7 @@ DEFINITIONS := statemachine/pipeline.asl.json statemachine/build.asl.json
 TEMPLATE := infra/template.yaml
 TEMPLATES := $(TEMPLATE) infra/consumer.yaml infra/source-account.yaml
 # Of those who ask AWS itself; checked with the templates.
-POLICIES := tools/aws_check/policy.json
+POLICIES := tools/aws_check/policy.json tools/aws_check/forwarding.yaml
 
 # Lambda's names of the processor architectures.
 MACHINE := $(shell uname -m)
@@ -188,7 +188,7 @@ check-python: $(TOOLS)/sam.stamp
 check-infra: $(TOOLS)/sam.stamp $(TOOLS)/scan.stamp $(TOOLS)/node.stamp policies
 	$(call say) 'Templates' 'sam validate, cfn-lint'
 	for template in $(TEMPLATES); do sam validate --lint --template-file $$template; done
-	$(SAM)/cfn-lint $(TEMPLATES)
+	$(SAM)/cfn-lint $(TEMPLATES) tools/aws_check/forwarding.yaml
 	printf '\n== %s (%s)\n' 'What makes a stack unsafe: some seconds' 'checkov'
 	$(SCAN)/checkov --config-file checkov.yaml --file $(TEMPLATES)
 	printf '\n== %s (%s)\n' 'State machines' 'asl-validator, statelint'

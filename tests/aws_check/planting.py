@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from aws_check import calls, dry_runs, local, made, roles, run, template
+from aws_check import calls, dry_runs, forwarding, local, made, roles, run, template
 from aws_check.account import Account, Options
 from aws_check.roles import Simulator
 from aws_check.run import Ran
@@ -16,7 +16,7 @@ from local_cloud.cloud import LocalCloud
 
 HOME = "us-east-1"
 LIMITS = dataclasses.replace(
-    local.LIMITS, online=4, answering=1, trusted_end=3, removal=20, pause=0.05
+    local.LIMITS, online=4, answering=1, trusted_end=3, removal=20, forwarding=2, pause=0.05
 )
 NOBODY_ASKS = Simulator(
     "nobody", lambda role, use: dict.fromkeys(use.actions, "allowed" if use.allowed else "denied")
@@ -29,6 +29,7 @@ EVERY_QUESTION = (
     calls.RELEASE,
     calls.EVENT,
     calls.AGENTS,
+    forwarding.FORWARDED,
     run.RENDERED,
     *roles.QUESTIONS.values(),
     *dry_runs.LAUNCHES,
@@ -135,6 +136,8 @@ class Checks:
             Path=made.PARAMETERS, Recursive=True
         )
         found += [parameter["Name"] for parameter in by_path["Parameters"]]
+        stacks = self.cloud.client("cloudformation").describe_stacks()["Stacks"]
+        found += [one["StackName"] for one in stacks if one["StackName"].startswith(made.STACKS)]
         objects = self.cloud.client("s3").list_objects_v2(Bucket=local.BUCKET)
         return found + [one["Key"] for one in objects.get("Contents", [])]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from aws_check import __main__ as command_line
-from aws_check import builder, calls, dry_runs, made, restored, roles, run, template
+from aws_check import builder, calls, dry_runs, forwarding, made, restored, roles, run, template
 from aws_check.account import Account
 from aws_check.made import Made
 from aws_check.table import OK, SKIPPED
@@ -96,6 +96,7 @@ def test_calls_and_dry_runs_that_are_refused(checks: Checks, planted: Planted) -
         calls.LABELLED,
         calls.EVENT,
         calls.AGENTS,
+        forwarding.FORWARDED,
         *dry_runs.LAUNCHES,
         *dry_runs.OF_SNAPSHOTS,
     )
@@ -125,7 +126,27 @@ def test_answers_that_are_not_as_they_must_be(checks: Checks, planted: Planted) 
     assert "names version 2" in said(ran, calls.LABELLED)
     assert "NotAuthorizedForSource" in said(ran, calls.EVENT)
     assert "did not take it for a dry run" in said(ran, dry_runs.FAST)
-    holds(ran, calls.LABELLED, calls.EVENT, dry_runs.FAST, run.RENDERED)
+    holds(ran, calls.LABELLED, calls.EVENT, forwarding.FORWARDED, dry_runs.FAST, run.RENDERED)
+
+
+def test_a_forwarded_event_that_comes_without_the_keys_or_from_no_stack(
+    checks: Checks, planted: Planted
+) -> None:
+    def edit(params: dict[str, Any]) -> bool:
+        asked = params["TemplateBody"]
+        params["TemplateBody"] = asked.replace("events:source: frontload.check", "events:source: x")
+        assert params["TemplateBody"] != asked
+        return False
+
+    planted.refuse("cloudformation", "CreateStack", when=edit)
+    ran = checks.run(builder=False)
+    holds(ran, forwarding.FORWARDED)
+    assert "did not come within 2 s; the last look: the queue is empty" in said(
+        ran, forwarding.FORWARDED
+    )
+    planted.clear()
+    planted.refuse("cloudformation", "CreateStack", "InsufficientCapabilitiesException", "no")
+    holds(checks.run(builder=False), forwarding.FORWARDED)
 
 
 def test_no_bottlerocket_and_no_stack(checks: Checks) -> None:

@@ -4,6 +4,7 @@ For whoever has an AWS account; the project never runs it there. docs/aws-check.
 does, costs and needs.
 
 `run.py` goes through the groups of questions: `template.py`, `roles.py` (what the functions do is
-in `uses.py`), `calls.py`, `dry_runs.py`, `builder.py` and `restored.py`. `table.py` holds the
-answers, `made.py` removes what was made, `local.py` puts the local cloud in AWS's place.
+in `uses.py`), `calls.py`, `forwarding.py`, `dry_runs.py`, `builder.py` and `restored.py`.
+`table.py` holds the answers, `made.py` removes what was made, `local.py` puts the local cloud in
+AWS's place.
 """

@@ -48,6 +48,9 @@ class Limits:
     trusted_end: float = 120
     """After which Frontload does not trust an end (`functions/src/end.rs`)."""
     snapshot: float = 1800
+    stack: float = 300
+    forwarding: float = 120
+    """Until a role that was just made is known to EventBridge."""
     removal: float = 900
     pause: float = 5
 

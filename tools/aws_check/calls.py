@@ -71,16 +71,21 @@ def _release(account: Account, options: Options) -> Answer:
 
 
 def _event(account: Account) -> Answer:
+    return Answer(f"event {put_event(account, account.run)} is taken")
+
+
+def put_event(account: Account, run: str) -> str:
+    """Put an event of a run on the default bus; returns its id. Raises CheckError."""
     entry = {
         "Source": "frontload.check",
         "DetailType": "Frontload Check",
-        "Detail": json.dumps({"run": account.run}),
+        "Detail": json.dumps({"run": run}),
         "EventBusName": "default",
     }
     (result,) = account.client("events").put_events(Entries=[entry])["Entries"]
     if "EventId" not in result:
         raise CheckError(f"{result.get('ErrorCode')}: {result.get('ErrorMessage')}")
-    return Answer(f"event {result['EventId']} is taken")
+    return result["EventId"]
 
 
 def _agents(account: Account) -> Answer:

@@ -38,6 +38,8 @@ LIMITS = Limits(
     end=60,
     trusted_end=12,
     snapshot=30,
+    stack=30,
+    forwarding=10,
     removal=60,
     pause=0.1,
 )

@@ -16,6 +16,7 @@ TAG = "frontload:check"
 """Not the tags of Frontload: a deployed stack's reaper would take what it finds for its own."""
 PARAMETERS = "/frontload-check"
 OBJECTS = "frontload-check"
+STACKS = "frontload-check-"
 NOTHING_LEFT = Question(
     "nothing is left",
     "delete, and look whether everything that carries this run's tag is gone",
@@ -56,7 +57,7 @@ class Made:
     def find(self, run: str | None = None) -> list[Thing]:
         """What a run left, or all runs, as AWS finds it."""
         account = self._account
-        found = [*_tagged(account, run), *_parameters(account)]
+        found = [*_tagged(account, run), *_parameters(account), *_stacks(account)]
         if self._bucket:
             found += _objects(account, self._bucket)
         return [thing for thing in found if run in (None, thing.run)]
@@ -158,6 +159,15 @@ def _parameters(account: Account) -> Iterator[Thing]:
             yield Thing("parameter", one["Name"], one["Name"].split("/")[2])
 
 
+def _stacks(account: Account) -> Iterator[Thing]:
+    pages = account.client("cloudformation").get_paginator("describe_stacks")
+    for page in pages.paginate():
+        for one in page["Stacks"]:
+            name = one["StackName"]
+            if name.startswith(STACKS) and one["StackStatus"] != "DELETE_COMPLETE":
+                yield Thing("stack", name, name.removeprefix(STACKS))
+
+
 def _objects(account: Account, bucket: str) -> Iterator[Thing]:
     pages = account.client("s3").get_paginator("list_objects_v2")
     for page in pages.paginate(Bucket=bucket, Prefix=f"{OBJECTS}/"):
@@ -194,6 +204,21 @@ def _remove_parameter(account: Account, thing: Thing, _: str | None) -> bool:
     return True
 
 
+def _remove_stack(account: Account, thing: Thing, _: str | None) -> bool:
+    formation = account.client("cloudformation")
+    try:
+        (stack,) = formation.describe_stacks(StackName=thing.id)["Stacks"]
+    except ClientError as error:
+        if code_of(error) != "ValidationError":
+            raise
+        return True
+    if stack["StackStatus"] == "DELETE_COMPLETE":
+        return True
+    if stack["StackStatus"] != "DELETE_IN_PROGRESS":
+        formation.delete_stack(StackName=thing.id)
+    return False
+
+
 def _remove_object(account: Account, thing: Thing, bucket: str | None) -> bool:
     account.client("s3").delete_object(Bucket=bucket, Key=thing.id)
     return True
@@ -205,4 +230,5 @@ REMOVERS: dict[str, Callable[[Account, Thing, str | None], bool]] = {
     "snapshot": _remove_snapshot,
     "parameter": _remove_parameter,
     "object": _remove_object,
+    "stack": _remove_stack,
 }

@@ -13,6 +13,7 @@ from .builder import QUESTIONS as OF_BUILDER
 from .builder import Builder
 from .calls import ask_calls
 from .dry_runs import LAUNCHES, OF_SNAPSHOTS, DryRuns
+from .forwarding import ask_forwarding
 from .launches import Launch
 from .made import NOTHING_LEFT, Made
 from .names import Names
@@ -98,6 +99,7 @@ def _ask_all(
     ask_template(account, options, table, made)
     stack = ask_stack(account, options, table)
     os = ask_calls(account, options, table, made)
+    ask_forwarding(account, table, made)
     if stack is None or os is None:
         reason = "there is no deployed stack" if stack is None else "no Bottlerocket was found"
         table.skip_all([*ROLES.values(), RENDERED, *LAUNCHES, *OF_BUILDERS, *OF_SNAPSHOTS], reason)
