@@ -29,6 +29,9 @@ QUICK = {
     "invocation_delay_seconds": 0.1,
     # Five seconds, as the waits are scaled.
     "longest_lag_seconds": 0.15,
+    # What AWS allows in a second, likewise.
+    "rates_are_kept": True,
+    "share_of_rates": 1 / WAIT_SCALE,
     # Half a minute, likewise.
     "deleted_parameter_rest_seconds": 0.9,
 }
