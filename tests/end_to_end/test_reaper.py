@@ -158,10 +158,10 @@ def test_what_others_tagged_as_ours_and_what_carries_no_tag_survives(
 
     def kept() -> list[str]:
         told = frontload.invoke("reap", {}).result
-        assert (told["removed"], told["later"]) == ([], [])
+        assert told["removed"] == []
         return told["kept"]
 
-    # The tags show a moment later.
+    # The tags show a moment later, and another reaper may be at work.
     (told,) = wait_until(kept, "the reaper's word about the volume")
     assert told == f"volume {volume['VolumeId']} carries our tags and tells no execution"
     assert [one for one in ids if one not in world.snapshots()] == []

@@ -3,9 +3,10 @@
 //! named, and leases. A schedule calls it, and every execution that ends badly.
 //!
 //! What is to be removed is found by our tags and in the table of leases, never by
-//! the event. It may run twice at once and beside any build: of a lease it raises the
-//! fencing token before it acts, and what belongs to an execution that runs is not
-//! touched.
+//! the event. One works at a time: a hundred executions that end at once are looked at
+//! together. That spares AWS the calls; it could run twice, and beside any build: of a
+//! lease it raises the fencing token before it acts, and what belongs to an execution
+//! that runs is not touched.
 
 mod leftovers;
 #[cfg(test)]
@@ -43,12 +44,30 @@ pub struct Reaped {
     kept: Vec<String>,
 }
 
-/// Looks at everything once. `now` is in epoch seconds.
+/// Looks at everything, and once more if another call came meanwhile; while another one
+/// does, it leaves that word and nothing else. `now` is in epoch seconds.
 ///
 /// # Errors
 /// The first of those that kept a build's leftovers from being removed; the other
 /// builds' are removed all the same.
 pub async fn handle(clients: &Clients, settings: &Settings, now: i64, _: Input) -> Result<Reaped> {
+    let turns = clients.turns(&settings.home.region, &settings.lease_table);
+    let Some(turn) = turns.take(now).await? else {
+        let later = vec!["everything: another reaper is at work, and looks once more".to_owned()];
+        return Ok(Reaped { later, ..Reaped::default() });
+    };
+    let first = look(clients, settings, now).await;
+    if turns.end(&turn).await? {
+        return first;
+    }
+    let second = look(clients, settings, now).await;
+    turns.give_up(&turn).await?;
+    let (first, mut told) = (first?, second?);
+    told.removed.splice(..0, first.removed);
+    Ok(told)
+}
+
+async fn look(clients: &Clients, settings: &Settings, now: i64) -> Result<Reaped> {
     let home = &settings.home.region;
     let leases = clients.leases(home, &settings.lease_table);
     let found = find_leftovers(clients, settings, &leases).await?;

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use frontload_shared::aws::leases::Applicant;
 use frontload_shared::domain::manifest::Replica;
 use frontload_shared::domain::{Architecture, Build};
@@ -107,6 +111,55 @@ async fn a_builder_goes_at_once_and_the_rest_after_the_last_calls() {
     assert_eq!(early.later, [format!("{BUILD}: its last calls may run for 60 s")]);
     assert_eq!(changes(&cloud), ["us-east-1 TerminateInstances i-1"]);
     assert!(reap(&cloud).await.contains(&format!("volume vol-1 of {BUILD}")));
+}
+
+#[tokio::test]
+async fn while_another_reaper_is_at_work_nothing_is_asked_of_ec2() {
+    let cloud = FakeCloud::default();
+    put_builder(&cloud, &tags(BUILD, EXECUTION));
+    end(&cloud);
+    let turns = cloud.clients().turns(&HOME.parse().unwrap(), "leases");
+    turns.take(LONG_AFTER - 1).await.unwrap().unwrap();
+    let told = reap_at(&cloud, LONG_AFTER).await.unwrap();
+    assert_eq!(told.later, ["everything: another reaper is at work, and looks once more"]);
+    assert_eq!((told.removed, cloud.world().ec2_calls.len()), (Vec::new(), 0));
+    // That one never came back.
+    assert!(!reap_at(&cloud, LONG_AFTER + 60).await.unwrap().removed.is_empty());
+}
+
+/// Once the first look for builders is answered, one appears whose execution is over, and
+/// another reaper comes.
+#[derive(Clone, Debug)]
+struct Meanwhile(FakeCloud);
+
+impl HttpConnector for Meanwhile {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let Self(cloud) = self.clone();
+        let header = |name| request.headers().get(name).unwrap_or_default();
+        let body = request.body().bytes().unwrap_or_default();
+        let (status, answer) = cloud.answer(header("authorization"), header("x-amz-target"), body);
+        HttpConnectorFuture::new(async move {
+            let looked = cloud.world().ec2_calls.iter().any(|call| call.contains("Instances"));
+            if looked && cloud.world().over.is_empty() {
+                end(&cloud);
+                let told = reap_at(&cloud, LONG_AFTER).await.unwrap();
+                assert_eq!((told.removed.len(), told.later.len()), (0, 1));
+                put_builder(&cloud, &tags(BUILD, EXECUTION));
+            }
+            Ok(HttpResponse::new(status.try_into().unwrap(), answer.into()))
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_reaper_looks_once_more_for_whoever_came_meanwhile() {
+    let cloud = FakeCloud::default();
+    let way = Meanwhile(cloud.clone());
+    let http = http_client_fn(move |_, _| SharedHttpConnector::new(way.clone()));
+    let clients = FakeCloud::clients_by_way_of(http);
+    let told = handle(&clients, &settings(), LONG_AFTER, Input {}).await.unwrap();
+    assert!(told.removed.contains(&format!("builder i-1 of {BUILD}")), "{told:?}");
+    assert!(reap_at(&cloud, LONG_AFTER).await.unwrap().later.is_empty(), "its turn is over");
 }
 
 #[tokio::test]
@@ -270,7 +323,7 @@ async fn a_late_call_of_the_dead_build_may_not_publish_any_more() {
     let token = take_lease(&cloud, BUILD, EXECUTION).await;
     end(&cloud);
     // Giving the lease back fails: what counts is that its token was raised before.
-    cloud.world().refuse_table_from = Some(3);
+    cloud.world().refuse_table_from = Some(4);
     assert_eq!(reap_at(&cloud, LONG_AFTER).await.unwrap_err().name(), "AwsDenied");
     assert_eq!(leases(&cloud).read(&key()).await.unwrap().token, token + 1);
 }
@@ -282,7 +335,7 @@ async fn a_build_that_cannot_be_cleaned_up_keeps_no_other_from_it() {
     put_builder(&cloud, &tags(BUILD, EXECUTION));
     take_lease(&cloud, "a", EXECUTION).await;
     end(&cloud);
-    cloud.world().refuse_table_from = Some(2);
+    cloud.world().refuse_table_from = Some(3);
     assert_eq!(reap_at(&cloud, LONG_AFTER).await.unwrap_err().name(), "AwsDenied");
     assert_eq!(
         changes(&cloud),

@@ -13,6 +13,7 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::Mutex;
 
 use super::leases::Leases;
+use super::turns::Turns;
 use super::{call_error, incomplete_answer};
 use crate::domain::{Access, AccountId, Consumer, RegionName};
 use crate::error::Result;
@@ -120,6 +121,12 @@ impl Clients {
     #[must_use]
     pub fn leases(&self, region: &RegionName, table: &str) -> Leases {
         Leases::new(aws_sdk_dynamodb::Client::new(&self.regional(region)), table.to_owned())
+    }
+
+    /// The reaper's turn, in our own account.
+    #[must_use]
+    pub fn turns(&self, region: &RegionName, table: &str) -> Turns {
+        Turns::new(aws_sdk_dynamodb::Client::new(&self.regional(region)), table.to_owned())
     }
 
     /// Step Functions in our own account.

@@ -111,7 +111,8 @@ pub enum Taking {
 /// The names of the item's attributes; none is a reserved word of `DynamoDB`.
 const KEY: &str = "cacheAndArchitecture";
 
-type Item = HashMap<String, AttributeValue>;
+/// Attributes by name.
+pub(super) type Item = HashMap<String, AttributeValue>;
 
 impl Leases {
     /// Leases in a table.
@@ -244,34 +245,52 @@ impl Leases {
         condition: &str,
         values: Item,
     ) -> Result<Option<Standing>> {
-        let operation = "dynamodb:UpdateItem";
-        let region = self.client.config().region();
-        let answer = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .key(KEY, AttributeValue::S(key.to_string()))
-            .update_expression(update)
-            .condition_expression(condition)
-            .set_expression_attribute_values(Some(values))
-            .return_values(ReturnValue::AllNew)
-            .send()
-            .await;
-        let output = match answer {
-            Ok(output) => output,
-            Err(error) if error.code() == Some("ConditionalCheckFailedException") => {
-                return Ok(None);
-            }
-            Err(error) => return Err(call_error(operation, self.shown(key), region, &error)),
+        let (place, region) = ((&self.client, self.table.as_str()), self.client.config().region());
+        let Some(item) = update_item(place, &key.to_string(), &update, condition, values).await?
+        else {
+            return Ok(None);
         };
-        let item = output.attributes().cloned().unwrap_or_default();
-        read_item(&item)
-            .map(Some)
-            .map_err(|reason| incomplete_answer(operation, self.shown(key), region, reason))
+        read_item(&item).map(Some).map_err(|reason| {
+            incomplete_answer("dynamodb:UpdateItem", self.shown(key), region, reason)
+        })
     }
 
     fn shown(&self, key: &LeaseKey) -> String {
-        format!("lease {key} in table {}", self.table)
+        shown(&key.to_string(), &self.table)
+    }
+}
+
+fn shown(key: &str, table: &str) -> String {
+    format!("lease {key} in table {table}")
+}
+
+/// Updates the item of a key in a table; returns it as it is then, or `None` when the
+/// condition does not hold.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub(super) async fn update_item(
+    (client, table): (&Client, &str),
+    key: &str,
+    update: &str,
+    condition: &str,
+    values: Item,
+) -> Result<Option<Item>> {
+    let region = client.config().region();
+    let answer = client
+        .update_item()
+        .table_name(table)
+        .key(KEY, AttributeValue::S(key.to_owned()))
+        .update_expression(update)
+        .condition_expression(condition)
+        .set_expression_attribute_values(Some(values))
+        .return_values(ReturnValue::AllNew)
+        .send()
+        .await;
+    match answer {
+        Ok(output) => Ok(Some(output.attributes().cloned().unwrap_or_default())),
+        Err(error) if error.code() == Some("ConditionalCheckFailedException") => Ok(None),
+        Err(error) => Err(call_error("dynamodb:UpdateItem", shown(key, table), region, &error)),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod replicas;
 pub mod sdk;
 pub mod snapshots;
 pub mod tags;
+pub mod turns;
 
 use std::error::Error as StdError;
 

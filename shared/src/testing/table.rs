@@ -74,15 +74,18 @@ impl Scope<'_> {
             assert_eq!(left.next().as_deref(), Some(")"));
             return holds;
         }
-        if token == "attribute_not_exists" {
+        if ["attribute_exists", "attribute_not_exists"].contains(&token.as_str()) {
             let name = left.nth(1).unwrap();
             left.next();
-            return !self.item.contains_key(&name);
+            return (token == "attribute_exists") == self.item.contains_key(&name);
         }
         let sign = left.next().unwrap();
         let (one, other) = (self.item.get(&token), &self.values[left.next().unwrap()]);
-        assert!(["=", "<>"].contains(&sign.as_str()), "{sign} is not known here");
-        (sign == "=") == (one == Some(other))
+        match sign.as_str() {
+            "<" => one.is_some_and(|one| number(one) < number(other)),
+            "=" | "<>" => (sign == "=") == (one == Some(other)),
+            _ => panic!("{sign} is not known here"),
+        }
     }
 
     fn sum(&self, left: &mut Left) -> Value {
@@ -90,7 +93,6 @@ impl Scope<'_> {
         if left.next_if(|token| token == "+").is_none() {
             return first;
         }
-        let number = |value: &Value| value["N"].as_str().unwrap().parse::<i64>().unwrap();
         json!({"N": (number(&first) + number(&self.operand(left))).to_string()})
     }
 
@@ -104,4 +106,8 @@ impl Scope<'_> {
         left.next();
         self.item.get(&name).cloned().unwrap_or(otherwise)
     }
+}
+
+fn number(value: &Value) -> i64 {
+    value["N"].as_str().unwrap().parse().unwrap()
 }
