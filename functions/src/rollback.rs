@@ -40,6 +40,9 @@ struct Request {
 /// hour for a TiB (EBS user guide, "Fast snapshot restore").
 const LIMIT_SECONDS: u32 = 7200;
 
+/// Seconds until a publication goes on that AWS kept from its end.
+const AGAIN_SECONDS: u32 = 30;
+
 /// Takes the lease, so that no build publishes meanwhile, and goes back. `now` is in
 /// epoch seconds.
 pub async fn handle(
@@ -131,7 +134,15 @@ impl Rollback<'_> {
             snapshot_id: manifest.snapshot_id.to_string(),
         };
         let targets: Vec<Target> = goals.into_iter().map(target).collect();
-        publication::publish(self.clients, self.names, self.id, self.token, &targets).await?;
+        let published =
+            publication::publish(self.clients, self.names, self.id, self.token, &targets).await;
+        match published {
+            // Some places may have gone back: the next call goes on, and nobody else would.
+            Err(error) if error.retryable() && !self.waited.is_past(LIMIT_SECONDS) => {
+                return Ok(Report::wait(AGAIN_SECONDS, error.to_string()));
+            }
+            published => published?,
+        }
         let failed = tell(self.clients, self.settings, self.names, &own).await;
         Ok(finished(list(self.settings, self.names, &own), &failed, self.waited))
     }
@@ -387,6 +398,26 @@ mod tests {
         assert!(is_held(&cloud).await);
         assert_eq!(roll_back(&cloud, "first", LIMIT_SECONDS).await, "RollbackTimedOut");
         assert_eq!((read(&cloud), is_held(&cloud).await), (['b'].into(), false));
+    }
+
+    #[tokio::test]
+    async fn a_rollback_that_is_throttled_goes_on_in_its_next_call() {
+        let cloud = cloud().await;
+        let start = cloud.world().changes;
+        let whole = cloud.copy();
+        assert_eq!(roll_back(&whole, "first", 0).await, "4");
+        let changes = whole.world().changes - start;
+        assert_eq!(changes, 8 + 24 + 4, "values, labels, events");
+        for throttled in 1..=8 + 24 {
+            let cloud = cloud.copy();
+            cloud.world().fail_change = Some(start + throttled);
+            cloud.world().throttled = 1;
+            let progress = roll_back(&cloud, "first", 0).await;
+            assert!(progress.contains("ThrottlingException"), "change {throttled}: {progress}");
+            assert!(is_held(&cloud).await);
+            assert_eq!(roll_back(&cloud, "first", 30).await, "4");
+            assert_eq!((read(&cloud), is_held(&cloud).await), (['a'].into(), false));
+        }
     }
 
     #[tokio::test]

@@ -60,22 +60,6 @@ pub async fn at_once<'a, I, T, F: Future<Output = T>>(
     stream::iter(acts).buffered(AT_ONCE).collect().await
 }
 
-/// Parameter Store takes 3 writes a second and 40 reads for everybody in an account and region
-/// ("AWS Systems Manager endpoints and quotas"). Whoever has to wait for a turn waits here, up to
-/// the limit of an operation: at most so often, and so long in between.
-const SSM_ATTEMPTS: u32 = 10;
-const SSM_LONGEST_BACKOFF: Duration = Duration::from_secs(4);
-
-/// A client of Parameter Store. A configuration without retries stays without them.
-fn patient_ssm(sdk: &SdkConfig) -> aws_sdk_ssm::Client {
-    let mut config = aws_sdk_ssm::config::Builder::from(sdk);
-    if let Some(usual) = sdk.retry_config().filter(|usual| usual.has_retry()) {
-        let patient = usual.clone().with_max_attempts(SSM_ATTEMPTS);
-        config = config.retry_config(patient.with_max_backoff(SSM_LONGEST_BACKOFF));
-    }
-    aws_sdk_ssm::Client::from_conf(config.build())
-}
-
 /// Makes clients. Consumers' credentials are kept until shortly before they end.
 #[derive(Clone, Debug)]
 pub struct Clients {
@@ -108,7 +92,7 @@ impl Clients {
     /// Parameter Store in our own account.
     #[must_use]
     pub fn own_ssm(&self, region: &RegionName) -> aws_sdk_ssm::Client {
-        patient_ssm(&self.regional(region))
+        aws_sdk_ssm::Client::new(&self.regional(region))
     }
 
     /// KMS in our own account.
@@ -158,7 +142,7 @@ impl Clients {
         let config = self.config(place).await?;
         let mut known = self.ssm.lock().await;
         let client = known.entry(place.clone());
-        Ok(client.or_insert_with(|| patient_ssm(&config)).clone())
+        Ok(client.or_insert_with(|| aws_sdk_ssm::Client::new(&config)).clone())
     }
 
     /// `EventBridge` at a place.

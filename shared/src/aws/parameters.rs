@@ -1,7 +1,8 @@
 //! Parameter Store: cache documents, publications, leases, public parameters.
 
+use aws_config::retry::RetryConfig;
 use aws_sdk_ssm::Client;
-use aws_sdk_ssm::error::ProvideErrorMetadata;
+use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ssm::types::{ParameterTier, ParameterType};
 
 use super::{call_error, incomplete_answer};
@@ -26,6 +27,34 @@ pub const SUPERSEDED: &str = "superseded";
 
 const ABSENT: [&str; 2] = ["ParameterNotFound", "ParameterVersionNotFound"];
 
+/// How often a call is made again that was throttled to the SDK's last try. What is waited in
+/// between doubles: 15 s in all.
+const TURNS: u32 = 4;
+
+type Answer<T, E> = std::result::Result<T, SdkError<E>>;
+
+/// Waits for a turn: Parameter Store takes 3 writes and 40 reads a second of everybody in an
+/// account and region ("AWS Systems Manager endpoints and quotas"). What fails otherwise the
+/// state machine tries again. A client without retries waits for nothing.
+async fn in_turn<T, E, F>(ssm: &Client, send: impl Fn() -> F) -> Answer<T, E>
+where
+    E: ProvideErrorMetadata,
+    F: Future<Output = Answer<T, E>>,
+{
+    let retries = ssm.config().retry_config().filter(|retries| retries.has_retry());
+    let Some(mut pause) = retries.map(RetryConfig::initial_backoff) else { return send().await };
+    for _ in 0..TURNS {
+        match send().await {
+            Err(error) if error.code() == Some("ThrottlingException") => {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            answer => return answer,
+        }
+    }
+    send().await
+}
+
 /// The newest version, or `None`.
 ///
 /// # Errors
@@ -34,7 +63,7 @@ pub async fn get(ssm: &Client, name: &str) -> Result<Option<Parameter>> {
     let operation = "ssm:GetParameter";
     let region = ssm.config().region();
     let resource = || format!("parameter {name}");
-    match ssm.get_parameter().name(name).send().await {
+    match in_turn(ssm, || ssm.get_parameter().name(name).send()).await {
         Ok(output) => {
             let parameter = output.parameter();
             let value = parameter.and_then(|p| p.value());
@@ -84,23 +113,18 @@ pub async fn list(ssm: &Client, path: &str) -> Result<Vec<(String, String)>> {
 /// # Errors
 /// Those of [`super::call_error`].
 pub async fn put(ssm: &Client, name: &str, value: &str) -> Result<i64> {
-    let output = ssm
-        .put_parameter()
-        .name(name)
-        .value(value)
-        .r#type(ParameterType::String)
-        .tier(ParameterTier::IntelligentTiering)
-        .overwrite(true)
-        .send()
-        .await
-        .map_err(|error| {
-            call_error(
-                "ssm:PutParameter",
-                format!("parameter {name}"),
-                ssm.config().region(),
-                &error,
-            )
-        })?;
+    let write = || {
+        ssm.put_parameter()
+            .name(name)
+            .value(value)
+            .r#type(ParameterType::String)
+            .tier(ParameterTier::IntelligentTiering)
+            .overwrite(true)
+            .send()
+    };
+    let output = in_turn(ssm, write).await.map_err(|error| {
+        call_error("ssm:PutParameter", format!("parameter {name}"), ssm.config().region(), &error)
+    })?;
     Ok(output.version())
 }
 
@@ -109,7 +133,7 @@ pub async fn put(ssm: &Client, name: &str, value: &str) -> Result<i64> {
 /// # Errors
 /// Those of [`super::call_error`].
 pub async fn delete(ssm: &Client, name: &str) -> Result<()> {
-    match ssm.delete_parameter().name(name).send().await {
+    match in_turn(ssm, || ssm.delete_parameter().name(name).send()).await {
         Ok(_) => Ok(()),
         Err(error) if error.code() == Some("ParameterNotFound") => Ok(()),
         Err(error) => Err(call_error(
@@ -126,19 +150,54 @@ pub async fn delete(ssm: &Client, name: &str) -> Result<()> {
 /// # Errors
 /// Those of [`super::call_error`].
 pub async fn label(ssm: &Client, name: &str, version: i64, label: &str) -> Result<()> {
-    ssm.label_parameter_version()
-        .name(name)
-        .parameter_version(version)
-        .labels(label)
-        .send()
-        .await
-        .map(drop)
-        .map_err(|error| {
-            call_error(
-                "ssm:LabelParameterVersion",
-                format!("parameter {name} version {version}"),
-                ssm.config().region(),
-                &error,
-            )
-        })
+    let write = || {
+        let named = ssm.label_parameter_version().name(name).parameter_version(version);
+        named.labels(label).send()
+    };
+    in_turn(ssm, write).await.map(drop).map_err(|error| {
+        call_error(
+            "ssm:LabelParameterVersion",
+            format!("parameter {name} version {version}"),
+            ssm.config().region(),
+            &error,
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use aws_smithy_mocks::{RuleMode, mock, mock_client};
+    use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
+    use super::*;
+
+    /// How often a write is made that is answered like this each time.
+    async fn calls(status: u16, code: &'static str, retries: RetryConfig) -> u32 {
+        let made = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&made);
+        let rule = mock!(Client::put_parameter).then_http_response(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let body = format!(r#"{{"__type":"{code}"}}"#);
+            HttpResponse::new(status.try_into().unwrap(), body.into())
+        });
+        let retries = retries.with_initial_backoff(Duration::from_millis(1));
+        let ssm = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&rule], |config| {
+            config.retry_config(retries.clone())
+        });
+        put(&ssm, "/p", "v").await.unwrap_err();
+        made.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn only_a_throttle_is_waited_for() {
+        let usual = RetryConfig::standard;
+        assert_eq!(calls(400, "ThrottlingException", usual()).await, 3 * (TURNS + 1));
+        assert_eq!(calls(500, "InternalServerError", usual()).await, 3);
+        assert_eq!(calls(400, "AccessDeniedException", usual()).await, 1);
+        assert_eq!(calls(400, "ThrottlingException", RetryConfig::disabled()).await, 1);
+    }
 }
