@@ -36,6 +36,10 @@ type Answer<T, E> = std::result::Result<T, SdkError<E>>;
 /// Waits for a turn: Parameter Store takes 3 writes and 40 reads a second of everybody in an
 /// account and region ("AWS Systems Manager endpoints and quotas"). What fails otherwise the
 /// state machine tries again. A client without retries waits for nothing.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "paid for some seconds: what the state machine waits for is published in part meanwhile"
+)]
 async fn in_turn<T, E, F>(ssm: &Client, send: impl Fn() -> F) -> Answer<T, E>
 where
     E: ProvideErrorMetadata,

@@ -81,11 +81,11 @@ impl Scope<'_> {
         }
         let sign = left.next().unwrap();
         let (one, other) = (self.item.get(&token), &self.values[left.next().unwrap()]);
-        match sign.as_str() {
-            "<" => one.is_some_and(|one| number(one) < number(other)),
-            "=" | "<>" => (sign == "=") == (one == Some(other)),
-            _ => panic!("{sign} is not known here"),
+        assert!(["=", "<>", "<"].contains(&sign.as_str()), "{sign} is not known here");
+        if sign == "<" {
+            return one.is_some_and(|one| number(one) < number(other));
         }
+        (sign == "=") == (one == Some(other))
     }
 
     fn sum(&self, left: &mut Left) -> Value {
