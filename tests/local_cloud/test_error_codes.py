@@ -30,8 +30,13 @@ MATCHED: dict[str, dict[str, tuple[str, ...]]] = {
     "networks.rs": {"InvalidSubnetID.NotFound": ("ec2:DescribeSubnets",)},
     "parameters.rs": {
         "ABSENT": ("ssm:GetParameter",),
-        "ParameterAlreadyExists": ("ssm:PutParameter",),
         "ParameterNotFound": ("ssm:DeleteParameter",),
+        "ThrottlingException": (
+            "ssm:DeleteParameter",
+            "ssm:GetParameter",
+            "ssm:LabelParameterVersion",
+            "ssm:PutParameter",
+        ),
     },
     "replicas.rs": {
         "LIMITED": ("ec2:CopySnapshot",),
