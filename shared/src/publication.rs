@@ -3,7 +3,7 @@
 //!
 //! The manifests are written first and the snapshot ids last: what nodes read
 //! changes when everything else is in place. A failure puts back what was
-//! written, labels included; a call that may succeed later leaves it to the next one.
+//! written, labels included; a call that is throttled leaves it to the next one.
 
 use std::collections::BTreeSet;
 
@@ -79,8 +79,8 @@ impl Change {
 ///
 /// # Errors
 /// [`Error::LeaseLost`] with nothing written; [`Error::PublishFailed`] when any write fails, with everything put back;
-/// one that is retryable when the same call may succeed later: it goes on from what was
-/// written, and [`undo_half`] puts that back if no call ends it.
+/// [`Error::AwsUnavailable`], put back too, when the same call may succeed later. A throttle
+/// puts nothing back: the same call goes on, and [`undo_half`] does if no call ends it.
 pub async fn publish(
     clients: &Clients,
     names: &ParameterNames,
@@ -99,11 +99,14 @@ pub async fn publish(
     }
     let result = apply(clients, &manifests, &ids).await;
     let Err((parameter, error)) = result else { return Ok(()) };
-    if error.retryable() {
+    if is_throttled(&error) {
         return Err(error);
     }
     let written: Vec<&Change> = ids.iter().chain(&manifests).collect();
     let left = put_back(clients, &written).await;
+    if error.retryable() && left.is_empty() {
+        return Err(error);
+    }
     Err(Error::PublishFailed {
         build: build.clone(),
         parameter,
@@ -114,6 +117,10 @@ pub async fn publish(
             format!("not put back: {}", left.join("; "))
         },
     })
+}
+
+fn is_throttled(error: &Error) -> bool {
+    matches!(error, Error::AwsUnavailable(call) if call.reason.starts_with("ThrottlingException"))
 }
 
 /// A publication that died after its last value was written stands, but for its
