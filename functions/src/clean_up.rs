@@ -132,7 +132,7 @@ async fn remove_unpublished(
     let standing = leases.read(&LeaseKey::new(&build.cache, build.architecture)).await?;
     if standing.is_held_by(&build.id) {
         let ids: Vec<String> = found.iter().map(|(_, id)| id.to_string()).collect();
-        publication::undo_half(clients, &names, &build.id, &places, &ids).await?;
+        publication::finish_or_undo(clients, &names, &build.id, &places, &ids).await?;
     }
     let kept = publication::named_snapshots(clients, &names, &places).await?;
     let mut removed = Vec::new();

@@ -80,7 +80,7 @@ impl Change {
 /// # Errors
 /// [`Error::LeaseLost`] with nothing written; [`Error::PublishFailed`] when any write fails, with everything put back;
 /// [`Error::AwsUnavailable`], put back too, when the same call may succeed later. A throttle
-/// puts nothing back: the same call goes on, and [`undo_half`] does if no call ends it.
+/// puts nothing back: the same call goes on, and [`finish_or_undo`] ends what no call does.
 pub async fn publish(
     clients: &Clients,
     names: &ParameterNames,
@@ -99,7 +99,7 @@ pub async fn publish(
     }
     let result = apply(clients, &manifests, &ids).await;
     let Err((parameter, error)) = result else { return Ok(()) };
-    if is_throttled(&error) {
+    if parameters::is_throttled(&error) {
         return Err(error);
     }
     let written: Vec<&Change> = ids.iter().chain(&manifests).collect();
@@ -119,10 +119,6 @@ pub async fn publish(
     })
 }
 
-fn is_throttled(error: &Error) -> bool {
-    matches!(error, Error::AwsUnavailable(call) if call.reason.starts_with("ThrottlingException"))
-}
-
 /// A publication that died after its last value was written stands, but for its
 /// labels: they are moved first. Otherwise what it superseded would be taken for what
 /// is published, and a mixture become the previous publication. One that died earlier
@@ -132,26 +128,47 @@ async fn finish_earlier(
     names: &ParameterNames,
     targets: &[Target],
 ) -> Result<()> {
-    let newest = at_once(targets, async |target| {
-        let ssm = clients.ssm(&target.place).await?;
-        let newest = Published::read(&ssm, names).await?;
-        let labelled = Published::read_labelled(&ssm, names, CURRENT).await?;
-        Ok((newest == labelled, newest))
-    });
-    let newest: Vec<_> = newest.await.into_iter().collect::<Result<_>>()?;
+    let places: Vec<Place> = targets.iter().map(|target| target.place.clone()).collect();
+    let newest = read_newest(clients, names, &places).await?;
     // What an earlier call of this publication wrote, this one goes on with or puts back.
-    if targets.iter().zip(&newest).all(|(target, (_, newest))| newest.is_of(target)) {
+    if targets.iter().zip(&newest).all(|(target, (newest, _))| newest.is_of(target)) {
         return Ok(());
     }
-    let mut manifests = newest.iter().map(|(_, newest)| newest.manifest());
+    let mut manifests = newest.iter().map(|(newest, _)| newest.manifest());
     let build = manifests.next().flatten().map(|manifest| manifest.build);
     let is_whole = build.is_some()
         && manifests.all(|manifest| manifest.map(|manifest| manifest.build) == build);
-    if !is_whole || newest.iter().all(|(is_labelled, _)| *is_labelled) {
+    if is_whole { label_newest(clients, names, &places, newest).await } else { Ok(()) }
+}
+
+/// What each place's parameters are now, and whether that carries [`CURRENT`].
+async fn read_newest(
+    clients: &Clients,
+    names: &ParameterNames,
+    places: &[Place],
+) -> Result<Vec<(Published, bool)>> {
+    let newest = at_once(places, async |place| {
+        let ssm = clients.ssm(place).await?;
+        let newest = Published::read(&ssm, names).await?;
+        let labelled = Published::read_labelled(&ssm, names, CURRENT).await?;
+        let is_labelled = newest == labelled;
+        Ok((newest, is_labelled))
+    });
+    newest.await.into_iter().collect()
+}
+
+/// Moves the labels of a publication whose values stand everywhere, where any is missing.
+async fn label_newest(
+    clients: &Clients,
+    names: &ParameterNames,
+    places: &[Place],
+    newest: Vec<(Published, bool)>,
+) -> Result<()> {
+    if newest.iter().all(|(_, is_labelled)| *is_labelled) {
         return Ok(());
     }
     let mut unlabelled = Vec::new();
-    for (Target { place, .. }, (_, newest)) in targets.iter().zip(newest) {
+    for (place, (newest, _)) in places.iter().zip(newest) {
         let values = [(&names.snapshot_id, newest.snapshot_id), (&names.manifest, newest.manifest)];
         for (name, value) in values {
             unlabelled.push(read(clients, place, name, value.unwrap_or_default()).await?);
@@ -373,34 +390,33 @@ pub async fn named_snapshots(
     Ok(found.into_iter().flatten().flatten().map(|parameter| parameter.value).collect())
 }
 
-/// Puts back what `build` wrote when it did not publish everywhere: the undo of
-/// a publication that died half-way. `snapshots` are the build's own, in all
-/// regions. Only the holder of the lease may: anyone else would take a publication
-/// under way for a dead one.
+/// Ends a publication that died: puts back what `build` wrote when it did not write
+/// everywhere, and otherwise moves the labels that are missing. `snapshots` are the
+/// build's own, in all regions. Only the holder of the lease may: anyone else would take
+/// a publication under way for a dead one.
 ///
 /// # Errors
 /// Those of the calls.
-pub async fn undo_half(
+pub async fn finish_or_undo(
     clients: &Clients,
     names: &ParameterNames,
     build: &BuildId,
     places: &[Place],
     snapshots: &[String],
 ) -> Result<()> {
-    let now = at_once(places, async |place| {
-        let ssm = clients.ssm(place).await?;
-        Ok((place, Published::read(&ssm, names).await?))
-    });
-    let now: Vec<_> = now.await.into_iter().collect::<Result<_>>()?;
+    let newest = read_newest(clients, names, places).await?;
     let is_whole = |now: &Published| now.manifest().is_some_and(|found| found.build == *build);
-    if now.iter().all(|(_, now)| is_whole(now)) {
-        return Ok(());
+    if newest.iter().all(|(newest, _)| is_whole(newest)) {
+        return label_newest(clients, names, places, newest).await;
     }
     let ours = |value: &str| {
         let manifest: Option<Manifest> = serde_json::from_str(value).ok();
         snapshots.iter().any(|id| id == value) || manifest.is_some_and(|m| m.build == *build)
     };
-    for (place, _) in now.iter().filter(|(_, now)| now.is_by(build, snapshots)) {
+    for (place, (newest, _)) in places.iter().zip(newest) {
+        if !newest.is_by(build, snapshots) {
+            continue;
+        }
         let ssm = clients.ssm(place).await?;
         for name in [&names.snapshot_id, &names.manifest] {
             undo_write(&ssm, name, ours).await?;
@@ -596,6 +612,36 @@ mod tests {
         }
     }
 
+    /// Throttled at each change in turn, to the last call.
+    #[tokio::test]
+    async fn what_no_call_ended_is_put_back_or_gets_its_labels_and_is_never_a_mixture() {
+        let old = FakeCloud::default();
+        for mark in ["n", "o", "a"] {
+            publish_small(&old, mark).await.unwrap();
+        }
+        let (before, start) = (all(&old), old.world().changes);
+        let new = old.copy();
+        publish_small(&new, "b").await.unwrap();
+        let after = all(&new);
+        let build = build_in("b", &["eu-west-1"], &[]);
+        let targets = targets_of(&build, "b");
+        let places: Vec<Place> = targets.iter().map(|target| target.place.clone()).collect();
+        let own = ["snap-b0".to_owned(), "snap-b1".to_owned()];
+        let mut ends = BTreeSet::new();
+        for throttled in 1..=16 {
+            let cloud = old.copy();
+            cloud.world().fail_change = Some(start + throttled);
+            cloud.world().throttled = 99;
+            publish_small(&cloud, "b").await.unwrap_err();
+            cloud.world().fail_change = None;
+            finish_or_undo(&cloud.clients(), &names(), &build.id, &places, &own).await.unwrap();
+            let is_new = all(&cloud) == after;
+            assert!(is_new || all(&cloud) == before, "throttled at {throttled}");
+            ends.insert(is_new);
+        }
+        assert_eq!(ends, [false, true].into());
+    }
+
     #[tokio::test]
     async fn a_publication_waits_for_its_turn_within_its_call() {
         let cloud = FakeCloud::default();
@@ -739,8 +785,9 @@ mod tests {
             half.world().refuse_alike = None;
             for interrupted in 1..10 {
                 let cloud = half.copy();
-                let undo =
-                    async || undo_half(&cloud.clients(), &names(), &build.id, &places, &own).await;
+                let undo = async || {
+                    finish_or_undo(&cloud.clients(), &names(), &build.id, &places, &own).await
+                };
                 let change = cloud.world().changes + interrupted;
                 cloud.world().refuse_from = Some(change);
                 let _ = undo().await;
@@ -765,7 +812,7 @@ mod tests {
         let places = places(&regions, &build.consumers);
         let own: Vec<String> = (0..3).map(|index| format!("snap-b{index}")).collect();
         let undo = || async {
-            undo_half(&cloud.clients(), &names(), &build.id, &places, &own).await.unwrap();
+            finish_or_undo(&cloud.clients(), &names(), &build.id, &places, &own).await.unwrap();
         };
         undo().await;
         assert_eq!(all(&cloud), before);

@@ -140,7 +140,7 @@ impl Reaper<'_> {
                 self.told.later.push(format!("the lease of {key}: somebody took it over"));
                 return Ok(());
             }
-            self.undo_half(key, &left.build, &places).await?;
+            self.finish_or_undo(key, &left.build, &places).await?;
         }
         if !left.snapshots.is_empty() {
             self.delete_unpublished(left, &places).await?;
@@ -151,9 +151,9 @@ impl Reaper<'_> {
         Ok(())
     }
 
-    /// Puts back what the build wrote, unless that is everywhere. Where it was to write
+    /// Puts back what the build wrote, or labels it where that is everywhere. Where it was to write
     /// is what its own manifests say: the cache document may have changed since.
-    async fn undo_half(&self, key: &LeaseKey, build: &BuildId, known: &[Place]) -> Result<()> {
+    async fn finish_or_undo(&self, key: &LeaseKey, build: &BuildId, known: &[Place]) -> Result<()> {
         let names = ParameterNames::new(&self.settings.prefix, &key.cache, key.architecture);
         let written = at_once(known, async |place| {
             let ssm = self.clients.ssm(place).await?;
@@ -168,7 +168,7 @@ impl Reaper<'_> {
         let regions: Vec<_> = replicas.iter().map(|replica| replica.region.clone()).collect();
         let ids: Vec<_> = replicas.iter().map(|replica| replica.snapshot_id.to_string()).collect();
         let places = places(&regions, &manifest.consumers);
-        publication::undo_half(self.clients, &names, build, &places, &ids).await
+        publication::finish_or_undo(self.clients, &names, build, &places, &ids).await
     }
 
     /// Deletes the execution's snapshots and replicas, unless something keeps them.

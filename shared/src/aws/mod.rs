@@ -71,7 +71,8 @@ where
 {
     let reason = match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
-        _ => DisplayErrorContext(error).to_string(),
+        (Some(code), None) => code.to_owned(),
+        (None, _) => DisplayErrorContext(error).to_string(),
     };
     let call = failed_call(operation, resource, region, &reason);
     let status = error.raw_response().map_or(0, |response| response.status().as_u16());

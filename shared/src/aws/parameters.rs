@@ -6,7 +6,7 @@ use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ssm::types::{ParameterTier, ParameterType};
 
 use super::{call_error, incomplete_answer};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A version of a parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,14 @@ const ABSENT: [&str; 2] = ["ParameterNotFound", "ParameterVersionNotFound"];
 /// How often a call is made again that was throttled to the SDK's last try. What is waited in
 /// between doubles: 15 s in all.
 const TURNS: u32 = 4;
+
+/// Whether a call failed only because too many were made.
+#[must_use]
+pub fn is_throttled(error: &Error) -> bool {
+    matches!(error, Error::AwsUnavailable(call) if call.reason.starts_with(THROTTLED))
+}
+
+const THROTTLED: &str = "ThrottlingException";
 
 type Answer<T, E> = std::result::Result<T, SdkError<E>>;
 
