@@ -29,33 +29,31 @@ const ABSENT: [&str; 2] = ["ParameterNotFound", "ParameterVersionNotFound"];
 
 /// How often a call is made again that was throttled to the SDK's last try. What is waited in
 /// between doubles: 15 s in all.
-const TURNS: u32 = 4;
+const ROUNDS: u32 = 4;
 
 /// Whether a call failed only because too many were made.
 #[must_use]
 pub fn is_throttled(error: &Error) -> bool {
-    matches!(error, Error::AwsUnavailable(call) if call.reason.starts_with(THROTTLED))
+    matches!(error, Error::AwsUnavailable(call) if call.reason.starts_with("ThrottlingException"))
 }
-
-const THROTTLED: &str = "ThrottlingException";
 
 type Answer<T, E> = std::result::Result<T, SdkError<E>>;
 
-/// Waits for a turn: Parameter Store takes 3 writes and 40 reads a second of everybody in an
+/// Makes a call again that is throttled: Parameter Store takes 3 writes and 40 reads a second of everybody in an
 /// account and region ("AWS Systems Manager endpoints and quotas"). What fails otherwise the
 /// state machine tries again. A client without retries waits for nothing.
 #[expect(
     clippy::disallowed_methods,
     reason = "paid for some seconds: what the state machine waits for is published in part meanwhile"
 )]
-async fn in_turn<T, E, F>(ssm: &Client, send: impl Fn() -> F) -> Answer<T, E>
+async fn wait_out_throttling<T, E, F>(ssm: &Client, send: impl Fn() -> F) -> Answer<T, E>
 where
     E: ProvideErrorMetadata,
     F: Future<Output = Answer<T, E>>,
 {
     let retries = ssm.config().retry_config().filter(|retries| retries.has_retry());
     let Some(mut pause) = retries.map(RetryConfig::initial_backoff) else { return send().await };
-    for _ in 0..TURNS {
+    for _ in 0..ROUNDS {
         match send().await {
             Err(error) if error.code() == Some("ThrottlingException") => {
                 tokio::time::sleep(pause).await;
@@ -75,7 +73,7 @@ pub async fn get(ssm: &Client, name: &str) -> Result<Option<Parameter>> {
     let operation = "ssm:GetParameter";
     let region = ssm.config().region();
     let resource = || format!("parameter {name}");
-    match in_turn(ssm, || ssm.get_parameter().name(name).send()).await {
+    match wait_out_throttling(ssm, || ssm.get_parameter().name(name).send()).await {
         Ok(output) => {
             let parameter = output.parameter();
             let value = parameter.and_then(|p| p.value());
@@ -134,7 +132,7 @@ pub async fn put(ssm: &Client, name: &str, value: &str) -> Result<i64> {
             .overwrite(true)
             .send()
     };
-    let output = in_turn(ssm, write).await.map_err(|error| {
+    let output = wait_out_throttling(ssm, write).await.map_err(|error| {
         call_error("ssm:PutParameter", format!("parameter {name}"), ssm.config().region(), &error)
     })?;
     Ok(output.version())
@@ -145,7 +143,7 @@ pub async fn put(ssm: &Client, name: &str, value: &str) -> Result<i64> {
 /// # Errors
 /// Those of [`super::call_error`].
 pub async fn delete(ssm: &Client, name: &str) -> Result<()> {
-    match in_turn(ssm, || ssm.delete_parameter().name(name).send()).await {
+    match wait_out_throttling(ssm, || ssm.delete_parameter().name(name).send()).await {
         Ok(_) => Ok(()),
         Err(error) if error.code() == Some("ParameterNotFound") => Ok(()),
         Err(error) => Err(call_error(
@@ -166,7 +164,7 @@ pub async fn label(ssm: &Client, name: &str, version: i64, label: &str) -> Resul
         let named = ssm.label_parameter_version().name(name).parameter_version(version);
         named.labels(label).send()
     };
-    in_turn(ssm, write).await.map(drop).map_err(|error| {
+    wait_out_throttling(ssm, write).await.map(drop).map_err(|error| {
         call_error(
             "ssm:LabelParameterVersion",
             format!("parameter {name} version {version}"),
@@ -207,7 +205,7 @@ mod tests {
     #[tokio::test]
     async fn only_a_throttle_is_waited_for() {
         let usual = RetryConfig::standard;
-        assert_eq!(calls(400, "ThrottlingException", usual()).await, 3 * (TURNS + 1));
+        assert_eq!(calls(400, "ThrottlingException", usual()).await, 3 * (ROUNDS + 1));
         assert_eq!(calls(500, "InternalServerError", usual()).await, 3);
         assert_eq!(calls(400, "AccessDeniedException", usual()).await, 1);
         assert_eq!(calls(400, "ThrottlingException", RetryConfig::disabled()).await, 1);
