@@ -217,7 +217,7 @@ def test_a_cancelled_command_leaves_what_it_started_on_the_host(shared_builder):
         )
     )
     thread.start()
-    while not shared_builder.run("pgrep -f 'sleep 222[2]'").stdout:
+    while not shared_builder.run("pgrep -xf 'sleep 222[2]'").stdout:
         assert thread.is_alive()
     shared_builder.host.cancel_command(shared_builder.id, "long")
     thread.join(10)
