@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
+use crate::plan::documents::Documents;
 use crate::plan::request::{Request, read};
 use crate::settings::Settings;
 use crate::testing::{DIGEST_A, HOST, put_cache, settings};
@@ -82,7 +83,8 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// Calls a function as the runtime does.
 fn call(cloud: &FakeCloud, step: &str, payload: Value) -> Result<Value, Diagnostic> {
     let settings = Settings { handler: step.to_owned(), ..settings() };
-    let result = block_on(crate::serve(&cloud.clients(), &settings, payload));
+    let result =
+        block_on(crate::serve(&cloud.clients(), &settings, &Documents::default(), payload));
     if let Err(error) = &result {
         assert_sentence(&error.error_message);
     }

@@ -36,6 +36,7 @@ use frontload_shared::{Error, VERSION};
 use lambda_runtime::{Diagnostic, LambdaEvent, run, service_fn};
 use serde_json::Value;
 
+use plan::documents::Documents;
 use settings::{Settings, answer, epoch_seconds, finish};
 
 fn main() -> Result<(), lambda_runtime::Error> {
@@ -60,8 +61,11 @@ async fn serve_calls() -> Result<(), lambda_runtime::Error> {
     let access = access(&settings.handler);
     let clients =
         &Clients::new(sdk::config(&settings.home.region), Settings::external_id(), access);
-    run(service_fn(async |event: LambdaEvent<Value>| serve(clients, settings, event.payload).await))
-        .await
+    let documents = &Documents::default();
+    run(service_fn(async |event: LambdaEvent<Value>| {
+        serve(clients, settings, documents, event.payload).await
+    }))
+    .await
 }
 
 /// Which role a function assumes in consumers' accounts; the template and `infra/consumer.yaml` let
@@ -72,17 +76,21 @@ fn access(handler: &str) -> Access {
 }
 
 /// Calls the function that the settings name. The SDK clients made here share the
-/// connections of `clients`.
+/// connections of `clients`; `documents` stays from call to call.
 async fn serve(
     clients: &Clients,
     settings: &Settings,
+    documents: &Documents,
     payload: Value,
 ) -> Result<Value, Diagnostic> {
     let home = &settings.home.region;
     let now = epoch_seconds();
     let step = settings.handler.as_str();
     match step {
-        "plan" => answer(step, payload, |input| plan::handle(clients, settings, now, input)).await,
+        "plan" => {
+            answer(step, payload, |input| plan::handle(clients, settings, documents, now, input))
+                .await
+        }
         "claim" => {
             answer(step, payload, |input| claim::handle(clients, settings, now, input)).await
         }

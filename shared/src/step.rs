@@ -58,7 +58,7 @@ impl<T> Report<T> {
 /// How long a step's loop has waited so far, and how long it may. The state
 /// machine adds up the seconds that it was asked to wait, so that scaled time in
 /// tests changes nothing here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Waited(pub u64);
 

@@ -87,6 +87,16 @@ def test_a_watch_list_narrows_what_starts_a_build(
     assert cache.push("app", "release-1").execution.results[0]["outcome"] == "published"
 
 
+def test_a_push_right_after_its_cache_was_written_is_not_missed_by_a_warm_function(
+    world: World, cache: Cache
+) -> None:
+    assert cache.push("app", "v0").execution.output["reason"].startswith("no cache holds ")
+    cache.put()
+    push = cache.push("app", "v1")
+    assert push.execution.results[0]["outcome"] == "published"
+    assert held(world, cache) == [f"{cache.repository.rpartition('/')[2]}:v1"]
+
+
 def reconciled(frontload: Frontload, cache: Cache) -> dict[str, Any]:
     """What the schedule came to for a cache."""
     ended = frontload.run_schedule("ReconcileSchedule")

@@ -58,7 +58,7 @@ FAILURE_FIELDS = ("step", "error", "cause")
 # Of JSONata and of Step Functions, what the definitions use.
 KNOWN_FUNCTIONS = {
     *("append", "contains", "count", "exists", "floor", "join", "length", "map", "max", "merge"),
-    *("millis", "not", "parse", "sift", "string", "substring"),
+    *("millis", "not", "parse", "sift", "string", "substring", "toMillis"),
 }
 EXPRESSION = re.compile(r"\{%(.*)%\}", re.DOTALL)
 TEXT = re.compile(r"'(?:[^'\\]|\\.)*'|/\^.*?\$/")

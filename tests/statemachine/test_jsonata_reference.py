@@ -48,7 +48,7 @@ EXECUTIONS: list[tuple[str, Any, dict[str, list[Any]]]] = [
     ("pipeline", {"cache": "default"}, planned("all-1", "all-2", refused=(REFUSED,))),
     ("pipeline", {"cache": "default"}, planned("fine-1")),
     ("pipeline", {"cache": "default"}, planned("bad-1") | {"pull": FAILING}),
-    ("pipeline", {"cache": "default"}, planned()),
+    ("pipeline", {"cache": "default"}, {"plan": [not_ready(1), *planned()["plan"]]}),
     (
         "pipeline",
         {"rollback": {}},

@@ -1,5 +1,6 @@
 """The pipeline state machine, with real build executions under it, run by MiniStack."""
 
+import time
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ REFUSED = {"cache": "gpu", "error": "InvalidCache", "message": "images: must not
 
 def planned(*ids: str, refused: tuple[dict[str, str], ...] = ()) -> dict[str, list[Any]]:
     builds = [BUILD_REQUEST | {"id": build} for build in ids]
-    plan = {"builds": builds, "refused": list(refused), "reason": "as recorded"}
+    plan = {"ready": True, "builds": builds, "refused": list(refused), "reason": "as recorded"}
     return REPORTS | {"plan": [plan]}
 
 
@@ -26,17 +27,26 @@ def test_a_request_that_needs_no_build_succeeds_and_says_why(machines: Machines)
 
 def test_a_dry_run_tells_what_would_be_built(machines: Machines) -> None:
     dry_run = [{"cache": "default", "architecture": "x86_64", "build": True, "reason": "new"}]
-    plan = {"builds": [], "refused": [], "reason": "a dry run", "dryRun": dry_run}
+    plan = {"ready": True, "builds": [], "refused": []}
+    plan |= {"reason": "a dry run", "dryRun": dry_run}
     machines.record({"plan": [plan]})
     ended = machines.run("pipeline", REQUEST | {"dryRun": True})
     assert ended.output == {"reason": "a dry run", "dryRun": dry_run}
 
 
-def test_plan_is_given_the_request_and_the_execution(machines: Machines) -> None:
-    machines.record(planned())
+def test_plan_is_asked_until_it_has_read_the_caches_and_is_given_the_execution_and_its_start(
+    machines: Machines,
+) -> None:
+    before = int(time.time())
+    machines.record({"plan": [not_ready(40), not_ready(5), *planned("asked-1")["plan"]]} | REPORTS)
     execution = machines.start("pipeline", REQUEST)
-    machines.wait(execution)
-    assert machines.calls()[0]["event"] == {"request": REQUEST, "executionId": execution}
+    ended = machines.wait(execution)
+    assert [item["build"] for item in ended.output["builds"]] == ["asked-1"]
+    asked = [call["event"] for call in machines.calls() if call["step"] == "plan"]
+    started = asked[0]["startedAt"]
+    assert isinstance(started, int) and before <= started <= time.time()
+    given = {"request": REQUEST, "executionId": execution, "startedAt": started}
+    assert asked == [given | {"waitedSeconds": waited} for waited in (0, 40, 45)]
 
 
 def test_every_planned_build_runs_and_its_result_is_told(machines: Machines) -> None:

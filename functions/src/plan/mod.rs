@@ -1,19 +1,23 @@
 //! `plan`: turns an event, the schedule's or a person's request into requests for
 //! builds, or shows what would be built. It changes nothing.
 
+pub mod documents;
 pub mod request;
 pub mod resolve;
 
 use frontload_shared::aws::clients::{Clients, at_once};
 use frontload_shared::aws::leases::Demand;
-use frontload_shared::aws::parameters;
 use frontload_shared::domain::names::one_line;
-use frontload_shared::domain::{Architecture, BuildId, BuildRequest, Cache, CacheName, Debounce};
+use frontload_shared::domain::{
+    Architecture, BuildId, BuildRequest, Cache, CacheName, Debounce, EcrImage,
+};
+use frontload_shared::step::{Report, Waited};
 use frontload_shared::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::settings::Settings;
+use documents::{Documents, Listing, Trust};
 use request::{Order, Request};
 use resolve::{Planner, Verdict};
 
@@ -25,6 +29,11 @@ pub struct Input {
     request: Value,
     /// The pipeline's execution, from which build ids derive.
     execution_id: String,
+    /// Its start in epoch seconds. Definitions of an older release do not tell it.
+    #[serde(default)]
+    started_at: Option<i64>,
+    #[serde(default)]
+    waited_seconds: Waited,
 }
 
 /// What is to be built.
@@ -39,6 +48,12 @@ pub struct Plan {
     /// Of a dry run: what would be done with each cache and architecture.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     dry_run: Vec<Outlook>,
+}
+
+impl Plan {
+    fn is_empty(&self) -> bool {
+        self.builds.is_empty() && self.refused.is_empty()
+    }
 }
 
 /// A cache that is left out, and why.
@@ -71,33 +86,64 @@ pub struct Outlook {
     warnings: Vec<String>,
 }
 
-/// Plans the builds of a request. `now` is in epoch seconds.
+/// Plans the builds of a request. `documents` is what this function read last, `now` is in epoch
+/// seconds.
 pub async fn handle(
     clients: &Clients,
     settings: &Settings,
+    documents: &Documents,
     now: i64,
     input: Input,
-) -> Result<Plan> {
-    let planner = Planner { clients, settings, now };
+) -> Result<Report<Plan>> {
+    let planner = &Planner { clients, settings, now };
     let execution = &input.execution_id;
-    let (plan, why, without) = match request::read(&input.request)? {
-        Request::Nothing(reason) => return Ok(nothing(reason)),
-        Request::Builds(order) => return plan_order(&planner, &order, execution).await,
+    let plan = match request::read(&input.request)? {
+        Request::Nothing(reason) => nothing(reason),
+        Request::Builds(order) => plan_order(planner, &order, execution).await?,
         Request::Reconcile => {
-            let plan = plan_all(&planner, execution, |_| true, |_| Debounce::NONE).await?;
-            let why = "the schedule looks at every cache".to_owned();
-            (plan, why, "there is no cache".to_owned())
+            let listing = documents.read(planner).await?;
+            let plan = plan_all(settings, &listing, execution, |_| true, |_| Debounce::NONE);
+            explain(plan, "the schedule looks at every cache", "there is no cache".to_owned())
         }
-        Request::Image(image) => {
-            let concerned = |cache: &Cache| cache.is_concerned_by(&image);
-            let plan = plan_all(&planner, execution, concerned, |cache| cache.debounce).await?;
-            (plan, format!("{image} has come"), format!("no cache holds {image}"))
-        }
+        Request::Image(image) => return plan_image(planner, documents, &image, &input).await,
     };
-    if plan.builds.is_empty() && plan.refused.is_empty() {
-        return Ok(nothing(without));
+    Ok(Report::Ready(plan))
+}
+
+/// Plans what an image concerns, from every document that was written before its push.
+async fn plan_image(
+    planner: &Planner<'_>,
+    documents: &Documents,
+    image: &EcrImage,
+    input: &Input,
+) -> Result<Report<Plan>> {
+    let plan = |listing: &Listing| {
+        let concerned = |cache: &Cache| cache.is_concerned_by(image);
+        let debounce = |cache: &Cache| cache.debounce;
+        plan_all(planner.settings, listing, &input.execution_id, concerned, debounce)
+    };
+    let (why, without) = (format!("{image} has come"), format!("no cache holds {image}"));
+    if let Some(kept) = documents.kept() {
+        let plan = plan(&kept);
+        match kept.trust(input.started_at, input.waited_seconds, planner.now) {
+            Trust::Complete => return Ok(Report::Ready(explain(plan, &why, without))),
+            Trust::Later(seconds) if plan.is_empty() => {
+                let progress = format!("{without} so far; the next look is in {seconds} s");
+                return Ok(Report::wait(seconds, progress));
+            }
+            Trust::Later(_) | Trust::Expired => {}
+        }
     }
-    Ok(Plan { reason: format!("{} builds: {why}", plan.builds.len()), ..plan })
+    let plan = plan(&documents.read(planner).await?);
+    Ok(Report::Ready(explain(plan, &why, without)))
+}
+
+/// Gives a plan its reason, `why` or `without` any build.
+fn explain(plan: Plan, why: &str, without: String) -> Plan {
+    if plan.is_empty() {
+        return nothing(without);
+    }
+    Plan { reason: format!("{} builds: {why}", plan.builds.len()), ..plan }
 }
 
 fn nothing(reason: String) -> Plan {
@@ -107,18 +153,17 @@ fn nothing(reason: String) -> Plan {
 
 /// One broken document must not keep the others from being built, nor go unnoticed:
 /// the pipeline fails at its end with what is refused here.
-async fn plan_all(
-    planner: &Planner<'_>,
+fn plan_all(
+    settings: &Settings,
+    listing: &Listing,
     execution: &str,
     is_concerned: impl Fn(&Cache) -> bool,
     debounce: impl Fn(&Cache) -> Debounce,
-) -> Result<Plan> {
-    let settings = planner.settings;
-    let ssm = planner.clients.own_ssm(&settings.home.region);
+) -> Plan {
     let mut plan = Plan::default();
-    for (name, document) in parameters::list(&ssm, &settings.prefix.caches()).await? {
+    for (name, document) in listing.documents.iter() {
         let short = name.rsplit('/').next().unwrap_or_default();
-        match parse_named(settings, &name, short, &document) {
+        match parse_named(settings, name, short, document) {
             Ok(cache) if !is_concerned(&cache) => {}
             Ok(cache) => {
                 let debounce = debounce(&cache);
@@ -130,7 +175,7 @@ async fn plan_all(
             Err(error) => plan.refused.push(Refusal::of(short, &error)),
         }
     }
-    Ok(plan)
+    plan
 }
 
 async fn plan_order(planner: &Planner<'_>, order: &Order, execution: &str) -> Result<Plan> {
@@ -218,9 +263,24 @@ mod tests {
     use super::*;
     use crate::testing::{HOST, put_cache, settings};
 
+    /// A warm function's answer, `at` seconds after the execution's start.
+    async fn plan_warm(
+        cloud: &FakeCloud,
+        documents: &Documents,
+        (started_at, at): (i64, i64),
+        request: Value,
+    ) -> Result<Report<Plan>> {
+        let waited_seconds = Waited(u64::try_from(at).unwrap());
+        let execution_id = "execution-1".to_owned();
+        let input = Input { request, execution_id, started_at: Some(started_at), waited_seconds };
+        handle(&cloud.clients(), &settings(), documents, started_at + at, input).await
+    }
+
     async fn plan(cloud: &FakeCloud, request: Value) -> Result<Plan> {
-        let input = Input { request, execution_id: "execution-1".to_owned() };
-        handle(&cloud.clients(), &settings(), 0, input).await
+        match plan_warm(cloud, &Documents::default(), (0, 0), request).await? {
+            Report::Ready(plan) => Ok(plan),
+            Report::Waiting { progress, .. } => panic!("{progress}"),
+        }
     }
 
     fn push() -> Value {
@@ -259,6 +319,56 @@ mod tests {
         let plan = plan(&cloud, push()).await.unwrap();
         assert_eq!(shown(&plan), [""; 0]);
         assert_eq!(plan.reason, "no cache holds team/app:v1 in account 123456789012 in us-east-1");
+    }
+
+    /// What a warm function answers to a push, which waits as it is told, and how often it reads.
+    async fn answer_to_push(
+        cloud: &FakeCloud,
+        documents: &Documents,
+        at: i64,
+    ) -> (Vec<String>, usize) {
+        let before = cloud.world().listed;
+        let mut waited = 0;
+        loop {
+            match plan_warm(cloud, documents, (at, waited), push()).await.unwrap() {
+                Report::Ready(plan) => return (shown(&plan), cloud.world().listed - before),
+                Report::Waiting { wait_seconds, .. } => waited += i64::from(wait_seconds),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_push_right_after_a_cache_was_written_builds_it_although_documents_are_remembered() {
+        let (cloud, documents) = (FakeCloud::default(), Documents::default());
+        put_cache(&cloud, "other", &json!({"images": [format!("{HOST}/team/app:v2")]}));
+        assert_eq!(answer_to_push(&cloud, &documents, 100).await, (vec![], 1));
+        put_cache(&cloud, "default", &json!({}));
+        let built = vec!["default x86_64 60 false".to_owned()];
+        assert_eq!(answer_to_push(&cloud, &documents, 101).await, (built.clone(), 1));
+        // One that concerns a cache does not wait and misses no other.
+        put_cache(&cloud, "second", &json!({}));
+        let both = vec![built[0].clone(), "second x86_64 60 false".to_owned()];
+        let plan = plan_warm(&cloud, &documents, (162, 0), push()).await.unwrap();
+        assert!(matches!(plan, Report::Ready(plan) if shown(&plan) == both));
+    }
+
+    #[tokio::test]
+    async fn a_storm_of_pushes_that_concern_no_cache_reads_once_a_minute() {
+        let (cloud, documents) = (FakeCloud::default(), Documents::default());
+        put_cache(&cloud, "other", &json!({"images": [format!("{HOST}/team/app:v2")]}));
+        let clock = &mut std::collections::BinaryHeap::new();
+        let later = |at: i64, started: i64| std::cmp::Reverse((at, started));
+        clock.extend((0..600).map(|started| later(started, started)));
+        let mut answered = 0;
+        while let Some(std::cmp::Reverse((at, started))) = clock.pop() {
+            match plan_warm(&cloud, &documents, (started, at - started), push()).await.unwrap() {
+                Report::Ready(plan) => answered += usize::from(plan.is_empty()),
+                Report::Waiting { wait_seconds, .. } => {
+                    clock.push(later(at + i64::from(wait_seconds), started));
+                }
+            }
+        }
+        assert_eq!((answered, cloud.world().listed), (600, 11));
     }
 
     #[tokio::test]

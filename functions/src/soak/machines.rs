@@ -88,6 +88,8 @@ pub struct World {
     pub peace: Millis,
     clients: Clients,
     settings: Settings,
+    /// What the one warm function of `plan` remembers.
+    documents: plan::documents::Documents,
 }
 
 async fn serve<I: DeserializeOwned, O: Serialize, F: Future<Output = Result<O>>>(
@@ -116,6 +118,7 @@ impl World {
             peace,
             clients,
             settings: testing::settings(),
+            documents: plan::documents::Documents::default(),
         }
     }
 
@@ -143,7 +146,10 @@ impl World {
         let now = self.epoch_seconds();
         let (clients, settings) = (&self.clients, &self.settings);
         match step {
-            Step::Plan => serve(input, |input| plan::handle(clients, settings, now, input)).await,
+            Step::Plan => {
+                let documents = &self.documents;
+                serve(input, |input| plan::handle(clients, settings, documents, now, input)).await
+            }
             Step::Claim => serve(input, |input| claim::handle(clients, settings, now, input)).await,
             Step::Publish => serve(input, |input| publish::handle(clients, settings, input)).await,
             Step::CleanUp => serve(input, |input| clean_up::handle(clients, settings, input)).await,
@@ -215,12 +221,26 @@ impl World {
         let is_push = request.get("reconcile").is_none();
         let execution = arn("frontload-pipeline", &name);
         let caller = Caller { execution: execution.clone(), ..Caller::default() };
-        let input = json!({"request": request, "executionId": execution});
-        let plan = match self.call(&caller, &Cell::default(), Step::Plan, input).await {
-            Ok(plan) if plan["refused"] == json!([]) => plan,
-            other => {
-                self.watch().broken.push(format!("plan of {name}: {other:?}"));
-                return;
+        let started = self.epoch_seconds();
+        let mut waited = 0;
+        let plan = loop {
+            let input = json!({
+                "request": request,
+                "executionId": execution,
+                "startedAt": started,
+                "waitedSeconds": waited,
+            });
+            match self.call(&caller, &Cell::default(), Step::Plan, input).await {
+                Ok(plan) if plan["refused"] == json!([]) => break plan,
+                Ok(report) if report["ready"] == json!(false) => {
+                    let seconds = report["waitSeconds"].as_u64().unwrap();
+                    self.sleep(seconds * 1000).await;
+                    waited += seconds;
+                }
+                other => {
+                    self.watch().broken.push(format!("plan of {name}: {other:?}"));
+                    return;
+                }
             }
         };
         let requests: Vec<Value> = plan["builds"].as_array().unwrap().clone();

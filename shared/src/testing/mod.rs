@@ -58,6 +58,8 @@ pub struct World {
     /// How many versions of parameters were written, and how many parameters deleted.
     pub writes: usize,
     pub deleted: usize,
+    /// How often parameters were listed.
+    pub listed: usize,
     /// What EC2 answers, by region and action: the inside of its XML. An action
     /// without answer here succeeds with nothing.
     pub ec2: BTreeMap<(String, String), String>,
@@ -287,6 +289,7 @@ impl World {
             return answer;
         }
         if operation == "GetParametersByPath" {
+            self.listed += 1;
             return (200, self.list(&place, input["Path"].as_str().unwrap()).to_string());
         }
         if operation == "DescribeExecution" {

@@ -8,7 +8,7 @@ import pytest
 
 from .conftest import Started
 
-# A server that ends while some of a message is unread resets the connection, and otherwise closes it.
+# A server that ends while some of a message is unread resets the connection; else it closes it.
 ENDS_WITHOUT_A_CODE = (
     "WebSocket protocol error: Connection reset without closing handshake",
     "IO error: Connection reset by peer (os error 104)",
@@ -260,7 +260,7 @@ def test_killing_sheltie_leaves_the_host_s_process_running(shared_builder):
     shared_builder.run(
         "apiclient exec admin bash -c '\n"
         "sheltie sleep 4441 >/dev/null 2>&1 &\n"
-        "until pgrep -xf \"sleep 4441\" >/dev/null; do sleep 0.05; done; kill -KILL $!'"
+        'until pgrep -xf "sleep 4441" >/dev/null; do sleep 0.05; done; kill -KILL $!\''
     )
     going_on = shared_builder.on_host("pgrep -fa 'sleep 444[1]'; pkill -f 'sleep 444[1]'").stdout
     assert len(going_on.splitlines()) == 1, going_on
