@@ -17,7 +17,7 @@ use frontload_shared::step::{Report, Waited};
 use serde::Serialize;
 
 /// Seconds between seeing that a holder's execution is over and taking its lease:
-/// longer than any Lambda runs (`Timeout` in the template, 60), so that a call of
+/// longer than any Lambda runs (`Timeout` in the template), so that a call of
 /// the holder that is still on its way has ended, whatever it wrote.
 pub(crate) const LAST_CALL_SECONDS: u32 = 90;
 

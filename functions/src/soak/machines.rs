@@ -19,22 +19,15 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use super::limits::LIMITS;
 use super::network::Network;
 use super::time::{Millis, TaskId, Tasks};
-use super::watch::{Caller, LAST_CALL, REAPER, Watch};
+use super::watch::{Caller, REAPER, Watch};
 use crate::settings::Settings;
 use crate::{claim, clean_up, plan, publish, reap, testing};
 
 /// Epoch seconds of the start.
 const START: i64 = 1_780_000_000;
-/// `TimeoutSeconds` of every step, and `Timeout` of every Lambda.
-const STEP_TIMEOUT: Millis = 60_000;
-/// `MaxConcurrency` of `RunBuilds`.
-const SIDE_BY_SIDE: usize = 10;
-/// `MaxAttempts` of every step.
-const RETRIES: u32 = 5;
-/// `BackoffRate`, from `IntervalSeconds` 2 on, and `MaxDelaySeconds`.
-const LONGEST_BACKOFF: Millis = 30_000;
 
 /// The steps that are called for real.
 #[derive(Clone, Copy, Debug)]
@@ -176,11 +169,11 @@ impl World {
         lambda.set(task);
         let world = self.clone();
         self.tasks.start(async move {
-            world.sleep(STEP_TIMEOUT).await;
+            world.sleep(LIMITS.lambda).await;
             world.tasks.stop(task);
         });
         told.await
-            .unwrap_or_else(|_| Err(Failure { retried: true, told: "States.Timeout".to_owned() }))
+            .unwrap_or_else(|_| Err(Failure { retried: true, told: "Sandbox.Timedout".to_owned() }))
     }
 
     /// Calls a step with the retries that every state has.
@@ -191,14 +184,12 @@ impl World {
         step: Step,
         input: Value,
     ) -> std::result::Result<Value, Failure> {
-        let mut backoff = 2_000;
-        for _ in 0..RETRIES {
+        for longest in LIMITS.retry.longest_pauses() {
             match self.invoke(caller, lambda, step, input.clone()).await {
                 Err(failure) if failure.retried => {}
                 done => return done,
             }
-            self.sleep(self.between(0, backoff)).await;
-            backoff = LONGEST_BACKOFF.min(2 * backoff);
+            self.sleep(self.between(0, longest)).await;
         }
         self.invoke(caller, lambda, step, input).await
     }
@@ -245,7 +236,7 @@ impl World {
         };
         let requests: Vec<Value> = plan["builds"].as_array().unwrap().clone();
         let requests = Rc::new(RefCell::new(requests.into_iter()));
-        let lanes: Vec<_> = (0..SIDE_BY_SIDE).map(|_| self.run_lane(is_push, &requests)).collect();
+        let lanes: Vec<_> = (0..LIMITS.builds_at_once).map(|_| self.run_lane(is_push, &requests)).collect();
         for lane in lanes {
             let _ = lane.await;
         }
@@ -432,7 +423,7 @@ impl World {
         let lambda = execution.lambda.get();
         if self.rng.borrow_mut().bool() {
             self.tasks.stop(lambda);
-        } else if self.network.hold(lambda, self.now() + self.between(0, LAST_CALL)) {
+        } else if self.network.hold(lambda, self.now() + self.between(0, LIMITS.lambda)) {
             counts.late_calls += 1;
         }
     }

@@ -8,6 +8,7 @@
 //! SDK's unoptimised code; `make soak SEED=<n> ROUNDS=<n>` takes any.
 
 mod bursts;
+mod limits;
 mod machines;
 mod network;
 mod scenario;

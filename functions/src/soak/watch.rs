@@ -7,13 +7,11 @@ use frontload_shared::testing::{FakeCloud, OWN};
 use serde_json::Value;
 
 use super::bursts::{Debounce, Request, allowed, part, touches};
+use super::limits::LIMITS;
 use super::time::Millis;
 
 /// Cache and architecture, as the table has them.
 pub type Key = String;
-
-/// How long after its death a call of an execution may still have effect.
-pub const LAST_CALL: Millis = 50_000;
 
 /// Who calls when the reaper does, which is no execution.
 pub const REAPER: &str = "the reaper";
@@ -167,7 +165,7 @@ impl Watch {
         }
         let after = holder(cloud, &before.key);
         let Some((build, execution)) = &before.holder else { return };
-        let is_past = |died: &Millis| died + LAST_CALL < now;
+        let is_past = |died: &Millis| died + LIMITS.lambda < now;
         match after {
             Some((next, _)) if next != *build => {
                 if !self.died.get(execution).is_some_and(is_past) {
@@ -206,7 +204,7 @@ impl Watch {
     /// wait for the schedule.
     pub fn may_be_late(&self, key: &str, last_push: Millis) -> bool {
         let deaths = self.accounts.get(key).map(|account| &account.deaths);
-        deaths.is_some_and(|deaths| deaths.iter().any(|died| died + 2 * LAST_CALL > last_push))
+        deaths.is_some_and(|deaths| deaths.iter().any(|died| died + 2 * LIMITS.lambda > last_push))
     }
 
     /// Holds the builds that were made against the requests.

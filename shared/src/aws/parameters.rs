@@ -1,4 +1,4 @@
-//! Parameter Store: cache documents, publications, leases, public parameters.
+//! Parameter Store: cache documents, publications, public parameters.
 
 use aws_config::retry::RetryConfig;
 use aws_sdk_ssm::Client;

@@ -19,8 +19,8 @@ use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use crate::domain::RegionName;
 
-/// The limit of a call with its retries, so that a function's own limit of 60 s
-/// always leaves room to report.
+/// The limit of a call with its retries, so that a function's own limit (`Timeout` in the
+/// template) always leaves room to report.
 const OPERATION: Duration = Duration::from_secs(20);
 
 /// The SDK's own limit for opening a connection.

@@ -1,4 +1,4 @@
-//! A build: everything that its steps need, decided by Plan before anything is
+//! A build: everything that its steps need, decided by ClaimBuild before anything is
 //! created and not changed afterwards.
 
 use serde::{Deserialize, Serialize};
