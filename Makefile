@@ -223,6 +223,17 @@ test: $(TOOLS)/cloud.stamp $(TOOLS)/sam.stamp $(TOOLS)/scan.stamp $(TOOLS)/node.
 	# for which it waits as long as it works.
 	FRONTLOAD_COMPARE_GRANTS=1 $(CLOUD)/python -m pytest -n 3 --dist loadfile tests
 
+# The soak alone would take the two minutes.
+WITHOUT_CLOUD = tests/infra tests/bench tests/aws_check/test_words.py tests/faults/test_points.py \
+	tests/faults/test_rules.py tests/release/test_versions.py tests/statemachine/test_asl_rules.py
+
+.PHONY: test-fast
+test-fast: $(TOOLS)/cloud.stamp $(TOOLS)/sam.stamp $(TOOLS)/scan.stamp $(TOOLS)/node.stamp ## The tests that start no cloud: two minutes once it is compiled
+	$(call say) 'Rust tests: minutes when nothing is compiled yet' 'cargo test'
+	cargo test --workspace --locked -- --skip soak::
+	printf '\n== %s (%s)\n' 'Tests without a cloud' 'pytest'
+	$(CLOUD)/python -m pytest -n 2 --dist loadfile $(WITHOUT_CLOUD)
+
 # For this machine's architecture: the containers run on it.
 .PHONY: sam-local
 sam-local: $(TOOLS)/cloud.stamp host docker build ## Every function in a container by sam local, then the state machines on them
