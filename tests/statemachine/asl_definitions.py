@@ -10,7 +10,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 DEFINITIONS = {name: ROOT / "statemachine" / f"{name}.asl.json" for name in ("pipeline", "build")}
 TEMPLATE = ROOT / "infra" / "template.yaml"
-README = ROOT / "README.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
 ERROR_NAMES_SOURCE = ROOT / "shared" / "src" / "error.rs"
 PHASES_SOURCE = ROOT / "shared" / "src" / "domain" / "phases.rs"
 SUBSTITUTION = re.compile(r"\$\{(\w+)\}")

@@ -10,8 +10,8 @@ from . import asl_rules as rules
 from .asl_definitions import (
     DEFINITIONS,
     ERROR_NAMES_SOURCE,
+    OPERATIONS,
     PHASES_SOURCE,
-    README,
     load_definition,
     load_template,
     rust_error_classes,
@@ -62,9 +62,10 @@ def test_a_definition_keeps(rule: Rule, machine: str) -> None:
     assert rule(load_definition(machine)) == []
 
 
-def test_the_readme_lists_every_error_that_can_end_a_build_under_its_class() -> None:
+def test_the_operations_page_lists_every_error_that_can_end_a_build_under_its_class() -> None:
     classes = rust_error_classes(ERROR_NAMES_SOURCE.read_text())
-    rows = re.findall(r"^\| \*\*(\w[\w ]+)\*\*[^|]*\| (.*) \|$", README.read_text(), re.MULTILINE)
+    row = r"^\| \*\*(\w[\w ]+)\*\*[^|]*\| (.*) \|$"
+    rows = re.findall(row, OPERATIONS.read_text(), re.MULTILINE)
     listed = {
         name: one.title().replace(" ", "")
         for one, names in rows

@@ -34,7 +34,7 @@ DEFAULT = _question(
 SPOT = _question(
     "launch on Spot",
     "ec2:RunInstances as one-time Spot",
-    "Caches with builder.spot are refused on Spot. See `builder.spot` in the README.",
+    "Caches with builder.spot are refused on Spot. See `builder.spot` in docs/configuration.md.",
 )
 INCREMENTAL = _question(
     "launch incremental",

@@ -1,17 +1,19 @@
-"""docs/threat-model.md and docs/bottlerocket.md name tests and resources that exist.
+"""The pages' links lead somewhere, and docs/security.md and docs/bottlerocket.md name tests and
+resources that exist.
 
 Each threat and each fact names one, or says that there is none.
 """
 
 import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from statemachine.asl_definitions import ROOT
 
 from .templates import TEMPLATES, load_template
 
-DOCUMENT = ROOT / "docs" / "threat-model.md"
+DOCUMENT = ROOT / "docs" / "security.md"
 FACTS = ROOT / "docs" / "bottlerocket.md"
 REFERENCE = re.compile(r"`([\w./-]+)::(\w+)`")
 # File name extension: how a test of that name begins.
@@ -20,6 +22,8 @@ TESTS = {
     ".rs": r"#\[(?:tokio::)?test\]\n(?: *#\[.*\]\n)* *(?:async )?fn {name}\(",
 }
 NOTHING = r"(?!)"
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tests" / "README.md"])
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 UNANSWERED = ("**Not answered**", "**Left to")
 NO_TEST = "**none here**"
 
@@ -69,6 +73,37 @@ def rows(text: str) -> list[list[str]]:
     ]
 
 
+def broken_links(page: Path) -> list[str]:
+    """The page's links to files, or to headings of pages, that are not there."""
+    found = []
+    for file, heading in LINK.findall(page.read_text()):
+        target = page.parent / file if file else page
+        if not target.exists() or (heading and heading not in anchors(target.read_text())):
+            found.append(f"{page.name}: {file}#{heading}".rstrip("#"))
+    return found
+
+
+def anchors(text: str) -> set[str]:
+    """The names that GitHub gives to the headings of a page, and those that stand in it."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return set(re.findall(r'<a id="([^"]+)">', text)) | {
+        re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    assert broken_links(page) == []
+
+
+def test_a_broken_link_is_noticed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A page, `here`\n[a](#a-page-here) [b](#there) [c](none.md) [d](https://e.org)"
+    )
+    assert broken_links(page) == ["page.md: #there", "page.md: none.md"]
+
+
 def test_everything_that_the_threat_model_names_exists() -> None:
     text = DOCUMENT.read_text()
     assert complaints(text) == []
@@ -89,8 +124,8 @@ def test_everything_that_the_facts_of_bottlerocket_name_exists() -> None:
         ("functions/src/reap/tests.rs::what_tells_no_execution_is_told_and_left_alone", True),
         ("functions/src/reap/tests.rs::put_builder", False),
         ("shared/src/prune/properties.rs::the_random_worlds_reach_every_reason", True),
-        ("tests/infra/test_threat_model.py::test_what_is_not_there_is_noticed", True),
-        ("tests/infra/test_threat_model.py::exists", False),
+        ("tests/infra/test_documents.py::test_what_is_not_there_is_noticed", True),
+        ("tests/infra/test_documents.py::exists", False),
         ("tests/infra/no_file.py::exists", False),
         ("Makefile::tools", False),
     ],
