@@ -25,6 +25,7 @@ BESIDE = (
     "infra/consumer.yaml",
     "infra/source-account.yaml",
     "CHANGELOG.md",
+    "LICENSE",
 )
 """Files that a release holds as they are."""
 
