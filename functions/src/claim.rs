@@ -1,6 +1,6 @@
-//! `claim`: gathers a burst of pushes into one build, ensures that the cache and
-//! architecture are this build's own, and decides then what is to be built, by
-//! what the tags stand for now. Undone by `clean_up`.
+//! `claim`: gathers a burst of pushes into one build, takes the lease of the cache and
+//! architecture, and then decides what to build from what the tags resolve to now. `clean_up`
+//! undoes it.
 
 use frontload_shared::aws::clients::Clients;
 use frontload_shared::aws::executions::ExecutionArn;
@@ -21,7 +21,7 @@ pub struct Input {
     request: BuildRequest,
     execution_id: ExecutionArn,
     waited_seconds: Waited,
-    /// What the last call told to be passed on.
+    /// The `seenToken` that the last call returned.
     #[serde(default)]
     seen_token: Option<u64>,
 }
@@ -32,15 +32,15 @@ pub struct Input {
 pub struct Claim {
     outcome: Outcome,
     reason: String,
-    /// Decided now, and not changed afterwards.
+    /// The build. It does not change after this step.
     #[serde(skip_serializing_if = "Option::is_none")]
     build: Option<Build>,
-    /// What is left out of it, a sentence each.
+    /// One sentence per item that the build leaves out.
     warnings: Vec<String>,
     /// The lease's fencing token.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<u64>,
-    /// The execution that does what was asked for here.
+    /// ARN of the execution that serves this request instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     successor: Option<String>,
 }
@@ -111,8 +111,8 @@ fn superseded(by: Applicant) -> Claim {
     Claim { successor: Some(by.execution), ..Claim::of(Outcome::Superseded, reason) }
 }
 
-/// With the lease in hand: what is to be built, if anything. The lease is kept for
-/// a build, and for a call that is to be repeated.
+/// Decides what to build, if anything, while this build holds the lease. Releases the lease if
+/// nothing changed; keeps it for a build and after an error.
 async fn decide(
     leases: &Leases,
     key: &LeaseKey,
@@ -134,7 +134,7 @@ async fn decide(
             let claim = Claim { warnings, ..Claim::of(Outcome::Unchanged, reason) };
             Ok(Report::Ready(claim))
         }
-        // `clean_up` gives the lease back.
+        // `clean_up` releases the lease.
         Err(error) => Err(error),
     }
 }
@@ -153,7 +153,7 @@ mod tests {
 
     const NOW: i64 = 1_000_000;
 
-    /// A cache whose tag stands for image A; everything published is usable.
+    /// A cache whose tag resolves to image A. Every published snapshot is usable.
     fn cloud() -> FakeCloud {
         let cloud = FakeCloud::default();
         put_cache(&cloud, "default", &json!({}));
@@ -187,14 +187,14 @@ mod tests {
         }
     }
 
-    /// Progress of a claim that waits, outcome of one that is ready.
+    /// The progress of a claim that waits, or the outcome of one that is ready.
     async fn claim(cloud: &FakeCloud, build: &str, more: Value) -> String {
         let answer = claim_at(cloud, NOW, build, more).await;
         let told = ["progress", "outcome"].iter().find_map(|name| answer[name].as_str());
         told.or(answer.as_str()).unwrap().to_owned()
     }
 
-    /// Asks at once, as a person does.
+    /// Claims at once, as for a person's request.
     async fn ask(cloud: &FakeCloud, build: &str) -> String {
         claim(cloud, build, json!({"waitedSeconds": 0, "quiet": 0})).await
     }
@@ -312,7 +312,7 @@ mod tests {
         release(&cloud, "a").await;
     }
 
-    /// Publishes what build `id` claims, as image A or B.
+    /// Claims build `id` and publishes it with image A or B, by a rollback if `rollback`.
     async fn publish(cloud: &FakeCloud, id: &str, rollback: bool) {
         let answer = claim_at(cloud, NOW, id, json!({"waitedSeconds": 0, "quiet": 0})).await;
         let build: Build = serde_json::from_value(answer["build"].clone()).unwrap();
@@ -357,7 +357,7 @@ mod tests {
         assert_eq!(usual("d", false).await, json!(null), "the published one was in full");
     }
 
-    /// The longest manifest of a build of these images.
+    /// The text of the longest manifest that the claimed build can have.
     fn longest_manifest(claim: &Value) -> String {
         let mut build: Build = serde_json::from_value(claim["build"].clone()).unwrap();
         build.volume_gib = u16::MAX;
@@ -439,7 +439,7 @@ mod tests {
         assert_eq!(why("d").await, format!("{follows}; {}", basis("snap-a")));
     }
 
-    /// The build that a push of image B claims.
+    /// Pushes image B and returns the build that is claimed for it.
     async fn changed_build(cloud: &FakeCloud, id: &str, full: bool) -> Value {
         cloud.world().registry.push("team/app", "v1", DIGEST_B);
         let more = json!({"waitedSeconds": 0, "quiet": 0, "full": full});

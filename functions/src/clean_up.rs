@@ -1,6 +1,6 @@
-//! `clean_up`: ensures that nothing of a build is left but what it published.
-//! It runs at the end of every build, whatever its end was, and decides by the
-//! world, not by what earlier steps said.
+//! `clean_up`: removes everything of a build except what it published. It runs at the end of every
+//! build, however the build ended. It decides by what it finds in AWS, not by what earlier steps
+//! reported.
 
 use frontload_shared::aws::clients::Clients;
 use frontload_shared::aws::instances::{State, find_builders, terminate_builder};
@@ -22,7 +22,7 @@ use crate::settings::Settings;
 #[serde(rename_all = "camelCase")]
 pub struct Input {
     request: BuildRequest,
-    /// Absent when the build ended before it was decided: then it made nothing.
+    /// Absent if the execution ended before the build was decided. Nothing was created then.
     build: Option<Build>,
     /// Whether a step failed.
     #[serde(default)]
@@ -36,7 +36,7 @@ pub struct Cleaned {
     released: Vec<String>,
 }
 
-/// How long EC2 may take to end an instance.
+/// Seconds that EC2 may take to terminate an instance.
 const LIMIT_SECONDS: u32 = 600;
 
 /// Removes what is left, builder first.
@@ -56,7 +56,7 @@ pub async fn handle(
     }
     let BuildRequest { id, cache, architecture, .. } = &input.request;
     let leases = clients.leases(&settings.home.region, &settings.lease_table);
-    // What failed on its ancestor may have failed because of it.
+    // A build that failed on its ancestor may have failed because of it.
     let next_in_full = input.failed && input.build.is_some_and(|build| build.ancestor.is_some());
     if leases.release(&LeaseKey::new(cache, *architecture), id, next_in_full).await? {
         released.push(format!("the lease of {cache} for {architecture}"));
@@ -64,7 +64,7 @@ pub async fn handle(
     Ok(Report::Ready(Cleaned { released }))
 }
 
-/// Removes what a build made; ready when its builder is gone, too.
+/// Removes what a build created. Ready, with the removed ids, once its builder is gone, too.
 async fn remove(
     clients: &Clients,
     settings: &Settings,
@@ -88,7 +88,7 @@ async fn remove(
     Ok(Report::Ready(removed))
 }
 
-/// Terminates builders; `Some` while one is not gone.
+/// Terminates builders. Returns the progress, or `None` once all are gone.
 pub async fn end_builders(ec2: &aws_sdk_ec2::Client, owner: Owner<'_>) -> Result<Option<String>> {
     let mut progress = None;
     for builder in find_builders(ec2, owner).await? {
@@ -103,8 +103,8 @@ pub async fn end_builders(ec2: &aws_sdk_ec2::Client, owner: Owner<'_>) -> Result
     Ok(progress)
 }
 
-/// Deletes the build's snapshots and replicas, unless a parameter names them: one
-/// that another build has superseded is what a rollback goes back to (S3).
+/// Deletes the build's snapshots and replicas except those that a parameter names. A rollback
+/// returns to a snapshot that another build superseded (S3).
 async fn remove_unpublished(
     clients: &Clients,
     owner: Owner<'_>,
@@ -117,16 +117,16 @@ async fn remove_unpublished(
         for snapshot in find_snapshots(&ec2, owner).await? {
             found.push((ec2.clone(), snapshot.id));
         }
-        // The home region is the first. Without a snapshot there is no replica, and
-        // a region that preflight refused must not be asked.
+        // The home region is the first. Without a snapshot there, no replica exists, and a region
+        // that preflight refused must not be called.
         if found.is_empty() {
             return Ok(Vec::new());
         }
     }
     let regions: Vec<_> = build.regions.iter().map(|settings| settings.region.clone()).collect();
     let places = places(&regions, &build.consumers);
-    // Whoever has given the lease back may be a publication behind: what it sees
-    // half done may be the next build's, at work.
+    // A build without the lease may be one publication behind. A half-done publication that it sees
+    // may belong to the next build, which is still publishing.
     let names = ParameterNames::new(&settings.prefix, &build.cache, build.architecture);
     let leases = clients.leases(&settings.home.region, &settings.lease_table);
     let standing = leases.read(&LeaseKey::new(&build.cache, build.architecture)).await?;
@@ -136,7 +136,8 @@ async fn remove_unpublished(
     }
     let kept = publication::named_snapshots(clients, &names, &places).await?;
     let mut removed = Vec::new();
-    // The home region's last: as long as it is there, replicas are looked for.
+    // Delete the home region's snapshot last: a repeated call looks for replicas only while it
+    // exists.
     for (ec2, id) in found.into_iter().rev() {
         if !kept.contains(id.as_str()) {
             delete_snapshot(&ec2, &id).await?;
@@ -234,7 +235,7 @@ mod tests {
         assert_eq!(full, json!({"BOOL": true}), "it may have failed because of its ancestor");
     }
 
-    /// Its answer was lost, and meanwhile the next build has published, or is at it.
+    /// The first call's answer was lost. Meanwhile the next build has published, or is publishing.
     #[tokio::test]
     async fn a_late_repetition_leaves_what_is_published_and_what_can_be_gone_back_to() {
         let cloud = cloud("terminated", true);

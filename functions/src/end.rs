@@ -1,9 +1,9 @@
-//! `end`: ensures that the builder has shut down in order and left its data volume.
-//! Only then the volume is snapshotted: the shutdown unmounts it and takes away what the
-//! running builder kept on it. Undone by `clean_up`, which deletes the volume.
+//! `end`: shuts the builder down in order and keeps its data volume. The volume is snapshotted only
+//! afterwards: the shutdown unmounts it and removes what the running builder kept on it. `clean_up`
+//! undoes this step by deleting the volume.
 //!
-//! `TerminateInstances` lets the operating system shut down (EC2 user guide, "Terminate
-//! Amazon EC2 instances"), also of a Spot instance, which cannot be stopped.
+//! `TerminateInstances` lets the operating system shut down (EC2 user guide, "Terminate Amazon EC2
+//! instances"). This includes a Spot instance, which cannot be stopped.
 
 use frontload_shared::aws::instances::{
     self, Builder, InstanceId, State, VolumeId, find_builder, keep_data_volume, terminate_builder,
@@ -21,7 +21,7 @@ pub struct Input {
     build: Build,
     /// The builder that pulled.
     instance_id: InstanceId,
-    /// Its data volume. EC2 shows no volumes of an instance that has ended.
+    /// Its data volume. EC2 does not show the volumes of a terminated instance.
     volume_id: VolumeId,
     waited_seconds: Waited,
 }
@@ -30,8 +30,8 @@ pub struct Input {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Ended {}
 
-/// Longest orderly end. EC2 cuts the power of an instance that takes some minutes, and says
-/// of both that they are terminated: what took longer is not trusted.
+/// Longest orderly shutdown. EC2 cuts the power of an instance that takes some minutes, and reports
+/// it as terminated in both cases. A longer shutdown is not trusted.
 const LIMIT_SECONDS: u32 = 120;
 
 /// Moves the builder one step towards its end.
@@ -70,10 +70,10 @@ pub async fn handle(ec2: &aws_sdk_ec2::Client, input: Input) -> Result<Report<En
     Ok(Report::wait(WAIT_SECONDS, progress))
 }
 
-/// Seconds between two looks: a shutdown takes some seconds, EC2 notices it after some more.
+/// Seconds between two looks. A shutdown takes some seconds; EC2 notices it some seconds later.
 const WAIT_SECONDS: u32 = 3;
 
-/// What brings a builder nearer to its end.
+/// The next action that moves a builder towards its end.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
     KeepVolume,
@@ -82,8 +82,8 @@ enum Next {
     LookAtVolume,
 }
 
-/// The volume must be seen to stay before the instance is terminated: a change that EC2 has
-/// taken and not yet applied would lose it.
+/// Terminates the instance only after EC2 shows that the volume stays. If EC2 has accepted that
+/// change but not applied it yet, termination would delete the volume.
 fn next(builder: Option<&Builder>, volume: &VolumeId) -> Next {
     // EC2 forgets a terminated instance after an hour.
     let Some(builder) = builder else { return Next::LookAtVolume };
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::testing::{input, instances, instances_whose_volume, interrupted};
 
-    /// What the step says, and how often it kept the volume and ended the instance.
+    /// What the step reports, and how often it kept the volume and terminated the instance.
     async fn ended(
         found: DescribeInstancesOutput,
         volume: Option<EbsState>,

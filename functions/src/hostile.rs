@@ -1,6 +1,6 @@
-//! Hostile events, requests, payloads and cache documents against the functions as
-//! Lambda calls them: an answer or a named error whose message is a sentence, and no
-//! change anywhere for what is refused.
+//! Sends hostile events, requests, payloads and cache documents to the functions as Lambda does.
+//! Each call must return an answer, or a named error whose message is a sentence. A refused input
+//! must change nothing.
 
 use std::fs;
 use std::io::Write;
@@ -19,8 +19,8 @@ use crate::settings::Settings;
 use crate::testing::{DIGEST_A, HOST, put_cache, settings};
 use input::{assert_sentence, changed, config, nasty, torn};
 
-/// The same file as in `frontload_shared`, not a module of it: a feature that brings in
-/// proptest would be in the release's bill of materials.
+/// The same file as in `frontload_shared`, but not a module of it: a feature that brings in
+/// proptest would appear in the release's bill of materials.
 #[allow(dead_code, reason = "other parts of it are used over there")]
 #[path = "../../shared/src/testing/hostile.rs"]
 mod input;
@@ -60,7 +60,7 @@ fn any_payload() -> impl Strategy<Value = (String, Value)> {
         .prop_flat_map(|(step, payload)| (Just(step), changed(payload)))
 }
 
-/// A cache of every kind of field, changed.
+/// A cache with every kind of field, changed.
 fn any_cache() -> impl Strategy<Value = Value> {
     changed(json!({
         "images": [format!("{HOST}/team/app:v1"), {"repository": format!("{HOST}/team/app"),
@@ -101,7 +101,8 @@ fn cloud() -> FakeCloud {
     cloud
 }
 
-/// Everything that anybody changed: parameters and events, the table, EC2.
+/// All changes: how many to parameters and events, how many table items, and the EC2 calls that
+/// write.
 fn changes(cloud: &FakeCloud) -> (usize, usize, Vec<String>) {
     let world = cloud.world();
     let reads = |call: &str| ["Describe", "Get"].iter().any(|verb| call.starts_with(verb));
@@ -124,13 +125,13 @@ fn plan(cloud: &FakeCloud, request: &Value) -> Result<Value, Diagnostic> {
     answer
 }
 
-/// The request to claim a build of the cache at once.
+/// The payload that claims a build of the cache at once.
 fn claim() -> Value {
     let payload = documents("events/steps").into_iter().find(|(step, _)| step == "claim");
     payload.unwrap().1
 }
 
-/// Plans and claims what a cache document asks for; whether it is accepted.
+/// Plans and claims a cache document. Returns whether it is accepted.
 fn check_document(document: &str) -> bool {
     let cloud = cloud();
     cloud.world().put("/frontload/caches/default", document);
@@ -146,7 +147,7 @@ fn check_document(document: &str) -> bool {
     let is_refused = refused[0];
     assert_eq!(is_refused, refused[1]);
     let claimed = call(&cloud, "claim", claim());
-    // The request stands in the table, for `clean_up` to take out.
+    // The claim may leave the lease's item in the table. `clean_up` releases the lease.
     let (parameters, items, ec2) = changes(&cloud);
     assert_eq!((parameters, ec2), (0, Vec::new()));
     assert!(items <= 1);
@@ -188,7 +189,7 @@ proptest! {
     }
 }
 
-/// What was published of the cache, with every field.
+/// The cache's published manifest, with every field.
 fn manifest() -> Value {
     json!({
         "frontload": "0.1.0", "snapshotId": "snap-1", "region": "us-east-1", "encrypted": false,
@@ -206,7 +207,7 @@ fn manifest() -> Value {
     })
 }
 
-/// The build that is claimed over a published manifest.
+/// Returns the build that is claimed while `manifest` is published.
 fn claim_over(manifest: &str) -> Value {
     let cloud = cloud();
     put_cache(&cloud, "default", &json!({"builder": {"volumeGib": "auto"}}));
@@ -244,7 +245,7 @@ proptest! {
         (step, text) in select(files("events/steps"))
             .prop_flat_map(|(step, text)| (Just(step), torn(text))),
     ) {
-        // As the runtime reads what Lambda sends.
+        // Parse the text as the runtime parses what Lambda sends.
         if let Ok(payload) = serde_json::from_slice::<Value>(text.as_bytes()) {
             let _ = call(&cloud(), &step, payload);
         }
@@ -333,7 +334,7 @@ fn each_written_cache_document_is_planned_or_refused_as_its_file_says() {
     }
 }
 
-/// What the log group gets of a call.
+/// What a call writes to the log group.
 fn logged(step: &str, payload: Value) -> String {
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);

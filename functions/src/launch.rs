@@ -1,5 +1,5 @@
-//! `launch`: ensures that the builder runs and that its admin container answers.
-//! Undone by `clean_up`, which finds the instance by the build's tags.
+//! `launch`: starts the builder and waits until its admin container answers. `clean_up` undoes it
+//! and finds the instance by the build's tags.
 
 use frontload_shared::aws::commands::{self, CommandId, Purpose, Status};
 use frontload_shared::aws::instances::{
@@ -20,7 +20,7 @@ use crate::settings::Settings;
 #[serde(rename_all = "camelCase")]
 pub struct Input {
     build: Build,
-    /// How many builders of the build EC2 took back: what came after them is another.
+    /// How many of the build's builders EC2 has interrupted. This call is for the one after them.
     #[serde(default)]
     interruptions: u8,
     #[serde(flatten)]
@@ -28,7 +28,7 @@ pub struct Input {
     waited_seconds: Waited,
 }
 
-/// The report, and what the step's next call and the later steps are to know.
+/// The report, and the state for this step's next call and for later steps.
 #[derive(Debug, Serialize)]
 pub struct Launching {
     #[serde(flatten)]
@@ -37,11 +37,11 @@ pub struct Launching {
     tried: Tried,
 }
 
-/// Facts for later steps besides the builder's id: none.
+/// No facts for later steps besides the builder's id.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Answering {}
 
-/// What came of the launches so far.
+/// Results of the launches so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Tried {
@@ -49,22 +49,21 @@ struct Tried {
     instance_id: Option<InstanceId>,
     /// How many placements EC2 refused.
     refusals: usize,
-    /// Which, and why.
+    /// Which placements EC2 refused, and why.
     refused: String,
-    /// The last probe, while its answer is waited for.
+    /// The last probe, while its answer is pending.
     command_id: Option<CommandId>,
 }
 
-/// Seconds that the probe may take on the instance (`AWS-RunShellScript`,
-/// `executionTimeout`): long for an answer, short for a boot.
+/// Seconds that the probe may take on the instance (`AWS-RunShellScript`, `executionTimeout`): long
+/// enough for an answer, short compared with a boot.
 const PROBE_SECONDS: u32 = 30;
-/// Seconds until the first look at it: mostly the admin container is there when the
-/// agent is.
+/// Seconds until the first look at the probe. The admin container is mostly up when the agent is.
 const FIRST_PROBE_SECONDS: u32 = 1;
-/// Seconds until the next placement is asked for. EC2 refills two launches a second (EC2
-/// developer guide, "Request throttling").
+/// Seconds until the next placement is requested. EC2 refills two launches a second (EC2 developer
+/// guide, "Request throttling").
 const NEXT_PLACEMENT_SECONDS: u32 = 1;
-/// Longest list of refusals, in characters: it travels from call to call, and into an error.
+/// Longest list of refusals, in characters. It is passed from call to call and into an error.
 const MAX_REFUSED: usize = 4000;
 
 /// Moves the builder one step towards answering.
@@ -87,8 +86,8 @@ pub async fn handle(
     }
 }
 
-/// Asks EC2 for a builder in the next placement. It is one a call: a call that is repeated asks
-/// for the same one under the same token, and gets what EC2 launched then.
+/// Requests a builder in the next placement, one placement per call. A repeated call sends the same
+/// request with the same client token, and gets the instance that EC2 launched before.
 async fn launch_next(
     ec2: &aws_sdk_ec2::Client,
     settings: &Settings,
@@ -108,7 +107,7 @@ async fn launch_next(
     }
 }
 
-/// Goes on to the placement after the first of those that were left.
+/// Records that EC2 refused the first placement in `left`. The next call tries the next one.
 fn refuse(input: &Input, left: &[Placement<'_>], reason: &str) -> Result<Launching> {
     let build = &input.build;
     let Some(Placement { market, instance_type, subnet, .. }) = left.first() else {
@@ -138,7 +137,7 @@ fn all_refused(build: &Build, tried: &Tried) -> Error {
     Error::LaunchRefused { build: build.id.clone(), reason: tried.refused.clone() }
 }
 
-/// What the builder that EC2 launched has come to.
+/// Reports how far the launched builder is.
 async fn look_at(
     ec2: &aws_sdk_ec2::Client,
     ssm: &aws_sdk_ssm::Client,
@@ -168,8 +167,8 @@ async fn look_at(
     Ok(Launching { report, tried: tried.clone() })
 }
 
-/// The placements that EC2 has not refused. The second builder of a build must last, as there is
-/// no third: it is no Spot instance.
+/// The placements that EC2 has not refused. The second builder of a build is never a Spot instance:
+/// it must last, because there is no third.
 fn placements_left<'a>(
     input: &'a Input,
     machine: &'a Machine,
@@ -181,8 +180,8 @@ fn placements_left<'a>(
     allowed.skip(input.tried.refusals).collect()
 }
 
-/// Every instance type in the first subnet, then every type in the next; all of it as Spot
-/// before all of it on demand. Their numbers are the same whatever was tried before.
+/// Every instance type in the first subnet, then every type in the next: first all on Spot, then
+/// all on demand. A placement's number does not depend on what was tried before.
 fn placements<'a>(build: &'a Build, machine: &'a Machine, profile: &'a str) -> Vec<Placement<'a>> {
     let subnets: Vec<Option<&str>> = match build.builder.subnet_ids.as_slice() {
         [] => vec![None],
@@ -202,8 +201,8 @@ fn placements<'a>(build: &'a Build, machine: &'a Machine, profile: &'a str) -> V
     placements
 }
 
-/// `PingStatus Online` says only that the control container runs; the way to the
-/// host is through the admin container, which starts beside it.
+/// Probes the admin container. `PingStatus Online` only says that the control container runs. The
+/// host is reached through the admin container, which starts beside it.
 async fn ensure_answering(
     ssm: &aws_sdk_ssm::Client,
     input: &Input,
@@ -211,7 +210,7 @@ async fn ensure_answering(
 ) -> Result<Launching> {
     let Input { build, tried, waited_seconds: waited, .. } = input;
     let status = match &tried.command_id {
-        // SSM may list a command a moment later.
+        // SSM may list a command only a moment after it was sent.
         Some(probe) => Some(commands::status(ssm, probe).await?.unwrap_or(Status::Running)),
         None => None,
     };
@@ -311,7 +310,7 @@ mod tests {
             .build()
     }
 
-    /// What the step says of the builder that it knows, or of a launch.
+    /// What the step reports about the builder in `input`, or about a launch.
     async fn says(ec2: &aws_sdk_ec2::Client, ssm: &aws_sdk_ssm::Client, input: Value) -> String {
         match handle(ec2, ssm, &settings(), crate::testing::input(&input)).await {
             Ok(Launching { report: Report::Waiting { progress, .. }, .. }) => progress,
@@ -421,8 +420,8 @@ mod tests {
         assert!(message.len() < 5_000 && !message.contains(['\n', '\u{202e}']), "{message}");
     }
 
-    /// Market, subnet and type of every launch of this cache, in the order in which they are
-    /// tried while EC2 has no room, and the error at the end.
+    /// Token number, market, subnet and type of each launch, in the order tried while EC2 has no
+    /// capacity, and the final error.
     async fn tried(builder: Value, interruptions: u8) -> (Vec<String>, String) {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&seen);

@@ -1,6 +1,6 @@
-//! Taking a lease: when it is free, or when the execution that holds it is over
-//! for so long that none of its calls can still run. What an applicant does next is
-//! decided by [`next`] alone, here and in the model whose states the tests explore.
+//! Takes a lease when it is free, or when its holder's execution ended so long ago that none of its
+//! calls can still run. [`next`] alone decides what an applicant does next, here and in the model
+//! whose states the tests explore.
 
 #[cfg(test)]
 mod explore;
@@ -16,20 +16,20 @@ use frontload_shared::domain::{BuildId, Debounce};
 use frontload_shared::step::{Report, Waited};
 use serde::Serialize;
 
-/// Seconds between seeing that a holder's execution is over and taking its lease:
-/// longer than any Lambda runs (`Timeout` in the template), so that a call of
-/// the holder that is still on its way has ended, whatever it wrote.
+/// Seconds between seeing that a holder's execution is over and taking its lease. This is longer
+/// than any Lambda runs (`Timeout` in the template), so by then the holder's last calls and their
+/// writes have ended.
 pub(crate) const LAST_CALL_SECONDS: u32 = 90;
 
-/// Seconds between two looks at a holder that runs.
+/// Seconds between two looks at a holder whose execution runs.
 const LOOK_SECONDS: u32 = 30;
 
-/// What came of trying.
+/// The result of trying to take a lease.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn {
     /// The lease is ours.
     Ours(Standing),
-    /// It is to be tried again.
+    /// Try again later.
     Later(Later),
 }
 
@@ -38,10 +38,10 @@ pub enum Turn {
 pub struct Later {
     /// Seconds until then.
     pub seconds: u32,
-    /// Who holds the lease: an execution's ARN, or a sentence.
+    /// Who holds the lease: an execution's ARN, or a phrase.
     pub holder: String,
-    /// The token whose holder was seen to be over: the next call takes the lease if
-    /// it still stands then.
+    /// The token whose holder's execution was seen to be over. The next call takes the lease if the
+    /// lease still has this token.
     pub seen_token: Option<u64>,
 }
 
@@ -71,54 +71,54 @@ impl<T: Serialize> From<Later> for Looked<T> {
 /// What an applicant knows when it decides.
 #[derive(Clone, Copy, Debug)]
 pub struct Look<'a> {
-    /// How the lease stands.
+    /// The state of the lease.
     pub standing: &'a Standing,
     /// The applicant's build.
     pub build: &'a BuildId,
-    /// What its last call told by [`Later::seen_token`].
+    /// The [`Later::seen_token`] that its last call returned.
     pub seen_token: Option<u64>,
-    /// Whether the holder's execution is over; `None` before that was asked.
+    /// Whether the holder's execution is over; `None` if not asked yet.
     pub holder_is_over: Option<bool>,
 }
 
-/// How a request waits for others. A rollback serves none and has none.
+/// How a request waits for others. A rollback serves no request and has no burst.
 #[derive(Clone, Copy, Debug)]
 pub struct Burst<'a> {
-    /// The request's.
+    /// The request's debounce settings.
     pub debounce: &'a Debounce,
-    /// Since the request came.
+    /// Time since the request arrived.
     pub waited: Waited,
-    /// Epoch seconds.
+    /// The time, in epoch seconds.
     pub now: i64,
 }
 
 /// What an applicant does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// It ends: this one serves its request.
+    /// It ends. This newer applicant serves its request.
     Superseded(Applicant),
-    /// It waits for more pushes, so many seconds.
+    /// It waits this many seconds for more pushes.
     Quiet(u32),
     /// It tries for the lease.
     Approach(Approach),
 }
 
-/// The way to the lease.
+/// The next action towards the lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Approach {
-    /// It is held already.
+    /// The applicant holds it already.
     Ours,
     /// Ask whether the execution of this holder is over.
     Ask(Applicant),
     /// Try again later.
     Later(Later),
-    /// Take it: over the holder seen under this token, or as a free one.
+    /// Take it: from the holder seen under this token, or as a free lease.
     Take(Option<u64>),
 }
 
-/// What an applicant does next. The newest request serves all before it, once no
-/// other has come for the quiet time, or once the first of them has waited for the
-/// limit; who holds the lease is past all that.
+/// What an applicant does next. The newest request serves all earlier ones. It proceeds once no
+/// other has arrived for the quiet time, or once the first of them has waited for the limit. The
+/// holder of the lease skips these checks.
 pub fn next(look: &Look<'_>, burst: Option<&Burst<'_>>) -> Next {
     let Look { standing, build, .. } = look;
     if let Some(burst) = burst.filter(|_| !standing.is_held_by(build)) {
@@ -161,7 +161,7 @@ fn approach(look: &Look<'_>) -> Approach {
     }
 }
 
-/// Tries to take the lease, which stands as `standing` says. `now` is in epoch seconds.
+/// Tries to take the lease, whose state is `standing`. `now` is in epoch seconds.
 pub async fn take_turn(
     leases: &Leases,
     sfn: &aws_sdk_sfn::Client,

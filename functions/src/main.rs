@@ -1,6 +1,6 @@
-//! The Lambda functions of Frontload: one `bootstrap` for all of them, since
-//! linking the SDK is what a build mostly costs, and so it is done once.
-//! `_HANDLER`, the function's `Handler` in the template, says which one this is.
+//! The Lambda functions of Frontload. All share one `bootstrap`: linking the SDK is most of a
+//! build's cost, and this way it happens once. `_HANDLER`, the function's `Handler` in the
+//! template, selects the function.
 
 mod claim;
 mod clean_up;
@@ -47,13 +47,13 @@ fn main() -> Result<(), lambda_runtime::Error> {
     serve_calls()
 }
 
-/// Lambda gives no argument, the runtime emulator gives the handler's name.
+/// Lambda passes no argument. The runtime emulator passes the handler's name.
 fn is_asked_for_version(argument: Option<&OsStr>) -> bool {
     argument.is_some_and(|argument| argument == "--version")
 }
 
-/// One runtime for all functions: a runtime of each one's own would be in the
-/// binary thirteen times.
+/// One runtime for all functions: with one runtime each, the binary would contain it thirteen
+/// times.
 #[tokio::main(flavor = "current_thread")]
 async fn serve_calls() -> Result<(), lambda_runtime::Error> {
     settings::init_log();
@@ -68,15 +68,15 @@ async fn serve_calls() -> Result<(), lambda_runtime::Error> {
     .await
 }
 
-/// Which role a function assumes in consumers' accounts; the template and `infra/consumer.yaml` let
-/// it assume no other.
+/// The role that a function assumes in consumers' accounts. The template and `infra/consumer.yaml`
+/// let it assume no other.
 fn access(handler: &str) -> Access {
     let publishes = matches!(handler, "publish" | "prune" | "rollback" | "reap" | "clean_up");
     if publishes { Access::Publishes } else { Access::Reads }
 }
 
-/// Calls the function that the settings name. The SDK clients made here share the
-/// connections of `clients`; `documents` stays from call to call.
+/// Calls the function that `settings` names. The SDK clients created here share the connections of
+/// `clients`. `documents` is kept between calls.
 async fn serve(
     clients: &Clients,
     settings: &Settings,

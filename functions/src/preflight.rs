@@ -1,5 +1,4 @@
-//! `preflight`: finds out in seconds what would make a build fail after its
-//! minutes. It changes nothing.
+//! `preflight`: finds in seconds what would make a build fail after minutes. It changes nothing.
 
 use std::collections::BTreeSet;
 
@@ -22,11 +21,11 @@ pub struct Input {
     build: Build,
 }
 
-/// What was looked at, for a person.
+/// What was checked, for a person.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Checked {
     checked: Vec<String>,
-    /// What makes the build dearer or slower than was asked for.
+    /// What makes the build cost more or run slower than requested.
     warnings: Vec<String>,
 }
 
@@ -79,8 +78,9 @@ pub async fn handle(
 /// What was found out, or why the build is refused.
 type Verdict<T> = std::result::Result<T, String>;
 
-/// A builder that reaches nothing would be waited for in vain. Of named subnets each must
-/// do, since each may be tried; of the default ones EC2 takes any.
+/// Refuses a network without a way out: the build would wait in vain for its builder. Every named
+/// subnet must work, because each may be tried. Of the default subnets one must work; EC2 takes
+/// any.
 async fn check_network(ec2: &aws_sdk_ec2::Client, build: &Build) -> Result<Verdict<Vec<String>>> {
     let settings = &build.builder;
     let refuse = |reason: String| Err(format!("builder.subnetIds in {}: {reason}", build.region));
@@ -119,11 +119,12 @@ async fn check_region(
     Ok(Ok(lines))
 }
 
-/// How many copies a region takes at once; AWS does not raise it (EBS user guide,
+/// Copies that a region takes at the same time. AWS does not raise this quota (EBS user guide,
 /// "Copy an Amazon EBS snapshot").
 const COPIES_AT_ONCE: usize = 20;
 
-/// The quota left for the copy. It is no reason to refuse: a copy waits its turn.
+/// Describes the quota left for the copy. A full quota is no reason to refuse: a copy waits its
+/// turn.
 async fn describe_quota(clients: &Clients, settings: &RegionSettings) -> Result<String> {
     let region = &settings.region;
     let pending = count_pending(&clients.own_ec2(region)).await?;
@@ -133,12 +134,12 @@ async fn describe_quota(clients: &Clients, settings: &RegionSettings) -> Result<
     ))
 }
 
-/// How many snapshots of a region restore fast where nobody had the quota raised (EBS user
-/// guide, "Quotas for fast snapshot restore").
+/// Snapshots of a region that can have fast restore by default (EBS user guide, "Quotas for fast
+/// snapshot restore").
 const FAST_AT_ONCE: usize = 5;
 
-/// What fast restore the region has already: the new snapshot gets it before the old one loses
-/// it. It is no reason to refuse: the quota may have been raised.
+/// Describes the fast restores that the region has already. The new snapshot gets fast restore
+/// before the old one loses it. A full quota is no reason to refuse: AWS may have raised it.
 async fn describe_fast_restores(clients: &Clients, settings: &RegionSettings) -> Result<String> {
     let region = &settings.region;
     let found = fast_restores(&clients.own_ec2(region), None).await?;
@@ -154,7 +155,7 @@ async fn describe_fast_restores(clients: &Clients, settings: &RegionSettings) ->
     ))
 }
 
-/// Refuses a zone that is none of the region's.
+/// Refuses a zone that is not in the region.
 async fn check_zones(clients: &Clients, settings: &RegionSettings) -> Result<Verdict<()>> {
     if settings.fsr_zones.is_empty() {
         return Ok(Ok(()));
@@ -170,8 +171,8 @@ async fn check_zones(clients: &Clients, settings: &RegionSettings) -> Result<Ver
     )))
 }
 
-/// The key that the region's snapshot will be encrypted under must be usable, and
-/// shareable when there are consumers.
+/// Checks the key that will encrypt the region's snapshot. It must be usable, and shareable if
+/// there are consumers.
 async fn check_key(
     clients: &Clients,
     build: &Build,
@@ -193,7 +194,7 @@ async fn check_key(
     }
     let kms = clients.own_kms(region);
     let found = keys::describe(&kms, &key).await?;
-    // AWS makes aws/ebs when it is first used.
+    // AWS creates aws/ebs on first use.
     let managed = key.contains("alias/aws/ebs");
     let Some(found) = found.or_else(|| {
         managed.then(|| keys::Key { arn: key.clone(), enabled: true, customer_managed: false })
@@ -221,7 +222,7 @@ async fn check_key(
     Ok(lines.map_err(|refusal| format!("{field}: {refusal}")))
 }
 
-/// Why a key may not be used whose ARN is another account's. An alias or id is of the own one.
+/// Why a key with an ARN of another account may not be used. An alias or id is in our own account.
 fn refuse_foreign(what: &str, key: &str, build: &Build) -> Option<String> {
     let owner = key.strip_prefix("arn:")?.split(':').nth(3)?;
     let own = build.account.as_str();
@@ -241,9 +242,10 @@ async fn builder_key(clients: &Clients, build: &Build) -> Result<String> {
     }
 }
 
-/// EC2 makes a Spot instance's volumes with a role of its own, which a customer's key must let in:
-/// otherwise it accepts the instance and ends it at once (EC2 user guide, "Service-linked role for
-/// Spot Instance requests"). `Err` is no refusal but to be told: a builder on demand comes next.
+/// Checks that a customer's key lets in the role with which EC2 creates a Spot instance's volumes.
+/// Otherwise EC2 accepts the instance and terminates it at once (EC2 user guide, "Service-linked
+/// role for Spot Instance requests"). `Err` is a warning, not a refusal: a builder on demand comes
+/// next.
 async fn check_spot(clients: &Clients, build: &Build, key: &str) -> Result<Verdict<Vec<String>>> {
     if !build.builder.spot {
         return Ok(Ok(Vec::new()));
@@ -279,7 +281,7 @@ async fn check_spot(clients: &Clients, build: &Build, key: &str) -> Result<Verdi
     Ok(Ok(vec![told]))
 }
 
-/// Every consumer must be able to use the key, as far as can be read.
+/// Checks that every consumer may use the key, as far as can be read.
 async fn check_key_use(
     kms: &aws_sdk_kms::Client,
     build: &Build,
@@ -306,8 +308,8 @@ async fn check_key_use(
     Ok(Ok(lines))
 }
 
-/// The consumer's parameters must be readable through its reading role, in every region. Its
-/// publishing role cannot be looked at: preflight may not assume it.
+/// Checks that the consumer's parameters are readable through its reading role, in every region.
+/// Its publishing role cannot be checked: preflight may not assume it.
 async fn check_consumer(
     clients: &Clients,
     build: &Build,
@@ -345,7 +347,7 @@ mod tests {
     use super::*;
     use crate::testing::build;
 
-    /// What is told when so many snapshots restore fast, in two zones each.
+    /// The line reported when `snapshots` snapshots restore fast, in two zones each.
     async fn told(snapshots: usize) -> String {
         let cloud = FakeCloud::default();
         let mut items = String::new();

@@ -1,6 +1,6 @@
-//! `publish`: ensures that the parameters of every region and account name the
-//! replica there, after checking that it may be named (S1). A failed write is put
-//! back at once, and by `clean_up` if this function dies half-way.
+//! `publish`: writes the replica of each region to the parameters of every account there, after
+//! checking that it may be published (S1). A failed write is undone at once, or by `clean_up` if
+//! this function dies half-way.
 
 use frontload_shared::aws::clients::{Clients, Place, at_once};
 use frontload_shared::aws::events::put_published;
@@ -29,7 +29,7 @@ use crate::warnings::sentences;
 #[serde(rename_all = "camelCase")]
 pub struct Input {
     build: Build,
-    /// Of the lease that the build took.
+    /// Fencing token of the lease that the build took.
     token: u64,
     pulled: PulledImages,
     replicas: Vec<Replica>,
@@ -39,12 +39,12 @@ pub struct Input {
     phase_ends: Option<PhaseEnds>,
 }
 
-/// Facts for whoever reads the execution.
+/// Facts for a person who reads the execution.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Publications {
     /// One for each region and account.
     pub publications: Vec<Publication>,
-    /// What did not work after it, a sentence each.
+    /// One sentence per failure after the publication.
     pub warnings: Vec<String>,
 }
 
@@ -59,7 +59,7 @@ pub struct Publication {
     encrypted: bool,
 }
 
-/// Publishes; calling again changes nothing but may repeat the events.
+/// Publishes. A repeated call changes nothing but may send the events again.
 pub async fn handle(
     clients: &Clients,
     settings: &Settings,
@@ -81,12 +81,12 @@ pub async fn handle(
     Ok(finished(list(settings, &names, &manifests), &failed, input.waited_seconds))
 }
 
-/// Seconds until what failed after a publication is tried again, and for how long.
+/// Seconds between retries of what failed after a publication, and the limit of the retries.
 const AGAIN_SECONDS: u32 = 60;
 const AGAIN_LIMIT_SECONDS: u32 = 300;
 
-/// The end of a publication after which `failed` did not work: nodes read it already, so
-/// nothing of that undoes it. What may pass is tried again, and then told as the rest is.
+/// The report after a publication. Nodes already read it, so the errors in `failed` undo nothing. A
+/// retryable error is retried up to the limit, then reported as a warning like the others.
 pub fn finished(
     publications: Vec<Publication>,
     failed: &[Error],
@@ -100,8 +100,8 @@ pub fn finished(
     }
 }
 
-/// What comes after any publication: tells the buses, ends the fast restores that are
-/// superseded. Returns what failed, which keeps nothing else from being done.
+/// The actions after any publication: sends the events and disables superseded fast restores.
+/// Returns the errors; no error stops the other actions.
 pub async fn tell(
     clients: &Clients,
     settings: &Settings,
@@ -113,8 +113,7 @@ pub async fn tell(
     told.into_iter().chain(ended).filter_map(Result::err).collect()
 }
 
-/// Writes on the home region's snapshot that it was published, so that the reaper
-/// never asks about it again.
+/// Tags the home region's snapshot as published, so that the reaper never checks it again.
 async fn mark(clients: &Clients, build: &Build, replicas: &[Replica]) -> Result<()> {
     let ec2 = clients.own_ec2(&build.region);
     for replica in replicas.iter().filter(|replica| replica.region == build.region) {
@@ -123,8 +122,8 @@ async fn mark(clients: &Clients, build: &Build, replicas: &[Replica]) -> Result<
     Ok(())
 }
 
-/// A build whose execution was over for a while has lost its lease: whoever took it
-/// over publishes something newer (S8).
+/// Checks that the build still holds its lease. If its execution was over for a while, another may
+/// have taken the lease and publishes something newer (S8).
 async fn check_lease(
     clients: &Clients,
     settings: &Settings,
@@ -162,16 +161,16 @@ pub fn list(
     manifests.iter().flat_map(of_region).collect()
 }
 
-/// A bus that is told of one region's publication.
+/// A bus that gets the event for one region's publication.
 struct Listener<'a> {
     manifest: &'a Manifest,
     place: Place,
     bus: &'a str,
-    /// Whose parameters changed.
+    /// The account whose parameters changed.
     account: &'a AccountId,
 }
 
-/// Tells our bus and the consumers' buses of every region.
+/// Sends each region's publication event to our bus and to the consumers' buses there.
 async fn announce(
     clients: &Clients,
     settings: &Settings,
@@ -203,8 +202,8 @@ fn listeners<'a>(settings: &'a Settings, manifest: &'a Manifest) -> Vec<Listener
     std::iter::once(own).chain(consumers).collect()
 }
 
-/// S1: every region of the build has its replica, completed, the build's own,
-/// shared with every consumer, and fast where asked.
+/// S1: every region of the build has a replica that is completed, belongs to the build, is shared
+/// with every consumer, and has fast restore where requested.
 async fn check_replicas(clients: &Clients, build: &Build, replicas: &[Replica]) -> Result<()> {
     let regions = |of: Vec<&RegionName>| of.iter().map(ToString::to_string).collect::<Vec<_>>();
     let asked = regions(build.regions.iter().map(|settings| &settings.region).collect());
@@ -248,7 +247,7 @@ async fn check_replica(
     Ok(())
 }
 
-/// S1 for one snapshot: it is there, completed, and this build's own.
+/// S1 for one snapshot: it exists, is completed, and belongs to this build.
 fn check_publishable(
     build: &Build,
     snapshot: Option<&Snapshot>,
@@ -264,7 +263,7 @@ fn check_publishable(
     }
 }
 
-/// Fast restore is paid by the hour: only the published snapshot keeps it.
+/// Disables fast restore of all but the published snapshot: AWS bills it by the hour.
 pub async fn end_fast_restore(
     clients: &Clients,
     settings: &Settings,

@@ -1,5 +1,5 @@
-//! `pull`: ensures that every image lies on the builder's data volume, checked
-//! and flushed. It leaves nothing but the volume, which goes with the builder.
+//! `pull`: gets every image onto the builder's data volume, checked and flushed. It leaves nothing
+//! but the volume, which is deleted with the builder.
 
 use frontload_shared::aws::commands::{self, Command, CommandId, Output, Purpose, Status};
 use frontload_shared::aws::instances::{self, Builder, InstanceId, State, VolumeId, find_builder};
@@ -24,7 +24,7 @@ pub struct Input {
     waited_seconds: Waited,
 }
 
-/// The report, and what the step's next call is to know.
+/// The report, and the state for this step's next call.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pulling {
@@ -38,14 +38,14 @@ pub struct Pulling {
 #[serde(rename_all = "camelCase")]
 struct PullReport {
     pulled: PulledImages,
-    /// The builder's data volume, which the later steps know by its id alone.
+    /// The builder's data volume. Later steps know it only by this id.
     volume_id: VolumeId,
 }
 
-/// Seconds between SSM's own limit and ours: time to be told of the former.
+/// Seconds between SSM's own limit and ours, so that SSM can report its timeout first.
 const GRACE_SECONDS: u32 = 60;
 
-/// Sends the script once, then reads what came of it.
+/// Sends the script once, then reads its result.
 pub async fn handle(
     ec2: &aws_sdk_ec2::Client,
     ssm: &aws_sdk_ssm::Client,
@@ -67,8 +67,8 @@ pub async fn handle(
     Ok(Pulling { report, command_id: Some(command.id) })
 }
 
-/// The command that was sent. By its comment only one is looked for whose id was lost with the
-/// answer.
+/// The command that was sent, if any. If its id was lost with the answer, it is found by its
+/// comment.
 async fn command_of(
     ssm: &aws_sdk_ssm::Client,
     build: &Build,
@@ -79,7 +79,7 @@ async fn command_of(
         let sent = commands::find(ssm, &builder.id, &build.id, Purpose::Pull).await?;
         return Ok(sent.into_iter().next());
     };
-    // SSM may list a command a moment later.
+    // SSM may list a command only a moment after it was sent.
     let status = commands::status(ssm, id).await?.unwrap_or(Status::Running);
     Ok(Some(Command { id: id.clone(), status }))
 }
@@ -131,8 +131,8 @@ async fn read_outcome(
 fn judge(build: &Build, status: &Status, output: &Output) -> Result<PulledImages> {
     match status {
         Status::Succeeded => read_report(build, &output.stdout),
-        // The script reports a named failure and exits with 1. Output of a
-        // failed command is never taken for success.
+        // The script reports a named failure and exits with 1. Output of a failed command never
+        // counts as success.
         Status::Failed => match read_report(build, &output.stdout) {
             Err(error) if error.name() != "BuilderFailed" => Err(error),
             _ => Err(failed(build, output)),

@@ -1,6 +1,6 @@
-//! `replicate`: ensures that a region has the snapshot, completed, shared with
-//! every consumer, and restoring fast where asked. In the home region that is
-//! the snapshot itself. Undone by `clean_up`, which finds replicas by their tags.
+//! `replicate`: gives a region a snapshot that is completed, shared with every consumer, and has
+//! fast restore where requested. In the home region this is the snapshot itself. `clean_up` undoes
+//! it and finds replicas by their tags.
 
 use frontload_shared::aws::clients::Clients;
 use frontload_shared::aws::replicas::{Copy, ensure_fast_restore, share, shared_with, start_copy};
@@ -21,7 +21,7 @@ use crate::settings::Settings;
 #[serde(rename_all = "camelCase")]
 pub struct Input {
     build: Build,
-    /// The home region's.
+    /// The home region's snapshot.
     snapshot_id: SnapshotId,
     region: RegionSettings,
     waited_seconds: Waited,
@@ -33,7 +33,7 @@ pub struct Replicated {
     replica: Replica,
 }
 
-/// Moves one region's replica one step on.
+/// Moves one region's replica one step forward.
 pub async fn handle(
     clients: &Clients,
     settings: &Settings,
@@ -102,8 +102,7 @@ fn describe(region: &RegionSettings, snapshot: Snapshot) -> Replica {
     }
 }
 
-/// The region's snapshot of the build: the oldest, should a lost answer have left
-/// two.
+/// The region's snapshot of the build: the oldest, if a lost answer left two.
 async fn find_replica(
     ec2: &aws_sdk_ec2::Client,
     settings: &Settings,
@@ -139,7 +138,7 @@ mod tests {
 
     const AWAY: &str = "eu-west-1";
 
-    /// How long a copy that is under way is left alone, in a build of so many regions.
+    /// Seconds until the next look at a running copy, in a build of `regions` regions.
     async fn wait(regions: usize, usual: Value, waited: u32) -> Value {
         let cloud = FakeCloud::default();
         let copy = "<item><snapshotId>snap-2</snapshotId><status>pending</status></item>";

@@ -1,5 +1,5 @@
-//! `rollback`: moves a publication back to its previous manifest in every region
-//! and account. Running it twice goes forward again. It deletes nothing.
+//! `rollback`: returns a publication to its previous manifest in every region and account. A second
+//! rollback goes forward again. It deletes nothing.
 
 use frontload_shared::aws::clients::{Clients, Place, at_once};
 use frontload_shared::aws::leases::{Applicant, LeaseKey, Taking};
@@ -23,7 +23,7 @@ pub struct Input {
     rollback: Request,
     execution_id: String,
     waited_seconds: Waited,
-    /// What the last call told to be passed on.
+    /// The `seenToken` that the last call returned.
     #[serde(default)]
     seen_token: Option<u64>,
 }
@@ -36,15 +36,15 @@ struct Request {
     architecture: Architecture,
 }
 
-/// How long a running build, and then fast restore, is waited for. EBS needs an
-/// hour for a TiB (EBS user guide, "Fast snapshot restore").
+/// Seconds to wait for a running build, and then for fast restore. EBS needs an hour for a TiB (EBS
+/// user guide, "Fast snapshot restore").
 const LIMIT_SECONDS: u32 = 7200;
 
-/// Seconds until a publication goes on that AWS kept from its end.
+/// Seconds until the next call continues a publication that failed with a retryable error.
 const AGAIN_SECONDS: u32 = 30;
 
-/// Takes the lease, so that no build publishes meanwhile, and goes back. `now` is in
-/// epoch seconds.
+/// Takes the lease, so that no build publishes meanwhile, and rolls back. `now` is in epoch
+/// seconds.
 pub async fn handle(
     clients: &Clients,
     settings: &Settings,
@@ -80,8 +80,8 @@ pub async fn handle(
         }
         other => other,
     };
-    // A call that is to be repeated keeps the lease. One that cannot be given back
-    // is taken over when this execution is over.
+    // A call that will be repeated keeps the lease. If the release fails, another applicant takes
+    // the lease over when this execution is over.
     let is_over = match &result {
         Ok(report) => matches!(report, Report::Ready(_)),
         Err(error) => !error.retryable(),
@@ -97,8 +97,8 @@ struct Rollback<'a> {
     settings: &'a Settings,
     request: &'a Request,
     names: &'a ParameterNames,
-    /// Marks the manifests that this execution publishes: a call whose answer was
-    /// lost is then told from a second rollback, which would go forward again.
+    /// Marks the manifests that this execution publishes. The mark distinguishes a call repeated
+    /// after a lost answer from a second rollback, which would go forward again.
     id: &'a BuildId,
     token: u64,
     waited: Waited,
@@ -137,7 +137,7 @@ impl Rollback<'_> {
         let published =
             publication::publish(self.clients, self.names, self.id, self.token, &targets).await;
         match published {
-            // Some places may have gone back: the next call goes on, and nobody else would.
+            // Some places may be rolled back already. Only the next call continues the others.
             Err(error) if error.retryable() && !self.waited.is_past(LIMIT_SECONDS) => {
                 return Ok(Report::wait(AGAIN_SECONDS, error.to_string()));
             }
@@ -147,8 +147,8 @@ impl Rollback<'_> {
         Ok(finished(list(self.settings, self.names, &own), &failed, self.waited))
     }
 
-    /// The manifest that each place goes to. All are of one build: the home region's
-    /// previous one, or the one that an earlier call of this execution began with.
+    /// The manifest that each place returns to. All belong to one build: the home region's previous
+    /// one, or the one that an earlier call of this execution began with.
     async fn find_goals(&self) -> Result<Vec<(Place, Manifest)>> {
         let home = Place::own(&self.settings.home.region);
         let [newest, previous, _] = self.read_manifests(&home).await?;
@@ -175,7 +175,7 @@ impl Rollback<'_> {
                     self.refuse(format!("{account} does not know build {goal} in {region}"))
                 );
             };
-            // An earlier call's is published as it stands: it would be a new version.
+            // Publish an earlier call's manifest unchanged: a changed one would be a new version.
             if manifest.rollback.as_ref() != Some(self.id) {
                 manifest.rollback = Some(self.id.clone());
                 manifest.token = self.token;
@@ -199,7 +199,8 @@ impl Rollback<'_> {
         ])
     }
 
-    /// Ends what fast restore was begun and is paid for.
+    /// Disables the fast restores that were begun, because AWS bills them. Returns the timeout
+    /// error, or that of a failed call.
     async fn give_up(&self, seconds: u64, progress: String) -> Error {
         let ended = async {
             let home = Place::own(&self.settings.home.region);
@@ -220,7 +221,8 @@ impl Rollback<'_> {
     }
 }
 
-/// S1 for what is gone back to: completed, and shared with the place's account.
+/// S1 for the snapshot to return to: completed, and shared with the place's account. `Some` says
+/// why not.
 async fn check_usable(
     clients: &Clients,
     place: &Place,
@@ -327,7 +329,7 @@ mod tests {
         }
     }
 
-    /// The builds whose snapshots nodes read, anywhere.
+    /// The builds whose snapshots are published in any place.
     fn read(cloud: &FakeCloud) -> BTreeSet<char> {
         let newest = cloud.world().newest();
         let ids = newest.iter().filter(|(name, _)| name.ends_with("snapshot-id"));
@@ -352,8 +354,7 @@ mod tests {
         assert!(!is_held(&cloud).await);
     }
 
-    /// Each number of places at which a rollback may have died, by itself or by
-    /// another one.
+    /// A rollback dies after each possible number of places. The same or another one repairs it.
     #[tokio::test]
     async fn what_a_dead_rollback_left_is_made_one_build_again() {
         for execution in ["same", "other"] {
@@ -427,7 +428,7 @@ mod tests {
         let ready = answer(&cloud, "first", 0).await.unwrap();
         let warnings = ready["warnings"].as_array().unwrap();
         assert_eq!((read(&cloud), is_held(&cloud).await), (['a'].into(), false));
-        // Of both regions' publications our one bus is told.
+        // Our one bus gets the events of both regions' publications.
         assert_eq!(warnings.len(), 2);
         assert!(warnings[0].as_str().unwrap().contains("AccessDeniedException"), "{warnings:?}");
     }

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tracing_subscriber::filter::LevelFilter;
 
-/// What the template gives to a function.
+/// Settings that the template passes to a function.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Which function this is.
@@ -26,14 +26,14 @@ pub struct Settings {
     pub lease_table: String,
     /// Bus of our events.
     pub event_bus: String,
-    /// Instance profile of builders; empty but for `launch`.
+    /// Instance profile of builders; empty except in `launch`.
     pub builder_profile: String,
     /// Where Frontload runs.
     pub home: Home,
 }
 
 impl Settings {
-    /// What consumers' roles ask for; `None` when there are no consumers.
+    /// The external id that consumers' roles require; `None` when there are no consumers.
     #[must_use]
     pub fn external_id() -> Option<String> {
         env::var("FRONTLOAD_EXTERNAL_ID").ok().filter(|id| !id.is_empty())
@@ -68,8 +68,8 @@ pub fn epoch_seconds() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// One JSON object a line, for the log group. `RUST_LOG` names a level; directives
-/// for single modules would bring in a regex engine, a tenth of the binary.
+/// Logs one JSON object per line, for the log group. `RUST_LOG` sets the level. Directives for
+/// single modules would bring in a regex engine, a tenth of the binary.
 pub fn init_log() {
     let level = env::var("RUST_LOG").ok().and_then(|level| level.parse().ok());
     tracing_subscriber::fmt()
@@ -83,10 +83,10 @@ pub fn init_log() {
         .init();
 }
 
-/// Most characters of what is wrong with a payload: it may repeat a field's name.
+/// Longest description of an invalid payload, in characters. It may repeat a field's name.
 const MAX_PROBLEM: usize = 600;
 
-/// Parses the payload, calls the step, and logs what came of it.
+/// Parses the payload, calls the step, and logs the result.
 pub async fn answer<I, O>(
     step: &str,
     payload: Value,

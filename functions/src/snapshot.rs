@@ -1,6 +1,6 @@
-//! `snapshot`: ensures a completed snapshot of the data volume that the builder left, and
-//! deletes the volume then. Undone by `clean_up`, which deletes what carries the build's
-//! tags and is not published.
+//! `snapshot`: snapshots the data volume that the builder left, and deletes the volume once the
+//! snapshot is completed. `clean_up` undoes it by deleting what has the build's tags and is not
+//! published.
 
 use frontload_shared::aws::instances::VolumeId;
 use frontload_shared::aws::snapshots::{

@@ -43,7 +43,7 @@ pub fn request() -> Value {
     })
 }
 
-/// What the builder's script prints of the recorded build.
+/// What the builder's script prints for the recorded build.
 pub fn printed() -> Value {
     let mut report = pulled();
     let digest = report["images"][0]["digest"].take();
@@ -54,7 +54,7 @@ pub fn printed() -> Value {
     report
 }
 
-/// What the pull step reports of the recorded build.
+/// What the pull step reports for the recorded build.
 pub fn pulled() -> Value {
     let image = &build_document()["images"][0];
     json!({
@@ -89,7 +89,7 @@ pub fn instances(state: Option<InstanceStateName>) -> DescribeInstancesOutput {
     instances_whose_volume(true, state)
 }
 
-/// The same; the volume goes with the instance, or stays.
+/// The same. `goes` says whether the volume is deleted with the instance.
 pub fn instances_whose_volume(
     goes: bool,
     state: Option<InstanceStateName>,
@@ -113,7 +113,7 @@ pub fn instances_whose_volume(
     DescribeInstancesOutput::builder().reservations(reservation).build()
 }
 
-/// The same, ended by EC2 because it wanted a Spot instance back.
+/// The same instances, ended by a Spot interruption.
 pub fn interrupted(mut found: DescribeInstancesOutput) -> DescribeInstancesOutput {
     let reason =
         StateReason::builder().code("Server.SpotInstanceTermination").message("wanted back");
@@ -125,12 +125,12 @@ pub fn interrupted(mut found: DescribeInstancesOutput) -> DescribeInstancesOutpu
     found
 }
 
-/// A refusal as EC2 words it.
+/// An EC2 error response with this code.
 pub fn ec2_error(code: &str) -> HttpResponse {
     let body = format!(
         "<Response><Errors><Error><Code>{code}</Code><Message>planted</Message></Error></Errors></Response>"
     );
-    // A lack of capacity is an error of EC2's, not of the caller's.
+    // EC2 reports a lack of capacity as a server error, not as a client error.
     let status = if code.starts_with("Insufficient") { 500 } else { 400 };
     HttpResponse::new(status.try_into().unwrap(), body.into())
 }
@@ -150,8 +150,8 @@ pub const DIGEST_B: &str =
 /// The registry of our own account at home.
 pub const HOST: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
 
-/// Puts a cache document of image `team/app:v1`, changed by `more`, with everything
-/// that planning looks up.
+/// Puts a cache document with image `team/app:v1`, changed by `more`, and everything that planning
+/// looks up.
 pub fn put_cache(cloud: &FakeCloud, name: &str, more: &Value) {
     let mut document = json!({
         "images": [format!("{HOST}/team/app:v1")],

@@ -1,15 +1,15 @@
-//! What did not work and fails nothing: sentences in a report.
+//! Warnings: failures that fail no step, as sentences in a report.
 
 use std::fmt::Display;
 
 use frontload_shared::domain::names::one_line;
 
-/// How many a report tells of one kind, and of how many characters each: what goes from state to
-/// state is at most 256 KiB (Step Functions quotas), that of a hundred builds together.
+/// Most sentences of one kind in a report, and most characters of each. State passed from state to
+/// state is at most 256 KiB (Step Functions quotas), for a hundred builds together.
 const MAX_SENTENCES: usize = 4;
 const MAX_SENTENCE: usize = 400;
 
-/// The first ones, cut, and how many more there are. The log has them all.
+/// The first ones, shortened, and the number of the others. The log has them all.
 pub fn sentences(all: &[impl Display]) -> Vec<String> {
     for one in all {
         tracing::warn!("{one}");

@@ -1,27 +1,27 @@
-//! The errors of the steps and their names.
+//! The steps' errors and their names.
 //!
-//! A name is a contract with the state machines: it is the `errorType` that a
-//! Lambda reports, and what `ErrorEquals` and a person's alarm match. A message
-//! says where, what, and what to do; it never repeats its source.
+//! The names are a contract with the state machines: a Lambda reports the name as `errorType`, and
+//! `ErrorEquals` and users' alarms match it. A message says where the error occurred, what
+//! happened, and what to do. It never repeats its source.
 
 use lambda_runtime::Diagnostic;
 use thiserror::Error as ThisError;
 
 use crate::domain::BuildId;
 
-/// A result whose error has a name.
+/// A result with Frontload's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Where an AWS call went wrong.
+/// A failed AWS call.
 #[derive(Debug)]
 pub struct AwsCall {
-    /// Such as `ec2:RunInstances`.
+    /// The operation, such as `ec2:RunInstances`.
     pub operation: &'static str,
-    /// What it was about, such as `parameter /frontload/caches/default`.
+    /// The resource, such as `parameter /frontload/caches/default`.
     pub resource: String,
-    /// The region it was sent to.
+    /// The region of the call.
     pub region: String,
-    /// AWS's error code and message, or what kept the answer from arriving.
+    /// AWS's error code and message, or why no response arrived.
     pub reason: String,
 }
 
@@ -31,23 +31,23 @@ impl std::fmt::Display for AwsCall {
     }
 }
 
-/// What a failure is to whoever reads it.
+/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Passes by itself; the step is called again.
+    /// It is temporary; the state machine calls the step again.
     Transient,
-    /// EC2 has no room, or took it back.
+    /// EC2 has no capacity, or reclaimed the instance.
     Capacity,
-    /// What was asked cannot be done as it stands: somebody must change something first.
+    /// The request cannot succeed until somebody changes something.
     Refused,
-    /// Something came out wrong; nothing of it is used, and a new build may do better.
+    /// The result is wrong and is not used; a new build may succeed.
     Broken,
     /// It took longer than its limit.
     TimedOut,
 }
 
 impl Class {
-    /// As it stands in the log.
+    /// The class as the log shows it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -60,26 +60,26 @@ impl Class {
     }
 }
 
-/// Everything that can end a step.
+/// The errors that can end a step.
 #[derive(Debug, ThisError)]
 pub enum Error {
-    /// The input of an execution is none that Frontload knows.
+    /// The execution's input is not valid.
     #[error("the request is refused: {0}")]
     InvalidRequest(String),
     /// A cache document is missing or breaks a rule.
     #[error("parameter {parameter} is refused: {problem}")]
     InvalidCache {
-        /// Its full name.
+        /// The parameter's full name.
         parameter: String,
-        /// Field path, what is wrong, and what would be right.
+        /// Field path, what is wrong, and what would be correct.
         problem: String,
     },
-    /// No such image.
+    /// The image does not exist.
     #[error("image {image} was not found: {reason}; push it, or correct the cache document")]
     ImageNotFound {
         /// The reference.
         image: String,
-        /// Who says so.
+        /// Which registry was asked, or containerd's message.
         reason: String,
     },
     /// The image exists, but not for this architecture.
@@ -89,7 +89,7 @@ pub enum Error {
     PlatformMissing {
         /// The reference.
         image: String,
-        /// Which platforms there are.
+        /// Which platforms exist.
         reason: String,
     },
     /// The public parameter of the Bottlerocket variant does not exist.
@@ -99,26 +99,26 @@ pub enum Error {
     OsImageNotFound {
         /// The public parameter.
         parameter: String,
-        /// The region asked.
+        /// The region that was queried.
         region: String,
     },
-    /// The Bottlerocket release cannot build.
+    /// The Bottlerocket release cannot build the cache.
     #[error("Bottlerocket {version} cannot build cache {cache}: {reason}")]
     OsImageRefused {
         /// The cache.
         cache: String,
         /// The release.
         version: String,
-        /// Why, and what would do.
+        /// Why, and which release would work.
         reason: String,
     },
-    /// AWS did not answer, or asked to come back later.
+    /// AWS did not respond, or asked for a later retry.
     #[error("AWS is unavailable: {0}")]
     AwsUnavailable(AwsCall),
     /// Our role lacks a permission.
     #[error("AWS denies it: {0}; grant the function's role this action")]
     AwsDenied(AwsCall),
-    /// AWS answered with an error that no retry heals.
+    /// AWS returned an error that no retry fixes.
     #[error("AWS rejects it: {0}")]
     AwsRejected(AwsCall),
     /// Another build of the same cache and architecture did not end in time.
@@ -130,18 +130,17 @@ pub enum Error {
         build: BuildId,
         /// The execution that holds the lease.
         holder: String,
-        /// How long was waited.
+        /// How many seconds the build waited.
         seconds: u64,
     },
-    /// Another build has taken the cache and architecture over: what this one made
-    /// is older.
+    /// A later build took over the cache and architecture; this build's result is older.
     #[error(
         "build {build} may not publish: {reason}; nothing was changed, and nothing is to be done"
     )]
     LeaseLost {
         /// The build.
         build: BuildId,
-        /// Who came after it.
+        /// Which build came later.
         reason: String,
     },
     /// No instance could be launched.
@@ -149,11 +148,11 @@ pub enum Error {
     LaunchRefused {
         /// The build.
         build: BuildId,
-        /// What EC2 said to each type and subnet tried.
+        /// EC2's message for each instance type and subnet tried.
         reason: String,
     },
-    /// EC2 took a Spot builder back before its work was done. The state machine starts
-    /// the build anew with another one, once.
+    /// EC2 interrupted a Spot builder before it finished. The state machine starts the build again
+    /// with another builder, once.
     #[error(
         "Spot builder {instance} of build {build} was interrupted: {reason}; take builder.spot out of the cache if that happens often"
     )]
@@ -165,7 +164,7 @@ pub enum Error {
         /// EC2's state reason.
         reason: String,
     },
-    /// The builder is gone before its work was done.
+    /// The builder was lost before it finished.
     #[error("builder {instance} of build {build} was lost: {reason}; start the build again")]
     BuilderLost {
         /// The build.
@@ -182,12 +181,12 @@ pub enum Error {
     LaunchTimedOut {
         /// The build.
         build: BuildId,
-        /// The limit.
+        /// The limit in seconds.
         seconds: u64,
-        /// How far it came.
+        /// How far it got.
         progress: String,
     },
-    /// No authorization to pull.
+    /// The builder has no permission to pull the image.
     #[error(
         "build {build} may not pull {image}: {reason}; let the builder's role read that repository"
     )]
@@ -196,10 +195,10 @@ pub enum Error {
         build: BuildId,
         /// The reference.
         image: String,
-        /// What registry or token service said.
+        /// The message of the registry or token service.
         reason: String,
     },
-    /// The registry answered with an error or not at all.
+    /// The registry returned an error or did not respond.
     #[error(
         "build {build} could not pull {image}: {reason}; start the build again when the registry is well"
     )]
@@ -208,10 +207,10 @@ pub enum Error {
         build: BuildId,
         /// The reference.
         image: String,
-        /// What containerd said.
+        /// containerd's message.
         reason: String,
     },
-    /// The content is not what was planned.
+    /// The image's content differs from the plan.
     #[error(
         "build {build} got other content for {image} than planned: {reason}; push the image again"
     )]
@@ -223,7 +222,7 @@ pub enum Error {
         /// Both digests.
         reason: String,
     },
-    /// The image is not whole on the builder's volume.
+    /// The image is not complete on the builder's volume.
     #[error("build {build} does not hold {image} whole: {reason}")]
     ImageIncomplete {
         /// The build.
@@ -243,14 +242,14 @@ pub enum Error {
         build: BuildId,
         /// The reference.
         image: String,
-        /// What containerd said.
+        /// containerd's message.
         reason: String,
-        /// What it has.
+        /// The volume's size in GiB.
         volume_gib: u16,
-        /// What will do.
+        /// The size in GiB that is enough.
         needed_gib: u16,
     },
-    /// The volume was not flushed: a snapshot of it would hold empty files.
+    /// The volume was not flushed; a snapshot of it would contain empty files.
     #[error("the volume of build {build} was not flushed, so no snapshot is made: {reason}")]
     FlushFailed {
         /// The build.
@@ -258,7 +257,7 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// The builder's script did not find containerd's files, or found none.
+    /// The builder's script did not find containerd's content store, or found it empty.
     #[error(
         "build {build} makes no snapshot, since its builder has no images where containerd keeps them: {reason}; report it as a defect of Frontload, with the Bottlerocket version"
     )]
@@ -268,7 +267,7 @@ pub enum Error {
         /// What is missing.
         reason: String,
     },
-    /// The script failed in another way.
+    /// The builder's script failed for another reason.
     #[error("the builder of build {build} failed: {reason}")]
     BuilderFailed {
         /// The build.
@@ -283,11 +282,11 @@ pub enum Error {
     PullTimedOut {
         /// The build.
         build: BuildId,
-        /// How far it came.
+        /// How far it got.
         reason: String,
     },
-    /// The builder did not shut down in time: its volume may hold what an orderly end
-    /// takes away, and lack what it writes.
+    /// The builder did not shut down in time. Its volume may still contain what an orderly shutdown
+    /// removes, and lack what it writes.
     #[error(
         "builder {instance} of build {build} did not shut down within {limit} s: {progress}; its volume is discarded; start the build again"
     )]
@@ -298,7 +297,7 @@ pub enum Error {
         instance: String,
         /// The limit in seconds.
         limit: u32,
-        /// How far it came.
+        /// How far it got.
         progress: String,
     },
     /// The snapshot ended in `error`.
@@ -308,21 +307,21 @@ pub enum Error {
         build: BuildId,
         /// The snapshot id.
         snapshot: String,
-        /// Where it was made.
+        /// The snapshot's region.
         region: String,
         /// EC2's state message.
         reason: String,
     },
-    /// The snapshot is not completed in time.
+    /// The snapshot was not completed in time.
     #[error(
         "the snapshot of build {build} was not completed within {seconds} s: {progress}; raise timeLimits.snapshotSeconds"
     )]
     SnapshotTimedOut {
         /// The build.
         build: BuildId,
-        /// The limit.
+        /// The limit in seconds.
         seconds: u64,
-        /// How far it came.
+        /// How far it got.
         progress: String,
     },
     /// A region, key, zone or consumer would make the build fail at its end.
@@ -333,7 +332,7 @@ pub enum Error {
         /// Region, key or consumer, what is wrong, and the remedy.
         reason: String,
     },
-    /// A copy ended in `error`, which is how a key's refusal shows.
+    /// A copy ended in `error`. EC2 reports a KMS key that denies access this way.
     #[error(
         "replica {snapshot} of build {build} in {region} ended in error: {reason}; let Frontload's role use the keys of both regions"
     )]
@@ -342,12 +341,12 @@ pub enum Error {
         build: BuildId,
         /// The replica's id.
         snapshot: String,
-        /// Its region.
+        /// The replica's region.
         region: String,
         /// EC2's state message.
         reason: String,
     },
-    /// A replica is not ready in time.
+    /// A replica was not ready in time.
     #[error(
         "the replica of build {build} in {region} was not ready within {seconds} s: {progress}; raise timeLimits.replicateSeconds"
     )]
@@ -356,12 +355,12 @@ pub enum Error {
         build: BuildId,
         /// The region.
         region: String,
-        /// The limit.
+        /// The limit in seconds.
         seconds: u64,
-        /// How far it came.
+        /// How far it got.
         progress: String,
     },
-    /// There is no previous publication to go back to.
+    /// There is no previous publication to roll back to.
     #[error(
         "cache {cache} for {architecture} cannot be rolled back: {reason}; nothing was changed"
     )]
@@ -373,24 +372,24 @@ pub enum Error {
         /// What is missing, and where.
         reason: String,
     },
-    /// The snapshots gone back to did not restore fast in time.
+    /// Fast snapshot restore of the previous snapshots was not ready in time.
     #[error(
         "rollback of cache {cache} waited {seconds} s: {progress}; what is published is as it was; start it again"
     )]
     RollbackTimedOut {
         /// The cache and its architecture.
         cache: String,
-        /// The limit.
+        /// The limit in seconds.
         seconds: u64,
-        /// How far it came.
+        /// How far it got.
         progress: String,
     },
-    /// Pruning cannot see everything that may name a snapshot.
+    /// Prune cannot read every place that may refer to a snapshot.
     #[error("cache {cache} is not pruned: {reason}; nothing was deleted")]
     PruneRefused {
         /// The cache.
         cache: String,
-        /// What could not be seen.
+        /// What could not be read.
         reason: String,
     },
     /// The snapshot must not be published.
@@ -401,7 +400,7 @@ pub enum Error {
         /// Which part of S1 it breaks.
         reason: String,
     },
-    /// Writing the parameters failed; what was written is put back.
+    /// Writing the parameters failed; the values already written are restored.
     #[error(
         "publication of build {build} failed at {parameter}: {reason}; the parameters are {state}"
     )]
@@ -410,19 +409,19 @@ pub enum Error {
         build: BuildId,
         /// The parameter that could not be written.
         parameter: String,
-        /// What AWS said.
+        /// AWS's message.
         reason: String,
-        /// How they are now.
+        /// The parameters' state now: as before, or which could not be restored.
         state: String,
     },
-    /// The clean-up did not reach its end.
+    /// The clean-up did not finish in time.
     #[error(
         "clean-up of build {build} did not end within {seconds} s: {progress}; delete what carries the tag frontload:build={build}"
     )]
     CleanUpTimedOut {
         /// The build.
         build: BuildId,
-        /// The limit.
+        /// The limit in seconds.
         seconds: u64,
         /// What is left.
         progress: String,
@@ -430,7 +429,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The one table of names and classes.
+    /// The only table of names and classes.
     fn name_and_class(&self) -> (&'static str, Class) {
         match self {
             Self::InvalidRequest(_) => ("InvalidRequest", Class::Refused),
@@ -478,14 +477,14 @@ impl Error {
         self.name_and_class().0
     }
 
-    /// What kind of failure it is.
+    /// The class of the failure.
     #[must_use]
     pub fn class(&self) -> Class {
         self.name_and_class().1
     }
 
-    /// Whether calling the same step again can succeed without anybody doing
-    /// anything. The state machines retry exactly these.
+    /// Whether another call of the step can succeed without a change by anybody. The state machines
+    /// retry exactly these errors.
     #[must_use]
     pub fn retryable(&self) -> bool {
         match self.class() {
@@ -496,7 +495,7 @@ impl Error {
 }
 
 impl From<Error> for Diagnostic {
-    /// A boxed error would reach Step Functions under the name of its Rust type.
+    /// Passes the name on. A boxed error would reach Step Functions as the name of its Rust type.
     fn from(error: Error) -> Self {
         Self { error_type: error.name().to_owned(), error_message: error.to_string() }
     }

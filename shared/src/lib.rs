@@ -2,15 +2,15 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`domain`] | the words of the design as types: cache, build, image, manifest, parameter names |
-//! | [`builder`] | what runs on the temporary instance: user data, script, the report it prints |
-//! | [`aws`] | every AWS call, one file per resource, SDK types turned into domain types |
-//! | [`prune`] | the decision which snapshots are deleted (S3) |
-//! | [`publication`] | which parameters a publication changes, and putting them back |
+//! | [`domain`] | the domain types: cache, build, image, manifest, parameter names |
+//! | [`builder`] | the temporary instance: its user data, its script, the report that it prints |
+//! | [`aws`] | every AWS call, one file per resource, SDK types converted to domain types |
+//! | [`prune`] | the decision which snapshots to delete (S3) |
+//! | [`publication`] | the parameters that a publication changes, and how to restore them |
 //! | [`step`] | the report that each step gives to the state machine |
 //! | [`error`] | the errors and their names, a contract with the state machines |
 
-// `testing::hostile` calls the library so, and is compiled in its users' tests, too.
+// `testing::hostile` uses this name, since another crate compiles that file in its tests, too.
 #[cfg(test)]
 extern crate self as frontload_shared;
 
@@ -28,5 +28,5 @@ pub mod testing;
 
 pub use error::{Error, Result};
 
-/// The version of Frontload: that of the workspace in `Cargo.toml`.
+/// Frontload's version: the workspace version in `Cargo.toml`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,9 +1,9 @@
-//! A publication: the parameters of one cache and architecture in every region
-//! and account, changed together or not at all.
+//! A publication changes the parameters of one cache and architecture in every region and account,
+//! all or none.
 //!
-//! The manifests are written first and the snapshot ids last: what nodes read
-//! changes when everything else is in place. A failure puts back what was
-//! written, labels included; a call that is throttled leaves it to the next one.
+//! It writes the manifests first and the snapshot ids last: the value that nodes read changes when
+//! everything else is in place. After a failure it restores the old values and labels. A throttled
+//! call restores nothing; the next call continues.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::aws::parameters::{self, CURRENT, PREVIOUS, SUPERSEDED};
 use crate::domain::{BuildId, Consumer, Manifest, ParameterNames, RegionName};
 use crate::error::{Error, Result};
 
-/// What is to be published at one place.
+/// The values to publish at one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The account and region.
@@ -24,8 +24,7 @@ pub struct Target {
     pub snapshot_id: String,
 }
 
-/// Every place of a publication: each region in the own account and in each
-/// consumer's.
+/// Every place of a publication: each region in our own account and in each consumer account.
 #[must_use]
 pub fn places(regions: &[RegionName], consumers: &[Consumer]) -> Vec<Place> {
     regions
@@ -54,7 +53,7 @@ pub fn targets(manifests: &[Manifest]) -> Vec<Target> {
         .collect()
 }
 
-/// A parameter that is to change, and how it was found.
+/// A parameter to change, and its state before the change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Change {
     place: Place,
@@ -73,14 +72,15 @@ impl Change {
     }
 }
 
-/// Publishes at all targets: writes what differs, labels, reads back. Doing it
-/// again changes nothing. A place where a later fencing token than `token` has
-/// published refuses it.
+/// Publishes at all targets: writes the values that differ, moves the labels and reads back. It is
+/// idempotent. If any place has a manifest with a later fencing token than `token`, nothing is
+/// published.
 ///
 /// # Errors
-/// [`Error::LeaseLost`] with nothing written; [`Error::PublishFailed`] when any write fails, with everything put back;
-/// [`Error::AwsUnavailable`], put back too, when the same call may succeed later. A throttle
-/// puts nothing back: the same call goes on, and [`finish_or_undo`] ends what no call does.
+/// [`Error::LeaseLost`] with nothing published; [`Error::PublishFailed`] when any write fails, with
+/// everything restored; [`Error::AwsUnavailable`], restored too, when the same call may succeed
+/// later. A throttle restores nothing: the same call continues, and [`finish_or_undo`] ends what no
+/// call finishes.
 pub async fn publish(
     clients: &Clients,
     names: &ParameterNames,
@@ -119,10 +119,10 @@ pub async fn publish(
     })
 }
 
-/// A publication that died after its last value was written stands, but for its
-/// labels: they are moved first. Otherwise what it superseded would be taken for what
-/// is published, and a mixture become the previous publication. One that died earlier
-/// has moved no label, and what it wrote is superseded without ever being labelled.
+/// Moves the labels of an earlier publication that died after it wrote its last value. Otherwise
+/// the publication that it superseded would be treated as the published one, and the previous
+/// publication would become a mixture. A publication that died before has moved no label; its
+/// values are superseded without a label.
 async fn finish_earlier(
     clients: &Clients,
     names: &ParameterNames,
@@ -130,7 +130,7 @@ async fn finish_earlier(
 ) -> Result<()> {
     let places: Vec<Place> = targets.iter().map(|target| target.place.clone()).collect();
     let newest = read_newest(clients, names, &places).await?;
-    // What an earlier call of this publication wrote, this one goes on with or puts back.
+    // This call continues or restores what an earlier call of this publication wrote.
     if targets.iter().zip(&newest).all(|(target, (newest, _))| newest.is_of(target)) {
         return Ok(());
     }
@@ -141,7 +141,7 @@ async fn finish_earlier(
     if is_whole { label_newest(clients, names, &places, newest).await } else { Ok(()) }
 }
 
-/// What each place's parameters are now, and whether that carries [`CURRENT`].
+/// The newest values of each place, and whether they carry [`CURRENT`].
 async fn read_newest(
     clients: &Clients,
     names: &ParameterNames,
@@ -157,7 +157,7 @@ async fn read_newest(
     newest.await.into_iter().collect()
 }
 
-/// Moves the labels of a publication whose values stand everywhere, where any is missing.
+/// Moves the labels of a publication whose values are written everywhere, if any is missing.
 async fn label_newest(
     clients: &Clients,
     names: &ParameterNames,
@@ -177,7 +177,7 @@ async fn label_newest(
     each(&unlabelled, |change| settle(clients, change)).await.map_err(|(_, error)| error)
 }
 
-/// Who published later than `token` where this change would be made.
+/// Which build was published under a later token than `token` in this parameter, if any.
 fn find_later(change: &Change, token: u64) -> Option<String> {
     let published: Manifest = serde_json::from_str(change.newest.as_ref()?).ok()?;
     (published.token > token).then(|| {
@@ -185,7 +185,7 @@ fn find_later(change: &Change, token: u64) -> Option<String> {
     })
 }
 
-/// The parameter at fault and its error.
+/// The parameter that failed, and its error.
 type Failed = (String, Error);
 
 async fn apply(
@@ -202,8 +202,8 @@ async fn apply(
     Ok(())
 }
 
-/// Does something for every change; the first failure counts. Parameter Store's
-/// limits (3 writes a second) are per account and region, and so are places.
+/// Runs `act` for every change and returns the first failure. Parameter Store's limits (3 writes a
+/// second) are per account and region; each place is one account and region.
 async fn each<'a, F: Future<Output = Result<()>>>(
     changes: &'a [Change],
     act: impl Fn(&'a Change) -> F,
@@ -221,8 +221,8 @@ fn shown(change: &Change) -> String {
     format!("{} of {} in {}", change.name, place.account_shown(), place.region)
 }
 
-/// Which parameters change, from what to what. One that has its value already
-/// stays in the plan: its labels may be missing.
+/// The parameters to change, with old and new value. A parameter that already has its new value
+/// stays in the plan, since its labels may be missing.
 async fn plan<'a>(
     clients: &Clients,
     targets: &'a [Target],
@@ -263,10 +263,10 @@ async fn write(clients: &Clients, change: &Change) -> Result<()> {
     parameters::put(&ssm, &change.name, &change.to).await.map(drop)
 }
 
-/// Moves the labels: the newest version becomes `current`, what was current
-/// before it `previous`, what was previous `superseded`. Then reads back what nodes
-/// will read. A value that is current already, written once more by a publisher beside
-/// this one, supersedes nothing.
+/// Moves the labels: the newest version becomes `current`, the one that was current becomes
+/// `previous`, the one that was previous becomes `superseded`. Then reads back the value that nodes
+/// will read. If a concurrent publisher wrote the current value once more, that version supersedes
+/// nothing.
 async fn settle(clients: &Clients, change: &Change) -> Result<()> {
     let Change { place, name, .. } = change;
     let ssm = clients.ssm(place).await?;
@@ -292,8 +292,8 @@ async fn settle(clients: &Clients, change: &Change) -> Result<()> {
     Err(incomplete_answer("ssm:GetParameter", shown(change), region, reason))
 }
 
-/// Puts parameters back, values and labels. Returns what could not be. What was written
-/// may be an earlier call's, so the world is looked at, not the plan.
+/// Restores values and labels. Returns one message per parameter that could not be restored. An
+/// earlier call may have written values, so it reads the parameters and not the plan.
 async fn put_back(clients: &Clients, all: &[&Change]) -> Vec<String> {
     let put_back = async |change: &Change| {
         let undone = async {
@@ -305,7 +305,7 @@ async fn put_back(clients: &Clients, all: &[&Change]) -> Vec<String> {
     at_once(all, |change| put_back(change)).await.into_iter().flatten().collect()
 }
 
-/// What is published at one place now.
+/// The values published at one place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Published {
     /// Value of the snapshot-id parameter.
@@ -358,8 +358,7 @@ impl Published {
             && self.manifest.as_ref() == Some(&target.manifest)
     }
 
-    /// Whether either parameter was written by `build`, whose snapshot here is one
-    /// of `snapshots`.
+    /// Whether `build` wrote either parameter. `snapshots` contains the build's snapshots.
     fn is_by(&self, build: &BuildId, snapshots: &[String]) -> bool {
         let manifest: Option<Manifest> =
             self.manifest.as_ref().and_then(|text| serde_json::from_str(text).ok());
@@ -368,7 +367,7 @@ impl Published {
     }
 }
 
-/// The snapshots that any place's parameters name: the newest, current and previous.
+/// The snapshots in every place's parameters: the newest, current and previous versions.
 ///
 /// # Errors
 /// Those of the calls.
@@ -390,10 +389,9 @@ pub async fn named_snapshots(
     Ok(found.into_iter().flatten().flatten().map(|parameter| parameter.value).collect())
 }
 
-/// Ends a publication that died: puts back what `build` wrote when it did not write
-/// everywhere, and otherwise moves the labels that are missing. `snapshots` are the
-/// build's own, in all regions. Only the holder of the lease may: anyone else would take
-/// a publication under way for a dead one.
+/// Ends a publication that died. If `build` did not write every place, restores the old values;
+/// otherwise moves the missing labels. `snapshots` are the build's own, in all regions. Only the
+/// holder of the lease may call it: anyone else could treat a running publication as dead.
 ///
 /// # Errors
 /// Those of the calls.
@@ -425,9 +423,9 @@ pub async fn finish_or_undo(
     Ok(())
 }
 
-/// Goes back to the versions that were current and previous before a value of `ours` was
-/// written. Each change leaves a state from which the same goes on, and the value comes
-/// last: by it the next call finds what is left to do.
+/// Restores the versions that were current and previous before a value of `ours` was written. It
+/// can be interrupted after each change and called again. It writes the value last: by it the next
+/// call detects unfinished work.
 async fn undo_write(
     ssm: &aws_sdk_ssm::Client,
     name: &str,
@@ -549,7 +547,7 @@ mod tests {
         assert_eq!(cloud.world().changes, changes);
     }
 
-    /// Refuses each change of a publication in turn, without and with its effect.
+    /// Refuses each change of a publication in turn, before it takes effect and after.
     #[tokio::test]
     async fn whichever_change_fails_all_parameters_are_old_or_all_are_new() {
         let publish_wide = async |cloud: &FakeCloud, mark: &str| {
@@ -585,8 +583,8 @@ mod tests {
         publish(&cloud.clients(), &names(), &build.id, 0, &targets_of(&build, mark)).await
     }
 
-    /// Throttled at each change in turn, when nothing was published before: what is put back
-    /// then is deleted, and may not be written again for half a minute.
+    /// Throttled at each change in turn. If nothing was published before, restoring deletes the
+    /// parameter, which cannot be written again for half a minute.
     #[tokio::test]
     async fn whichever_change_is_throttled_the_next_call_goes_on_and_nothing_was_put_back() {
         for published in [vec![], vec!["n", "o", "a"]] {
@@ -612,7 +610,7 @@ mod tests {
         }
     }
 
-    /// Throttled at each change in turn, to the last call.
+    /// Throttled from each change on, until the last call.
     #[tokio::test]
     async fn what_no_call_ended_is_put_back_or_gets_its_labels_and_is_never_a_mixture() {
         let old = FakeCloud::default();
@@ -678,7 +676,7 @@ mod tests {
         }
     }
 
-    /// Dies after each of its changes in turn, and is never heard of again.
+    /// The publisher dies after each of its changes in turn and never returns.
     #[tokio::test]
     async fn whichever_change_a_publisher_dies_after_the_next_one_keeps_one_build_as_previous() {
         let old = FakeCloud::default();
@@ -707,7 +705,7 @@ mod tests {
         }
     }
 
-    /// As when a call is delivered again while the first one is still at work.
+    /// Happens when a call is delivered again while the first one still runs.
     #[tokio::test]
     async fn a_value_that_is_written_again_beside_its_publication_keeps_the_previous_one() {
         let cloud = FakeCloud::default();
@@ -762,8 +760,8 @@ mod tests {
         }
     }
 
-    /// Everything but one kind of call in one region goes on being allowed: what could be put
-    /// back is, and the clean-up does the rest, itself interrupted at each of its changes.
+    /// One kind of call is refused in one region. `publish` restores what it can. The clean-up
+    /// restores the rest, although it is itself interrupted at each of its changes.
     #[tokio::test]
     async fn what_a_refused_call_leaves_half_put_back_is_put_back_later() {
         let build = build_in("b", &["eu-west-1"], &[]);

@@ -1,7 +1,7 @@
-//! What a step reports to the state machine.
+//! A step's report to the state machine.
 //!
-//! A step is an *ensure* function: it looks at the world by our tags, moves it
-//! one step towards done, and reports. The state machine waits and calls again.
+//! A step is an *ensure* function: each call finds resources by our tags, makes one step of
+//! progress and reports. The state machine waits and calls again.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 pub enum Report<T> {
     /// Done, with facts for later steps.
     Ready(T),
-    /// To be called again.
+    /// Not done; the step must be called again.
     Waiting {
-        /// Seconds until then.
+        /// Seconds until the next call.
         wait_seconds: u32,
-        /// How far it is, for a person.
+        /// The progress, as text for a person.
         progress: String,
     },
 }
@@ -48,43 +48,39 @@ impl<T: Serialize> Serialize for Report<T> {
 }
 
 impl<T> Report<T> {
-    /// A report that asks to be called again.
+    /// A report that asks for another call after `wait_seconds`.
     #[must_use]
     pub fn wait(wait_seconds: u32, progress: impl Into<String>) -> Self {
         Self::Waiting { wait_seconds, progress: progress.into() }
     }
 }
 
-/// How long a step's loop has waited so far, and how long it may. The state
-/// machine adds up the seconds that it was asked to wait, so that scaled time in
-/// tests changes nothing here.
+/// Seconds that a step's loop has waited so far. The state machine adds up the seconds that it was
+/// asked to wait, so scaled time in tests does not change the sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Waited(pub u64);
 
-/// Seconds until the second look; far from the usual time no wait is shorter.
+/// Seconds until the second poll, and the shortest wait far from the usual time.
 const SHORTEST_SECONDS: u64 = 2;
-/// The longest wait of a loop that runs alone. A day of waiting then costs 850 looks
-/// of 9 events each, of the 25,000 that an execution may have (Step Functions quotas).
+/// The longest wait in seconds of a loop that runs alone. A day of waiting then takes 850 polls of
+/// 9 events each; an execution may have 25,000 events (Step Functions quotas).
 const LONGEST_SECONDS: u64 = 120;
 
 impl Waited {
-    /// Seconds until the next look of a loop that runs alone: see
-    /// [`Waited::next_wait_among`].
+    /// Seconds until the next poll of a loop that runs alone; see [`Waited::next_wait_among`].
     #[must_use]
     pub fn next_wait(self, usual: Option<u32>) -> u32 {
         self.next_wait_among(1, usual)
     }
 
-    /// Seconds until the next look of one of `loops` loops that run side by side and
-    /// share an execution's history. `usual` is how many seconds the same wait took
-    /// the last time, if that is known.
+    /// Seconds until the next poll of one of `loops` loops that run in parallel and share an
+    /// execution's history. `usual` is how many seconds the same wait took the last time, if known.
     ///
-    /// Around the usual time looks are so close together that one is at most a
-    /// fortieth late. Before it they are few: none comes so soon, but what fails, or
-    /// is done in half the time, is noticed. Past it, and where nothing is known, each
-    /// look comes after a twentieth of the time waited, or later where many loops
-    /// have to share.
+    /// Around the usual time, polls are so frequent that each is late by at most a fortieth of it.
+    /// Before, they are rare: success is unlikely, but a failure, or success in half the time, is
+    /// still noticed. After it, or if `usual` is unknown, each poll comes after a further twentieth
+    /// of the time waited, or later if many loops share the history.
     #[must_use]
     pub fn next_wait_among(self, loops: usize, usual: Option<u32>) -> u32 {
         let (waited, loops) = (self.0, u64::try_from(loops).unwrap_or(u64::MAX).max(1));
@@ -105,7 +101,7 @@ impl Waited {
         u32::try_from(wait).unwrap_or(u32::MAX)
     }
 
-    /// Whether `limit_seconds` are over.
+    /// Whether the loop has waited at least `limit_seconds`.
     #[must_use]
     pub fn is_past(self, limit_seconds: u32) -> bool {
         self.0 >= u64::from(limit_seconds)
@@ -134,13 +130,13 @@ mod tests {
 
     const DAY: u64 = 86_400;
 
-    /// The times of all looks within a day, in seconds since the first.
+    /// The times of all polls within a day, in seconds since the first.
     fn looks(loops: usize, usual: Option<u32>) -> Vec<u64> {
         let next = |at: &u64| Some(at + u64::from(Waited(*at).next_wait_among(loops, usual)));
         std::iter::successors(Some(0), next).take_while(|at| *at <= DAY + 3600).collect()
     }
 
-    /// How many seconds after `done` the next look is.
+    /// Seconds from `done` until the next poll.
     fn late(looks: &[u64], done: u64) -> u64 {
         looks.iter().find(|at| **at >= done).unwrap() - done
     }
@@ -163,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_waits_of_a_build_end_soon_after_what_they_wait_for() {
-        // An instance online, images pulled, a snapshot completed, a copy completed.
+        // Seconds until an instance is online, images pulled, a snapshot and a copy completed.
         let physical = [45, 120, 180, 240];
         let percent_late = |known: bool| {
             let overshoot = |done: u32| {
@@ -208,7 +204,7 @@ mod tests {
             usual in usual_times(),
             loops in 1..=40_usize,
         ) {
-            // Three of a Task and two of a Choice and a Wait each, two around the Task.
+            // Events of a poll: 3 of the Task, 2 around it, 2 of the Choice, 2 of the Wait.
             let events = looks(loops, usual).len() * loops * 9;
             prop_assert!(events < 24_000, "{events}");
         }

@@ -1,8 +1,8 @@
-//! Explores every state that a model can reach, the nearest first, so that the
-//! trace to a state where something is wrong is a shortest one.
+//! Explores every state that a model can reach, nearest first. The trace to a state where something
+//! is wrong is therefore a shortest one.
 //!
-//! Of crates, `stateright` 0.31 does the like; it cannot say "from here on it always
-//! ends", which needs the moves backwards, and brings a web server.
+//! The crate `stateright` 0.31 does something similar. It cannot say "from here on it always ends",
+//! which needs the moves backwards, and it brings a web server.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,7 +11,7 @@ use std::hash::Hash;
 pub struct Move<S> {
     /// What it does, for the trace.
     pub what: String,
-    /// Whether something goes wrong in it. Without such moves all must come to an end.
+    /// Whether the move is a failure. Without such moves everything must come to an end.
     pub failure: bool,
     pub to: S,
 }
@@ -20,17 +20,17 @@ pub trait Model {
     type State: Copy + Eq + Hash;
     fn start(&self) -> Self::State;
     fn moves(&self, state: &Self::State) -> Vec<Move<Self::State>>;
-    /// What is wrong with a state.
+    /// Returns what is wrong with a state, if anything.
     fn wrong(&self, state: &Self::State) -> Option<&'static str>;
-    /// Whether everybody has come to an end.
+    /// Whether all contenders have come to an end.
     fn is_final(&self, state: &Self::State) -> bool;
 }
 
-/// What was found when nothing is wrong.
+/// The result when nothing is wrong.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Explored {
     pub states: usize,
-    /// Moves on the longest of the shortest ways to a state.
+    /// Number of moves on the longest of the shortest paths to a state.
     pub depth: usize,
 }
 
@@ -50,7 +50,7 @@ struct Search<M: Model> {
     edges: Vec<(usize, usize)>,
 }
 
-/// Every state; or what is wrong first, with the moves that lead to it.
+/// Explores every state. Returns the first thing that is wrong, with the moves that lead to it.
 pub fn explore<M: Model>(model: &M) -> Result<Explored, (&'static str, Vec<String>)> {
     let (states, nodes, known, edges) = <_>::default();
     let mut search = Search::<M> { states, nodes, known, edges };
@@ -99,9 +99,8 @@ impl<M: Model> Search<M> {
         trace
     }
 
-    /// From every state, whatever went wrong before, every way ends once nothing
-    /// more goes wrong: what is left after taking off ends again and again is a
-    /// circle.
+    /// Checks that every path from every state ends once no more failures occur, no matter what
+    /// failed before. It removes ends repeatedly. States that remain are on or lead into a cycle.
     fn check_ends(mut self) -> Result<Explored, (&'static str, Vec<String>)> {
         self.edges.sort_unstable();
         let mut ends: Vec<usize> =

@@ -1,9 +1,9 @@
-//! The lease's item as the model knows it: what each conditional write asks and
-//! does. A test compares it with the expressions that the table is sent.
+//! The lease's item as the model sees it: condition and effect of each conditional write. A test
+//! compares it with the expressions that the code sends to the table.
 
 use frontload_shared::aws::leases::{Applicant, Demand, Standing, Taking};
 
-/// Contenders by number.
+/// The item. Contenders are identified by number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Item {
     pub newest: Option<u8>,
@@ -13,7 +13,7 @@ pub struct Item {
 }
 
 impl Item {
-    /// Nothing, when the lease is held by `who` already.
+    /// Does nothing if `who` already holds the lease.
     pub fn register(&mut self, who: u8, now: u8) {
         if self.holder != Some(who) {
             self.newest = Some(who);
@@ -27,7 +27,7 @@ impl Item {
         free && (taking == Taking::AsAnybody || self.newest == Some(who))
     }
 
-    /// Takes it, when nothing is against it.
+    /// Takes the lease. The caller checks [`Item::may_take`] first.
     pub fn take(&mut self, who: u8, taking: Taking) {
         self.holder = Some(who);
         self.token += 1;
@@ -36,7 +36,7 @@ impl Item {
         }
     }
 
-    /// Whether `who` held it.
+    /// Releases the lease if `who` holds it. Returns whether it did.
     pub fn release(&mut self, who: u8) -> bool {
         let held = self.holder == Some(who);
         if held {
@@ -45,7 +45,7 @@ impl Item {
         held
     }
 
-    /// As the code sees it.
+    /// Converts the item to the code's type.
     pub fn standing(self, applicants: &[Applicant]) -> Standing {
         let name = |who: Option<u8>| who.map(|who| applicants[usize::from(who)].clone());
         Standing {

@@ -1,12 +1,11 @@
-//! A model of everything that happens between a push and its publication: several
-//! contenders for one cache and architecture, whose calls interleave in every way,
-//! whose executions die at every step, and whose answers get lost. What a contender
-//! does next is decided by [`next`], as in the Lambdas.
+//! A model of everything that happens between a push and its publication. Several contenders
+//! compete for one cache and architecture. Their calls interleave in every way, their executions
+//! die at every step, and their answers get lost. [`next`] decides what a contender does next, as
+//! in the Lambdas.
 //!
-//! What it takes for granted: a call that is repeated has ended before (Step
-//! Functions waits longer than Lambda lets a call run); an execution that is begun
-//! again after its death is begun while another holds its lease; calls of a dead
-//! execution end within [`super::LAST_CALL_SECONDS`].
+//! Assumptions: A call has ended before it is repeated (Step Functions waits longer than Lambda
+//! lets a call run). A dead execution is started again only while another execution holds its
+//! lease. Calls of a dead execution end within [`super::LAST_CALL_SECONDS`].
 
 use frontload_shared::aws::leases::{Applicant, Taking};
 use frontload_shared::domain::Debounce;
@@ -16,7 +15,7 @@ use super::explore::{Model, Move};
 use super::item::{Item, applicants};
 use super::{Approach, Burst, Look, Next, next};
 
-/// Most contenders at once.
+/// Maximum number of contenders.
 const MOST: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +27,7 @@ enum Kind {
     Rollback,
 }
 
-/// What a place publishes.
+/// The manifest that a place publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Manifest {
     build: u8,
@@ -37,13 +36,12 @@ struct Manifest {
     rollback: Option<u8>,
 }
 
-/// Where a contender is. What it does next is one call of AWS.
+/// The position of a contender. Its next step is one AWS call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum At {
     /// Its execution has not begun.
     Absent,
-    /// A claim or rollback begins: it reads how the lease stands, the first time
-    /// registering.
+    /// A claim or rollback begins: it reads the lease. The first time it also registers.
     Look {
         first: bool,
         seen: Option<u8>,
@@ -55,7 +53,7 @@ enum At {
         holder: u8,
         token: u8,
     },
-    /// Between two calls: it waits out the holder's last calls.
+    /// Between two calls: it waits for the holder's last calls to end.
     LastCalls {
         holder: u8,
         token: u8,
@@ -64,31 +62,31 @@ enum At {
         first: bool,
         over: Option<u8>,
     },
-    /// It asks the registry and what is published.
+    /// It reads the registry and the published manifest.
     Resolve {
         first: bool,
         token: u8,
     },
-    /// There is nothing to build, so the lease is given back.
+    /// There is nothing to build, so it releases the lease.
     Unchanged {
         first: bool,
     },
-    /// Built; a call to publish begins: it checks the lease.
+    /// Built. A call to publish begins: it checks the lease.
     CheckLease(Manifest),
-    /// It looks for what a later token published.
+    /// It looks for a publication with a later token.
     FindLater(Manifest),
     WriteHome(Manifest),
     /// The last write; then the labels move.
     WriteAway(Manifest),
-    /// It gives the lease back, as a call of its own or as a rollback's end.
+    /// It releases the lease, in a separate call or at the end of a rollback.
     Release,
-    /// Died with a publication before it, and may be begun again.
+    /// Died before it completed a publication. It may be started again.
     Dead(Manifest),
     Gone,
 }
 
 impl At {
-    /// Whether a call begins here, or none is under way.
+    /// Whether a call begins here, or none is in flight.
     fn is_between_calls(self, kind: Kind) -> bool {
         matches!(
             self,
@@ -110,7 +108,7 @@ impl At {
             || matches!(self, Self::Resolve { .. } | Self::Unchanged { .. } | Self::CheckLease(_))
     }
 
-    /// Where the call that is under way here began.
+    /// Returns where the call in flight began.
     fn call(self, kind: Kind) -> Self {
         match self {
             Self::Ask { first, seen, .. } => Self::Look { first, seen },
@@ -126,7 +124,7 @@ impl At {
         }
     }
 
-    /// Where its death leaves it once no call is under way.
+    /// Returns where its death leaves it once no call is in flight.
     fn dead(self) -> Self {
         match self {
             Self::CheckLease(manifest)
@@ -145,13 +143,13 @@ impl At {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Contender {
     at: At,
-    /// Whether its execution is over; a call of it may still be under way.
+    /// Whether its execution is over. One of its calls may still be in flight.
     over: bool,
     /// Whether its execution died or its build failed.
     failed: bool,
     /// The newest digest when it began.
     pushed: u8,
-    /// What the registry told it.
+    /// The digest that the registry returned.
     resolved: Option<u8>,
 }
 
@@ -171,7 +169,7 @@ pub struct State {
     wrong: Option<&'static str>,
 }
 
-/// What a build of the code may lack: each must be found.
+/// Deliberate faults in the code. The exploration must find each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flaw {
     None,
@@ -204,7 +202,7 @@ impl Contest {
         }
     }
 
-    /// What `next` says; `full` is whether the burst has waited for its limit.
+    /// Returns the decision of `next`. `full` is whether the burst has waited for its limit.
     fn decide(&self, item: Item, who: usize, (first, seen): Call, asked: Asked) -> Next {
         let standing = item.standing(&self.applicants);
         let look = Look {
@@ -254,8 +252,8 @@ impl Contest {
         to
     }
 
-    /// The holder that was read is over. While it runs, there is nothing but to look
-    /// again, which is to stay at [`At::Look`].
+    /// Handles the answer that the holder is over. While the holder runs, a contender can only look
+    /// again. That equals staying at [`At::Look`].
     fn hear_of_its_end(&self, who: usize, call: Call, holder: u8, token: u8) -> At {
         let newest = Some(number(who));
         let item = Item { newest, waiting_since: Some(0), holder: Some(holder), token };
@@ -286,7 +284,7 @@ impl Contest {
     fn resolve(&self, to: &mut State, who: usize, first: bool, token: u8) -> At {
         let rollback = Some(number(who));
         if self.kinds[who] == Kind::Rollback {
-            // An earlier call's is published as it stands.
+            // A rollback that an earlier call began is published unchanged.
             let begun = to.home.rollback == rollback;
             let back = Manifest { token, rollback, ..to.previous };
             return At::FindLater(if begun { to.home } else { back });
@@ -315,7 +313,7 @@ impl Contest {
         At::Gone
     }
 
-    /// Its execution begins, after its push if it is one.
+    /// Begins its execution, after its push if it has one.
     fn begin(&self, to: &mut State, who: usize) -> At {
         to.registry += u8::from(self.kinds[who] == Kind::Push);
         to.contenders[who].pushed = to.registry;
@@ -325,7 +323,7 @@ impl Contest {
         At::Look { first: self.kinds[who] != Kind::Rollback, seen: None }
     }
 
-    /// What a contender's next call of AWS makes of a state; nothing when it waits.
+    /// Returns the states after a contender's next AWS call; none while it waits.
     fn steps(&self, state: &State, who: usize) -> Vec<State> {
         let mut to = *state;
         let at = match state.contenders[who].at {
@@ -386,7 +384,7 @@ impl Contest {
         }
     }
 
-    /// Ends the execution, or the call of a dead one, if that is where it is.
+    /// Ends the execution, or the last call of a dead one, if it has reached its end.
     fn end(&self, before: &State, who: usize, mut to: State) -> State {
         let (kind, was) = (self.kinds[who], before.contenders[who]);
         let contender = &mut to.contenders[who];
@@ -397,7 +395,7 @@ impl Contest {
         to
     }
 
-    /// What can go wrong with a contender.
+    /// Adds the failures that a contender can have.
     fn failures(&self, state: &State, who: usize, moves: &mut Vec<Move<State>>) {
         let (kind, was) = (self.kinds[who], state.contenders[who]);
         let mut fail = |what: &str, cost: u8, change: &dyn Fn(&mut Contender)| {
@@ -428,7 +426,7 @@ impl Contest {
         }
     }
 
-    /// The call has its effect, fails before it can tell, and is repeated.
+    /// The call takes effect, fails before it returns, and is repeated.
     fn lose_answer(&self, state: &State, who: usize, to: &State) -> Option<State> {
         let was = state.contenders[who];
         let in_call = !was.over && !matches!(was.at, At::Absent | At::LastCalls { .. });
@@ -456,7 +454,7 @@ impl Contest {
     }
 }
 
-/// Whether a claim is the first, and the token it was told.
+/// Whether a claim is the first, and the token that it has seen.
 type Call = (bool, Option<u8>);
 
 #[derive(Clone, Copy)]
@@ -494,7 +492,7 @@ impl State {
         }
     }
 
-    /// Whoever supersedes learns the newest digest later than the superseded did.
+    /// The superseding contender must learn the newest digest later than the superseded one did.
     fn check_superseded(&mut self, who: usize, by: usize) {
         let (who, by) = (self.contenders[who], self.contenders[by]);
         let serves = by.resolved.map_or(!by.over, |digest| digest >= who.pushed);
@@ -609,7 +607,7 @@ mod tests {
         assert_holds(&WITH_ROLLBACK, 1);
     }
 
-    /// What each part of the protocol is good for: without it the model breaks.
+    /// Every part of the protocol is needed: without it the model breaks.
     #[test]
     fn no_part_of_the_protocol_can_be_left_out() {
         for (flaw, kinds, failures, wrong) in [

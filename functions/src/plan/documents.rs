@@ -1,6 +1,6 @@
-//! The cache documents as a warm function read them last. Every push to a registry of the account
-//! starts an execution, and most concern no cache: a storm of them must not use up the account's
-//! rate of Parameter Store.
+//! The cache documents that a warm function read last. Every push to a registry of the account
+//! starts an execution, and most pushes concern no cache. A storm of pushes must not exhaust the
+//! account's Parameter Store rate.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,14 +10,14 @@ use frontload_shared::step::Waited;
 
 use super::resolve::Planner;
 
-/// For how long a push that concerns no cache is answered without reading.
+/// Seconds for which a push that concerns no cache is answered without reading.
 const KEPT_SECONDS: u32 = 60;
 
-/// What a warm function remembers.
+/// The listing that a warm function remembers.
 #[derive(Debug, Default)]
 pub struct Documents(Mutex<Option<Listing>>);
 
-/// Every cache document, at one time.
+/// Every cache document at one point in time.
 #[derive(Clone, Debug)]
 pub struct Listing {
     /// Epoch seconds when the reading began.
@@ -31,7 +31,7 @@ pub struct Listing {
 pub enum Trust {
     /// It shows every document that was written before the push.
     Complete,
-    /// A document may have been written since; another listing is due in so many seconds.
+    /// A document may have been written since. Another listing is due in this many seconds.
     Later(u32),
     /// It has been kept or waited for long enough.
     Expired,
@@ -51,21 +51,21 @@ impl Documents {
         Ok(kept.insert(listing).clone())
     }
 
-    /// What was read last.
+    /// Returns the listing that was read last.
     pub fn kept(&self) -> Option<Listing> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Listing {
-    /// How far a push may rely on these documents. Its execution started at `started`, if that is
-    /// known, and has waited for `waited`; it is `now`. Times are in epoch seconds. The execution's
-    /// start is later than the push, and nobody outside can choose it.
+    /// Decides how far a push may rely on these documents. `started` is the start of its execution,
+    /// if known. `waited` is how long the execution has waited. `started` and `now` are in epoch
+    /// seconds. The execution starts after the push, and nobody outside can choose its start.
     pub fn trust(&self, started: Option<i64>, waited: Waited, now: i64) -> Trust {
         let Some(started) = started else { return Trust::Expired };
         let left = self.begun.saturating_add(KEPT_SECONDS.into()).saturating_sub(now);
         match u32::try_from(left) {
-            // A clock that was put back makes no listing last longer.
+            // A clock that was set back does not make a listing last longer.
             Ok(1..=KEPT_SECONDS) if self.begun > started => Trust::Complete,
             Ok(left @ 1..=KEPT_SECONDS) if !waited.is_past(KEPT_SECONDS) => Trust::Later(left),
             _ => Trust::Expired,

@@ -1,5 +1,5 @@
-//! `plan`: turns an event, the schedule's or a person's request into requests for
-//! builds, or shows what would be built. It changes nothing.
+//! `plan`: turns an event, or a request from the schedule or a person, into build requests. Or it
+//! shows what would be built. It changes nothing.
 
 pub mod documents;
 pub mod request;
@@ -29,23 +29,23 @@ pub struct Input {
     request: Value,
     /// The pipeline's execution, from which build ids derive.
     execution_id: String,
-    /// Its start in epoch seconds. Definitions of an older release do not tell it.
+    /// Its start in epoch seconds. Definitions of an older release do not send it.
     #[serde(default)]
     started_at: Option<i64>,
     #[serde(default)]
     waited_seconds: Waited,
 }
 
-/// What is to be built.
+/// The builds to make.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     builds: Vec<BuildRequest>,
-    /// Caches that a request may concern but whose document cannot be built.
+    /// Caches that a request may concern but that cannot be built.
     refused: Vec<Refusal>,
-    /// One line that says why there is this much to do.
+    /// One line that explains how much there is to do.
     reason: String,
-    /// Of a dry run: what would be done with each cache and architecture.
+    /// Dry run only: what would be done with each cache and architecture.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     dry_run: Vec<Outlook>,
 }
@@ -64,7 +64,7 @@ pub struct Refusal {
     message: String,
 }
 
-/// Characters of a refusal: those of a hundred caches fit into a state's 256 KiB.
+/// Maximum characters of a refusal. A hundred caches' refusals fit into a state's 256 KiB.
 const MAX_REFUSAL: usize = 600;
 
 impl Refusal {
@@ -74,20 +74,20 @@ impl Refusal {
     }
 }
 
-/// What a dry run found out.
+/// Result of a dry run for one cache and architecture.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Outlook {
     cache: CacheName,
     architecture: Architecture,
     build: bool,
     reason: String,
-    /// What would be left out, a sentence each.
+    /// What would be left out, one sentence per item.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
 
-/// Plans the builds of a request. `documents` is what this function read last, `now` is in epoch
-/// seconds.
+/// Plans the builds of a request. `documents` contains what this function read last. `now` is in
+/// epoch seconds.
 pub async fn handle(
     clients: &Clients,
     settings: &Settings,
@@ -110,7 +110,7 @@ pub async fn handle(
     Ok(Report::Ready(plan))
 }
 
-/// Plans what an image concerns, from every document that was written before its push.
+/// Plans the caches that an image concerns, from every document written before its push.
 async fn plan_image(
     planner: &Planner<'_>,
     documents: &Documents,
@@ -138,7 +138,7 @@ async fn plan_image(
     Ok(Report::Ready(explain(plan, &why, without)))
 }
 
-/// Gives a plan its reason, `why` or `without` any build.
+/// Sets the reason of a plan: `why`, or `without` if the plan is empty.
 fn explain(plan: Plan, why: &str, without: String) -> Plan {
     if plan.is_empty() {
         return nothing(without);
@@ -151,8 +151,8 @@ fn nothing(reason: String) -> Plan {
     Plan { reason, ..Plan::default() }
 }
 
-/// One broken document must not keep the others from being built, nor go unnoticed:
-/// the pipeline fails at its end with what is refused here.
+/// A broken document must not block the builds of the others, and must not go unnoticed. The
+/// pipeline fails at its end with the refusals from here.
 fn plan_all(
     settings: &Settings,
     listing: &Listing,
@@ -200,7 +200,7 @@ async fn plan_order(planner: &Planner<'_>, order: &Order, execution: &str) -> Re
     Ok(Plan { builds: requests, reason, ..Plan::default() })
 }
 
-/// What the builds would be, changing nothing.
+/// Returns what the builds would be. Changes nothing.
 async fn look_ahead(planner: &Planner<'_>, requests: &[BuildRequest]) -> Result<Plan> {
     let resolved = at_once(requests, |request| planner.resolve(request, Demand::of(request))).await;
     let mut plan = Plan { reason: "a dry run: nothing is changed".to_owned(), ..Plan::default() };
@@ -247,7 +247,7 @@ fn parse_named(settings: &Settings, parameter: &str, short: &str, document: &str
     read_cache(settings, name, document)
 }
 
-/// Reads a cache document, checked against where Frontload runs.
+/// Parses a cache document and checks it against the account and region of Frontload.
 pub fn read_cache(settings: &Settings, name: CacheName, document: &str) -> Result<Cache> {
     let parameter = settings.prefix.cache(&name);
     Cache::parse(name, document)
@@ -287,7 +287,7 @@ mod tests {
         serde_json::from_str(include_str!("../../../tests/events/ecr-push.json")).unwrap()
     }
 
-    /// Cache `default` of two architectures, `other` of another tag, and a broken one.
+    /// Cache `default` with two architectures, `other` with another tag, and a broken one.
     fn cloud() -> FakeCloud {
         let cloud = FakeCloud::default();
         put_cache(&cloud, "default", &json!({"architectures": ["arm64", "x86_64"]}));
@@ -321,7 +321,7 @@ mod tests {
         assert_eq!(plan.reason, "no cache holds team/app:v1 in account 123456789012 in us-east-1");
     }
 
-    /// What a warm function answers to a push, which waits as it is told, and how often it reads.
+    /// Returns a warm function's answer to a push that waits as asked, and the number of reads.
     async fn answer_to_push(
         cloud: &FakeCloud,
         documents: &Documents,
@@ -345,7 +345,7 @@ mod tests {
         put_cache(&cloud, "default", &json!({}));
         let built = vec!["default x86_64 60 false".to_owned()];
         assert_eq!(answer_to_push(&cloud, &documents, 101).await, (built.clone(), 1));
-        // One that concerns a cache does not wait and misses no other.
+        // A push that concerns a cache does not wait, and misses no other cache.
         put_cache(&cloud, "second", &json!({}));
         let both = vec![built[0].clone(), "second x86_64 60 false".to_owned()];
         let plan = plan_warm(&cloud, &documents, (162, 0), push()).await.unwrap();

@@ -1,6 +1,6 @@
-//! What an execution of the pipeline was started with: an ECR event, a person's
-//! request, or the schedule. Events come from outside; what they carry is
-//! compared with configuration and goes nowhere else.
+//! The input of an execution of the pipeline: an ECR event, a person's request, or the schedule's.
+//! Events come from outside. Their content is compared with the configuration and goes nowhere
+//! else.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use frontload_shared::{Error, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// A request, understood.
+/// A parsed request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
     /// Build what this image concerns.
@@ -28,17 +28,17 @@ pub enum Request {
 /// What a person asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Order {
-    /// At least one; none twice.
+    /// At least one, without duplicates.
     pub caches: Vec<CacheName>,
-    /// This one only; `None` means each cache's own.
+    /// Only this architecture. `None` means all architectures of each cache.
     pub architecture: Option<Architecture>,
-    /// What is to be built although nothing asks for it.
+    /// What to build although no change requires it.
     pub demand: Demand,
-    /// Only tell what would be built and why.
+    /// Only report what would be built and why.
     pub dry_run: bool,
 }
 
-/// A person's request or the schedule's, as it is written.
+/// A person's request or the schedule's, before validation.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Written {
@@ -54,8 +54,8 @@ struct Written {
 /// Reads a request.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`] for what is neither an event of `EventBridge` nor a
-/// request that can be met.
+/// [`Error::InvalidRequest`] if the input is neither an `EventBridge` event nor a request that can
+/// be met.
 pub fn read(request: &Value) -> Result<Request> {
     if request.get("detail-type").is_some() {
         return read_event(request);
@@ -98,14 +98,14 @@ fn read_written(written: Written) -> Result<Request> {
         return Err(refuse("caches: a cache stands twice"));
     }
     let full = full.unwrap_or_default();
-    // Who wants it in full wants it whether or not it has changed.
+    // A full build is wanted whether or not anything has changed.
     let demand = Demand { force: force.unwrap_or(full), full };
     let dry_run = dry_run.unwrap_or_default();
     Ok(Request::Builds(Order { caches, architecture, demand, dry_run }))
 }
 
-/// What may stand for new content in a registry (Amazon ECR user guide, "Sample
-/// events from Amazon ECR").
+/// Events that may mean new content in a registry (Amazon ECR user guide, "Sample events from
+/// Amazon ECR").
 enum Kind {
     Push,
     Replication,
@@ -122,7 +122,7 @@ impl Kind {
         }
     }
 
-    /// What a person calls it.
+    /// The name in messages.
     fn name(&self) -> &'static str {
         match self {
             Self::Push => "push",
@@ -131,7 +131,7 @@ impl Kind {
         }
     }
 
-    /// The action that brings content, where there are several.
+    /// The action type that brings content, for kinds with several.
     fn action(&self) -> Option<&'static str> {
         match self {
             Self::Push => Some("PUSH"),
@@ -168,8 +168,8 @@ fn read_event(event: &Value) -> Result<Request> {
     Ok(read_image(event).map_or_else(Request::Nothing, Request::Image))
 }
 
-/// The image whose content is new, or why the event names none. Whatever another
-/// account may send, it fails no execution.
+/// Returns the image with new content, or the reason why there is none. Nothing that another
+/// account sends can fail an execution.
 fn read_image(event: EventBridgeEvent<Value>) -> std::result::Result<EcrImage, String> {
     let detail_type = quoted(&event.detail_type);
     let Some(kind) = Kind::of(&event.detail_type) else {
@@ -194,12 +194,12 @@ fn read_image(event: EventBridgeEvent<Value>) -> std::result::Result<EcrImage, S
     Ok(image)
 }
 
-/// An empty string says as little as no string.
+/// Treats an empty string as a missing one.
 fn present(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 
-/// `Err` with the reason when the action brought no content.
+/// Returns `Err` with the reason if the action brought no content.
 fn check_outcome(kind: &Kind, action: &EcrAction) -> std::result::Result<(), String> {
     let repository = quoted(&action.repository_name);
     let name = action.action_type.as_deref().unwrap_or_default();

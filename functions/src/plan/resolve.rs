@@ -1,5 +1,5 @@
-//! From a request to a build: the cache document, what its images stand for now,
-//! the OS image, and whether what is published differs.
+//! Resolves a request to a build: reads the cache document, the current content of its images and
+//! the OS image, and compares the build with the published one.
 
 use frontload_shared::aws::clients::{Clients, Place, at_once};
 use frontload_shared::aws::images;
@@ -25,31 +25,31 @@ use crate::settings::Settings;
 
 /// Resolves requests.
 pub struct Planner<'a> {
-    /// Of our own account and the consumers'.
+    /// Clients of our own account and the consumers' accounts.
     pub clients: &'a Clients,
-    /// The function's.
+    /// Settings of the function.
     pub settings: &'a Settings,
     /// Epoch seconds.
     pub now: i64,
 }
 
-/// A build, and whether it is to be made.
+/// A build, and whether to make it.
 #[derive(Debug)]
 pub struct Resolved {
     /// Everything that its steps need.
     pub build: Build,
     /// Whether to make it.
     pub verdict: Verdict,
-    /// What is left out of it, a sentence each.
+    /// What is left out of the build, one sentence per item.
     pub warnings: Vec<String>,
 }
 
-/// Whether a build is to be made, with the reason in one line.
+/// Whether to make a build, with the reason in one line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// What is published would be the same (S9).
+    /// The published build is the same (S9).
     Unchanged(String),
-    /// It differs, or is not usable.
+    /// The published build differs, or is not usable.
     Build(String),
 }
 
@@ -105,11 +105,11 @@ impl Planner<'_> {
         if let Verdict::Build(reason) = &mut verdict {
             let basis = self.choose_basis(&mut build, &cache, published.as_ref(), demand).await?;
             *reason = format!("{reason}; {basis}");
-            // What is published has decided about an automatic size.
+            // The published manifest may have changed an automatic size.
             self.check_volume_size(&build)?;
             let links = published.as_ref().map_or(0, |published| published.links);
             if build.ancestor.is_some() != (links > 0) {
-                // What a build in full took says nothing about one that is not.
+                // Durations of a full build say nothing about an incremental one, and vice versa.
                 let launch = build.usual_seconds.launch;
                 build.usual_seconds = UsualSeconds { launch, ..UsualSeconds::default() };
             }
@@ -117,7 +117,7 @@ impl Planner<'_> {
         Ok(Resolved { build, verdict, warnings: selected.warnings })
     }
 
-    /// An automatic size needs the images' sizes, which only ECR tells.
+    /// Checks the volume's size. An automatic size needs the images' sizes, which only ECR reports.
     fn check_volume_size(&self, build: &Build) -> Result<()> {
         let unknown = |image: &&PlannedImage| image.compressed_bytes.is_none();
         let problem = match (build.builder.volume_gib, build.images.iter().find(unknown)) {
@@ -136,8 +136,8 @@ impl Planner<'_> {
         Err(Error::InvalidCache { parameter: self.settings.prefix.cache(&build.cache), problem })
     }
 
-    /// Lets the build start from what is published, if nothing speaks against it, and
-    /// says in a few words what it starts from.
+    /// Bases the build on the published snapshot unless something prevents it. Returns a short
+    /// description of the basis.
     async fn choose_basis(
         &self,
         build: &mut Build,
@@ -184,8 +184,8 @@ impl Planner<'_> {
         Ok(ancestor::choose(build, published, snapshot.as_ref(), cache.incremental))
     }
 
-    /// Bottlerocket's newest, unless the cache does not follow it now: then the one
-    /// that is published.
+    /// Returns Bottlerocket's newest image. While the cache does not follow updates, returns the
+    /// published one.
     async fn choose_os(
         &self,
         cache: &Cache,
@@ -219,8 +219,8 @@ impl Planner<'_> {
         })
     }
 
-    /// Compares a build with what is published (S9). A publication of which a part is
-    /// gone is no reason to rest, and one that was gone back from no reason to build.
+    /// Compares a build with the published one (S9). If a part of the publication is gone, the
+    /// build is made again. If the same content was rolled back, it is not built again.
     async fn judge(
         &self,
         build: &Build,
@@ -252,8 +252,8 @@ impl Planner<'_> {
         )))
     }
 
-    /// What is wrong with a publication: a replica that is gone, or a place that
-    /// reads another one.
+    /// Returns what is wrong with a publication: a replica is gone, or a place reads another
+    /// publication.
     async fn find_damage(
         &self,
         build: &Build,
@@ -278,8 +278,8 @@ impl Planner<'_> {
         Ok(strays.into_iter().flatten().next())
     }
 
-    /// A place that does not read the publication. What no retry heals is for
-    /// preflight to name.
+    /// Returns a message if a place does not read the publication. Errors that no retry heals count
+    /// as such. Preflight reports them.
     async fn find_stray(
         &self,
         place: &Place,
@@ -289,7 +289,7 @@ impl Planner<'_> {
         let read = async {
             let ssm = self.clients.ssm(place).await?;
             let newest = Published::read(&ssm, names).await?;
-            // Who publishes may die before it has moved every label.
+            // A publisher may die before it has moved every label.
             let labelled = Published::read_labelled(&ssm, names, CURRENT).await?;
             Ok([newest.manifest(), labelled.manifest()])
         };
@@ -305,15 +305,15 @@ impl Planner<'_> {
     }
 }
 
-/// The first release whose admin container is Amazon Linux 2023; before it bash is 4.2,
-/// which the builder's script does not run on (bottlerocket#4740).
+/// The first release whose admin container is Amazon Linux 2023. Earlier releases have bash 4.2, on
+/// which the builder's script does not run (bottlerocket#4740).
 const FIRST_RELEASE: [u32; 3] = [1, 53, 0];
 
 /// Releases that make a bad volume: 1.58.0 cannot unpack images with named pipes
 /// (bottlerocket#4798).
 const BAD_RELEASES: [[u32; 3]; 1] = [[1, 58, 0]];
 
-/// Refuses a release of Bottlerocket with which no good snapshot can be made.
+/// Refuses a Bottlerocket release that cannot make a good snapshot.
 fn check_release(cache: &CacheName, os: &OsImage) -> Result<()> {
     let reason = match os.version.release() {
         None => "it is no release of the form 1.62.0".to_owned(),
@@ -330,7 +330,7 @@ fn check_release(cache: &CacheName, os: &OsImage) -> Result<()> {
     Err(Error::OsImageRefused { cache: cache.to_string(), version, reason })
 }
 
-/// Compressed bytes of the images that are not published as they are planned.
+/// Compressed bytes of the images whose planned content is not published.
 fn changed_bytes(build: &Build, published: &Manifest) -> u64 {
     let changed = build.images.iter().filter(|image| !is_published(image, published));
     let bytes = changed.filter_map(|image| image.compressed_bytes);
@@ -344,7 +344,7 @@ fn is_published(image: &PlannedImage, published: &Manifest) -> bool {
     })
 }
 
-/// In what a build differs from what is published, in one line.
+/// Describes in one line how a build differs from the published one.
 fn describe_change(build: &Build, published: &Manifest) -> String {
     let mut changes: Vec<String> = build
         .images
@@ -374,7 +374,7 @@ fn describe_change(build: &Build, published: &Manifest) -> String {
 /// tiers").
 const MAX_PARAMETER_BYTES: usize = 8192;
 
-/// What a builder of this build could report at the most, and a snapshot's id.
+/// Returns the longest report that a builder of this build could send, and a snapshot's id.
 fn longest_report(build: &Build) -> serde_json::Result<(PulledImages, SnapshotId)> {
     let zeros = |count| "0".repeat(count);
     let digest = format!("sha256:{}", zeros(64));
@@ -392,7 +392,7 @@ fn longest_report(build: &Build) -> serde_json::Result<(PulledImages, SnapshotId
     Ok((serde_json::from_value(pulled)?, serde_json::from_value(snapshot)?))
 }
 
-/// A manifest that does not fit would be found out only after the pull.
+/// Rejects a manifest that is too large before the pull, not after it.
 fn check_manifest_fits(prefix: &ParameterPrefix, build: &Build) -> Result<()> {
     let Ok((pulled, snapshot)) = longest_report(build) else { return Ok(()) };
     let replica = |settings: &RegionSettings| Replica {

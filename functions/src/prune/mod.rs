@@ -1,6 +1,6 @@
 //! `prune`: deletes the snapshots of a cache that nobody needs any more (S3).
-//! What goes is decided in `frontload_shared::prune`; here the world is read and
-//! the decision carried out.
+//! `frontload_shared::prune` decides what to delete. This module reads the world and carries out
+//! the decision.
 
 pub(crate) mod read;
 
@@ -26,17 +26,17 @@ pub struct Input {
     prune: Order,
 }
 
-/// What is asked for.
+/// The request.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Order {
     cache: CacheName,
     #[serde(default)]
     dry_run: bool,
-    /// Gives the cache up: its parameters go, and all its snapshots.
+    /// Retires the cache: deletes its parameters and all its snapshots.
     #[serde(default)]
     retire: bool,
-    /// The cache's name again: without it a retirement only shows what it would do.
+    /// The cache's name again. Without it, a retirement only shows what it would do.
     confirm: Option<CacheName>,
 }
 
@@ -47,7 +47,7 @@ impl Order {
     }
 }
 
-/// What became of each snapshot.
+/// The outcome for each snapshot.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pruned {
@@ -57,12 +57,12 @@ pub struct Pruned {
     decisions: Vec<Decision>,
     /// Snapshots that EC2 would not delete, and why.
     refused: Vec<String>,
-    /// What could not be read, a sentence each: it keeps every snapshot.
+    /// What could not be read, one sentence per item. Each keeps every snapshot.
     warnings: Vec<String>,
 }
 
-/// Both, whatever the cache document says now: an architecture that was taken out
-/// of it has snapshots and parameters still.
+/// Both, even if the cache document has only one now. An architecture that was removed from it
+/// still has snapshots and parameters.
 pub const ARCHITECTURES: [Architecture; 2] = [Architecture::X86_64, Architecture::Arm64];
 
 /// Reads the world, decides, and deletes.
@@ -104,8 +104,8 @@ pub async fn handle(
     Ok(Report::Ready(Pruned { dry_run, total, decisions, refused, warnings }))
 }
 
-/// A report must fit into a state's 256 KiB (Step Functions quotas): deletions
-/// come first, and the log has them all.
+/// A report must fit into a state's 256 KiB (Step Functions quotas). Deletions come first. The log
+/// has all decisions.
 const MAX_DECISIONS: usize = 300;
 
 fn shorten(mut decisions: Vec<Decision>) -> Vec<Decision> {
@@ -120,10 +120,10 @@ fn shorten(mut decisions: Vec<Decision>) -> Vec<Decision> {
     decisions
 }
 
-/// The cache as its document says.
+/// Reads the cache's document.
 ///
 /// # Errors
-/// [`Error::PruneRefused`] without a document, [`Error::InvalidCache`], those of the calls.
+/// [`Error::PruneRefused`] if there is no document, [`Error::InvalidCache`], those of the calls.
 pub async fn find_cache(clients: &Clients, settings: &Settings, name: &CacheName) -> Result<Cache> {
     let ssm = clients.own_ssm(&settings.home.region);
     let parameter = settings.prefix.cache(name);
@@ -136,8 +136,8 @@ pub async fn find_cache(clients: &Clients, settings: &Settings, name: &CacheName
     }
 }
 
-/// Where snapshots or names of them may be: what the cache document says, and what
-/// the published manifests say that it said before.
+/// Returns the places that may have snapshots or references to them: those in the cache document,
+/// and those in the published manifests, which record earlier documents.
 ///
 /// # Errors
 /// Those of the calls.
@@ -166,8 +166,8 @@ pub async fn all_places(
     Ok(places(&regions, &consumers))
 }
 
-/// Carries out the deletions. EC2 refuses one that something uses after all: that
-/// is told, and no failure.
+/// Carries out the deletions. EC2 may refuse one because something uses the snapshot after all.
+/// That is reported and is not a failure.
 async fn delete(clients: &Clients, decisions: &[Decision]) -> Result<Vec<String>> {
     let mut refused = Vec::new();
     for decision in decisions.iter().filter(|decision| decision.deletes()) {

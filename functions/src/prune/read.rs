@@ -1,5 +1,5 @@
-//! Reads the world of a pruning: the cache's snapshots, and everything that may
-//! name one. What cannot be read is part of the world: it keeps everything.
+//! Reads the world of a pruning: the cache's snapshots, and everything that may name one. What
+//! cannot be read is recorded in the world and keeps every snapshot.
 
 use frontload_shared::aws::clients::{Clients, Place, at_once};
 use frontload_shared::aws::parameters::{CURRENT, PREVIOUS};
@@ -17,13 +17,13 @@ use frontload_shared::{Error, Result};
 use super::ARCHITECTURES;
 use crate::settings::Settings;
 
-/// What was found of one kind at one place.
+/// Snapshots named by one kind of resource at one place.
 type Found = Vec<(NamedBy, SnapshotId)>;
 
 /// Reads everything at every place.
 ///
 /// # Errors
-/// Only what a retry heals; anything else becomes part of the world.
+/// Only those that a retry heals. Any other becomes part of the world.
 pub async fn world(
     clients: &Clients,
     settings: &Settings,
@@ -129,7 +129,7 @@ fn describe(place: &Place, snapshot: Snapshot) -> FoundSnapshot {
     }
 }
 
-/// What the cache's parameters name: their newest values, and those labelled.
+/// Returns the snapshots that the cache's parameters name in their newest and labelled values.
 async fn parameters(
     clients: &Clients,
     settings: &Settings,

@@ -1,6 +1,6 @@
-//! What builds left in the home region, by our tags, and the leases that are held: of
-//! every cache that has a document, and of whatever else left something. Whether any
-//! of it is still needed is not asked here.
+//! Finds what builds left in the home region, by our tags, and the leases that are held. It reads
+//! the leases of every cache that has a document or that left something. It does not check whether
+//! any of it is still needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ use frontload_shared::domain::{BuildId, CacheName};
 use crate::prune::ARCHITECTURES;
 use crate::settings::Settings;
 
-/// What one execution of a build has that nobody has said to be published.
+/// Resources of one execution of a build that are not marked as published.
 #[derive(Debug)]
 pub struct Leftovers {
     /// The build.
@@ -29,25 +29,25 @@ pub struct Leftovers {
     pub execution: ExecutionArn,
     /// Its instances that are not terminated.
     pub builders: Vec<Builder>,
-    /// Its volumes that no instance holds.
+    /// Its volumes that are not attached to an instance.
     pub volumes: Vec<LeftoverVolume>,
-    /// Its snapshots without the mark of a publication. Replicas elsewhere are there
-    /// only as long as one of them is.
+    /// Its snapshots without the published tag. Replicas in other regions exist only as long as one
+    /// of these does.
     pub snapshots: Vec<Snapshot>,
-    /// How its lease stands, if it holds it.
+    /// The state of its lease, if it holds one.
     pub lease: Option<Standing>,
 }
 
 /// Everything that was found.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// By build, in the order of their ids.
+    /// By build, ordered by id.
     pub of_builds: Vec<Leftovers>,
-    /// What runs under our tags and tells no execution, a sentence each.
+    /// One message per resource that has our tags but no execution tag.
     pub unknown: Vec<String>,
 }
 
-/// Looks at instances, volumes, snapshots and leases of a stack.
+/// Finds the instances, volumes, snapshots and leases of a stack.
 ///
 /// # Errors
 /// Those of the calls.
@@ -66,14 +66,14 @@ pub async fn find_leftovers(
     })
 }
 
-/// The caches that have a document, whatever stands in it.
+/// The caches that have a document, valid or not.
 async fn list_caches(ssm: &aws_sdk_ssm::Client, settings: &Settings) -> Result<Vec<CacheName>> {
     let documents = parameters::list(ssm, &settings.prefix.caches()).await?;
     let name = |(name, _): &(String, String)| name.rsplit('/').next()?.parse().ok();
     Ok(documents.iter().filter_map(name).collect())
 }
 
-/// Who made something, as its tags say.
+/// The maker of a resource, according to its tags.
 struct Maker {
     build: BuildId,
     key: LeaseKey,
@@ -81,7 +81,7 @@ struct Maker {
 }
 
 impl Maker {
-    /// `None` for what tells no execution, or holds what none of our tags can.
+    /// Returns `None` if a tag is missing, or has a value that our tags cannot have.
     fn read(tags: &BTreeMap<String, String>) -> Option<Self> {
         let tag = |key: &str| tags.get(key).map(String::as_str);
         let cache = tag(tags::CACHE)?.parse().ok()?;
@@ -94,8 +94,8 @@ impl Maker {
     }
 }
 
-/// By execution too: the input of a build can be started again by hand, and of two
-/// executions of one build the other may run.
+/// Grouped by execution too: the input of a build can be started again by hand. When one execution
+/// of a build is over, another one may run.
 #[derive(Default)]
 struct Gathered {
     by_maker: BTreeMap<(BuildId, ExecutionArn), Leftovers>,
@@ -129,7 +129,7 @@ impl Gathered {
         Ok(())
     }
 
-    /// The leases of these caches and of whatever was gathered.
+    /// Reads the leases of these caches and of everything gathered so far.
     async fn gather_leases(&mut self, leases: &Leases, caches: Vec<CacheName>) -> Result<()> {
         let of_caches = caches
             .iter()

@@ -1,12 +1,11 @@
-//! `reap`: removes what executions left behind that are over, however they ended
-//! (S4): builders, volumes, half a publication, snapshots that no parameter ever
-//! named, and leases. A schedule calls it, and every execution that ends badly.
+//! `reap`: removes leftovers of executions that are over, however they ended (S4): builders,
+//! volumes, partial publications, snapshots that no parameter ever named, and leases. A schedule
+//! calls it, and so does every execution that ends badly.
 //!
-//! What is to be removed is found by our tags and in the table of leases, never by
-//! the event. One works at a time: a hundred executions that end at once are looked at
-//! together. That spares AWS the calls; it could run twice, and beside any build: of a
-//! lease it raises the fencing token before it acts, and what belongs to an execution
-//! that runs is not touched.
+//! It finds leftovers by our tags and in the table of leases, never by the event. One reaper runs
+//! at a time, so it handles a hundred executions that end at once together. That saves AWS calls.
+//! It would be safe to run twice, and beside any build: it raises the fencing token of a lease
+//! before it acts, and it does not touch what belongs to a running execution.
 
 mod leftovers;
 #[cfg(test)]
@@ -33,7 +32,7 @@ use leftovers::{Leftovers, find_leftovers};
 #[derive(Debug, Deserialize)]
 pub struct Input {}
 
-/// What became of what was found, a sentence each.
+/// The outcome of each finding, one sentence per item.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Reaped {
     /// What was removed.
@@ -44,12 +43,12 @@ pub struct Reaped {
     kept: Vec<String>,
 }
 
-/// Looks at everything, and once more if another call came meanwhile; while another one
-/// does, it leaves that word and nothing else. `now` is in epoch seconds.
+/// Looks at everything, and once more if another call came meanwhile. While another reaper is at
+/// work, it only leaves word for that one to look again. `now` is in epoch seconds.
 ///
 /// # Errors
-/// The first of those that kept a build's leftovers from being removed; the other
-/// builds' are removed all the same.
+/// The first error that kept a build's leftovers from being removed. The leftovers of the other
+/// builds are removed all the same.
 pub async fn handle(clients: &Clients, settings: &Settings, now: i64, _: Input) -> Result<Reaped> {
     let turns = clients.turns(&settings.home.region, &settings.lease_table);
     let Some(turn) = turns.take(now).await? else {
@@ -69,7 +68,7 @@ pub async fn handle(clients: &Clients, settings: &Settings, now: i64, _: Input) 
     Ok(told)
 }
 
-/// Says that a turn was not ended: it does so itself, and what was found counts.
+/// Logs that a turn was not ended. The turn expires after a minute, and the findings count.
 fn is_left(error: &Error) -> bool {
     tracing::warn!(cause = %error, "the reaper's turn is not ended, and ends after a minute");
     true
@@ -100,9 +99,9 @@ struct Reaper<'a> {
 }
 
 impl Reaper<'_> {
-    /// Removes what one build left, if its execution is over. The builder goes at once:
-    /// it is paid by the second. The rest waits until the last calls must have ended,
-    /// which could make it anew.
+    /// Removes what one build left, if its execution is over. It terminates the builder at once,
+    /// because EC2 bills by the second. It deletes the rest after in-flight calls have ended,
+    /// because they could recreate it.
     async fn reap(&mut self, left: &Leftovers) -> Result<()> {
         let home = &self.settings.home.region;
         let sfn = self.clients.own_sfn(home);
@@ -132,9 +131,9 @@ impl Reaper<'_> {
         self.reap_publication(left).await
     }
 
-    /// Removes what was not published. With the lease in hand, half a publication is put
-    /// back first; without it, whoever took the lease over sees to that. Without the cache's
-    /// document nobody knows in which regions and accounts to look.
+    /// Removes what was not published. If the build holds the lease, it undoes a partial
+    /// publication first. Otherwise the new holder of the lease does that. Without the cache's
+    /// document, the regions and accounts to search are unknown.
     async fn reap_publication(&mut self, left: &Leftovers) -> Result<()> {
         let key = &left.key;
         let cache = find_cache(self.clients, self.settings, &key.cache).await?;
@@ -159,8 +158,8 @@ impl Reaper<'_> {
         Ok(())
     }
 
-    /// Puts back what the build wrote, or labels it where that is everywhere. Where it was to write
-    /// is what its own manifests say: the cache document may have changed since.
+    /// Undoes what the build wrote, or labels it if the build wrote everywhere. The build's own
+    /// manifests list the places to write to, because the cache document may have changed since.
     async fn finish_or_undo(&self, key: &LeaseKey, build: &BuildId, known: &[Place]) -> Result<()> {
         let names = ParameterNames::new(&self.settings.prefix, &key.cache, key.architecture);
         let written = at_once(known, async |place| {
@@ -190,7 +189,7 @@ impl Reaper<'_> {
             self.told.kept.push(format!("{}: {why}", left.build));
             return Ok(());
         }
-        // The home region's last: it is where the next call looks if this one dies.
+        // Delete the home region's last: the next call looks there if this one dies.
         let home = self.settings.home.region.as_str();
         let (own, away): (Vec<_>, Vec<_>) =
             mine.into_iter().partition(|snapshot| snapshot.region == home);
@@ -202,8 +201,8 @@ impl Reaper<'_> {
         Ok(())
     }
 
-    /// What keeps the snapshots: something names one of them, or might (S3). One that a
-    /// parameter names was published; it is marked, and left to pruning from then.
+    /// Returns why the snapshots are kept: something names one of them, or might (S3). If a
+    /// parameter names one, it was published. The call then marks it and leaves it to pruning.
     async fn why_kept(
         &self,
         left: &Leftovers,

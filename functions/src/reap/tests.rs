@@ -1,4 +1,4 @@
-//! Every kind of leftover, each with an execution that is over and one that runs.
+//! Tests every kind of leftover with an execution that is over and with one that runs.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ const HOME: &str = "us-east-1";
 const AWAY: &str = "eu-west-1";
 const BUILD: &str = "default-x86-64-0123456789ab";
 const EXECUTION: &str = "arn:dead";
-/// Executions that are over ended at 0.
+/// Executions that are over ended at time 0.
 const LONG_AFTER: i64 = 1_000;
 
 fn tags(build: &str, execution: &str) -> BTreeMap<String, String> {
@@ -90,12 +90,12 @@ async fn reap_at(cloud: &FakeCloud, now: i64) -> Result<Reaped> {
     handle(&cloud.clients(), &settings(), now, Input {}).await
 }
 
-/// What was removed.
+/// Returns what was removed.
 async fn reap(cloud: &FakeCloud) -> Vec<String> {
     reap_at(cloud, LONG_AFTER).await.unwrap().removed
 }
 
-/// The calls that destroy or change something, in their order.
+/// The EC2 calls that destroy or change something, in order.
 fn changes(cloud: &FakeCloud) -> Vec<String> {
     let calls = cloud.world().ec2_calls.clone();
     calls.into_iter().filter(|call| !call.contains(" Describe")).collect()
@@ -123,12 +123,12 @@ async fn while_another_reaper_is_at_work_nothing_is_asked_of_ec2() {
     let told = reap_at(&cloud, LONG_AFTER).await.unwrap();
     assert_eq!(told.later, ["everything: another reaper is at work, and looks once more"]);
     assert_eq!((told.removed, cloud.world().ec2_calls.len()), (Vec::new(), 0));
-    // That one never came back.
+    // The other reaper never ended its turn.
     assert!(!reap_at(&cloud, LONG_AFTER + 60).await.unwrap().removed.is_empty());
 }
 
-/// Once the first look for builders is answered, one appears whose execution is over, and
-/// another reaper comes.
+/// After the first query for builders is answered, a builder whose execution is over appears and
+/// another reaper starts.
 #[derive(Clone, Debug)]
 struct Meanwhile(FakeCloud);
 
@@ -303,7 +303,7 @@ async fn half_a_publication_is_put_back_before_its_snapshots_go() {
     let cloud = FakeCloud::default();
     put_snapshots(&cloud, &tags(BUILD, EXECUTION));
     take_lease(&cloud, BUILD, EXECUTION).await;
-    // Both manifests and one snapshot id are written, and then nothing more is done.
+    // Both manifests and one snapshot id are written. Every later write is refused.
     cloud.world().refuse_from = Some(4);
     publish(&cloud, ["snap-1", "snap-2"], 1).await.unwrap_err();
     assert_eq!(cloud.world().newest().len(), 6, "half of it, and what planning reads");
@@ -322,7 +322,7 @@ async fn a_late_call_of_the_dead_build_may_not_publish_any_more() {
     put_cache(&cloud, "default", &json!({}));
     let token = take_lease(&cloud, BUILD, EXECUTION).await;
     end(&cloud);
-    // Giving the lease back fails: what counts is that its token was raised before.
+    // Releasing the lease fails. Its token must be raised before.
     cloud.world().refuse_table_from = Some(4);
     assert_eq!(reap_at(&cloud, LONG_AFTER).await.unwrap_err().name(), "AwsDenied");
     assert_eq!(leases(&cloud).read(&key()).await.unwrap().token, token + 1);

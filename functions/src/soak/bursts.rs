@@ -1,12 +1,11 @@
-//! How many builds the requests for one cache and architecture may cause.
+//! Bounds how many builds the requests for one cache and architecture may cause.
 //!
-//! A burst is a row of requests each of which comes within the quiet time of the one
-//! before it. It causes one build, and one more for each time that the limit of
-//! waiting fits between its first request and its last. Together, the bursts of a run
-//! keep to that. A single one may cause twice as many: a build that was asked for in
-//! one burst and held up by another build may fall into the next. Each death allows one
-//! build more, and so does each look of the schedule during a burst, which takes its
-//! place. What the looks themselves build is not counted.
+//! A burst is a series of requests, each within the quiet time of the previous one. A burst causes
+//! one build, plus one for each time that the waiting limit fits between its first and last
+//! request. All bursts of a run together keep to that bound. A single burst may cause twice as
+//! many: a build that was requested in one burst and delayed by another build may fall into the
+//! next burst. Each death allows one more build. So does each look of the schedule during a burst,
+//! because the look takes the burst's place. Builds of the looks themselves are not counted.
 
 use super::time::Millis;
 
@@ -24,16 +23,16 @@ pub struct Request {
     pub build: String,
 }
 
-/// The time between a claim's start, which its debounce counts from, and its request's
-/// arrival in the table.
+/// Milliseconds between the start of a claim, from which its debounce counts, and the arrival of
+/// its request in the table.
 const ARRIVAL: Millis = 10_000;
 
-/// Parts requests, in the order of their arrival, into bursts.
+/// Splits requests, in the order of their arrival, into bursts.
 pub fn part(requests: &[Request], debounce: Debounce) -> Vec<&[Request]> {
     requests.chunk_by(|one, next| next.at - one.at < debounce.quiet).collect()
 }
 
-/// How many builds one burst causes.
+/// How many builds one burst may cause.
 pub fn allowed(burst: &[Request], debounce: Debounce) -> usize {
     let (Some(first), Some(last)) = (burst.first(), burst.last()) else { return 0 };
     let more = (last.at - first.at + ARRIVAL).checked_div(debounce.limit).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What the definitions and the template say of time limits and retries. The rules of the
-//! definitions hold that every step has the same (`tests/statemachine/asl_rules.py`).
+//! Time limits and retries, read from the state machine definitions and the template.
+//! `tests/statemachine/asl_rules.py` checks that every step has the same.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::read);
 
 #[derive(Debug)]
 pub struct Limits {
-    /// `Timeout` of a Lambda, which ends a call before the step's own limit does.
+    /// `Timeout` of a Lambda. It ends a call before the step's own limit does.
     pub lambda: Millis,
     pub retry: Retry,
     /// `MaxConcurrency` of `RunBuilds`.
@@ -33,7 +33,7 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// The longest pause before each retry; with `FULL` jitter it is between none and this.
+    /// The longest pause before each retry. With `FULL` jitter the pause is between zero and this.
     pub fn longest_pauses(&self) -> impl Iterator<Item = Millis> {
         let limit = Duration::from_secs(self.max_delay_seconds);
         let first = Duration::from_secs(self.interval_seconds);

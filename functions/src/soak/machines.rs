@@ -1,8 +1,7 @@
-//! The control flow of `pipeline.asl.json` and `build.asl.json`, re-stated: a stand-in
-//! for Step Functions. The Lambdas that it calls are the real ones, except for those
-//! between claim and publish (preflight, launch, pull, snapshot, replicate) and prune:
-//! for the builder's minutes time passes and a completed snapshot with our tags
-//! appears.
+//! A stand-in for Step Functions: restates the control flow of `pipeline.asl.json` and
+//! `build.asl.json`. It calls the real Lambdas, except for those between claim and publish
+//! (preflight, launch, pull, snapshot, replicate) and prune. In place of the builder, some minutes
+//! pass and a completed snapshot with our tags appears.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -29,7 +28,7 @@ use crate::{claim, clean_up, plan, publish, reap, testing};
 /// Epoch seconds of the start.
 const START: i64 = 1_780_000_000;
 
-/// The steps that are called for real.
+/// The steps whose real Lambda is called.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Plan,
@@ -43,11 +42,11 @@ enum Step {
 #[derive(Debug)]
 struct Failure {
     retried: bool,
-    /// Its name and message.
+    /// Name and message of the error.
     told: String,
 }
 
-/// How often what happened.
+/// Number of events of each kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub executions: usize,
@@ -56,7 +55,7 @@ pub struct Counts {
     pub unchanged: usize,
     pub deaths: usize,
     pub late_calls: usize,
-    /// What the reaper removed.
+    /// Number of removals that the reaper reported.
     pub reaped: usize,
 }
 
@@ -69,19 +68,19 @@ struct Execution {
     is_over: Cell<bool>,
 }
 
-/// Everything that executions share.
+/// State that all executions share.
 pub struct World {
     pub tasks: Tasks,
     pub network: Network,
     pub rng: RefCell<Rng>,
     pub counts: RefCell<Counts>,
-    /// Executions of builds that run.
+    /// Number of running build executions.
     pub running: Cell<usize>,
-    /// From then on nobody dies.
+    /// From this time on no execution dies.
     pub peace: Millis,
     clients: Clients,
     settings: Settings,
-    /// What the one warm function of `plan` remembers.
+    /// The documents that the one warm `plan` function remembers.
     documents: plan::documents::Documents,
 }
 
@@ -150,7 +149,7 @@ impl World {
         }
     }
 
-    /// Calls a step once. Whoever waits for it may die meanwhile, it goes on then.
+    /// Calls a step once. The call keeps running if the caller dies meanwhile.
     async fn invoke(
         self: &Rc<Self>,
         caller: &Caller,
@@ -194,7 +193,7 @@ impl World {
         self.invoke(caller, lambda, step, input).await
     }
 
-    /// The reaper, as an event or its schedule calls it.
+    /// Runs the reaper, as an event or its schedule does.
     pub async fn reap(self: &Rc<Self>) {
         let caller = Caller { execution: REAPER.to_owned(), ..Caller::default() };
         match self.call(&caller, &Cell::default(), Step::Reap, json!({})).await {
@@ -207,7 +206,7 @@ impl World {
         }
     }
 
-    /// `pipeline.asl.json`, as far as it is about builds.
+    /// Runs the part of `pipeline.asl.json` that concerns builds.
     pub async fn run_pipeline(self: Rc<Self>, name: String, request: Value) {
         let is_push = request.get("reconcile").is_none();
         let execution = arn("frontload-pipeline", &name);
@@ -236,13 +235,14 @@ impl World {
         };
         let requests: Vec<Value> = plan["builds"].as_array().unwrap().clone();
         let requests = Rc::new(RefCell::new(requests.into_iter()));
-        let lanes: Vec<_> = (0..LIMITS.builds_at_once).map(|_| self.run_lane(is_push, &requests)).collect();
+        let lanes: Vec<_> =
+            (0..LIMITS.builds_at_once).map(|_| self.run_lane(is_push, &requests)).collect();
         for lane in lanes {
             let _ = lane.await;
         }
     }
 
-    /// One of the places of `RunBuilds`; the receiver is told of its end.
+    /// Starts one of the concurrent slots of `RunBuilds`. The receiver resolves when the slot ends.
     fn run_lane(
         self: &Rc<Self>,
         is_push: bool,
@@ -296,8 +296,7 @@ impl World {
         self.network.cloud.world().over.insert(execution.caller.execution.clone(), now);
     }
 
-    /// `build.asl.json`. Its failures are this run's: nothing here should make one fail
-    /// that lives.
+    /// Runs `build.asl.json`. Any failure breaks the run: no execution that lives should fail.
     async fn run_build(
         self: &Rc<Self>,
         execution: &Rc<Execution>,
@@ -364,7 +363,7 @@ impl World {
         }
     }
 
-    /// From the launch to the publication.
+    /// Runs a build from the launch to the publication.
     async fn make(
         self: &Rc<Self>,
         execution: &Rc<Execution>,
@@ -391,7 +390,7 @@ impl World {
         self.call(caller, lambda, Step::Publish, input).await.map(drop)
     }
 
-    /// Lets one of `one_of` executions die within so many milliseconds.
+    /// Kills an execution with a chance of 1 in `one_of`, within `within` milliseconds.
     fn may_die(self: &Rc<Self>, execution: &Rc<Execution>, one_of: u64, within: Millis) {
         if self.now() >= self.peace || self.between(0, one_of) != 0 {
             return;
@@ -404,8 +403,8 @@ impl World {
         });
     }
 
-    /// Aborts an execution: nothing cleans up after it. A Lambda that is under way ends
-    /// with it, or its next call has effect much later.
+    /// Aborts an execution without any cleanup. A Lambda in flight either ends with it, or its next
+    /// AWS call takes effect much later.
     fn kill(self: &Rc<Self>, execution: &Execution) {
         if execution.is_over.get() {
             return;

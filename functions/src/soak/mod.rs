@@ -1,11 +1,10 @@
-//! A soak of pushes: a seed stands for 500 pushes to 20 caches, for the fate of their
-//! events (late, doubled, in another order, lost) and for executions that die. The
-//! functions are the real ones, over the SDK's real clients; AWS is `FakeCloud`, Step
-//! Functions is re-stated in `machines`, and time is virtual. Calls of functions that
-//! run at the same time have effect in any order.
+//! A soak of pushes. A seed generates 500 pushes to 20 caches, the fate of their events (late,
+//! duplicated, reordered, lost) and the executions that die. The functions are the real ones and
+//! use the SDK's real clients. AWS is `FakeCloud`, Step Functions is restated in `machines`, and
+//! time is virtual. Calls of functions that run at the same time take effect in any order.
 //!
-//! `cargo test` takes the first few seeds, since one is a quarter of a minute of the
-//! SDK's unoptimised code; `make soak SEED=<n> ROUNDS=<n>` takes any.
+//! `cargo test` runs only the first few seeds, because one takes a quarter of a minute with the
+//! SDK's unoptimised code. `make soak SEED=<n> ROUNDS=<n>` runs any.
 
 mod bursts;
 mod limits;
@@ -36,18 +35,18 @@ use time::{Millis, Tasks};
 use watch::{Key, Watch, holder};
 
 const HOUR: Millis = 3_600_000;
-/// `ReconcileRate` in the template, by default.
+/// Default of `ReconcileRate` in the template.
 const BETWEEN_LOOKS: Millis = 6 * HOUR;
-/// Of the reaper's calls that no death causes: rarer than its schedule, which would be
-/// most of what a seed does.
+/// Interval of the reaper's calls that no death causes. It is longer than in the reaper's schedule,
+/// whose calls would be most of a seed's work.
 const BETWEEN_REAPS: Millis = 2 * HOUR;
-/// Looks after the last push within which everything must have come to rest.
+/// Maximum number of looks after the last push until everything is at rest.
 const MOST_LOOKS: usize = 10;
 
-/// Seeds that `cargo test` takes: half a minute on two cores. CI takes ten.
+/// Number of seeds that `cargo test` runs: half a minute on two cores. CI runs five.
 const SEEDS: u64 = 2;
 
-/// What came of one seed.
+/// Result of one seed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Outcome {
     counts: Counts,
@@ -55,10 +54,10 @@ struct Outcome {
     hours: u64,
     events: usize,
     lost: usize,
-    /// Caches and architectures that were behind the registry when all was quiet,
+    /// Number of pairs of cache and architecture that were behind the registry when all was quiet,
     /// because an event was lost or an execution had died.
     behind: usize,
-    /// Looks of the schedule after that until one changed nothing, without that one.
+    /// Looks of the schedule after that until one changed nothing. That one is not counted.
     looks: usize,
     broken: Vec<String>,
 }
@@ -92,7 +91,7 @@ struct Run {
 }
 
 fn soak(seed: u64) -> Outcome {
-    // The SDK looks for tokio, though nothing here waits for its clock.
+    // The SDK requires a tokio runtime, although nothing here waits for tokio's clock.
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _tokio = tokio.enter();
     let mut rng = Rng::with_seed(seed);
@@ -120,7 +119,7 @@ impl Run {
         for cache in &self.scenario.caches {
             put_cache(&self.world.network.cloud, &cache.name, &cache.document());
         }
-        // `put_cache` brings an image of its own, which no cache here holds.
+        // `put_cache` also pushes an image. No cache here contains it.
     }
 
     fn register(&self, push: &Push) {
@@ -141,7 +140,7 @@ impl Run {
         }
     }
 
-    /// Sends the events of a push: none, one or several. How many of them name its tag.
+    /// Sends the events of a push: none, one or several. Returns how many of them name its tag.
     fn deliver(&self, number: usize, push: &Push) -> usize {
         let chance = |one_of: u64| self.world.between(0, one_of) == 0;
         let copies = match self.world.between(0, 40) {
@@ -172,7 +171,7 @@ impl Run {
         });
     }
 
-    /// The schedule, from any moment on, until all is quiet and nothing changes.
+    /// Runs the schedule from a random time on, until all is quiet and a look changes nothing.
     async fn look_again_and_again(self: Rc<Self>) {
         let world = &self.world;
         let mut at = world.between(0, BETWEEN_LOOKS);
@@ -211,8 +210,8 @@ impl Run {
         self.world.reap().await;
     }
 
-    /// Without a look of the schedule only those may be behind whose last event was lost
-    /// or whose execution died.
+    /// Counts what is behind. Without a look of the schedule, a cache and architecture may be
+    /// behind only if the last event was lost or an execution died.
     fn count_behind(&self) {
         let last = self.last.borrow();
         for (cache, key) in self.all() {
@@ -230,7 +229,7 @@ impl Run {
         self.scenario.caches.iter().flat_map(|cache| cache.keys().map(move |key| (cache, key)))
     }
 
-    /// `Some` with what is wrong when what is published is not what the registry holds.
+    /// Returns `Some` with the difference if the published build does not match the registry.
     fn compare(&self, cache: &Cache, key: &str) -> Option<String> {
         let wanted = cache.images(&self.registry.borrow());
         let world = self.world.network.cloud.world();
@@ -284,7 +283,7 @@ fn event(push: &Push, tag: Option<&str>) -> Value {
     event
 }
 
-/// Runs seeds side by side and returns the last line: what held, or what broke.
+/// Runs seeds in parallel. Returns the last line: what held, or what broke.
 fn soak_all(first: u64, rounds: u64) -> Result<String, String> {
     let next = AtomicU64::new(first);
     let started = Instant::now();

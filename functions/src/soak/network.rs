@@ -1,5 +1,5 @@
-//! The way of every AWS call: it takes its time, those of a Lambda whose execution
-//! has died may take long, and what they change is shown to the [`Watch`].
+//! The network path of every AWS call. A call takes some time, and a call of a Lambda whose
+//! execution has died may take long. The [`Watch`] sees every change.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -29,7 +29,7 @@ pub struct Network {
 #[derive(Clone, Debug)]
 struct Lambda {
     caller: Caller,
-    /// Until then its next call does not get through.
+    /// Before this time its next call does not get through.
     held_until: Millis,
 }
 
@@ -44,23 +44,23 @@ impl Network {
         }
     }
 
-    /// The HTTP client whose calls take this way.
+    /// Returns an HTTP client whose calls go through this network.
     pub fn client(&self) -> SharedHttpClient {
         let network = self.clone();
         http_client_fn(move |_, _| SharedHttpConnector::new(network.clone()))
     }
 
-    /// Says for whom a task makes calls.
+    /// Registers the caller for whom a task makes calls.
     pub fn open(&self, task: TaskId, caller: Caller) {
         self.lambdas.lock().unwrap().insert(task, Lambda { caller, held_until: 0 });
     }
 
-    /// Says that a task makes no more calls.
+    /// Unregisters a task that makes no more calls.
     pub fn close(&self, task: TaskId) {
         self.lambdas.lock().unwrap().remove(&task);
     }
 
-    /// Lets no call of a task through before a moment; `false` when it makes none.
+    /// Holds back all calls of a task until `until`. Returns `false` if the task makes no calls.
     pub fn hold(&self, task: TaskId, until: Millis) -> bool {
         let mut lambdas = self.lambdas.lock().unwrap();
         let Some(lambda) = lambdas.get_mut(&task) else { return false };
@@ -72,7 +72,7 @@ impl Network {
         self.lambdas.lock().unwrap()[&task].clone()
     }
 
-    /// Milliseconds that a call takes to arrive: few, now and then seconds.
+    /// Milliseconds until a call arrives: usually a few, sometimes several thousand.
     fn latency(&self) -> Millis {
         let mut rng = self.rng.lock().unwrap();
         if rng.u32(0..500) == 0 { rng.u64(1_000..5_000) } else { rng.u64(3..30) }
@@ -105,7 +105,7 @@ impl Network {
     }
 }
 
-/// The snapshot that a call of EC2 deletes.
+/// Returns the snapshot's id if the call is EC2's `DeleteSnapshot`.
 fn deleted_snapshot(body: &[u8]) -> Option<&str> {
     let body = std::str::from_utf8(body).ok()?;
     let mut fields = body.strip_prefix("Action=DeleteSnapshot&")?.split('&');

@@ -1,4 +1,4 @@
-//! What a seed stands for: caches, their registry, and pushes in bursts and lulls.
+//! The scenario that a seed generates: caches, their registry, and pushes in bursts and lulls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ const CACHES: usize = 20;
 const REPOSITORIES: usize = 16;
 pub const PUSHES: usize = 500;
 
-/// What a cache document names.
+/// One image entry of a cache document.
 #[derive(Clone, Debug)]
 enum Entry {
     /// A tag that moves.
@@ -76,7 +76,7 @@ impl Cache {
         Self { name: format!("cache-{index}"), entries, architectures, debounce }
     }
 
-    /// What differs from the document of a cache that nobody wrote about.
+    /// Returns the fields that differ from the default document of `put_cache`.
     pub fn document(&self) -> Value {
         let (quiet, limit) = self.debounce;
         json!({
@@ -94,7 +94,7 @@ impl Cache {
         self.entries.iter().any(|entry| entry.is_concerned_by(push))
     }
 
-    /// The images that the cache stands for: references with digests.
+    /// Returns the images that the cache should contain: references with digests.
     pub fn images(&self, registry: &Registry) -> BTreeSet<(String, String)> {
         self.entries.iter().flat_map(|entry| registry.images(entry)).collect()
     }
@@ -123,7 +123,7 @@ pub struct Push {
     pub digest: String,
 }
 
-/// What was pushed, as this test sees it, not as Frontload reads it.
+/// All pushes as this test records them, not as Frontload reads them.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     /// Digest and number of the push, by repository and tag.
@@ -161,13 +161,13 @@ impl Registry {
     }
 }
 
-/// All of it.
+/// The whole scenario.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub caches: Vec<Cache>,
-    /// What the registry holds before the start.
+    /// Contents of the registry before the start.
     pub stock: Vec<Push>,
-    /// By time.
+    /// Sorted by time.
     pub pushes: Vec<Push>,
 }
 
@@ -226,7 +226,7 @@ fn choose_tag(repository: usize, rng: &mut Rng) -> String {
     tags[rng.usize(0..2)].clone()
 }
 
-/// Some pushes bring what the tag stands for already.
+/// Lets some pushes repeat the digest that the tag already has.
 fn keep_some_content(push: &mut Push, before: &[Push], rng: &mut Rng) {
     let is_same = |other: &&Push| other.repository == push.repository && other.tag == push.tag;
     if rng.u32(0..7) == 0

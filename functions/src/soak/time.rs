@@ -1,6 +1,6 @@
-//! Virtual time: tasks that run one at a time, and a queue of the moments that they
-//! wait for. When no task can go on, time jumps to the next moment. The same program
-//! takes the same course every time.
+//! Virtual time: tasks run one at a time, and a queue contains the times that they wait for. When
+//! no task can continue, time jumps to the next entry. The same program always takes the same
+//! course.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -12,17 +12,17 @@ use std::task::{Context, Poll, Wake, Waker};
 /// Milliseconds since the start.
 pub type Millis = u64;
 
-/// Names a task.
+/// Identifies a task.
 pub type TaskId = u64;
 
-/// The time, and who waits for which moment. Clones share it.
+/// The current time and the tasks that wait for a time. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Arc<Mutex<Queue>>);
 
 #[derive(Debug, Default)]
 struct Queue {
     now: Millis,
-    /// By moment, those of one moment in the order in which they came.
+    /// Ordered by time, then by arrival.
     moments: BTreeMap<(Millis, u64), Waker>,
     waits: u64,
     ready: VecDeque<TaskId>,
@@ -44,18 +44,18 @@ impl Clock {
         self.queue().running
     }
 
-    /// Is done after so many milliseconds.
+    /// Completes after `millis` milliseconds.
     pub fn sleep(&self, millis: Millis) -> Sleep {
         self.sleep_until(self.now() + millis)
     }
 
-    /// Is done at a moment.
+    /// Completes at time `until`.
     pub fn sleep_until(&self, until: Millis) -> Sleep {
         Sleep { clock: self.clone(), until, place: None }
     }
 }
 
-/// See [`Clock::sleep`]. Dropped, it waits no more.
+/// See [`Clock::sleep`]. Dropping it cancels the wait.
 #[derive(Debug)]
 pub struct Sleep {
     clock: Clock,
@@ -121,7 +121,7 @@ impl Tasks {
         id
     }
 
-    /// Ends a task other than the running one where it stands; `false` if it had ended.
+    /// Stops a task other than the running one. Returns `false` if it had already ended.
     pub fn stop(&self, task: TaskId) -> bool {
         let stopped = self.waiting.borrow_mut().remove(&task);
         stopped.is_some()
@@ -130,7 +130,7 @@ impl Tasks {
     /// Runs until every task has ended.
     ///
     /// # Panics
-    /// When a task waits for what no other task and no moment can bring.
+    /// If a task waits for something that neither another task nor the clock can bring.
     pub fn run(&self) {
         loop {
             loop {

@@ -1,4 +1,4 @@
-//! What must hold at every moment, seen at the table of leases and at the parameters.
+//! The invariants, checked at every change of the lease table and of the parameters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,10 @@ use super::bursts::{Debounce, Request, allowed, part, touches};
 use super::limits::LIMITS;
 use super::time::Millis;
 
-/// Cache and architecture, as the table has them.
+/// Cache and architecture, in the form of the table's key.
 pub type Key = String;
 
-/// Who calls when the reaper does, which is no execution.
+/// Caller name of the reaper, which is not an execution.
 pub const REAPER: &str = "the reaper";
 
 /// A build's execution.
@@ -23,16 +23,16 @@ pub struct Caller {
     pub execution: String,
     /// The id of its build.
     pub build: String,
-    /// Whether its request is a push's, and so part of a burst.
+    /// Whether its request comes from a push and so belongs to a burst.
     pub is_push: bool,
 }
 
-/// What is counted for one cache and architecture.
+/// Records of one cache and architecture.
 #[derive(Debug, Default)]
 struct Account {
-    /// Of pushes, in the order of their arrival.
+    /// Requests of pushes, in the order of their arrival.
     requests: Vec<Request>,
-    /// Ids of the builds that were made, the schedule's too.
+    /// Ids of the builds that were made, including the schedule's.
     builds: BTreeSet<String>,
     looks: Vec<Millis>,
     deaths: Vec<Millis>,
@@ -40,10 +40,10 @@ struct Account {
     working: Option<String>,
 }
 
-/// Looks at every change.
+/// Checks every change.
 #[derive(Debug, Default)]
 pub struct Watch {
-    /// What did not hold.
+    /// The violations found so far.
     pub broken: Vec<String>,
     debounces: BTreeMap<Key, Debounce>,
     accounts: BTreeMap<Key, Account>,
@@ -53,7 +53,7 @@ pub struct Watch {
     dead: BTreeSet<String>,
 }
 
-/// How things stood before a change.
+/// The state before a change.
 pub struct Before {
     key: Key,
     /// Build and execution.
@@ -62,7 +62,7 @@ pub struct Before {
 }
 
 impl Before {
-    /// How things stand at what a call is about to change.
+    /// Reads the state that a call is about to change.
     pub fn look(cloud: &FakeCloud, input: &Value) -> Self {
         let key = input["Key"]["cacheAndArchitecture"]["S"].as_str().unwrap_or_default();
         let name = input["Name"].as_str().unwrap_or_default();
@@ -98,8 +98,8 @@ impl Watch {
         self.ended(key, &caller.execution);
     }
 
-    /// A snapshot is about to be deleted: nothing may name it, and only its own execution
-    /// or, once that is over, the reaper may do so.
+    /// Checks a snapshot that is about to be deleted: no parameter may name it. Only its own
+    /// execution may delete it, or the reaper once that execution is over.
     pub fn deletes(&mut self, cloud: &FakeCloud, caller: &Caller, id: &str) {
         let world = cloud.world();
         let Some(tags) = world.snapshots.tags(id) else { return };
@@ -112,7 +112,7 @@ impl Watch {
         }
     }
 
-    /// S4: of executions that are over, what was not published is gone.
+    /// S4: unpublished snapshots of executions that are over must be gone.
     pub fn check_snapshots(&mut self, cloud: &FakeCloud) {
         let world = cloud.world();
         for (id, tags) in world.snapshots.all() {
@@ -122,7 +122,7 @@ impl Watch {
         }
     }
 
-    /// Whoever lives has claimed: nobody else may be at work.
+    /// A live execution has claimed. No other execution may be at work.
     pub fn claimed(&mut self, key: &str, caller: &Caller) {
         let account = self.account(key);
         account.builds.insert(caller.build.clone());
@@ -131,7 +131,7 @@ impl Watch {
         }
     }
 
-    /// An execution works on its build no more.
+    /// An execution has stopped working on its build.
     pub fn ended(&mut self, key: &str, execution: &str) {
         let working = &mut self.account(key).working;
         if working.as_deref() == Some(execution) {
@@ -200,14 +200,14 @@ impl Watch {
         }
     }
 
-    /// Whether somebody died when or after the last push came, so that the push may
-    /// wait for the schedule.
+    /// Whether an execution died when or after the last push came, so that the push may wait for
+    /// the schedule.
     pub fn may_be_late(&self, key: &str, last_push: Millis) -> bool {
         let deaths = self.accounts.get(key).map(|account| &account.deaths);
         deaths.is_some_and(|deaths| deaths.iter().any(|died| died + 2 * LIMITS.lambda > last_push))
     }
 
-    /// Holds the builds that were made against the requests.
+    /// Compares the builds that were made with the requests.
     pub fn check_counts(&mut self) {
         for (key, account) in &self.accounts {
             self.broken.extend(account.count(key, self.debounces[key]));
@@ -216,7 +216,7 @@ impl Watch {
 }
 
 impl Account {
-    /// What is too much.
+    /// Returns one message per excess of builds.
     fn count(&self, key: &str, debounce: Debounce) -> Vec<String> {
         let bursts = part(&self.requests, debounce);
         let is_within =
@@ -245,7 +245,7 @@ impl Account {
     }
 }
 
-/// Build and execution of whoever holds a lease.
+/// Build and execution of the lease's holder.
 pub fn holder(cloud: &FakeCloud, key: &str) -> Option<(String, String)> {
     let world = cloud.world();
     let item = world.items.get(key)?;

@@ -1,5 +1,5 @@
-//! One place that makes SDK clients: of our own account in any region, and of
-//! consumers' accounts through the roles that `infra/consumer.yaml` creates there.
+//! Creates all SDK clients: for our own account in any region, and for consumers'
+//! accounts through the roles that `infra/consumer.yaml` creates there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::error::Result;
 pub struct Place {
     /// The region.
     pub region: RegionName,
-    /// The account, by its role; `None` is our own.
+    /// The consumer whose role is assumed; `None` for our own account.
     pub consumer: Option<Consumer>,
 }
 
@@ -40,18 +40,17 @@ impl Place {
         Self { region: region.clone(), consumer: Some(consumer.clone()) }
     }
 
-    /// The account as a message names it.
+    /// The account as messages show it.
     #[must_use]
     pub fn account_shown(&self) -> &str {
         self.consumer.as_ref().map_or("the own account", |consumer| consumer.account.as_str())
     }
 }
 
-/// Calls go to so many places at a time: a cache may have a hundred.
+/// Most places called at a time: a cache may have a hundred.
 const AT_ONCE: usize = 16;
 
-/// Does something for every item, several at a time. Results are in the items'
-/// order.
+/// Runs `act` for every item, several at a time. Results are in the items' order.
 pub async fn at_once<'a, I, T, F: Future<Output = T>>(
     items: &'a [I],
     act: impl FnMut(&'a I) -> F,
@@ -60,24 +59,24 @@ pub async fn at_once<'a, I, T, F: Future<Output = T>>(
     stream::iter(acts).buffered(AT_ONCE).collect().await
 }
 
-/// Makes clients. Consumers' credentials are kept until shortly before they end.
+/// Creates clients. Caches consumers' credentials until shortly before they expire.
 #[derive(Clone, Debug)]
 pub struct Clients {
     sdk: SdkConfig,
     external_id: Option<String>,
     access: Access,
     assumed: Arc<Mutex<BTreeMap<AccountId, Credentials>>>,
-    /// Parameter Store's clients: a publication calls each place many times, and a
+    /// Cached Parameter Store clients: a publication calls each place many times, and a
     /// client keeps its connection.
     ssm: Arc<Mutex<BTreeMap<Place, aws_sdk_ssm::Client>>>,
 }
 
-/// Credentials that end sooner are fetched anew: longer than any Lambda runs.
+/// Credentials that expire sooner are renewed. Longer than any Lambda runs.
 const SPARE: Duration = Duration::from_mins(5);
 
 impl Clients {
-    /// From the function's own configuration; `external_id` is what consumers'
-    /// roles ask for, `access` which of their roles is assumed.
+    /// Uses the function's own configuration. Consumers' roles require
+    /// `external_id`; `access` selects the role to assume.
     #[must_use]
     pub fn new(sdk: SdkConfig, external_id: Option<String>, access: Access) -> Self {
         Self { sdk, external_id, access, assumed: Arc::default(), ssm: Arc::default() }
@@ -138,7 +137,7 @@ impl Clients {
     /// # Errors
     /// Those of assuming a consumer's role.
     pub async fn ssm(&self, place: &Place) -> Result<aws_sdk_ssm::Client> {
-        // First, since it forgets the clients of credentials that end soon.
+        // Call this first: it drops cached clients whose credentials expire soon.
         let config = self.config(place).await?;
         let mut known = self.ssm.lock().await;
         let client = known.entry(place.clone());
@@ -165,8 +164,8 @@ impl Clients {
         Ok(regional.to_builder().credentials_provider(provider).build())
     }
 
-    /// A consumer's credentials. The lock is held while they are fetched, so that
-    /// one invocation asks once.
+    /// A consumer's credentials. The lock is held while they are fetched, so one
+    /// invocation assumes the role only once.
     async fn credentials(&self, consumer: &Consumer, region: &RegionName) -> Result<Credentials> {
         let mut assumed = self.assumed.lock().await;
         let soon = SystemTime::now() + SPARE;

@@ -1,4 +1,4 @@
-//! SSM commands on the builder, known by their ids; one whose id was lost is found by its comment.
+//! SSM commands on the builder. The id identifies a command; if it is lost, the comment does.
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::error::ProvideErrorMetadata;
@@ -10,8 +10,8 @@ use crate::domain::BuildId;
 use crate::domain::names::{checked_string, quoted};
 use crate::error::Result;
 
-/// What a command is for. With the build's id it is the command's comment (at
-/// most 100 characters, SSM `SendCommand`), by which it is found again.
+/// Purpose of a command. Purpose and build id form the command's comment (at most
+/// 100 characters, SSM `SendCommand`). [`find`] searches for that comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Asks whether the admin container answers.
@@ -43,11 +43,11 @@ checked_string!(
 pub struct Command {
     /// SSM's id of it.
     pub id: CommandId,
-    /// How it goes.
+    /// Its status.
     pub status: Status,
 }
 
-/// How a command goes.
+/// Status of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
     /// Not ended yet.
@@ -69,25 +69,25 @@ impl From<Option<&CommandStatus>> for Status {
             Some(CommandStatus::Failed) => Self::Failed,
             Some(CommandStatus::TimedOut) => Self::TimedOut,
             Some(CommandStatus::Cancelled) => Self::Dropped,
-            // Pending, InProgress, Cancelling, and what SSM adds later:
+            // Pending, InProgress, Cancelling, and statuses that SSM adds later:
             // the step's own limit ends the wait.
             _ => Self::Running,
         }
     }
 }
 
-/// What a command printed.
+/// Output of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
     /// At most 24,000 characters (SSM `GetCommandInvocation`).
     pub stdout: String,
     /// At most 8,000 characters.
     pub stderr: String,
-    /// SSM's status with its cause, such as `ExecutionTimedOut`.
+    /// SSM's detailed status, such as `ExecutionTimedOut`.
     pub details: String,
 }
 
-/// Whether the SSM agent of an instance answers.
+/// Whether the SSM agent of an instance is online.
 ///
 /// # Errors
 /// Those of [`super::call_error`].
@@ -110,9 +110,9 @@ pub async fn is_online(ssm: &Client, instance: &InstanceId) -> Result<bool> {
     Ok(status == Some(&PingStatus::Online))
 }
 
-/// The commands of one purpose of one build, newest first. Their invocations are
-/// not asked for: SSM knows none right after `SendCommand`, and a command that is
-/// not found would be sent again.
+/// Commands of one build and purpose, newest first. Lists commands, not invocations:
+/// SSM knows no invocation right after `SendCommand`, and a command that is not
+/// found would be sent again.
 ///
 /// # Errors
 /// Those of [`super::call_error`].
@@ -148,7 +148,7 @@ pub async fn find(
     Ok(commands.into_iter().map(|(_, command)| command).collect())
 }
 
-/// How a command goes; `None` while SSM does not list it.
+/// Status of a command; `None` while SSM does not list it.
 ///
 /// # Errors
 /// Those of [`super::call_error`].
@@ -193,7 +193,7 @@ pub async fn send(
     }
 }
 
-/// What a command printed; `None` while SSM does not know the invocation yet,
+/// Output of a command; `None` while SSM does not know the invocation yet,
 /// which is normal right after `SendCommand`.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! The event that tells the world of a publication.
+//! The event that announces a publication.
 
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
@@ -23,12 +23,12 @@ struct Published<'a> {
     manifest: &'a Manifest,
 }
 
-/// Puts `Frontload Snapshot Published` on the bus: the manifest, the account whose
-/// parameters changed, and their names (`infra/events/`). A consumer may see it
-/// more than once.
+/// Puts `Frontload Snapshot Published` on the bus. The event contains the manifest,
+/// the account whose parameters changed, and the parameter names (`infra/events/`).
+/// A consumer may receive it more than once.
 ///
 /// # Errors
-/// Those of [`super::call_error`], also where the bus takes the call and refuses the event.
+/// Those of [`super::call_error`], also if the bus accepts the call but refuses the event.
 pub async fn put_published(
     events: &Client,
     bus: &str,
@@ -59,7 +59,7 @@ pub async fn put_published(
         .send()
         .await
         .map_err(|error| call_error(operation, resource(), events.config().region(), &error))?;
-    // PutEvents answers 200 even when it took none of the entries.
+    // PutEvents returns 200 even when it accepted none of the entries.
     let refused = output.entries().iter().find_map(|entry| Some((entry.error_code()?, entry)));
     let Some((code, entry)) = refused else { return Ok(()) };
     let message = entry.error_message().unwrap_or("no reason given");
@@ -79,7 +79,7 @@ mod tests {
         serde_json::from_str(include_str!("../../../tests/events/snapshot-published.json")).unwrap()
     }
 
-    /// Tells a consumer's bus of the sample.
+    /// Puts the event of the sample on a consumer's bus.
     async fn put(cloud: &FakeCloud) -> Result<()> {
         let manifest: Manifest = serde_json::from_value(sample()).unwrap();
         let prefix = "/frontload".parse().unwrap();
@@ -88,7 +88,7 @@ mod tests {
         put_published(&events, "default", &manifest.consumers[0].account, &names, &manifest).await
     }
 
-    /// `tests/infra` holds the same file against the schema.
+    /// `tests/infra` validates the same file against the schema.
     #[tokio::test]
     async fn the_event_is_the_documented_one() {
         let cloud = FakeCloud::default();

@@ -21,20 +21,20 @@ checked_string!(
     }
 );
 
-/// How far an execution is.
+/// State of an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// It runs, or is about to be redriven.
     Running,
-    /// It has ended, well or not.
+    /// It has ended, successfully or not.
     Over {
         /// Epoch seconds of its end; `None` when Step Functions no longer knows it.
         ended: Option<i64>,
     },
 }
 
-/// How far an execution is. One that Step Functions no longer knows is over: it
-/// forgets none that runs.
+/// State of an execution. One that Step Functions no longer knows is over: Step
+/// Functions keeps every running execution.
 ///
 /// # Errors
 /// Those of [`super::call_error`].

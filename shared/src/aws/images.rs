@@ -1,4 +1,4 @@
-//! Images in ECR: what a reference or a rule stands for now.
+//! Images in ECR: the images that a reference or a rule matches now.
 
 use aws_sdk_ecr::Client;
 use aws_sdk_ecr::config::Region;
@@ -17,8 +17,8 @@ use crate::domain::{
 };
 use crate::error::{Error, Result};
 
-/// Indexes and manifests, in OCI's and Docker's words. ECR converts to none of
-/// them, it only refuses what is not listed.
+/// Media types of indexes and manifests, by OCI and Docker. ECR does not convert
+/// between them; it only refuses types that are not listed.
 const MEDIA_TYPES: [&str; 4] = [
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -59,21 +59,21 @@ impl From<Descriptor> for Layer {
     }
 }
 
-/// What the entries of a cache stand for now.
+/// The images that the entries of a cache match now.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct SelectedImages {
-    /// In the document's order, those of a rule from the newest on; no reference
-    /// twice.
+    /// In the document's order; the images of a rule come newest first. No reference
+    /// occurs twice.
     pub images: Vec<PlannedImage>,
-    /// Compressed bytes of all layers, those that images share once; `None` when
-    /// those of an image are unknown.
+    /// Compressed bytes of all layers; shared layers count once. `None` when the
+    /// layers of an image are unknown.
     pub download_bytes: Option<u64>,
-    /// The rules that match nothing, a sentence each.
+    /// One message per rule that matches nothing.
     pub warnings: Vec<String>,
 }
 
-/// What a reference stands for, with its layers for the architecture, lowest
-/// first; `None` where the registry cannot be asked.
+/// The image of a reference and its layers for the architecture, lowest first. The
+/// layers are `None` when the registry cannot be queried.
 #[derive(Clone, Debug)]
 struct Resolved {
     image: PlannedImage,
@@ -103,13 +103,12 @@ impl Distinct {
 }
 
 /// Resolves the entries of a cache for one architecture. An image that a rule
-/// chooses keeps the digest that it was listed with, even if its tag moves
-/// meanwhile.
+/// chooses keeps the digest from the listing, even if its tag moves meanwhile.
 ///
 /// # Errors
-/// Those of [`resolve`]; [`Error::ImageNotFound`] also for a rule that matches
-/// nothing although it is required, for a repository that does not exist, and
-/// when nothing at all would be left to build.
+/// Those of [`resolve`]; [`Error::ImageNotFound`] also for a required rule that
+/// matches nothing, for a repository that does not exist, and when no image is left
+/// to build.
 pub async fn select_all(
     ecr: &Client,
     selections: &[Selection],
@@ -176,7 +175,7 @@ async fn resolve_chosen(
     Ok(references.into_iter().map(named).collect())
 }
 
-/// Every tagged image of a repository that is none of another kind.
+/// All tagged container images of a repository; other artifacts are skipped.
 async fn list_tagged(ecr: &Client, repository: &EcrRepository) -> Result<Vec<TaggedImage>> {
     let operation = "ecr:DescribeImages";
     let registry = repository.registry();
@@ -207,8 +206,8 @@ async fn list_tagged(ecr: &Client, repository: &EcrRepository) -> Result<Vec<Tag
     Ok(found)
 }
 
-/// What the configuration of an image is called; charts and other artifacts have
-/// another name there, indexes none.
+/// Media types of a container image's configuration. Charts and other artifacts have
+/// another type; indexes have none.
 const CONFIG_TYPES: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 
@@ -218,7 +217,7 @@ fn is_image(detail: &ImageDetail) -> bool {
 
 fn read_detail(detail: &ImageDetail) -> std::result::Result<TaggedImage, String> {
     let pushed_at = detail.image_pushed_at().and_then(|time| time.to_millis().ok());
-    // ECR takes longer tags than a reference can have: nobody could pull by them.
+    // ECR accepts tags that are too long for a reference: nobody could pull by them.
     let tags = detail.image_tags().iter().filter_map(|tag| tag.parse().ok());
     Ok(TaggedImage {
         digest: detail.image_digest().unwrap_or_default().parse()?,
@@ -228,7 +227,7 @@ fn read_detail(detail: &ImageDetail) -> std::result::Result<TaggedImage, String>
 }
 
 /// Resolves a reference for one architecture: tag to digest, and its layers.
-/// Registries other than ECR are not asked.
+/// Registries other than ECR are not queried.
 ///
 /// # Errors
 /// [`Error::ImageNotFound`], [`Error::PlatformMissing`] when an index lacks the
@@ -277,11 +276,12 @@ fn in_region(ecr: &Client, region: &str) -> Client {
     Client::from_conf(ecr.config().to_builder().region(Region::new(region.to_owned())).build())
 }
 
-/// Most characters of an index's platforms that are told: whoever pushes it names them.
+/// Most characters of an index's platforms in an error. Whoever pushes the index
+/// controls this text.
 const MAX_PLATFORMS: usize = 300;
 
-/// The manifest for `architecture` in an index; `None` when the image has no
-/// index. Its platform then stands in its configuration, which the builder checks.
+/// Digest of the manifest for `architecture` in an index; `None` when the image has no
+/// index. Its platform is then in its configuration, which the builder checks.
 fn child_for(
     document: &ManifestDocument,
     reference: &ImageReference,
@@ -422,8 +422,8 @@ mod tests {
         })
     }
 
-    /// Images for amd64 by any digest, except one that is for arm64 alone; by tag
-    /// only `fixed`.
+    /// Any digest is an image for amd64, except one that is for arm64 only. The only
+    /// tag is `fixed`.
     fn contents() -> Rule {
         mock!(Client::batch_get_image).then_compute_output(|request| {
             let id = &request.image_ids()[0];

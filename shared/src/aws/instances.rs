@@ -41,17 +41,17 @@ checked_string!(
 pub struct Builder {
     /// Its id.
     pub id: InstanceId,
-    /// Where it is between launch and end.
+    /// Its state.
     pub state: State,
     /// The EBS volume at [`DATA_DEVICE`], once attached and until the instance ends.
     pub data_volume: Option<DataVolume>,
     /// When it was launched, in seconds since 1970; 0 when EC2 does not say.
     pub launched_at: i64,
-    /// Whether EC2 took it back: the end of a Spot instance.
+    /// Whether EC2 interrupted it, which ends a Spot instance.
     pub interrupted: bool,
     /// Whether EC2 accepted the launch and ended it before it ran.
     pub refused: bool,
-    /// Why it is in its state, as EC2 says, or empty.
+    /// EC2's reason for the state, or empty.
     pub reason: String,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
@@ -76,24 +76,24 @@ pub struct DataVolume {
     pub goes_with_instance: bool,
 }
 
-/// The states of an instance as far as they matter here.
+/// Instance states, reduced to those that matter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Starting.
     Pending,
-    /// Started; whether it answers is another question.
+    /// Started, but it may not answer yet.
     Running,
-    /// Stopping, stopped or shutting down: of no more use.
+    /// Stopping, stopped or shutting down: no longer usable.
     Ending,
     /// Gone.
     Terminated,
 }
 
-/// EC2's state reasons of a Spot instance that it ended (EC2 API reference, `StateReason`).
+/// State reasons of a Spot instance that EC2 ended (EC2 API reference, `StateReason`).
 const INTERRUPTED: [&str; 2] = ["Server.SpotInstanceTermination", "Server.SpotInstanceShutdown"];
 
-/// EC2's state reasons of a launch that it accepted and could not carry out (the same). The third
-/// is that of a key that EC2 may not use.
+/// State reasons of a launch that EC2 accepted but could not carry out (same source). The third
+/// means that EC2 may not use the key.
 const REFUSED: [&str; 4] = [
     "Server.InsufficientInstanceCapacity",
     "Server.InternalError",
@@ -107,13 +107,13 @@ impl From<Option<&InstanceStateName>> for State {
             Some(InstanceStateName::Pending) => Self::Pending,
             Some(InstanceStateName::Running) => Self::Running,
             Some(InstanceStateName::Terminated) => Self::Terminated,
-            // A state that EC2 adds later is none that a builder can work in.
+            // Includes states that EC2 adds later: a builder cannot work in an unknown state.
             _ => Self::Ending,
         }
     }
 }
 
-/// The builders of one build, terminated ones included while EC2 shows them.
+/// The builders of one build, including terminated ones while EC2 lists them.
 ///
 /// # Errors
 /// Those of [`call_error`].
@@ -121,7 +121,7 @@ pub async fn find_builders(ec2: &Client, owner: Owner<'_>) -> Result<Vec<Builder
     list_builders(ec2, owner.filters(), &format!("builders of build {}", owner.build)).await
 }
 
-/// One builder by its id; `None` while EC2 does not show it, or no longer.
+/// One builder by its id; `None` when EC2 does not list it yet or no longer lists it.
 ///
 /// # Errors
 /// Those of [`call_error`].
@@ -138,7 +138,7 @@ pub async fn find_builder(ec2: &Client, id: &InstanceId) -> Result<Option<Builde
     builder.map_err(|reason| incomplete_answer(operation, resource, region, reason))
 }
 
-/// The builders of a stack, terminated ones included while EC2 shows them.
+/// The builders of a stack, including terminated ones while EC2 lists them.
 ///
 /// # Errors
 /// Those of [`call_error`].
@@ -194,22 +194,23 @@ impl TryFrom<&aws_sdk_ec2::types::Instance> for Builder {
     }
 }
 
-/// What one attempt to launch came to.
+/// Outcome of one launch attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Launch {
     /// The instance exists.
     Launched(InstanceId),
-    /// EC2 refuses this type in this place; another may do.
+    /// EC2 refuses this placement, with the reason; another placement may work.
     Refused(String),
 }
 
-/// EC2's answers to which another type, subnet or market is the cure (EC2 "Error codes").
+/// Error codes that another type, subnet or market can cure (EC2 "Error codes").
 const CAPACITY: [&str; 12] = [
     "InsufficientInstanceCapacity",
     "InsufficientHostCapacity",
     "InsufficientFreeAddressesInSubnet",
     "InsufficientAddressCapacity",
-    // Quotas of EBS, which another market or type does not raise: all are refused, by this name.
+    // EBS quotas. Another market or type does not raise them: every placement is refused with
+    // this code.
     "VolumeLimitExceeded",
     "MaxIOPSLimitExceeded",
     "Unsupported",
@@ -217,14 +218,14 @@ const CAPACITY: [&str; 12] = [
     "VcpuLimitExceeded",
     "MaxSpotInstanceCountExceeded",
     "SpotMaxPriceTooLow",
-    // The account has never used Spot, and this role must not make it begin.
+    // The account has never used Spot, and this role may not create the role that Spot needs.
     "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
 ];
 
 /// How an instance is paid for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Market {
-    /// Cheaper by half and more; EC2 may take it back.
+    /// Cheaper by half or more; EC2 may interrupt it.
     Spot,
     /// At the list price, and kept until it is terminated.
     OnDemand,
@@ -239,7 +240,7 @@ impl std::fmt::Display for Market {
     }
 }
 
-/// Where and as what a builder is launched.
+/// Where and how a builder is launched.
 #[derive(Clone, Copy, Debug)]
 pub struct Placement<'a> {
     /// The instance type.
@@ -250,16 +251,16 @@ pub struct Placement<'a> {
     pub market: Market,
     /// The instance profile of builders.
     pub profile: &'a str,
-    /// Position among the placements tried: part of the client token, since EC2
-    /// refuses a token that comes with other parameters.
+    /// Position among the placements tried. It is part of the client token, because
+    /// EC2 refuses a token that is reused with other parameters.
     pub attempt: usize,
 }
 
-/// Launches the builder of `build`, or finds the one that an earlier call with
+/// Launches the builder of `build`, or returns the one that an earlier call with
 /// the same placement launched (client token).
 ///
 /// # Errors
-/// Those of [`call_error`]; lack of capacity is no error but [`Launch::Refused`].
+/// Those of [`call_error`]; lack of capacity returns [`Launch::Refused`] instead.
 pub async fn launch_builder(
     ec2: &Client,
     stack: &str,
@@ -289,8 +290,8 @@ pub async fn launch_builder(
         .tag_specifications(tags::specification(stack, build, ResourceType::Instance))
         .tag_specifications(tags::specification(stack, build, ResourceType::Volume))
         .customize()
-        // EC2 refuses for want of capacity with status 500: the SDK would ask three times for what
-        // the next placement may have. What else fails, the state machine retries.
+        // EC2 reports lack of capacity with status 500. The SDK would try three times, although the
+        // next placement may have capacity. The state machine retries other failures.
         .config_override(aws_sdk_ec2::Config::builder().retry_config(RetryConfig::disabled()))
         .send()
         .await;
@@ -302,7 +303,7 @@ pub async fn launch_builder(
                 .map(Launch::Launched)
                 .map_err(|reason: String| incomplete_answer(operation, resource, region, reason))
         }
-        // EC2's answer to the token of an instance that is gone (boto3#4406).
+        // The instance of this client token is terminated (boto3#4406).
         Err(error) if error.code() == Some("IdempotentInstanceTerminated") => {
             Err(lost(build, "none", None))
         }
@@ -319,7 +320,8 @@ fn capacity_problem(error: &SdkError<RunInstancesError>) -> Option<String> {
     Some(one_line(&format!("{code}: {message}"), MAX_REASON))
 }
 
-/// At most the on-demand price, EC2's default; not asked for again after an interruption.
+/// The maximum price is EC2's default, the on-demand price. EC2 does not repeat the request after
+/// an interruption.
 fn market_options(market: Market) -> Option<InstanceMarketOptionsRequest> {
     let Market::Spot = market else { return None };
     let options = SpotMarketOptions::builder()
@@ -330,9 +332,9 @@ fn market_options(market: Market) -> Option<InstanceMarketOptionsRequest> {
     Some(spot.spot_options(options).build())
 }
 
-/// Version 2 of the metadata service only, and in any case: an account's default may switch
-/// it off, and without it Bottlerocket gets no user data. Host containers share the host's
-/// network namespace, so that one hop is enough.
+/// Requires version 2 of the metadata service and enables the service explicitly: an account's
+/// default may disable it, and without it Bottlerocket gets no user data. One hop is enough,
+/// because host containers share the host's network namespace.
 fn metadata_options() -> InstanceMetadataOptionsRequest {
     InstanceMetadataOptionsRequest::builder()
         .http_endpoint(InstanceMetadataEndpointState::Enabled)
@@ -352,14 +354,14 @@ fn network_interface(build: &Build, subnet: Option<&str>) -> InstanceNetworkInte
         .build()
 }
 
-/// The key of the home region, if the document names one.
+/// KMS key of the home region, if the document sets one.
 fn home_key(build: &Build) -> Option<String> {
     let home = build.regions.iter().find(|settings| settings.region == build.region);
     home.and_then(|settings| settings.kms_key_id.as_ref()).map(ToString::to_string)
 }
 
-/// Unnamed, the root volume would be the image's: gp2 and unencrypted, which some service
-/// control policies refuse. It is always encrypted, since it is never shared.
+/// Without this mapping the root volume would be the AMI's: gp2 and unencrypted, which some
+/// service control policies refuse. It is always encrypted, because it is never shared.
 fn root_volume(build: &Build) -> BlockDeviceMapping {
     let volume = EbsBlockDevice::builder()
         .encrypted(true)
@@ -370,8 +372,8 @@ fn root_volume(build: &Build) -> BlockDeviceMapping {
     BlockDeviceMapping::builder().device_name(ROOT_DEVICE).ebs(volume).build()
 }
 
-/// The home region's key encrypts the volume, and so its snapshot; an ancestor is
-/// encrypted under the same.
+/// The home region's key encrypts the volume and therefore its snapshot. An ancestor is
+/// encrypted under the same key.
 fn data_volume(build: &Build) -> BlockDeviceMapping {
     let key = home_key(build);
     let machine = build.machine();
@@ -389,8 +391,7 @@ fn data_volume(build: &Build) -> BlockDeviceMapping {
     BlockDeviceMapping::builder().device_name(DATA_DEVICE).ebs(volume).build()
 }
 
-/// Asks EC2 to keep a builder's data volume when the builder is terminated. Asking twice is
-/// harmless.
+/// Asks EC2 to keep a builder's data volume when the builder is terminated. Idempotent.
 ///
 /// # Errors
 /// Those of [`call_error`].
@@ -406,8 +407,8 @@ pub async fn keep_data_volume(ec2: &Client, id: &InstanceId) -> Result<()> {
     })
 }
 
-/// Asks EC2 to terminate a builder. Asking twice is harmless, and so is asking
-/// for one that EC2 has already forgotten.
+/// Asks EC2 to terminate a builder. Idempotent; an instance that EC2 no longer knows
+/// is no error.
 ///
 /// # Errors
 /// Those of [`call_error`].
@@ -423,8 +424,8 @@ pub async fn terminate_builder(ec2: &Client, id: &InstanceId) -> Result<()> {
     }
 }
 
-/// The error of a build whose builder is not there to work. `instance` is its id, or `none`;
-/// `builder` what EC2 shows of it.
+/// The error of a build whose builder is lost or interrupted. `instance` is its id, or `none`;
+/// `builder` is what EC2 returned for it, if anything.
 #[must_use]
 pub fn lost(build: &Build, instance: &str, builder: Option<&Builder>) -> Error {
     let (build, instance) = (build.id.clone(), instance.to_owned());

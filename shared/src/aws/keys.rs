@@ -1,4 +1,4 @@
-//! Encryption keys: what EBS would encrypt with, and who may use a key.
+//! Encryption keys: which key EBS would use, and who may use a key.
 
 use aws_sdk_kms::types::KeyManagerType;
 use serde_json::Value;
@@ -14,7 +14,7 @@ pub struct Key {
     pub arn: String,
     /// Whether it can be used now.
     pub enabled: bool,
-    /// Whether its policy is ours to write; that of `aws/ebs` is not, so that
+    /// Whether we can change its policy. We cannot change the policy of `aws/ebs`, so
     /// nothing encrypted under it can be shared.
     pub customer_managed: bool,
 }
@@ -44,7 +44,7 @@ pub async fn describe(kms: &aws_sdk_kms::Client, key: &str) -> Result<Option<Key
     }
 }
 
-/// The key that EBS uses for new volumes and copies when none is named; `None`
+/// The key that EBS uses for new volumes and copies when the call gives none; `None`
 /// when the account leaves them unencrypted.
 ///
 /// # Errors
@@ -60,7 +60,7 @@ pub async fn default_key(ec2: &aws_sdk_ec2::Client) -> Result<Option<String>> {
     encrypting_key(ec2).await.map(Some)
 }
 
-/// The key of what EBS is asked to encrypt without one being named.
+/// The key that EBS uses when a call requests encryption but gives no key.
 ///
 /// # Errors
 /// Those of [`call_error`].
@@ -73,18 +73,18 @@ pub async fn encrypting_key(ec2: &aws_sdk_ec2::Client) -> Result<String> {
     Ok(key.kms_key_id().unwrap_or("alias/aws/ebs").to_owned())
 }
 
-/// Who is to use a key.
+/// The principal that needs a key.
 #[derive(Clone, Copy, Debug)]
 pub enum Grantee<'a> {
     /// An account, or any principal of it.
     Account(&'a AccountId),
-    /// A role of a service, by its ARN. That a key's policy lets the account's policies decide is
-    /// of no use to it: its own is AWS's.
+    /// A service's role, by its ARN. A key policy that delegates to the account's IAM policies does
+    /// not help it: AWS owns the role's policy.
     ServiceRole(&'a str),
 }
 
 impl Grantee<'_> {
-    /// Whether a principal of a policy or grant is, or stands for, this one.
+    /// Whether a principal of a policy or grant is this one or includes it.
     fn is(self, principal: &str) -> bool {
         match self {
             Self::Account(account) => {
@@ -97,8 +97,8 @@ impl Grantee<'_> {
     }
 }
 
-/// What is needed of a key to make volumes of a snapshot (EBS user guide, "Share an Amazon EBS
-/// snapshot").
+/// Actions on a key that creating a volume from a snapshot needs (EBS user guide, "Share an Amazon
+/// EBS snapshot").
 const NEEDED: [&str; 5] = [
     "kms:DescribeKey",
     "kms:CreateGrant",
@@ -107,10 +107,10 @@ const NEEDED: [&str; 5] = [
     "kms:GenerateDataKeyWithoutPlaintext",
 ];
 
-/// Whether somebody may make volumes with a key, as far as its policy and grants tell.
+/// Whether `who` may create volumes with a key, according to its policy and grants.
 ///
 /// # Errors
-/// Those of [`call_error`]; a denied read is no error but [`Usable::Unknown`].
+/// Those of [`call_error`]; a denied read returns [`Usable::Unknown`] instead.
 pub async fn usable_by(kms: &aws_sdk_kms::Client, key: &str, who: Grantee<'_>) -> Result<Usable> {
     let region = kms.config().region();
     let policy = match kms.get_key_policy().key_id(key).policy_name("default").send().await {
@@ -153,28 +153,28 @@ pub async fn usable_by(kms: &aws_sdk_kms::Client, key: &str, who: Grantee<'_>) -
     Ok(if missing.is_empty() { Usable::Yes } else { Usable::No })
 }
 
-/// Whether a key can be used by somebody.
+/// Whether a grantee may use a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Usable {
-    /// The policy or a grant says so.
+    /// The policy or grants allow it.
     Yes,
-    /// Neither does.
+    /// They do not allow it.
     No,
-    /// We may not read them.
+    /// We have no permission to read them.
     Unknown,
 }
 
-/// What a key policy says of somebody.
+/// What a key policy says about a grantee.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    /// A statement takes away what is needed, whatever others give.
+    /// A statement denies a needed action, which overrides any permission.
     Denies,
-    /// What no statement gives, of all that is needed.
+    /// The needed actions that no statement allows.
     Lacks(Vec<&'static str>),
 }
 
-/// Reads the statements of a key policy for somebody. The condition of a permission is taken for fulfilled, that of a denial for not:
-/// preflight looks for what is plainly missing, KMS decides.
+/// Reads the statements of a key policy for `who`. Treats the condition of an `Allow` as met and
+/// that of a `Deny` as not met: preflight looks for what is plainly missing, KMS decides.
 fn read_policy(policy: &str, who: Grantee<'_>) -> Verdict {
     let Ok(policy) = serde_json::from_str::<Value>(policy) else {
         return Verdict::Lacks(NEEDED.to_vec());
@@ -192,7 +192,7 @@ fn read_policy(policy: &str, who: Grantee<'_>) -> Verdict {
     Verdict::Lacks(NEEDED.into_iter().filter(|needed| !says("Allow", needed)).collect())
 }
 
-/// A policy's value, which may stand alone or in a list.
+/// The elements of a policy's value, which is one element or a list.
 fn each(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice).iter()
 }
@@ -203,8 +203,8 @@ fn names(statement: &Value, who: Grantee<'_>) -> bool {
         || each(&principal["AWS"]).filter_map(Value::as_str).any(|text| who.is(text))
 }
 
-/// Whether an action pattern covers an action; policies use `*` at the end only,
-/// others are taken literally.
+/// Whether an action pattern covers an action. Policies use `*` at the end only; any
+/// other pattern matches literally.
 fn covers(pattern: &str, action: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => action.starts_with(start),

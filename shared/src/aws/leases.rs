@@ -1,6 +1,6 @@
-//! Who builds what: for each cache and architecture one item of a `DynamoDB` table
-//! says which request is the newest and which build holds the lease. Conditional
-//! writes decide every race, and each taking raises a fencing token.
+//! Leases: for each cache and architecture, one item of a `DynamoDB` table records
+//! the newest request and the build that holds the lease. Conditional writes decide
+//! every race. Each acquisition increments a fencing token.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use super::{call_error, incomplete_answer};
 use crate::domain::{Architecture, BuildId, BuildRequest, CacheName};
 use crate::error::Result;
 
-/// The table and the way to it.
+/// The table and its client.
 #[derive(Clone, Debug)]
 pub struct Leases {
     client: Client,
@@ -30,7 +30,7 @@ pub struct LeaseKey {
 }
 
 impl LeaseKey {
-    /// That of one cache for one architecture.
+    /// The key of one cache for one architecture.
     #[must_use]
     pub fn new(cache: &CacheName, architecture: Architecture) -> Self {
         Self { cache: cache.clone(), architecture }
@@ -49,34 +49,34 @@ impl fmt::Display for LeaseKey {
 pub struct Applicant {
     /// Its id.
     pub build: BuildId,
-    /// ARN of its execution: when that is over, its lease means nothing.
+    /// ARN of its execution. When the execution is over, the lease is void.
     pub execution: String,
 }
 
-/// What is built although nothing asks for it by itself.
+/// What a request demands beyond building what has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
-    /// What is unchanged, too.
+    /// Build even if nothing has changed.
     pub force: bool,
-    /// All of it on an empty volume, whatever is published.
+    /// Build everything on an empty volume, regardless of what is published.
     pub full: bool,
 }
 
 impl Demand {
-    /// That of a request.
+    /// The demand of a request.
     #[must_use]
     pub fn of(request: &BuildRequest) -> Self {
         Self { force: request.force, full: request.full }
     }
 
-    /// This and another together.
+    /// Both demands combined.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self { force: self.force || other.force, full: self.full || other.full }
     }
 }
 
-/// How things stand for one cache and architecture.
+/// State of the item of one cache and architecture.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// The newest request.
@@ -85,9 +85,9 @@ pub struct Standing {
     pub waiting_since: Option<i64>,
     /// Who holds the lease.
     pub holder: Option<Applicant>,
-    /// What the holder was asked to build besides.
+    /// The demand that the holder serves.
     pub demand: Demand,
-    /// The fencing token of the last taking; 0 when nobody ever took the lease.
+    /// The fencing token of the last acquisition; 0 if the lease was never taken.
     pub token: u64,
 }
 
@@ -99,16 +99,16 @@ impl Standing {
     }
 }
 
-/// Who may take a lease, besides that nobody holds it.
+/// Who may take an available lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taking {
-    /// The newest request only, which serves all before it.
+    /// Only the newest request; its build serves all earlier ones.
     AsNewest,
     /// Anybody: a rollback serves no request.
     AsAnybody,
 }
 
-/// The names of the item's attributes; none is a reserved word of `DynamoDB`.
+/// The key attribute. No attribute name here is a reserved word of `DynamoDB`.
 const KEY: &str = "cacheAndArchitecture";
 
 /// Attributes by name.
@@ -121,8 +121,9 @@ impl Leases {
         Self { client, table }
     }
 
-    /// Makes `applicant` the newest request, unless it holds the lease already, and
-    /// says how things stand then. `demand` is kept for whoever takes the lease next.
+    /// Makes `applicant` the newest request, unless it already holds the lease, and
+    /// returns the resulting state. Stores `demand` for the next build that takes the
+    /// lease. `now` is in epoch seconds.
     ///
     /// # Errors
     /// Those of [`call_error`].
@@ -151,7 +152,7 @@ impl Leases {
         }
     }
 
-    /// How things stand, read consistently.
+    /// The current state, from a consistent read.
     ///
     /// # Errors
     /// Those of [`call_error`].
@@ -172,12 +173,12 @@ impl Leases {
             .map_err(|reason| incomplete_answer(operation, self.shown(key), region, reason))
     }
 
-    /// Takes the lease, if nobody holds it, or if it still stands as it stood with
-    /// the token `over`, whose holder was found to be over. `None` when somebody else
-    /// was faster.
+    /// Takes the lease if nobody holds it, or if its token is still `over`: the caller
+    /// found that the execution of that token's holder is over. Returns `None` when
+    /// somebody else was faster.
     ///
-    /// Tokens of a new item count from `now`, epoch seconds: a table that was made anew,
-    /// with the stack, must not begin below what was published under the last one's.
+    /// Tokens of a new item count from `now`, in epoch seconds. When the table is
+    /// recreated with the stack, its tokens must not start below tokens already published.
     ///
     /// # Errors
     /// Those of [`call_error`].
@@ -215,8 +216,8 @@ impl Leases {
         self.update(key, update, &condition, values).await
     }
 
-    /// Gives the lease back; `false` when `build` does not hold it. `next_in_full`
-    /// lets the next build start from nothing.
+    /// Releases the lease; returns `false` when `build` does not hold it. With
+    /// `next_in_full` the next build starts on an empty volume.
     ///
     /// # Errors
     /// Those of [`call_error`].
@@ -237,7 +238,7 @@ impl Leases {
         Ok(self.update(key, update, "heldBy = :build", values).await?.is_some())
     }
 
-    /// `None` when the condition does not hold.
+    /// Updates the item; returns `None` when the condition is false.
     async fn update(
         &self,
         key: &LeaseKey,
@@ -264,8 +265,8 @@ fn shown(key: &str, table: &str) -> String {
     format!("lease {key} in table {table}")
 }
 
-/// Updates the item of a key in a table; returns it as it is then, or `None` when the
-/// condition does not hold.
+/// Updates the item of a key in a table. Returns the updated item, or `None` when the
+/// condition is false.
 ///
 /// # Errors
 /// Those of [`call_error`].

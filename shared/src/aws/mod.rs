@@ -1,5 +1,5 @@
-//! Every AWS call of Frontload, one file per resource. SDK types become domain
-//! types here and go no further; so do SDK errors.
+//! Every AWS call of Frontload, one file per resource. SDK types and errors become
+//! domain types here and go no further.
 
 pub mod clients;
 pub mod commands;
@@ -27,10 +27,9 @@ use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use crate::domain::names::one_line;
 use crate::error::{AwsCall, Error};
 
-/// Error codes that heal by themselves. (EC2 "Error codes", SSM and ECR API
-/// references, `DynamoDB`'s "Error handling"; three are throttles of `CreateSnapshot`. SSM says
-/// `InvalidInstanceId` of an instance whose agent is not connected at that moment; whether the
-/// instance is gone, EC2 tells.)
+/// Codes of transient errors (EC2 "Error codes", SSM and ECR API references, `DynamoDB`'s "Error
+/// handling"). Three are throttles of `CreateSnapshot`. SSM returns `InvalidInstanceId` for an
+/// instance whose agent is not connected at that moment; EC2 reports whether the instance is gone.
 const TRANSIENT: [&str; 18] = [
     "Throttling",
     "ThrottlingException",
@@ -52,14 +51,14 @@ const TRANSIENT: [&str; 18] = [
     "InvalidInstanceId",
 ];
 
-/// Longest reason passed on, in characters: AWS repeats what others have written.
+/// Longest reason in an error, in characters: AWS repeats text that others wrote.
 const MAX_REASON: usize = 1000;
 
 const DENIED: [&str; 4] =
     ["AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthFailure"];
 
-/// Gives a failed call its class: [`Error::AwsUnavailable`], [`Error::AwsDenied`]
-/// or [`Error::AwsRejected`].
+/// Classifies a failed call as [`Error::AwsUnavailable`], [`Error::AwsDenied`] or
+/// [`Error::AwsRejected`].
 pub(crate) fn call_error<E>(
     operation: &'static str,
     resource: impl Into<String>,
@@ -82,7 +81,7 @@ where
     classed(error.code().unwrap_or_default(), call)
 }
 
-/// The same for an entry that failed of a call that succeeded.
+/// Classifies a failed entry of a call that succeeded, by its error code.
 pub(crate) fn entry_error(
     operation: &'static str,
     resource: impl Into<String>,
@@ -93,7 +92,7 @@ pub(crate) fn entry_error(
     classed(code, failed_call(operation, resource, region, &format!("{code}: {message}")))
 }
 
-/// An answer that lacks what the API reference promises.
+/// The error of an answer that lacks what the API reference promises.
 pub(crate) fn incomplete_answer(
     operation: &'static str,
     resource: impl Into<String>,

@@ -1,4 +1,4 @@
-//! What else names snapshots: launch templates and AMIs of an account.
+//! Launch templates and AMIs of an account that name snapshots.
 
 use aws_sdk_ec2::Client;
 
@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::prune::{NamedBy, TemplateVersion};
 
 /// The snapshots that the default and latest versions of the account's launch
-/// templates name. Without a template's id `$Latest` and `$Default` mean those of
-/// all templates (EC2 `DescribeLaunchTemplateVersions`).
+/// templates name. Without a template id, `$Latest` and `$Default` select those
+/// versions of all templates (EC2 `DescribeLaunchTemplateVersions`).
 ///
 /// # Errors
 /// Those of [`call_error`].
@@ -32,7 +32,7 @@ pub async fn in_launch_templates(ec2: &Client) -> Result<Vec<(NamedBy, SnapshotI
                     .launch_template_data()
                     .map(aws_sdk_ec2::types::ResponseLaunchTemplateData::block_device_mappings);
                 for device in devices.unwrap_or_default() {
-                    // Text that is no snapshot id names none of ours.
+                    // Skip text that is no snapshot id: it cannot name one of ours.
                     let snapshot = device.ebs().and_then(|ebs| ebs.snapshot_id());
                     if let Some(Ok(snapshot)) = snapshot.map(str::parse) {
                         found.push((

@@ -1,4 +1,4 @@
-//! Whether a builder in a subnet would reach AWS, as far as EC2 shows it.
+//! Whether a builder in a subnet can reach AWS, as far as EC2's data shows it.
 
 use std::collections::BTreeSet;
 
@@ -10,40 +10,41 @@ use super::call_error;
 use crate::domain::cache::SubnetId;
 use crate::error::Result;
 
-/// What a builder calls: without another way out, its VPC needs an endpoint for each. ECR's
-/// layers come from S3 (ECR user guide, "Amazon ECR interface VPC endpoints"; Systems Manager
+/// The services that a builder calls. A VPC without another way out needs an endpoint for each.
+/// ECR's layers come from S3 (ECR user guide, "Amazon ECR interface VPC endpoints"; Systems Manager
 /// user guide, "VPC endpoints").
 const SERVICES: [&str; 6] = ["ec2", "ecr.api", "ecr.dkr", "s3", "ssm", "ssmmessages"];
 
-/// The destination of a route that leads everywhere.
+/// The destination of the default route.
 const EVERYWHERE: &str = "0.0.0.0/0";
 
-/// How what leaves a subnet goes on.
+/// How traffic leaves a subnet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
     /// The subnet.
     pub subnet: String,
-    /// Whether an instance gets a public address unless its launch says otherwise.
+    /// Whether an instance gets a public address if its launch does not set this.
     pub public_by_default: bool,
-    /// Where the route to everywhere leads.
+    /// Where the default route leads.
     pub way: Way,
-    /// The services of [`SERVICES`] that its VPC has no endpoint for.
+    /// The services of [`SERVICES`] without an endpoint in its VPC that serves the subnet.
     pub missing_endpoints: Vec<&'static str>,
 }
 
-/// Where a subnet's route to everywhere leads.
+/// Where a subnet's default route leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// An internet gateway, which serves public addresses only.
     InternetGateway,
     /// A NAT gateway, another network's gateway or the like.
     Other,
-    /// Nowhere: there is none.
+    /// There is no default route.
     None,
 }
 
 impl Network {
-    /// Why a builder would reach nothing, and what would help; `None` if it may work.
+    /// Why a builder cannot reach AWS, and how to fix it; `None` if it may work. `public_ip`
+    /// overrides the subnet's default.
     #[must_use]
     pub fn problem(&self, public_ip: Option<bool>) -> Option<String> {
         let public = public_ip.unwrap_or(self.public_by_default);
@@ -67,8 +68,8 @@ impl Network {
     }
 }
 
-/// The networks of the named subnets, or of the default VPC's when none is named; `Err` with
-/// a sentence when one does not exist.
+/// The networks of `subnets`, or of the default VPC's subnets if `subnets` is empty. The inner
+/// `Err` is a message that a subnet or the default VPC does not exist.
 ///
 /// # Errors
 /// Those of [`call_error`].
@@ -119,8 +120,8 @@ async fn find_subnets(
     }
 }
 
-/// The route tables of the subnets and the main ones of their VPCs. A cache names a handful of
-/// subnets, so that one answer holds them.
+/// The route tables of the subnets and the main ones of their VPCs. A cache has a handful of
+/// subnets, so one page contains all tables.
 async fn find_tables(ec2: &Client, subnets: &[Subnet], of_vpcs: Filter) -> Result<Vec<RouteTable>> {
     let ids = subnets.iter().filter_map(|subnet| subnet.subnet_id()).map(ToOwned::to_owned);
     let own = Filter::builder().name("association.subnet-id").set_values(Some(ids.collect()));

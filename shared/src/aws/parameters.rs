@@ -21,17 +21,17 @@ pub struct Parameter {
 pub const CURRENT: &str = "current";
 /// The label on the version published before it.
 pub const PREVIOUS: &str = "previous";
-/// The label on the version that was [`PREVIOUS`] before the current one was published:
-/// what the undo of a publication gives that label back to.
+/// The label on the version that was [`PREVIOUS`] before the current one was published. Undoing
+/// a publication moves [`PREVIOUS`] back to it.
 pub const SUPERSEDED: &str = "superseded";
 
 const ABSENT: [&str; 2] = ["ParameterNotFound", "ParameterVersionNotFound"];
 
-/// How often a call is made again that was throttled to the SDK's last try. What is waited in
-/// between doubles: 15 s in all.
+/// How often a call is repeated that was throttled up to the SDK's last attempt. The pauses
+/// double: 15 s in all.
 const ROUNDS: u32 = 4;
 
-/// Whether a call failed only because too many were made.
+/// Whether a call failed only because it was throttled.
 #[must_use]
 pub fn is_throttled(error: &Error) -> bool {
     matches!(error, Error::AwsUnavailable(call) if call.reason.starts_with("ThrottlingException"))
@@ -39,9 +39,9 @@ pub fn is_throttled(error: &Error) -> bool {
 
 type Answer<T, E> = std::result::Result<T, SdkError<E>>;
 
-/// Makes a call again that is throttled: Parameter Store takes 3 writes and 40 reads a second of everybody in an
-/// account and region ("AWS Systems Manager endpoints and quotas"). What fails otherwise the
-/// state machine tries again. A client without retries waits for nothing.
+/// Repeats a throttled call. Parameter Store takes 3 writes and 40 reads a second from all
+/// callers in an account and region ("AWS Systems Manager endpoints and quotas"). The state
+/// machine retries other failures. A client without retries does not wait.
 #[expect(
     clippy::disallowed_methods,
     reason = "paid for some seconds: what the state machine waits for is published in part meanwhile"
@@ -185,7 +185,7 @@ mod tests {
 
     use super::*;
 
-    /// How often a write is made that is answered like this each time.
+    /// How often a write is sent if each attempt gets this answer.
     async fn calls(status: u16, code: &'static str, retries: RetryConfig) -> u32 {
         let made = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&made);

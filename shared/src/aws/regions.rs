@@ -1,4 +1,4 @@
-//! Regions and zones, as EC2 knows them.
+//! Regions and zones, as EC2 reports them.
 
 use std::collections::BTreeSet;
 

@@ -14,22 +14,22 @@ use crate::domain::place::ZoneName;
 use crate::domain::{AccountId, Build, RegionSettings};
 use crate::error::Result;
 
-/// What starting a copy came to.
+/// The result of starting a copy.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Copy {
-    /// It is under way.
+    /// The copy is in progress.
     Started(SnapshotId),
-    /// The region has as many copies under way as it takes; another call, later.
+    /// The region has its maximum of copies in progress. Call again later.
     WaitsItsTurn,
 }
 
-/// EC2's words for too many copies at once (20 per destination region, EC2
+/// EC2's error codes for too many copies at once (20 per destination region, EC2
 /// `CopySnapshot`).
 const LIMITED: [&str; 3] =
     ["ResourceLimitExceeded", "ConcurrentSnapshotLimitExceeded", "RequestLimitExceeded"];
 
-/// Starts the copy of the home region's `source` into `settings.region`, whose
-/// client `ec2` must be. Copies inherit no tags: they are given with the call.
+/// Starts the copy of the home region's `source` into `settings.region`. `ec2` must be the
+/// client of that region. Copies inherit no tags, so the call sets them.
 ///
 /// # Errors
 /// Those of [`call_error`].
@@ -79,8 +79,8 @@ pub async fn start_copy(
     }
 }
 
-/// The accounts that may create volumes from a snapshot; none when it was deleted meanwhile, as by
-/// a reaper beside this one.
+/// The accounts that may create volumes from a snapshot. Empty if it was deleted meanwhile, for
+/// example by another reaper.
 ///
 /// # Errors
 /// Those of [`call_error`].
@@ -139,7 +139,8 @@ pub struct FastRestore {
     pub enabled: bool,
 }
 
-/// Where our snapshots restore fast, or are getting there. `of` limits it to one.
+/// The account's fast restores that are enabled or being enabled. `of` limits them to one
+/// snapshot.
 ///
 /// # Errors
 /// Those of [`call_error`].
@@ -175,8 +176,8 @@ pub async fn fast_restores(ec2: &Client, of: Option<&SnapshotId>) -> Result<Vec<
     Ok(found)
 }
 
-/// Ensures that a snapshot restores fast in `zones`: `Some` with how far it came
-/// while one of them is not there yet.
+/// Enables fast restore of a snapshot in those of `zones` that lack it. Returns `Some` with the
+/// progress until all zones are ready.
 ///
 /// # Errors
 /// Those of [`call_error`].

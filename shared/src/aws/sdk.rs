@@ -1,7 +1,7 @@
-//! The SDK's configuration, from what Lambda puts into the environment. The SDK's
-//! own loader also reads profile files, asks the instance metadata service and
-//! assumes roles by web identity; none of that is in a Lambda, and it would be a
-//! thirtieth of the zip.
+//! The SDK's configuration, from the environment variables that Lambda sets. The
+//! SDK's own loader also reads profile files, asks the instance metadata service and
+//! assumes roles by web identity. A Lambda has none of these, and their code would be
+//! a thirtieth of the zip.
 
 use std::env;
 use std::time::Duration;
@@ -19,11 +19,11 @@ use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use crate::domain::RegionName;
 
-/// The limit of a call with its retries, so that a function's own limit (`Timeout` in the
-/// template) always leaves room to report.
+/// The time limit of a call with its retries. A function's own limit (`Timeout` in the template)
+/// always leaves time to report after it.
 const OPERATION: Duration = Duration::from_secs(20);
 
-/// The SDK's own limit for opening a connection.
+/// The SDK's default limit for opening a connection.
 const CONNECT: Duration = Duration::from_millis(3100);
 
 /// The SDK configuration of every function: credentials and region of the Lambda.
@@ -55,8 +55,8 @@ fn is_on(name: &str) -> bool {
     variable(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
-/// What a client asks for of its own service, such as its endpoint:
-/// `AWS_ENDPOINT_URL_EC2` before `AWS_ENDPOINT_URL`.
+/// A client's settings for its own service, such as its endpoint:
+/// `AWS_ENDPOINT_URL_EC2` takes precedence over `AWS_ENDPOINT_URL`.
 #[derive(Debug)]
 struct Variables(fn(&str) -> Option<String>);
 

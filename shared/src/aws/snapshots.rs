@@ -29,16 +29,16 @@ checked_string!(
 pub struct Snapshot {
     /// Its id.
     pub id: SnapshotId,
-    /// How far it is.
+    /// Its state.
     pub state: State,
     /// Seconds since the epoch; 0 if EC2 does not say.
     pub started: i64,
     /// Whether it is encrypted.
     pub encrypted: bool,
-    /// Under which key, if it is.
+    /// The KMS key, if it is encrypted.
     pub kms_key_id: Option<KeyArn>,
-    /// Bytes that it stores: of every block that was ever written on its volume, by
-    /// whichever snapshot of its line; `None` if EC2 does not say.
+    /// Size in bytes of all blocks that were ever written to its volume, whichever
+    /// snapshot of its chain stores them; `None` if EC2 does not say.
     pub full_bytes: Option<u64>,
     /// Its tags; empty for a snapshot of another account.
     pub tags: BTreeMap<String, String>,
@@ -52,14 +52,14 @@ impl Snapshot {
     }
 }
 
-/// How far a snapshot is.
+/// The state of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Being made, with EC2's progress such as `37%`.
+    /// Being created, with EC2's progress such as `37%`.
     Pending(String),
     /// Usable.
     Completed,
-    /// Unusable for good, with EC2's message.
+    /// Permanently unusable, with EC2's message.
     Error(String),
 }
 
@@ -91,8 +91,8 @@ impl TryFrom<&aws_sdk_ec2::types::Snapshot> for Snapshot {
     }
 }
 
-/// The snapshots of one build, oldest first. `CreateSnapshot` knows no client
-/// token: a lost answer can leave two, of which the oldest counts.
+/// The snapshots of one build, oldest first. `CreateSnapshot` has no client token, so
+/// a lost answer can leave two snapshots. The oldest counts.
 ///
 /// # Errors
 /// Those of [`call_error`].
@@ -100,7 +100,7 @@ pub async fn find_snapshots(ec2: &Client, owner: Owner<'_>) -> Result<Vec<Snapsh
     list_snapshots(ec2, owner.filters(), &format!("snapshots of build {}", owner.build)).await
 }
 
-/// All snapshots that a stack has of one cache, oldest first.
+/// All snapshots of one cache in a stack, oldest first.
 ///
 /// # Errors
 /// Those of [`call_error`].
@@ -122,7 +122,7 @@ pub async fn find_stack_snapshots(ec2: &Client, stack: &str) -> Result<Vec<Snaps
     list_snapshots(ec2, filters, &format!("snapshots of stack {stack}")).await
 }
 
-/// Writes on a snapshot that it was published.
+/// Tags a snapshot as published.
 ///
 /// # Errors
 /// Those of [`call_error`].
@@ -135,7 +135,7 @@ pub async fn mark_published(ec2: &Client, id: &SnapshotId) -> Result<()> {
     })
 }
 
-/// How many of the account's snapshots are not yet completed in the region.
+/// How many of the account's snapshots in the region are pending.
 ///
 /// # Errors
 /// Those of [`call_error`].
@@ -171,7 +171,7 @@ async fn list_snapshots(
     Ok(snapshots)
 }
 
-/// One snapshot, or `None` when there is none of that id.
+/// One snapshot, or `None` if no snapshot has that id.
 ///
 /// # Errors
 /// Those of [`call_error`].
@@ -192,8 +192,8 @@ pub async fn find_snapshot(ec2: &Client, id: &SnapshotId) -> Result<Option<Snaps
     }
 }
 
-/// Starts the snapshot of `volume`. What the volume holds at this moment counts,
-/// so that it must have been flushed before.
+/// Starts the snapshot of `volume`. It contains the volume's data at this moment, so
+/// the volume must be flushed before.
 ///
 /// # Errors
 /// Those of [`call_error`].
@@ -221,12 +221,12 @@ pub async fn create_snapshot(
     id.parse().map_err(|reason: String| incomplete_answer(operation, resource(), region, reason))
 }
 
-/// What deleting a snapshot came to.
+/// The result of deleting a snapshot.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Deletion {
-    /// It is gone, maybe for long.
+    /// It is deleted, now or earlier.
     Done,
-    /// EC2 keeps it, since something uses it.
+    /// EC2 keeps it, since something uses it; with EC2's message.
     InUse(String),
 }
 
@@ -253,8 +253,8 @@ pub async fn try_delete_snapshot(ec2: &Client, id: &SnapshotId) -> Result<Deleti
     let Err(error) = answer else { return Ok(Deletion::Done) };
     match error.code() {
         Some("InvalidSnapshot.NotFound") => Ok(Deletion::Done),
-        // With it went the tags by which the role may delete it: who deletes it at the same
-        // time may be told so, and not that it is gone.
+        // The role may delete only what has our tags, and the tags go with the snapshot. If
+        // another call deletes it at the same time, EC2 may report denied instead of not found.
         Some("UnauthorizedOperation") if find_snapshot(ec2, id).await?.is_none() => {
             Ok(Deletion::Done)
         }
@@ -268,18 +268,18 @@ pub async fn try_delete_snapshot(ec2: &Client, id: &SnapshotId) -> Result<Deleti
     }
 }
 
-/// Whether a volume can be snapshotted for good.
+/// Whether a volume is ready for its final snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VolumeState {
-    /// No instance holds it.
+    /// It is not attached to an instance.
     Available,
-    /// An instance holds it, or EC2 is at work on it.
+    /// It is attached to an instance, or EC2 is working on it.
     InUse,
     /// It is deleted, or being deleted.
     Gone,
 }
 
-/// How a volume is.
+/// The state of a volume.
 ///
 /// # Errors
 /// Those of [`call_error`].
@@ -299,7 +299,7 @@ pub async fn volume_state(ec2: &Client, id: &VolumeId) -> Result<VolumeState> {
     }
 }
 
-/// A volume that no instance holds.
+/// A volume that is not attached to an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftoverVolume {
     /// Its id.
@@ -308,8 +308,8 @@ pub struct LeftoverVolume {
     pub tags: BTreeMap<String, String>,
 }
 
-/// Volumes of one build that no instance holds. Builders' volumes go with their instance
-/// until the builder is ended in order; what a build leaves after that is found here.
+/// Unattached volumes of one build. EC2 deletes a builder's volumes with the instance until the
+/// builder is ended in order. This finds the volumes that a build leaves after that.
 ///
 /// # Errors
 /// Those of [`call_error`].
@@ -317,7 +317,7 @@ pub async fn find_leftover_volumes(ec2: &Client, owner: Owner<'_>) -> Result<Vec
     list_leftover_volumes(ec2, owner.filters(), &format!("volumes of build {}", owner.build)).await
 }
 
-/// Volumes of a stack's builds that no instance holds.
+/// Unattached volumes of a stack's builds.
 ///
 /// # Errors
 /// Those of [`call_error`].
@@ -356,7 +356,7 @@ pub async fn delete_volume(ec2: &Client, id: &str) -> Result<()> {
     let Err(error) = answer else { return Ok(()) };
     match error.code() {
         Some("InvalidVolume.NotFound") => Ok(()),
-        // As of a snapshot.
+        // The same race as in `try_delete_snapshot`.
         Some("UnauthorizedOperation") if is_volume_gone(ec2, id).await => Ok(()),
         _ => {
             let region = ec2.config().region();

@@ -1,4 +1,4 @@
-//! The tags by which a step finds what an earlier call of it made.
+//! The tags that a step uses to find the resources of its earlier calls.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 
 use crate::domain::{Build, BuildId};
 
-/// The stack that owns a resource: nothing else is ever touched.
+/// The stack that owns a resource. Resources of no or another stack are never touched.
 pub const STACK: &str = "frontload:stack";
 /// The build that made a resource.
 pub const BUILD: &str = "frontload:build";
@@ -15,17 +15,17 @@ pub const CACHE: &str = "frontload:cache";
 /// Its architecture.
 pub const ARCHITECTURE: &str = "frontload:architecture";
 
-/// The execution that made a resource: when it is over, what it did not publish goes.
+/// The execution that made a resource. Once it has ended, its unpublished resources are deleted.
 pub const EXECUTION: &str = "frontload:execution";
 
-/// On a home region's snapshot: it was published. Whether it is needed still is for
-/// pruning to say.
+/// On a home region's snapshot: it was published. Pruning decides whether it is still
+/// needed.
 pub const PUBLISHED: &str = "frontload:published";
 
 /// The snapshot that a replica was copied from.
 pub const SOURCE: &str = "frontload:source";
 
-/// Whose resources are meant: those of one build of one stack.
+/// Selects the resources of one build of one stack.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner<'a> {
     /// The name of the deployed stack.
@@ -42,20 +42,20 @@ impl Owner<'_> {
     }
 }
 
-/// The `Describe…` filter that finds what carries a tag of ours with this value.
+/// The `Describe…` filter for resources with this value of one of our tags.
 #[must_use]
 pub fn filter(name: &str, value: &str) -> Filter {
     Filter::builder().name(format!("tag:{name}")).values(value).build()
 }
 
-/// Tags as EC2 tells them, by key.
+/// EC2's tags as a map from key to value.
 #[must_use]
 pub fn read(tags: &[Tag]) -> BTreeMap<String, String> {
     let pair = |tag: &Tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned()));
     tags.iter().filter_map(pair).collect()
 }
 
-/// The tags of what `build` creates, for one type of resource.
+/// The tags for the resources of one type that `build` creates.
 #[must_use]
 pub fn specification(stack: &str, build: &Build, resource: ResourceType) -> TagSpecification {
     let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();

@@ -1,5 +1,5 @@
-//! One reaper at a time. Whose turn it is says an item of the table of leases, under a key
-//! that no cache can have; whoever comes meanwhile leaves word there.
+//! One reaper works at a time. An item of the lease table records the current turn, under a
+//! key that no cache can have. A reaper that comes meanwhile leaves a request there.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -7,13 +7,13 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::leases::{Item, update_item};
 use crate::error::Result;
 
-/// The item's key: those of caches hold a slash and no space.
+/// The item's key. Keys of caches contain a slash and no space.
 const REAPER: &str = "the reaper";
 
-/// Longer than any call of a function lasts: the turn of one that died ends by itself.
+/// Longer than any call of a function lasts. The turn of a reaper that died expires.
 const TURN_SECONDS: i64 = 60;
 
-/// The table and the way to it.
+/// The lease table and its client.
 #[derive(Clone, Debug)]
 pub struct Turns {
     client: Client,
@@ -23,19 +23,19 @@ pub struct Turns {
 /// A turn that was taken.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// When it ends by itself, in epoch seconds.
+    /// When it expires, in epoch seconds.
     ends: i64,
 }
 
 impl Turns {
-    /// Turns in a table.
+    /// Turns that are stored in `table`.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
     }
 
-    /// Takes the turn at `now`, in epoch seconds. `None` while somebody else has it, who
-    /// then finds word that there is more to do.
+    /// Takes the turn at `now`, in epoch seconds. Returns `None` while another reaper has
+    /// it, and leaves a request there. The holder then looks once more.
     ///
     /// # Errors
     /// Those of the calls.
@@ -47,12 +47,12 @@ impl Turns {
             return Ok(Some(turn));
         }
         let word = [(":yes".to_owned(), AttributeValue::Bool(true))];
-        // Whose turn has just ended misses the word; the schedule comes again.
+        // If the turn has just ended, the request is lost; the schedule calls again.
         self.update("SET askedMeanwhile = :yes", "attribute_exists(turnEnds)", word).await?;
         Ok(None)
     }
 
-    /// Ends a turn, unless somebody came meanwhile: `false`, and it goes on.
+    /// Ends a turn. Returns `false` if another reaper came meanwhile: the turn continues.
     ///
     /// # Errors
     /// Those of the calls.
@@ -66,7 +66,7 @@ impl Turns {
         Ok(!goes_on)
     }
 
-    /// Ends a turn whoever came meanwhile.
+    /// Ends a turn even if another reaper came meanwhile.
     ///
     /// # Errors
     /// Those of the calls.

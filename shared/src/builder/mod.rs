@@ -1,5 +1,5 @@
-//! What runs on the builder, the temporary Bottlerocket instance: its user data,
-//! the script that pulls, and the report that the script prints.
+//! The builder, a temporary Bottlerocket instance: its user data, the script that pulls, and the
+//! report that the script prints.
 
 pub mod report;
 pub mod schedule;

@@ -1,30 +1,29 @@
-# Runs in Bottlerocket's admin container, as root. What follows here is the same
-# for every build; the assignments above it come from checked types.
+# Runs in Bottlerocket's admin container as root. This file is the same for every build; the
+# assignments before it come from checked types.
 #
-# stdout carries one line of JSON, the report, and nothing else. stderr is a log
-# in /run, which the caller shows when the build fails. Whatever goes wrong ends
-# in `fail`, so that no snapshot is made of half a cache.
-# "$1" is the path of the SSM agent's copy of this command: it holds the
-# command's id.
+# stdout carries one line of JSON, the report, and nothing else. stderr is a log in /run, which the
+# caller shows when the build fails. Every error ends in `fail`, so that no snapshot is made of half
+# a cache.
+# "$1" is the path of the SSM agent's copy of this command; it contains the command's id.
 #
-# Comments, blank lines and indentation are removed before this travels
-# (script.rs), and it holds no backtick, which ends it on the way.
+# script.rs removes comments, blank lines and indentation before it sends this file. The code
+# contains no backtick, since a backtick ends the transfer.
 
 set -uo pipefail
 
 containerd_socket=/run/containerd/containerd.sock
 host=/.bottlerocket/rootfs
-# /var, not /local/var: Bottlerocket masks that with an empty mount
-# (bottlerocket-core-kit, packages/release/mask-local-var.service).
+# /var and not /local/var, which Bottlerocket masks with an empty mount (bottlerocket-core-kit,
+# packages/release/mask-local-var.service).
 store=$host/var/lib/containerd
 content=$store/io.containerd.content.v1.content
-# Where this script puts what may not stay under its name; empty in a snapshot.
+# For files that may not keep their path; empty in a snapshot.
 retired=/var/lib/frontload
 instance_metadata=http://169.254.169.254/latest
-# The container's /tmp lies on the data volume: a here-document would stay there.
+# The container's /tmp is on the data volume; a here-document would stay there.
 export TMPDIR=/run
 work=$(mktemp -d)
-# apiclient sometimes loses what a command printed that lived shorter than 0.2 s.
+# apiclient sometimes loses the output of a command that runs for less than 0.2 s.
 sleep 0.3 &
 lived=$!
 trap 'rm -rf "$work"; wait "$lived"' EXIT
@@ -45,8 +44,8 @@ say() { echo "$SECONDS s: $*" >&2; }
 
 seconds_left() { echo $((limit_seconds > SECONDS ? limit_seconds - SECONDS : 1)); }
 
-# The time limit is the host's: sheltie forks, and what ended sheltie alone would leave the
-# host's process running, which then holds the output. In the foreground: a group of its own
+# The host enforces the time limit. sheltie forks: if only sheltie were killed, the host's process
+# would keep running and keep the output open. --foreground: with a process group of its own it
 # would outlive the job that it belongs to.
 on_host() { sheltie timeout --foreground --kill-after=5 "$(seconds_left)" "$@"; }
 
@@ -55,12 +54,12 @@ ctr() { on_host ctr --address "$containerd_socket" --namespace k8s.io "$@"; }
 
 last_line() { tail -c 4000 | tr '\r' '\n' | sed '/^[[:space:]]*$/d' | tail -n 1; }
 
-# Whatever becomes of the build, the reaper and the stack: past its time limits the builder
-# shuts down. A timer of systemd needs neither this script nor AWS.
+# Past its time limits the builder shuts down, whatever happens to the build, the reaper and the
+# stack. A systemd timer needs neither this script nor AWS.
 #
-# The timer is gone when the builder boots again, what was begun is not. The SSM agent may
-# then run the command a second time, on a volume whose files may be empty: not all of them
-# were flushed, and containerd does not look (see `flush`).
+# A reboot removes the timer but not the unfinished pulls. The SSM agent may then run the command a
+# second time, on a volume whose files may be empty: not all of them were flushed, and containerd
+# does not check (see `flush`).
 set_expiry() { # path of the SSM agent's copy of this command
   local output begun=${1%%/document/*}
   begun=$host/local/frontload-${begun##*/}
@@ -85,8 +84,8 @@ metadata() {
     --header "X-aws-ec2-metadata-token: $metadata_token" "$instance_metadata/$1"
 }
 
-# Signs as the instance role. Key and token go through curl's standard input:
-# an argument would show in the process list.
+# Signs as the instance role. Key and token go through curl's standard input, since the process list
+# shows arguments.
 request_ecr_token() { # region, domain, credentials (JSON)
   jq -r '"user = \"\(.AccessKeyId):\(.SecretAccessKey)\"",
          "header = \"X-Amz-Security-Token: \(.Token)\""' <<<"$3" |
@@ -114,7 +113,7 @@ log_in_to_ecr() { # image, region, domain: fills ecr_passwords[region]
   ecr_passwords[$2]=${password#AWS:}
 }
 
-# What a registry or a volume would say again the next time.
+# Errors that a retry does not fix.
 is_final() { # the last line of ctr
   [[ $1 == *"no space left on device"* || $1 == *": not found" ||
     $1 == *"401 Unauthorized"* || $1 == *"403 Forbidden"* ]]
@@ -124,11 +123,11 @@ set_credentials() { # ECR region or -
   [[ $1 == - ]] || credentials=(--user "AWS:${ecr_passwords[$1]}")
 }
 
-# Downloads the layers of an image whose pull waits for another one to unpack what they
-# share: containerd 2.x would begin with the others only then. All platforms of a
-# manifest are its one, and where none is named nothing is unpacked. What fails here is
-# told by the pull. Who wants a layer that another one is downloading waits for
-# seconds: the pulls come first.
+# Downloads the layers of an image whose pull waits for another one to unpack the shared layers:
+# containerd 2.x would start to download the others only then. --all-platforms selects the only
+# platform of a manifest; without a named platform ctr unpacks nothing. The pull reports the errors
+# of this download. A client that needs a layer which another one is downloading waits for seconds,
+# so the pulls start first.
 fetch_ahead() { # index
   local credentials=()
   set_credentials "${ecr_regions[$1]}"
@@ -157,8 +156,8 @@ digest_of() { # image name: the digest that containerd knows it by
   awk -v name="$1" '$1 == name { print $3 }' <<<"$(ctr images ls "name==\"$1\"" 2>/dev/null)"
 }
 
-# Pods find an image by exactly the name they ask for: the tag and the digest
-# each need a record, and CRI sees only labelled ones.
+# Pods find an image only by exactly the name that they use. The tag and the digest each need a
+# record, and CRI sees only labelled records.
 name_image() { # image, existing name, further name
   local output
   output=$(ctr images tag --force "$2" "$3" 2>&1 &&
@@ -182,7 +181,7 @@ take_image() { # index: writes the image's digest
   say "pulled $image in $((SECONDS - begun)) s"
 }
 
-# A digest travels without its algorithm: - or 64 digits.
+# Digests arrive without the algorithm: - or 64 digits.
 whole_digest() { [[ $1 == - ]] && echo - || echo "sha256:$1"; }
 
 read_images() {
@@ -217,7 +216,7 @@ is_cached() { # index: whether an image came with the volume, under all its name
   ((found == wanted))
 }
 
-# Of an image that is whole, as all were on this volume: it is unpacked, too.
+# All images on this volume were complete, so a layer that exists is also unpacked.
 came_with_volume() { # layer or -
   [[ $1 != - && -e $content/blobs/sha256/${1#sha256:} ]]
 }
@@ -254,10 +253,10 @@ log_in() { # prints region and password, or a failure
   for region in "${!ecr_passwords[@]}"; do echo "$region ${ecr_passwords[$region]}"; done
 }
 
-# While the ancestor is looked at; through a pipe, as a file could end up in the snapshot.
+# Runs while the ancestor is checked. Uses a pipe, as a file could end up in the snapshot.
 start_log_in() { exec 7< <(log_in); }
 
-# Where nothing is missing, a registry may be out of reach.
+# A registry may be out of reach if none of its images is missing.
 finish_log_in() {
   local index region password failure=
   while read -r region password <&7; do
@@ -272,9 +271,9 @@ finish_log_in() {
   done
 }
 
-# containerd 2.x unpacks a layer once, whoever wants it. With 1.x each pull unpacks for
-# itself: an image waits until the one with which it shares most is unpacked, and one
-# whose layers are unknown until nothing else is under way.
+# containerd 2.x unpacks a layer once, however many pulls need it. With 1.x each pull unpacks every
+# layer itself: an image waits until the one with which it shares most is unpacked, and an image
+# with unknown layers waits until no other pull runs.
 is_due() { # index
   ((containerd_major >= 2)) && return
   [[ -z $alone ]] || return
@@ -315,7 +314,7 @@ start_due_images() {
   done
 }
 
-# In a process group of its own, which can be ended as a whole.
+# Uses a process group of its own, which can be killed as a whole.
 start_job() {
   set -m
   "$@" &
@@ -333,7 +332,7 @@ run_image_job() { # index
   take_image "$1" >"$work/$1.failure"
 }
 
-# What is written early need not be waited for in the end.
+# Flushes during the pulls, so that the last flush takes less time.
 flush_alongside() {
   while sleep 1; do on_host sync -f /local 2>/dev/null; done
 }
@@ -348,7 +347,7 @@ pull_images() {
   start_due_images
   start_fetches
   while ((${#jobs[@]} > 0)); do
-    # Each pull has the same limit and says which image it was: it comes first.
+    # Each pull has the same limit and reports its image, so give it time to end first.
     if ! read -r -t "$(($(seconds_left) + 5))" -u 8 index status; then
       stop_jobs "$flusher" "${jobs[@]}" "${fetches[@]}"
       fail time "" "${#jobs[@]} images were not pulled within $limit_seconds seconds"
@@ -373,7 +372,7 @@ check_name() { # image, name, digest
   listed=$(awk -v name="$2" '$1 == name { print $3, $6 }' "$work/listed")
   [[ ${listed%% *} == "$3" ]] ||
     fail check "$1" "$2 has digest ${listed%% *}, planned was $3"
-  # Pulling an image without an index for another platform succeeds.
+  # The pull of an image without an index succeeds even if it is for another platform.
   [[ ",${listed#* }," == *",linux/$architecture"[,/]* ]] ||
     fail platform "$1" "it is for ${listed#* }, the builder is linux/$architecture"
   checked=$(awk -v name="$2" '$1 == name { print $4, $NF }' "$work/checked")
@@ -392,8 +391,8 @@ check_images() {
   check_blobs || exit 1
 }
 
-# For `images check` a blob is whole when its file is there, however short. Which blobs are
-# missing it tells; those of other platforms were never wanted.
+# For `images check` a blob is complete when its file exists, however short. It reports missing
+# blobs; those of other platforms are not needed.
 check_blobs() (
   cd "$content/blobs" 2>/dev/null || fail store "" "$content/blobs is missing"
   manifests=()
@@ -405,7 +404,7 @@ check_blobs() (
     image_of[$blob]=${references[$index]}
     manifests+=("$blob")
   done
-  # Nothing says how long these are.
+  # No descriptor gives the size of these blobs, so check their digests.
   output=$(printf '%s\n' "${manifests[@]}" | sed 's|.*/\(.*\)|\1  &|' | sha256sum --check --quiet 2>/dev/null) ||
     fail check "${image_of[${output%%:*}]}" "the blob ${output%%:*} is not what its digest says"
   while ((${#manifests[@]} > 0)); do
@@ -423,9 +422,9 @@ check_blobs() (
   done
 )
 
-# Keeps what was planned. After the pulls: what the others share with the planned
-# ones is not fetched again. Bottlerocket's own image (pause) goes, too: each node
-# imports that of its own release, and a volume with it would change with the OS.
+# Removes the images that are not planned. Runs after the pulls, so that layers shared with planned
+# images are not downloaded again. Bottlerocket's own image (pause) is removed, too: each node
+# imports the one of its own release, and a volume with it would change with the OS.
 remove_other_images() {
   local index name digest _ others=()
   local -A wanted=()
@@ -434,7 +433,7 @@ remove_other_images() {
   done < <(for index in "${!references[@]}"; do names_of "$index"; done)
   while read -r name _ digest _; do
     [[ $name == REF || -n ${wanted[$name]-} ]] && continue
-    # CRI gives whatever it sees a name by its configuration, too.
+    # CRI also records each image that it sees under its configuration digest.
     [[ $name == sha256:* && -n ${wanted[$digest]-} ]] && continue
     say "removing $name, which is not planned"
     others+=("$name")
@@ -443,21 +442,21 @@ remove_other_images() {
     fail prune "${others[0]}" "the ${#others[@]} images that are not planned could not be removed"
 }
 
-# What an attempt that was cut off left, and what no image holds any more: removed
-# now, not by a later start of containerd, the volume would differ from its listing.
+# Removes the remains of interrupted downloads, and content that belongs to no image. If a later
+# start of containerd removed them, the volume would differ from its listing.
 collect_garbage() {
   local leases output
   rm -rf -- "$content"/ingest/* ||
     fail prune "" "what was half downloaded could not be removed"
   ctr leases create --id frontload >/dev/null 2>&1
   read -ra leases -d '' < <(ctr leases ls -q 2>/dev/null)
-  # The last deletion waits until containerd has removed what is not held.
+  # The last deletion waits until containerd has removed unreferenced content.
   output=$(ctr leases rm --sync "${leases[@]}" 2>&1) ||
     fail prune "" "what no image holds could not be removed: $(last_line <<<"$output")"
 }
 
-# Bottlerocket's own image, which it imported at this boot, is no part of the listing; nor
-# are CRI's names by configuration, one of which would hold an older one.
+# Bottlerocket's own image, which it imported at this boot, is not part of the listing. Nor are
+# CRI's records by configuration digest, one of which would keep an older image.
 remove_own_image() {
   local name _ own=()
   while read -r name _; do
@@ -467,16 +466,15 @@ remove_own_image() {
     fail prune "${own[0]}" "Bottlerocket's own image could not be removed"
 }
 
-# Nothing at this path would make every check pass and every listing equal.
+# If this path were empty, every check would pass and all listings would be equal.
 require_store() {
   local blobs=("$content"/blobs/sha256/*)
   [[ -e ${blobs[0]} ]] || fail store "" "$content/blobs/sha256 is missing or empty"
 }
 
-# SHA-256 over name, size, mode, owner, time and link of every compressed blob and
-# every file of the unpacked layers, and over what containerd says that it has. A
-# file that was never flushed is empty or short. No file is read: from a snapshot
-# each would have to come from S3 first.
+# SHA-256 over name, size, mode, owner, time and link of every compressed blob and every file of the
+# unpacked layers, and over containerd's own records. A file that was never flushed is empty or
+# short. No file is read: from a snapshot each would have to come from S3 first.
 hash_listing() {
   local part parts=8
   (
@@ -488,12 +486,12 @@ hash_listing() {
       own=()
       for ((place = part; place < ${#places[@]}; place += parts)); do own+=("${places[$place]}"); done
       ((${#own[@]} == 0)) && continue
-      # The blocks that a file takes, which `total` sums up, change when it is flushed.
+      # `total` sums up the files' blocks, which change when a file is flushed.
       ls -lAnR --time-style=+%s --quoting-style=escape -- "${own[@]}" | grep -v '^total ' |
         sha256sum >"$work/part.$part" &
     done
     {
-      # CRI's names by configuration come and go.
+      # CRI's records by configuration digest come and go.
       ctr images ls | awk '$1 !~ "^sha256:" { print $1, $3, $NF }'
       ctr snapshots --snapshotter "$snapshotter" ls
       ctr leases ls -q
@@ -504,7 +502,7 @@ hash_listing() {
   rm -f "$work"/part.*
 }
 
-# The content of a volume that is not as it was published is not built upon.
+# Empties a volume whose content differs from what was published.
 check_ancestor() {
   local output listing lister
   [[ $ancestor_listing == - ]] && return
@@ -526,8 +524,8 @@ check_ancestor() {
     fail empty "" "containerd could not be started: $output"
 }
 
-# What the shutdown would write back: the journal, the clock's drift, the random seed.
-# Who is stopped already is not stopped again.
+# Stops what would write at shutdown: the journal, the clock's drift, the random seed. The shutdown
+# does not stop a stopped service again.
 hush_host() {
   local output
   output=$(on_host journalctl --relinquish-var 2>&1) || fail scrub "" "the journal could not be closed: $output"
@@ -535,20 +533,20 @@ hush_host() {
     fail scrub "" "chronyd and systemd-random-seed could not be stopped: $output"
 }
 
-# Where Bottlerocket keeps what makes this instance this one: its logs, keys, leases and
-# state, all made anew by every node. Paths of the host.
+# Host paths with the identity of this instance: its logs, keys, leases and state. Every node
+# creates its own.
 identity=(/var/log /var/lib/kubelet /var/lib/chrony /var/lib/cni /var/lib/netdog /var/lib/systemd
   /local/host-containers/admin /local/bootstrap-containers)
-# Only a shutdown ends what uses these; containerd's directory holds an id of its own.
+# In use until the shutdown; containerd's directory contains an id of its own.
 in_use=(/local/host-containers /var/lib/host-containerd "$retired" /var/tmp
   /var/lib/containerd/io.containerd.grpc.v1.introspection)
 
-# The SSM agent needs what it keeps of this command until it has reported its end, and the
-# host containers need their files. So a unit of systemd removes the rest when it is stopped:
-# at shutdown, after the units that it is Before, and while the volume is mounted. The host
-# has no shell, and its own limit for a stop is 10 s (core-kit, packages/release). A service
-# may delete what containerd made since core-kit 10.0.0, which is in every release that a
-# builder may have (packages/selinux-policy, cache_t).
+# The SSM agent needs its files of this command until it has reported the end, and the host
+# containers need their files. So a systemd unit removes the rest when it is stopped: at shutdown,
+# after the units in its Before=, and while the volume is mounted. The host has no shell, and its
+# default limit for a stop is 10 s (core-kit, packages/release). Since core-kit 10.0.0, which is in
+# every release that a builder may have, a service may delete what containerd created
+# (packages/selinux-policy, cache_t).
 set_last_scrub() {
   local output
   on_host systemctl --quiet is-active frontload-scrub.service && return
@@ -562,7 +560,7 @@ set_last_scrub() {
     fail scrub "" "what the running builder needs could not be marked for removal: $output"
 }
 
-# Removes what this instance is and what it did; see also `set_last_scrub`.
+# Removes the traces of this instance and of its work; see also `set_last_scrub`.
 scrub() { # path of the SSM agent's copy of this command
   local command_id=${1#*/orchestration/} instance=${1%%/document/*} agent=$host/local/host-containers/control/ssm
   local directory file
@@ -571,12 +569,12 @@ scrub() { # path of the SSM agent's copy of this command
   for directory in "${identity[@]}"; do
     rm -rf -- "$host$directory"/* || fail scrub "" "$directory could not be emptied"
   done
-  # The registration key: an agent of another instance would register with it. Every node
-  # would read settings from the two files, which nobody should have written.
+  # Vault contains the registration key; an agent of another instance would register with it. Nobody
+  # should have written the two TOML files, but every node would read settings from them.
   rm -rf -- "$host"/local/{frontload-*,user-data-*.toml} "$agent"/Vault ||
     fail scrub "" "$agent/Vault could not be removed"
   for directory in "$agent"/i-*; do
-    # Of the builder of the snapshot that this volume was made of.
+    # Left by the builder of the snapshot that this volume was created from.
     [[ -z $instance || ${directory##*/} == "$instance" ]] || rm -rf -- "$directory" ||
       fail scrub "" "$directory could not be removed"
   done
@@ -586,10 +584,10 @@ scrub() { # path of the SSM agent's copy of this command
   done
 }
 
-# A node that finds the record of a host container starts the builder's instead of its own
-# (bottlerocket-core-kit, sources/host-ctr). host-ctr deletes it when it ends in order; under
-# another name nobody finds it in any case. Renamed and not deleted: both containers run,
-# also when this command is run a second time.
+# A node that finds the record of a host container starts the builder's container instead of its own
+# (bottlerocket-core-kit, sources/host-ctr). host-ctr deletes the record after an orderly stop;
+# under another name nobody finds it in any case. It is renamed and not deleted, since both
+# containers run, also when this command runs a second time.
 retire_host_containers() {
   [[ ! -e $host$retired/host-containerd || -e $host/var/lib/host-containerd ]] || return 0
   rm -rf -- "$host$retired" && mkdir -p -- "$host$retired" &&
@@ -597,8 +595,8 @@ retire_host_containers() {
     fail scrub "" "/var/lib/host-containerd could not be renamed"
 }
 
-# Without this a snapshot holds every file name and no file content, and nothing
-# in containerd notices.
+# Without this a snapshot contains every file name but no file content, and nothing in containerd
+# notices.
 flush() {
   local output
   output=$(on_host sync -f /local 2>&1) || fail flush "" "sync of /local failed: $output"

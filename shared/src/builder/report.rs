@@ -1,6 +1,5 @@
-//! The one line of JSON that the builder's script prints, checked against the
-//! build. It comes from a machine that ran foreign images: it is parsed as
-//! hostile input.
+//! The line of JSON that the builder's script prints, checked against the build. It comes from a
+//! machine that ran foreign images, so it is parsed as hostile input.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,13 +7,13 @@ use crate::domain::names::{checked_string, one_line, quoted};
 use crate::domain::{Build, CachedImage, Digest, volume};
 use crate::error::Error;
 
-/// What the builder has on its volume, all of it checked and flushed.
+/// The contents of the builder's volume, checked and flushed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PulledImages {
-    /// containerd's version, as it names itself.
+    /// containerd's version, as it reports it.
     pub containerd: ContainerdVersion,
-    /// The kernel's release, as `uname` names it.
+    /// The kernel's release, as `uname` reports it.
     pub kernel: KernelRelease,
     /// The images in the cache's order with the digests that were pulled.
     pub images: Vec<CachedImage>,
@@ -22,28 +21,27 @@ pub struct PulledImages {
     pub used_bytes: u64,
     /// Whether the file system was flushed after the last write.
     pub flushed: bool,
-    /// What became of the images that the volume came with.
+    /// What happened to the images that were on the volume before.
     pub ancestor: AncestorFate,
     /// SHA-256 over name, size, mode, owner, time and link of every compressed blob
     /// and every unpacked file.
     pub listing: Listing,
 }
 
-/// What became of the images that a volume came with.
+/// What happened to the images that were on the volume before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AncestorFate {
     /// The volume was empty.
     None,
-    /// Its files are those of the ancestor's listing; what is still wanted was kept.
+    /// Its files match the ancestor's listing; the images still wanted were kept.
     Kept,
-    /// They are not, and everything was pulled again.
+    /// Its files do not match, and everything was pulled again.
     Damaged,
 }
 
 checked_string!(
-    /// A version such as `2.1.9+bottlerocket`: at most 64 of letters, digits and
-    /// `.+~-_`.
+    /// A version such as `2.1.9+bottlerocket`: at most 64 letters, digits and `.+~-_`.
     ContainerdVersion,
     |text| {
         let is_part = |c: char| c.is_ascii_alphanumeric() || ".+~-_".contains(c);
@@ -55,7 +53,7 @@ checked_string!(
 );
 
 checked_string!(
-    /// A kernel's release such as `6.12.40`: at most 64 of letters, digits and `.+~-_`.
+    /// A kernel's release such as `6.12.40`: at most 64 letters, digits and `.+~-_`.
     KernelRelease,
     |text| {
         let is_part = |c: char| c.is_ascii_alphanumeric() || ".+~-_".contains(c);
@@ -66,12 +64,12 @@ checked_string!(
     }
 );
 
-/// SHA-256 of nothing: the listing of a directory that is empty or not there.
+/// SHA-256 of empty input: the listing of a directory that is empty or missing.
 const OF_NOTHING: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 checked_string!(
-    /// A digest that a builder computed over the files of its volume. That of nothing is
-    /// none: it would equal that of every other empty place.
+    /// A digest that a builder computed over the files of its volume. The digest of empty input is
+    /// refused: it would equal that of every other empty directory.
     Listing,
     |text| {
         text.parse::<Digest>()?;
@@ -89,8 +87,8 @@ enum Report {
     Failed(Failure),
 }
 
-/// What the script reports. The images are the planned ones in their order: their names
-/// would not fit into the 24,000 characters that SSM keeps.
+/// The script's report of success. `digests` are in the order of the planned images; the images'
+/// names would not fit into the 24,000 characters that SSM keeps.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Success {
@@ -115,13 +113,13 @@ struct Failure {
 /// Longest reason passed on, in characters.
 const MAX_REASON: usize = 600;
 
-/// Reads what the script printed and holds it against `build`.
+/// Parses the script's output and checks it against `build`.
 ///
 /// # Errors
-/// The failure that the script reports, by name; [`Error::BuilderFailed`] when
-/// the output is no report; [`Error::StoreMissing`], [`Error::DigestMismatch`],
-/// [`Error::ImageIncomplete`] or [`Error::FlushFailed`] when a report of success is not
-/// what was planned.
+/// The failure that the script reports, as the matching error; [`Error::BuilderFailed`] when the
+/// output is not a report; [`Error::StoreMissing`], [`Error::DigestMismatch`],
+/// [`Error::ImageIncomplete`] or [`Error::FlushFailed`] when a report of success differs from the
+/// plan.
 pub fn read_report(build: &Build, stdout: &str) -> Result<PulledImages, Error> {
     let line = stdout.trim();
     let report: Report = serde_json::from_str(line).map_err(|error| Error::BuilderFailed {
@@ -138,7 +136,7 @@ pub fn read_report(build: &Build, stdout: &str) -> Result<PulledImages, Error> {
     }
 }
 
-/// Puts the planned names to the reported digests.
+/// Combines the planned references with the reported digests.
 fn name_images(build: &Build, success: Success) -> Result<PulledImages, Error> {
     let incomplete = |image: String, reason: String| Error::ImageIncomplete {
         build: build.id.clone(),
@@ -167,7 +165,7 @@ fn name_images(build: &Build, success: Success) -> Result<PulledImages, Error> {
     })
 }
 
-/// Holds what a builder reports against what was planned.
+/// Checks a builder's report against the plan.
 ///
 /// # Errors
 /// [`Error::FlushFailed`], [`Error::ImageIncomplete`], [`Error::DigestMismatch`].
@@ -211,8 +209,8 @@ pub fn check_pulled(build: &Build, pulled: PulledImages) -> Result<PulledImages,
     Ok(pulled)
 }
 
-/// Gives a failure its name. `ctr` tells the kind of a failure only in words:
-/// those of containerd 1.6 to 2.1 were recorded from runs of it.
+/// Maps the script's failure to an error. `ctr` shows the kind of a failure only in its message;
+/// those of containerd 1.6 to 2.1 were recorded from real runs.
 fn name_failure(build: &Build, failure: &Failure) -> Error {
     let volume_gib = build.volume_gib;
     let needed_gib = volume::size_needed(volume_gib, build.download_bytes);
@@ -237,7 +235,7 @@ fn name_failure(build: &Build, failure: &Failure) -> Error {
         "platform" => Error::PlatformMissing { image, reason },
         "check" if says(&["has digest"]) => Error::DigestMismatch { build, image, reason },
         "check" => Error::ImageIncomplete { build, image, reason },
-        // containerd itself is gone, or went while it pulled (grpc-go `transport`).
+        // containerd is not running, or stopped during the pull (grpc-go `transport`).
         "pull" if says(&["containerd.sock", "error reading from server"]) => {
             Error::BuilderFailed { build, reason: format!("{image}: {reason}") }
         }
@@ -364,7 +362,7 @@ mod tests {
         }
     }
 
-    /// What `ctr` 1.6.20 said in each case, and the name that it gets.
+    /// The message of `ctr` 1.6.20 in each case, and the name of the error.
     #[test]
     fn what_containerd_says_gets_our_name() {
         let cases = [

@@ -1,33 +1,32 @@
-//! In which order a builder pulls its images.
+//! The order in which a builder pulls its images.
 //!
-//! containerd 2.x unpacks a layer once, however many pulls want it: there all
-//! images are pulled at once. In 1.x each pull unpacks for itself, and the losers
-//! throw their copy away: four images with one base took 46 s side by side and 33 s
-//! one after the other (measured with 1.6). There an image waits for the one with
-//! which it shares most, and finds the shared layers unpacked.
+//! containerd 2.x unpacks a layer once, however many pulls need it, so all images are pulled at
+//! once. In 1.x each pull unpacks every layer itself, and all copies but one are discarded: four
+//! images with one base took 46 s in parallel and 33 s in sequence (measured with 1.6). There an
+//! image waits for the image with which it shares most, so that the shared layers are already
+//! unpacked.
 
 use std::collections::HashMap;
 
 use crate::domain::{Digest, PlannedImage};
 
-/// A layer of an image, as its manifest names it.
+/// A layer of an image, as its manifest lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
-    /// Of the compressed layer.
+    /// Digest of the compressed layer.
     pub digest: Digest,
-    /// Compressed size.
+    /// Compressed size in bytes.
     pub bytes: u64,
 }
 
-/// Sum of a list of layers, in bytes. Whoever pushes an image says what its layers
-/// have: a sum that no number holds is the greatest one.
+/// Sum of the layers' sizes, in bytes. The sizes come from whoever pushed the image, so a sum that
+/// overflows becomes `u64::MAX`.
 #[must_use]
 pub fn total_bytes(layers: &[Layer]) -> u64 {
     layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.bytes))
 }
 
-/// Bytes that are downloaded for all the images together: what they share counts
-/// once.
+/// Bytes to download for all images together; a shared layer counts once.
 #[must_use]
 pub fn distinct_bytes<'a>(images: impl Iterator<Item = &'a [Layer]>) -> u64 {
     let layers = images.flatten().map(|layer| (layer.digest.as_str(), layer.bytes));
@@ -35,7 +34,7 @@ pub fn distinct_bytes<'a>(images: impl Iterator<Item = &'a [Layer]>) -> u64 {
     distinct.into_values().fold(0, u64::saturating_add)
 }
 
-/// Writes into each image what it waits for, and the topmost layer that both share.
+/// Sets for each image the image that it waits for, and the topmost layer that both share.
 pub fn set_waits(images: &mut [PlannedImage], layers: &[Option<Vec<Layer>>]) {
     for (index, waits_for) in waits(layers).into_iter().enumerate() {
         let (Some(other), Some(image)) = (waits_for, images.get_mut(index)) else { continue };
@@ -46,13 +45,13 @@ pub fn set_waits(images: &mut [PlannedImage], layers: &[Option<Vec<Layer>>]) {
     }
 }
 
-/// For each image the index of the one that it must wait for where containerd is
-/// 1.x, if any. No two images of which neither waits for the other, directly or by
-/// way of others, then unpack the same layer. Layers are unpacked from the lowest
-/// up, so that what two images share is how far they begin alike.
+/// For each image, the index of the image that it must wait for with containerd 1.x, if any. Two
+/// images that do not wait for each other, directly or indirectly, then never unpack the same
+/// layer. Layers are unpacked from the lowest up, so two images share the layers with which both
+/// begin.
 ///
-/// Takes the images' layers, lowest first; `None` for an image whose layers are
-/// unknown, which gets `None` and must be pulled alone.
+/// `images` contains each image's layers, lowest first, or `None` if they are unknown. Such an
+/// image gets `None` and must be pulled alone.
 #[must_use]
 pub fn waits(images: &[Option<Vec<Layer>>]) -> Vec<Option<usize>> {
     let known: Vec<usize> = (0..images.len()).filter(|&i| images[i].is_some()).collect();
@@ -97,7 +96,7 @@ fn common(one: &[Layer], other: &[Layer]) -> u64 {
     alike(one, other).iter().map(|layer| layer.bytes.max(1)).sum()
 }
 
-/// When the last image is there, in bytes pulled by the longest chain of waiting.
+/// The time until the last image is pulled, in bytes pulled by the longest chain of waits.
 fn makespan(images: &[Option<Vec<Layer>>], waits: &[Option<usize>]) -> u64 {
     let layers = |i: usize| images[i].as_deref().unwrap_or_default();
     let finish = |image: usize| {
@@ -119,7 +118,7 @@ mod tests {
     use super::*;
     use crate::domain::build::tests::sample;
 
-    /// Layers by a letter each; a letter's size is its place in the alphabet.
+    /// One layer per letter; its size is the letter's position in the alphabet.
     fn image(letters: &str) -> Vec<Layer> {
         let layer = |letter: char| Layer {
             digest: format!("sha256:{:064x}", u32::from(letter)).parse().unwrap(),
@@ -139,7 +138,7 @@ mod tests {
 
     #[test]
     fn unrelated_and_unknown_images_wait_for_nobody() {
-        // Equal layers over another base are other files: they are not shared.
+        // Equal layers on different bases are different files, so they are not shared.
         assert_eq!(waits(&images(&["ac", "bc", "c"])), [None, None, None]);
         assert_eq!(waits(&[Some(image("ab")), None, Some(image("ac"))]), [None, None, Some(0)]);
         assert_eq!(waits(&[]), []);
@@ -166,11 +165,11 @@ mod tests {
         assert_eq!(distinct_bytes(all.iter().flatten().map(Vec::as_slice)), 26 + 1 + 2 + 3);
     }
 
-    /// Images as paths in a tree: many of them begin alike.
+    /// Images as paths in a tree, so that many of them begin with the same layers.
     fn any_images(most: usize) -> impl Strategy<Value = Vec<Option<Vec<Layer>>>> {
         vec(vec(0..3_u8, 1..5), 1..most).prop_map(|all| {
             let letters = |path: Vec<u8>| -> String {
-                // A layer's letter tells its depth, so that equal letters mean an equal place.
+                // The letter depends on the layer's depth, so equal letters mean the same place.
                 let letter = |(depth, step): (u8, u8)| char::from(b'a' + step * 7 + depth);
                 (0..).zip(path).map(letter).collect()
             };
@@ -183,7 +182,7 @@ mod tests {
         std::iter::successors(waits[image], next).any(|at| at == other)
     }
 
-    /// The layers that an image finds unpacked when it starts.
+    /// How many of an image's layers are already unpacked when it starts.
     fn found(images: &[Option<Vec<Layer>>], waits: &[Option<usize>], image: usize) -> usize {
         let next = |&at: &usize| waits[at];
         let own = images[image].as_deref().unwrap();

@@ -1,15 +1,14 @@
 //! Renders the command that SSM carries to the builder.
 //!
-//! The script itself is [`PULL`], the same for every build. In front of it stand
-//! assignments made from parsed types, whose alphabets hold no quote, space, backtick
-//! or line end.
+//! The script [`PULL`] is the same for every build. Before it come assignments made from parsed
+//! types, whose alphabets contain no quote, space, backtick or line end.
 //!
-//! The script travels over the standard input of `apiclient exec`: as an argument it
-//! would be refused (its JSON form may have 65,536 bytes, and takes three to four
-//! bytes for each one: bottlerocket-core-kit, `sources/api/apiserver/src/server/exec`).
-//! A here-document whose delimiter is quoted hands it over as it is. The reader in the
-//! admin container waits for one backtick, not for the end of the input, which
-//! `apiclient` does not always pass on; a script that was cut off never runs.
+//! The script goes through the standard input of `apiclient exec`. As an argument it would be
+//! refused: its JSON form may have 65,536 bytes and takes three to four bytes for each byte
+//! (bottlerocket-core-kit, `sources/api/apiserver/src/server/exec`). A here-document with a quoted
+//! delimiter passes it on unchanged. The reader in the admin container waits for one backtick and
+//! not for the end of the input, which `apiclient` does not always pass on. A truncated script
+//! therefore never runs.
 
 use std::cmp::Reverse;
 
@@ -18,16 +17,16 @@ use crate::domain::{Build, Digest, ImageReference, PlannedImage, TimeLimits};
 /// The body of the script.
 const PULL: &str = include_str!("pull.sh");
 
-/// Seconds that the script keeps for itself before SSM's own limit ends it: it
-/// can then still say which image was under way.
+/// Seconds that the script reserves before SSM's own limit ends it, so that it can still report
+/// which image it was pulling.
 const REPORTING_SECONDS: u32 = 10;
 
-/// Seconds from the end of the last time limit to the builder's own end: room for the state
-/// machine's looks in between.
+/// Seconds from the end of the last time limit until the builder shuts itself down. They leave room
+/// for the state machine's polls in between.
 const EXPIRY_GRACE_SECONDS: u32 = 900;
 
-/// The command that asks whether the admin container answers. `PingStatus
-/// Online` says only that the control container runs.
+/// The command that checks whether the admin container responds. `PingStatus Online` shows only
+/// that the control container runs.
 pub const PROBE: &str = "apiclient exec admin true";
 
 /// The script for the admin container's bash.
@@ -53,23 +52,22 @@ pub fn render(build: &Build) -> String {
     )
 }
 
-/// The script without comments, blank lines and indentation, which a third of SSM's
-/// 64 KB would go to.
+/// The script without comments, blank lines and indentation, which would take a third of SSM's
+/// 64 KB.
 fn compact(script: &str) -> String {
     let lines = script.lines().map(str::trim_start);
     lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect::<Vec<_>>().join("\n")
 }
 
-/// Seconds from the beginning of the script until the builder shuts down by itself, which EC2
-/// takes for its termination: by then the images are pulled and the volume is snapshotted, or
-/// they never will be.
+/// Seconds from the start of the script until the builder shuts itself down, which EC2 treats as
+/// its termination. By then the images are pulled and the volume is snapshotted, or never will be.
 fn expiry_seconds(limits: &TimeLimits) -> u32 {
     limits.pull_seconds.saturating_add(limits.snapshot_seconds).saturating_add(EXPIRY_GRACE_SECONDS)
 }
 
-/// The indexes of the images in the order in which they are begun: each after the one
-/// that it waits for, and of the others those that take longest first, so that what
-/// is begun last is short. One of unknown size may be the longest of all.
+/// The indexes of the images in the order in which they are started. Each comes after the image
+/// that it waits for; otherwise the largest come first, so that the last ones are short. An image
+/// of unknown size may be the largest, so it counts as such.
 fn in_order(images: &[PlannedImage]) -> Vec<String> {
     let depth = |index: usize| {
         let next = |&at: &usize| images.get(at)?.waits_for;
@@ -81,17 +79,17 @@ fn in_order(images: &[PlannedImage]) -> Vec<String> {
     order.iter().map(ToString::to_string).collect()
 }
 
-/// What reads the script in the admin container and runs it. It keeps `$1`, and gives
-/// the script an empty input and a log in memory: without a terminal `apiclient` mixes
-/// standard output and error.
+/// Reads the script in the admin container and runs it. It keeps `$1`. The script gets an empty
+/// standard input and a log in memory: without a terminal `apiclient` mixes standard output and
+/// error.
 const READER: &str =
     r#"IFS= read -r -d \` script || exit 1; exec 2>/run/frontload.log </dev/null; eval "$script""#;
 
-/// What SSM's `AWS-RunShellScript` runs in the control container. `$0` is the agent's
-/// copy of it, whose path tells the script its command id. When the script fails, a
-/// second command shows the end of its log; that one must live for a moment, or its
-/// output may be lost. The shell may keep a here-document in a file: in memory, not on the
-/// data volume.
+/// The command that SSM's `AWS-RunShellScript` runs in the control container. `$0` is the path of
+/// the agent's copy of it; the path contains the command id. When the script fails, a second
+/// command prints the end of its log. That command sleeps for a moment, or its output may be lost.
+/// The shell may keep a here-document in a file, so `TMPDIR` is in memory and not on the data
+/// volume.
 #[must_use]
 pub fn ssm_command(build: &Build) -> String {
     format!(
@@ -104,10 +102,10 @@ pub fn ssm_command(build: &Build) -> String {
     )
 }
 
-/// Ends the here-document: no line of a script can be equal to it.
+/// The delimiter of the here-document; no line of a script can equal it.
 const END: &str = "frontload-end";
 
-/// `repository region` of every repository, once; the region is that of ECR, or `-`.
+/// `repository region` of every repository, once; the region is ECR's, or `-`.
 fn repositories(images: &[PlannedImage]) -> Vec<String> {
     let mut lines = Vec::new();
     for image in images {
@@ -125,10 +123,10 @@ fn repository_line(reference: &ImageReference) -> String {
     format!("{}/{} {region}", reference.registry(), reference.repository())
 }
 
-/// `repository tag digest waits shared manifest`, `-` where there is none. The
-/// repository is its index in `repositories`; of a digest only the digits travel.
-/// `waits` is the index of the image that unpacks what this one shares with others, or
-/// `alone` where the layers are unknown; `shared` is the topmost layer of that.
+/// `repository tag digest waits shared manifest`, with `-` for a missing value. The repository is
+/// its index in `repositories`; a digest is only its digits. `waits` is the index of the image that
+/// unpacks the layers that this one shares with it, or `alone` if the layers are unknown. `shared`
+/// is the topmost of the shared layers.
 fn image_line(image: &PlannedImage, repositories: &[String]) -> String {
     let reference = &image.reference;
     let repository = repository_line(reference);
@@ -224,7 +222,7 @@ mod tests {
         assert!(place("\nset_expiry \"${1-}\"\n") < place("\nmask_kubelet\n"));
     }
 
-    /// What the container's shell gets as arguments: all else travels by standard input.
+    /// The arguments of the container's shell; everything else goes through standard input.
     fn arguments(command: &str) -> &str {
         command.split_once(" <<'frontload-end'\n").unwrap().0
     }
@@ -234,14 +232,14 @@ mod tests {
         let command = ssm_command(&sample());
         let (_, rest) = command.split_once(" <<'frontload-end'\n").unwrap();
         let (input, _) = rest.split_once("\nfrontload-end\n").unwrap();
-        // Quoted, a here-document is read by nobody; the backtick ends the script.
+        // No shell expands a quoted here-document; the backtick ends the script.
         assert_eq!(input, format!("{}\n`", render(&sample())));
         assert!(!render(&sample()).contains('`'));
         assert!(!arguments(&command).contains(&sample().images[0].reference.to_string()));
     }
 
-    /// The largest plan that a cache document allows: its hundred images, of repositories
-    /// that together fill the document's 8 KB, each with the longest tag.
+    /// The largest plan that a cache document allows: a hundred images with the longest tag, in
+    /// repositories whose names together fill the document's 8 KB.
     fn largest() -> Build {
         let longest = |number: usize| {
             let digest = |character: &str| format!("sha256:{}", character.repeat(64));
@@ -270,7 +268,7 @@ mod tests {
         assert!(bytes < 64_000, "{bytes}");
     }
 
-    /// apiclient: a command's JSON form may have 65,536 bytes, four for each one.
+    /// apiclient: a command's JSON form may have 65,536 bytes, four for each byte.
     #[test]
     fn what_apiclient_carries_as_arguments_does_not_grow_with_the_images() {
         let (one, hundred) = (ssm_command(&sample()), ssm_command(&largest()));

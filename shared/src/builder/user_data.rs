@@ -5,16 +5,16 @@ use base64::engine::general_purpose::STANDARD;
 
 /// The settings of every builder.
 ///
-/// - The admin container is off by default and is the way to the host.
+/// - The admin container gives access to the host. It is off by default.
 /// - Standalone: the builder joins no cluster.
 /// - The host name is set because its generator otherwise calls
-///   `ec2:DescribeInstances` before host containers start and holds the boot
-///   for 300 s when that fails (Kubernetes 1.26 and later).
-/// - Nothing that unpacks layers of one image side by side (`max-concurrent-unpacks`): a
-///   directory that a layer has no entry for would get another mode and owner than on a
-///   node (containerd, `core/unpack/unpacker.go`).
-/// - Layers downloaded at once, by all pulls together: containerd's 3 leave the
-///   network idle. The setting reaches `ctr images pull` with containerd 2.1 and
+///   `ec2:DescribeInstances` before host containers start and delays the boot
+///   by 300 s when that fails (Kubernetes 1.26 and later).
+/// - `max-concurrent-unpacks` is not set. If the layers of one image were unpacked in parallel, a
+///   directory without an entry in a layer would get a different mode and owner than on a node
+///   (containerd, `core/unpack/unpacker.go`).
+/// - `max-concurrent-downloads` is for all pulls together. containerd's default of 3 leaves the
+///   network idle. The setting applies to `ctr images pull` with containerd 2.1 and
 ///   later (bottlerocket-core-kit, `containerd-config-toml`).
 const SETTINGS: &str = r#"[settings.host-containers.admin]
 enabled = true
@@ -27,7 +27,7 @@ hostname-override = "frontload-builder"
 max-concurrent-downloads = 20
 "#;
 
-/// The user data as `RunInstances` takes it: base64.
+/// The user data in base64, as `RunInstances` expects it.
 #[must_use]
 pub fn encoded() -> String {
     STANDARD.encode(SETTINGS)

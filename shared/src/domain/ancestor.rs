@@ -1,6 +1,6 @@
-//! Whether a build starts from what is published: its data volume is then made of
-//! the published snapshot, only changed layers are fetched, and EBS stores and
-//! copies changed blocks only (EBS user guide, "How snapshots work").
+//! Decides whether a build starts from the published snapshot. Its data volume is then created
+//! from that snapshot, the builder fetches only changed layers, and EBS stores and copies only
+//! changed blocks (EBS user guide, "How snapshots work").
 
 use serde::{Deserialize, Serialize};
 
@@ -12,23 +12,23 @@ use crate::builder::report::Listing;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Ancestor {
-    /// In the build's region.
+    /// The snapshot's id in the build's region.
     pub snapshot_id: SnapshotId,
-    /// What its files must be like, or nothing of it is used
+    /// The listing that its files must have, or the builder uses none of them
     /// ([`crate::builder::report::PulledImages::listing`]).
     pub listing: Listing,
-    /// How many builds lie between it and the last one in full.
+    /// How many incremental builds there are since the last full one, this build included.
     pub links: u16,
 }
 
-/// When a chain of incremental builds is cut.
+/// When a chain of incremental builds ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Incremental {
-    /// So many builds follow one in full; 0 builds always in full.
+    /// How many incremental builds may follow a full one; with 0 every build is full.
     pub max_links: u16,
-    /// Bytes that the snapshot stores beyond what its files take, in percent of
-    /// these. What is deleted on a volume stays in its snapshots.
+    /// Limit for the bytes that the snapshot stores beyond the size of its files, in percent of
+    /// that size. Files deleted on a volume stay in its snapshots.
     pub max_waste_percent: u16,
 }
 
@@ -38,13 +38,13 @@ impl Default for Incremental {
     }
 }
 
-/// Why a build is made in full, in a few words for a person.
+/// Why a build is a full one, in a few words for a person.
 pub type InFull = String;
 
 /// The ancestor of `build`. `snapshot` is the published one as EC2 describes it.
 ///
 /// # Errors
-/// [`InFull`] when something speaks against it.
+/// [`InFull`] with the reason when the build must be a full one.
 pub fn choose(
     build: &Build,
     published: &Manifest,
@@ -52,8 +52,8 @@ pub fn choose(
     incremental: Incremental,
 ) -> Result<Ancestor, InFull> {
     if published.kernel.is_none() {
-        // It holds whatever the builder left, and its layers may have been unpacked in
-        // another way than a node would.
+        // The snapshot contains the builder's leftovers, and its layers may not have been
+        // unpacked as on a node.
         return Err("it was made by an older version of Frontload".to_owned());
     }
     let Some(listing) = &published.listing else {
@@ -74,7 +74,7 @@ pub fn choose(
     Ok(Ancestor { snapshot_id, listing: listing.clone(), links })
 }
 
-/// What Bottlerocket would refuse, empty, or read wrongly.
+/// Refuses a snapshot that Bottlerocket would refuse, empty or misread.
 fn check_fit(build: &Build, published: &Manifest) -> Result<(), InFull> {
     if published.architecture != build.architecture {
         return Err(format!("the published snapshot is for {}", published.architecture));
@@ -83,12 +83,12 @@ fn check_fit(build: &Build, published: &Manifest) -> Result<(), InFull> {
         return Err(format!("{} has another file system", published.os.variant));
     }
     if published.os.variant.minor() > build.os.variant.minor() {
-        // A newer kernel formats with features that an older one does not mount
-        // (bottlerocket, mkfs.xfs of kernel 6.18).
+        // A newer kernel formats with features that an older kernel does not mount (bottlerocket,
+        // mkfs.xfs of kernel 6.18).
         return Err(format!("it was made with the newer variant {}", published.os.variant));
     }
     if published.os.version.release() > build.os.version.release() {
-        // containerd reads what an older one wrote, not what a newer one did.
+        // containerd reads the data of an older version, but not that of a newer one.
         return Err(format!("it was made with the newer Bottlerocket {}", published.os.version));
     }
     if published.snapshotter != build.builder.snapshotter {
@@ -112,7 +112,7 @@ fn check_encryption(build: &Build, published: &Manifest) -> Result<(), InFull> {
 }
 
 fn check_waste(used: u64, stored: Option<u64>, settings: Incremental) -> Result<(), InFull> {
-    // EC2 does not say it of every snapshot.
+    // EC2 does not report the stored bytes of every snapshot.
     let Some(stored) = stored else { return Ok(()) };
     let percent = stored.saturating_sub(used).saturating_mul(100) / used.max(1);
     if percent <= u64::from(settings.max_waste_percent) {

@@ -1,5 +1,5 @@
-//! A build: everything that its steps need, decided by ClaimBuild before anything is
-//! created and not changed afterwards.
+//! A build: everything that its steps need. `ClaimBuild` decides it before anything is created. It
+//! does not change afterwards.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,36 +13,36 @@ use super::{
 };
 use crate::aws::executions::ExecutionArn;
 
-/// What is asked for: one cache for one architecture. What its images stand for is
-/// looked up when the build's turn has come.
+/// A request to build one cache for one architecture. Its tags are resolved when it is the
+/// build's turn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BuildRequest {
-    /// Of the build that serves it.
+    /// The id of the build that serves the request.
     pub id: BuildId,
     /// The cache.
     pub cache: CacheName,
     /// The architecture.
     pub architecture: Architecture,
-    /// Whether to build what is unchanged, too.
+    /// Whether to build even if nothing has changed.
     pub force: bool,
-    /// Whether to start from an empty volume whatever is published.
+    /// Whether to start from an empty volume, regardless of what is published.
     #[serde(default)]
     pub full: bool,
-    /// How long to wait for more requests first.
+    /// How long to wait for more requests before the build starts.
     pub debounce: Debounce,
-    /// How long another build may keep it waiting.
+    /// Maximum seconds to wait for another build.
     pub claim_seconds: u32,
 }
 
-/// One snapshot to be made: a cache for one architecture.
+/// One snapshot to create: a cache for one architecture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Build {
     /// Known before anything is created: tags and client tokens derive from it.
     pub id: BuildId,
-    /// Who builds: what it leaves behind goes when that is over. Absent in a build that
-    /// began under a version which did not tell.
+    /// The execution that builds. After it has ended, its leftover resources are deleted. Absent
+    /// in builds that began under a version without this field.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub execution: Option<ExecutionArn>,
     /// The cache.
@@ -51,24 +51,23 @@ pub struct Build {
     pub architecture: Architecture,
     /// The account that builds.
     pub account: AccountId,
-    /// Where it is built.
+    /// The region that builds.
     pub region: RegionName,
-    /// Where replicas are: the build's own region first.
+    /// Regions with replicas: the build's own region first.
     pub regions: Vec<RegionSettings>,
-    /// Who shares them.
+    /// The accounts that the replicas are shared with.
     pub consumers: Vec<Consumer>,
-    /// Within how many minutes a copy is completed, if that is asked for.
+    /// Minutes within which EC2 completes a copy, if requested.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub copy_minutes: Option<u32>,
     /// The images, in the cache's order.
     pub images: Vec<PlannedImage>,
-    /// Compressed bytes of all layers, those that images share once; absent when
-    /// those of an image are unknown.
+    /// Compressed bytes of all distinct layers. Absent when the layers of an image are unknown.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub download_bytes: Option<u64>,
     /// Size of the data volume in GiB.
     pub volume_gib: u16,
-    /// What the data volume starts from; absent for a build in full.
+    /// What the data volume starts from; absent for a full build.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ancestor: Option<Ancestor>,
     /// The builder's operating system.
@@ -77,7 +76,7 @@ pub struct Build {
     pub builder: BuilderSettings,
     /// How long each step may take.
     pub time_limits: TimeLimits,
-    /// How long the steps' waits usually take.
+    /// How long the steps usually wait.
     #[serde(default)]
     pub usual_seconds: UsualSeconds,
     /// Equal fingerprints mean equal contents: see [`Build::compute_fingerprint`].
@@ -97,26 +96,26 @@ pub struct Home {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PlannedImage {
-    /// As the cache document has it.
+    /// The reference in the cache document, or one that a rule selected.
     pub reference: ImageReference,
-    /// What the tag stood for when the build was planned: that is pulled, even
-    /// if the tag moves. Absent for a tag in a registry other than ECR, which
-    /// cannot be asked; the builder then reports what it got.
+    /// The digest of the tag when the build was planned. The builder pulls this digest even if
+    /// the tag moves. Absent for a tag in a registry other than ECR, which cannot be queried; the
+    /// builder then reports the digest that it pulled.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub digest: Option<Digest>,
-    /// Sum of its compressed layers for this architecture, where known.
+    /// Bytes of its compressed layers for this architecture, where known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub compressed_bytes: Option<u64>,
-    /// The manifest for the architecture: the digest itself, unless that is an
-    /// index's. Absent where the registry cannot be asked.
+    /// Digest of the manifest for the architecture: equal to `digest`, unless that is the digest
+    /// of an index. Absent where the registry cannot be queried.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub manifest: Option<Digest>,
-    /// The index of the image that unpacks most of what this one shares with others
+    /// Index of the image to wait for. It unpacks most of what this image shares with others
     /// ([`crate::builder::schedule::waits`]).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub waits_for: Option<usize>,
-    /// The topmost layer that both share: an image whose builder's volume came with it
-    /// does not wait.
+    /// The topmost layer that both images share. If the builder's volume came with this layer,
+    /// the image does not wait.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub shared_layer: Option<Digest>,
 }
@@ -156,8 +155,7 @@ checked_string!(
 );
 
 impl OsVersion {
-    /// Major, minor and patch: what stands before the commit's hash. `None` for a
-    /// version of another form.
+    /// Major, minor and patch, without the commit's hash. `None` for a version of another form.
     #[must_use]
     pub fn release(&self) -> Option<[u32; 3]> {
         let (release, _) = self.as_str().split_once('-').unwrap_or((self.as_str(), ""));
@@ -166,13 +164,13 @@ impl OsVersion {
     }
 }
 
-/// Which form a snapshot has besides what its build was asked for. A new one makes every
-/// cache be built once more: 2 holds nothing of the builder.
+/// Version of the snapshot's form; a part of the fingerprint. A new value makes every cache build
+/// once more. Format 2 contains nothing of the builder.
 const FORMAT: &str = "format 2";
 
 impl Build {
-    /// Puts a build in full together. `download_bytes` are those of all layers, where
-    /// known; without them an automatic volume is one for nothing.
+    /// Assembles a full build. `download_bytes` are those of all layers, where known. Without
+    /// them an automatic volume gets the smallest size.
     #[must_use]
     pub fn new(
         id: BuildId,
@@ -211,9 +209,9 @@ impl Build {
         build
     }
 
-    /// SHA-256 over what decides a publication: references with their digests, the
-    /// OS image, volume size and snapshotter, regions with their keys and zones,
-    /// and consumers. Where the builder runs and how long it may take do not count.
+    /// SHA-256 over everything that decides a publication: references with their digests, OS
+    /// image, volume size and snapshotter, regions with their keys and zones, and consumers. The
+    /// place of the builder and the time limits do not count.
     #[must_use]
     pub fn compute_fingerprint(&self) -> Digest {
         let mut lines: Vec<String> = self
@@ -228,7 +226,8 @@ impl Build {
         lines.push(FORMAT.to_owned());
         lines.push(self.os.image_id.to_string());
         let builder = &self.builder;
-        // An automatic size follows from the images, and from what was published before.
+        // An automatic size is left out: it depends on the images and on what was published
+        // before.
         let size = match builder.volume_gib {
             VolumeSize::Auto => "auto".to_owned(),
             VolumeSize::Gib(gib) => gib.to_string(),
@@ -244,7 +243,8 @@ impl Build {
         Digest::of(lines.join("\n").as_bytes())
     }
 
-    /// What pulls: the document's instance types, or those that suit the images' size.
+    /// The machine that pulls: the document's instance types, or those that suit the images'
+    /// size.
     #[must_use]
     pub fn machine(&self) -> Machine {
         let machine = volume::machine_for(self.download_bytes, self.architecture)
@@ -288,7 +288,7 @@ pub(crate) mod tests {
         Build::new(id, &cache, Architecture::X86_64, &home, os, images, Some(1000))
     }
 
-    /// What is published of it at home: a build in full, snapshot `snap-1`.
+    /// The manifest of the sample in the home region: a full build, snapshot `snap-1`.
     pub(crate) fn sample_manifest() -> Manifest {
         let build = sample();
         let pulled = serde_json::from_value(serde_json::json!({

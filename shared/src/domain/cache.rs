@@ -17,35 +17,34 @@ use super::{Architecture, CacheName, Incremental, VolumeSize};
 pub struct Cache {
     /// The last part of the parameter's name.
     pub name: CacheName,
-    /// The images to hold, in the document's order; none twice.
+    /// The images to cache, in the document's order, without duplicates.
     pub images: Vec<Selection>,
-    /// Which pushes start a build; empty means those of all its images.
+    /// Which pushes start a build; empty means the pushes of all its images.
     pub watch: Vec<WatchPattern>,
-    /// The accounts other than the own one from whose ECR images may come.
+    /// The accounts other than our own whose ECR images are allowed.
     pub source_accounts: Vec<AccountId>,
     /// How pushes are gathered into one build.
     pub debounce: Debounce,
-    /// When a new Bottlerocket release is followed.
+    /// When to build for a new Bottlerocket release.
     pub os_updates: OsUpdates,
-    /// One build is made for each; none twice.
+    /// One build per architecture, without duplicates.
     pub architectures: Vec<Architecture>,
-    /// The Bottlerocket variant of the builder: the oldest minor version of Kubernetes
-    /// whose nodes read the parameter.
+    /// The Bottlerocket variant of the builder. Choose the oldest Kubernetes minor version among
+    /// the nodes that read the parameter.
     pub variant: Variant,
     /// The instance that pulls.
     pub builder: BuilderSettings,
-    /// When a build starts from what is published.
+    /// When a build starts from the published snapshot.
     pub incremental: Incremental,
     /// How long each step may take.
     pub time_limits: TimeLimits,
-    /// Where replicas are; empty means the home region alone.
+    /// Regions with replicas; empty means the home region only.
     pub regions: Vec<RegionSettings>,
-    /// Who shares them.
+    /// The accounts that the replicas are shared with.
     pub consumers: Vec<Consumer>,
-    /// What pruning keeps although nobody names it.
+    /// What pruning keeps although nothing refers to it.
     pub retain: Retain,
-    /// Within how many minutes a copy is completed (time-based copies); `None`
-    /// for ordinary copies.
+    /// Minutes within which EC2 completes a copy (time-based copies); `None` for ordinary copies.
     pub copy_minutes: Option<u32>,
 }
 
@@ -60,7 +59,7 @@ pub struct BuilderSettings {
     /// Tried in order after all types; empty means the default VPC.
     #[serde(default)]
     pub subnet_ids: Vec<SubnetId>,
-    /// Whether Spot is tried first, everywhere, and on-demand after it.
+    /// Whether to try Spot first, with every type and subnet, and on-demand afterwards.
     #[serde(default)]
     pub spot: bool,
     /// Empty means the VPC's default group.
@@ -70,11 +69,11 @@ pub struct BuilderSettings {
     /// Nodes need a volume at least as large.
     #[serde(default = "default_volume_gib")]
     pub volume_gib: VolumeSize,
-    /// Must be what the nodes use: Bottlerocket empties the volume of a node
-    /// whose snapshotter differs (bottlerocket `settings.container-runtime`).
+    /// Must equal the nodes' snapshotter: Bottlerocket empties the volume of a node whose
+    /// snapshotter differs (bottlerocket `settings.container-runtime`).
     #[serde(default)]
     pub snapshotter: Snapshotter,
-    /// Whether the builder gets a public address; absent means as its subnet says.
+    /// Whether the builder gets a public address; absent means the subnet's setting applies.
     /// Subnets without NAT or endpoints need one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub public_ip: Option<bool>,
@@ -98,7 +97,7 @@ fn default_volume_gib() -> VolumeSize {
     VolumeSize::Gib(100)
 }
 
-/// containerd's way of keeping unpacked layers.
+/// The containerd snapshotter, which stores unpacked layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Snapshotter {
@@ -130,8 +129,8 @@ pub struct TimeLimits {
     pub pull_seconds: u32,
     /// From `CreateSnapshot` until the snapshot is completed.
     pub snapshot_seconds: u32,
-    /// From `CopySnapshot` until the replica is completed, shared, and restores
-    /// fast where asked.
+    /// From `CopySnapshot` until the replica is completed and shared, with fast snapshot restore
+    /// where requested.
     pub replicate_seconds: u32,
 }
 
@@ -164,7 +163,7 @@ checked_string!(
     }
 );
 
-/// What a data volume is formatted with.
+/// File system of a data volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileSystem {
     /// Up to Kubernetes 1.27.
@@ -189,7 +188,8 @@ impl Variant {
     }
 }
 
-/// `Ok` when `text` is letters, digits, and `extra`, at most 64 long.
+/// `Ok` when `text` is `prefix` and at least one of `a-z`, `0-9` and `extra`, at most 64
+/// characters.
 fn check_word(text: &str, what: &str, prefix: &str, extra: &str) -> Result<(), String> {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || extra.contains(c);
     match text.strip_prefix(prefix) {
@@ -222,12 +222,12 @@ checked_string!(
     |text| check_word(text, "a security group id: use sg- and its digits", "sg-", "")
 );
 
-/// Why a cache document is refused: where, and what would be right.
+/// Why a cache document is refused: the field, the problem and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidCache {
     /// Path of the field, such as `images[1]`; empty for the whole document.
     pub field: String,
-    /// What is wrong and what would be right.
+    /// The problem and the remedy.
     pub problem: String,
 }
 
@@ -240,7 +240,7 @@ impl fmt::Display for InvalidCache {
     }
 }
 
-/// Longest path and longest problem: both may repeat what the document calls a field.
+/// Longest path and longest problem, in characters. Both may repeat field names of the document.
 const MAX_PATH: usize = 200;
 const MAX_PROBLEM: usize = 600;
 
@@ -254,7 +254,7 @@ impl From<serde_path_to_error::Error<serde_json::Error>> for InvalidCache {
     }
 }
 
-/// The document as written, before the rules that span fields.
+/// The document as written. Rules that span fields are not checked yet.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Document {
@@ -285,22 +285,21 @@ struct Document {
     copy_minutes: Option<u32>,
 }
 
-/// More images than any manifest could name: Plan refuses fewer already when
-/// their references are long.
+/// No manifest has room for more images. Plan refuses even fewer when their references are long.
 const MAX_IMAGES: usize = 100;
 
 /// Enough for a pattern per image.
 const MAX_WATCHED: usize = 100;
-/// As many as consumers.
+/// The same limit as for consumers.
 const MAX_SOURCES: usize = 100;
 
-/// All steps together must end, clean-up included, before the build state
-/// machine's own limit of 24 h: past that nothing cleans up.
+/// Limit for the sum of all steps. They must end, clean-up included, before the build state
+/// machine's own limit of 24 h; after that nothing cleans up.
 const MAX_SECONDS: i64 = 23 * 3600;
 
 /// AWS has fewer regions than that.
 const MAX_REGIONS: usize = 40;
-/// More could not be named in a manifest.
+/// A manifest has no room for more.
 const MAX_CONSUMERS: usize = 100;
 
 impl Cache {
@@ -330,13 +329,13 @@ impl Cache {
         })
     }
 
-    /// Fits the document to where Frontload runs: fills in the home region when
-    /// none is named.
+    /// Adapts the document to Frontload's account and home region: puts the home region first,
+    /// and adds it when the document has no regions.
     ///
     /// # Errors
-    /// [`InvalidCache`] when regions are named without the home region, the own
-    /// account stands among the consumers or the source accounts, or an image is of
-    /// an account that is neither.
+    /// [`InvalidCache`] when `regions` lacks the home region, when our own account is among the
+    /// consumers or the source accounts, or when an image is from an account that is neither our
+    /// own nor a source account.
     pub fn settle(mut self, account: &AccountId, home: &RegionName) -> Result<Self, InvalidCache> {
         if self.regions.is_empty() {
             let region = home.clone();
@@ -385,9 +384,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Whether what happened to `image` is a reason to plan this cache again. The
-    /// accounts of a settled cache's images are allowed ones: an image of another
-    /// account or registry is none of them.
+    /// Whether an event about `image` is a reason to plan this cache again. A settled cache has
+    /// only images of allowed accounts, so an image of another account or registry never matches.
     #[must_use]
     pub fn is_concerned_by(&self, image: &EcrImage) -> bool {
         self.images.iter().any(|selection| selection.concerns(image))
@@ -402,13 +400,13 @@ impl Document {
             problem: format!("the document is not JSON: {error}"),
         })?;
         let document = serde_path_to_error::deserialize(value)?;
-        // A value keeps the last of the fields of one name, and says nothing.
+        // `Value` silently keeps the last of duplicate fields; this pass reports them.
         let mut again = serde_json::Deserializer::from_str(text);
         serde_path_to_error::deserialize::<_, Self>(&mut again)?;
         Ok(document)
     }
 
-    /// The rules that one field's type cannot hold.
+    /// Checks the rules that the type of one field cannot express.
     fn check(&self) -> Result<(), InvalidCache> {
         check_images(&self.images)?;
         check_optional_list("watch", &self.watch, MAX_WATCHED)?;
@@ -427,7 +425,7 @@ impl Document {
     }
 }
 
-/// All rules together must not ask for more than could be planned.
+/// Refuses entries that together ask for more images than can be planned.
 fn check_images(images: &[Selection]) -> Result<(), InvalidCache> {
     check_list("images", images, MAX_IMAGES)?;
     let most: usize = images.iter().map(Selection::most).sum();
@@ -443,7 +441,7 @@ fn check_images(images: &[Selection]) -> Result<(), InvalidCache> {
     })
 }
 
-/// Whoever wants to wait for longer wants the schedule, and no pushes.
+/// Longest wait in seconds. For longer waits use the schedule instead of pushes.
 const MAX_DEBOUNCE: i64 = 3600;
 
 fn check_debounce(debounce: Debounce) -> Result<(), InvalidCache> {
@@ -465,8 +463,7 @@ fn check_os_updates(updates: &OsUpdates) -> Result<(), InvalidCache> {
     check_range("osUpdates.hours", (*hours).into(), 1, 24)
 }
 
-/// A chain that is longer than this has most of its blocks from builds that nobody
-/// remembers.
+/// Longest chain. Most blocks of a longer one would come from builds that nobody remembers.
 const MAX_LINKS: i64 = 100;
 
 fn check_incremental(incremental: Incremental) -> Result<(), InvalidCache> {
@@ -514,9 +511,9 @@ fn check_regions(regions: &[RegionSettings]) -> Result<(), InvalidCache> {
     Ok(())
 }
 
-/// EC2 takes 15 minutes to 48 hours in steps of 15 minutes (`CopySnapshot`,
-/// `CompletionDurationMinutes`); a copy that is given longer than the step that
-/// waits for it could not succeed.
+/// EC2 accepts 15 minutes to 48 hours in steps of 15 minutes (`CopySnapshot`,
+/// `CompletionDurationMinutes`). A copy with more time than the step that waits for it could not
+/// succeed.
 fn check_copy_minutes(minutes: Option<u32>, limits: &TimeLimits) -> Result<(), InvalidCache> {
     let Some(minutes) = minutes else { return Ok(()) };
     let problem = if minutes % 15 != 0 || !(15..=2880).contains(&minutes) {

@@ -1,8 +1,8 @@
 //! Image references and digests.
 //!
-//! The grammar is that of the distribution project (`reference/regexp.go`), cut
-//! to what can be pulled without guessing: a registry host is required, since
-//! `ctr` on Bottlerocket has no default one, and so is a tag or a digest.
+//! The grammar is a subset of the distribution project's (`reference/regexp.go`): nothing may be
+//! left to guess. A registry host is required because `ctr` on Bottlerocket has no default
+//! registry. A tag or a digest is required, too.
 
 use std::fmt;
 use std::str::FromStr;
@@ -69,19 +69,19 @@ pub struct ImageReference {
     digest: Option<Digest>,
 }
 
-/// An ECR private registry, read off its host name.
+/// An ECR private registry, parsed from its host name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EcrRegistry {
     /// The account that owns it.
     pub account: AccountId,
-    /// Where it is.
+    /// Its region.
     pub region: RegionName,
 }
 
 impl EcrRegistry {
-    /// The registry that a host name stands for, if it is one: form
-    /// `<account>.dkr.ecr.<region>.amazonaws.com`, `.cn` after it in China (Amazon ECR
-    /// user guide, "Private registries").
+    /// The ECR registry with this host name; `None` for any other host. The form is
+    /// `<account>.dkr.ecr.<region>.amazonaws.com`, in China followed by `.cn` (Amazon ECR user
+    /// guide, "Private registries").
     fn of_host(host: &str) -> Option<Self> {
         let (account, rest) = host.split_once(".dkr.ecr.")?;
         let (region, suffix) = rest.split_once('.')?;
@@ -102,7 +102,7 @@ pub struct EcrRepository {
 }
 
 impl EcrRepository {
-    /// Account and region.
+    /// The account and the region.
     #[must_use]
     pub fn registry(&self) -> &EcrRegistry {
         &self.registry
@@ -114,7 +114,7 @@ impl EcrRepository {
         &self.name
     }
 
-    /// What a pod writes for the image with this tag.
+    /// The reference that a pod uses for the image with this tag.
     #[must_use]
     pub fn at_tag(&self, tag: &Tag) -> ImageReference {
         ImageReference {
@@ -160,8 +160,8 @@ impl fmt::Display for EcrRepository {
 
 /// Longest registry and repository together (distribution's limit).
 const MAX_NAME: usize = 255;
-/// Longest reference: name, tag and digest of the greatest lengths, so that what is
-/// put together of them is read back.
+/// Longest reference: the greatest lengths of name, tag and digest together. Every reference that
+/// the code composes from them can therefore be parsed again.
 const MAX_REFERENCE: usize = MAX_NAME + ":".len() + 128 + "@sha256:".len() + 64;
 
 impl ImageReference {
@@ -195,21 +195,21 @@ impl ImageReference {
         format!("{}/{}@{digest}", self.registry, self.repository)
     }
 
-    /// `registry/repository:tag`: what a pod that names the tag asks for.
+    /// `registry/repository:tag`: what a pod that uses the tag asks for. `None` without a tag.
     #[must_use]
     pub fn at_tag(&self) -> Option<String> {
         let tag = self.tag.as_ref()?;
         Some(format!("{}/{}:{tag}", self.registry, self.repository))
     }
 
-    /// The same tag, held to `digest`.
+    /// The same reference, pinned to `digest`.
     #[must_use]
     pub fn with_digest(mut self, digest: &Digest) -> Self {
         self.digest = Some(digest.clone());
         self
     }
 
-    /// The ECR registry that the host name stands for, if it is one.
+    /// The ECR registry of the reference; `None` for any other registry.
     #[must_use]
     pub fn ecr_registry(&self) -> Option<EcrRegistry> {
         EcrRegistry::of_host(&self.registry)
@@ -263,7 +263,7 @@ impl FromStr for ImageReference {
     }
 }
 
-/// Length and alphabet of a whole reference.
+/// Checks length and alphabet of a whole reference.
 fn check_text(text: &str) -> Result<(), String> {
     if text.len() > MAX_REFERENCE {
         return Err(format!("it has {} characters, at most {MAX_REFERENCE} fit", text.len()));
@@ -285,8 +285,8 @@ fn split_tag(name: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// A host that was meant as ECR's and is none must not pass for a registry that
-/// cannot be asked.
+/// Checks the registry host. A mistyped ECR host is refused; it would otherwise pass as a
+/// registry that cannot be queried.
 fn check_registry(text: &str) -> Result<(), &'static str> {
     if !is_registry(text) {
         return Err(
@@ -315,8 +315,8 @@ fn is_registry(text: &str) -> bool {
     };
     let is_port =
         |port: &str| (1..=5).contains(&port.len()) && port.bytes().all(|b| b.is_ascii_digit());
-    // Without a dot, a port or `localhost`, the first component is a
-    // repository of a default registry, which there is none of here.
+    // Without a dot, a port or `localhost`, the first component is part of a repository in a
+    // default registry. There is no default registry here.
     let is_host = host.contains('.') || port.is_some() || host == "localhost";
     is_host && host.split('.').all(is_label) && port.is_none_or(is_port)
 }

@@ -1,5 +1,5 @@
-//! The manifest: what a published snapshot holds. It is written beside the
-//! snapshot id, so that a person or a later build can tell without mounting it.
+//! The manifest: what a published snapshot contains. It is stored beside the snapshot id, so that
+//! a person or a later build can read it without mounting the snapshot.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -17,11 +17,11 @@ use crate::builder::report::{
     AncestorFate, ContainerdVersion, KernelRelease, Listing, PulledImages,
 };
 
-/// What a snapshot holds and what it was made with, as one region has it.
+/// Content and origin of one region's snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
-    /// The version of Frontload that made the snapshot; older ones did not tell.
+    /// The version of Frontload that made the snapshot; absent in manifests of older versions.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub frontload: Option<FrontloadVersion>,
     /// The snapshot that this manifest describes.
@@ -30,7 +30,7 @@ pub struct Manifest {
     pub region: RegionName,
     /// Whether it is encrypted.
     pub encrypted: bool,
-    /// Under which key, if it is.
+    /// The key that encrypts it, if any.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub kms_key_id: Option<KeyArn>,
     /// The build that made it.
@@ -38,8 +38,8 @@ pub struct Manifest {
     /// The rollback that published it, if one did.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rollback: Option<BuildId>,
-    /// The fencing token of the lease that it was published under: nothing older is
-    /// published over it.
+    /// The fencing token of the lease under which it was published. Nothing with an older token
+    /// replaces it.
     #[serde(default)]
     pub token: u64,
     /// Its cache.
@@ -50,44 +50,45 @@ pub struct Manifest {
     pub images: Vec<CachedImage>,
     /// The builder's operating system.
     pub os: OsImage,
-    /// The builder's containerd, as it names itself.
+    /// The builder's containerd version, as containerd reports it.
     pub containerd: ContainerdVersion,
-    /// The builder's kernel, which formatted the volume; absent in a manifest of before it
-    /// was recorded. Such a snapshot is no ancestor: its files were never checked.
+    /// Release of the builder's kernel, which formatted the volume; absent in manifests from
+    /// before it was recorded. Their snapshots are no ancestors: their files were never checked.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub kernel: Option<KernelRelease>,
-    /// A node must use the same, or Bottlerocket empties its volume.
+    /// Nodes must use the same snapshotter, or Bottlerocket empties their volumes.
     pub snapshotter: Snapshotter,
     /// Size of the volume in GiB; a node's volume must be at least as large.
     pub volume_gib: u16,
     /// Bytes used on the volume.
     pub used_bytes: u64,
-    /// Compressed bytes of all layers, those that images share once, where known.
+    /// Compressed bytes of all distinct layers, where known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub download_bytes: Option<u64>,
-    /// What its files are like ([`PulledImages::listing`]): a later build starts from
-    /// the snapshot only if they still are. The listing of nothing, which version 0.1.0
-    /// published on AWS, is read as none.
+    /// Digest over the volume's files ([`PulledImages::listing`]). A later build starts from the
+    /// snapshot only if its files still match. Version 0.1.0 published the listing of an empty
+    /// store on AWS; it is read as `None`.
     #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "read_listing")]
     pub listing: Option<Listing>,
-    /// The snapshot that its volume started from, whose content was kept.
+    /// The snapshot that its volume started from; absent if its content was not kept.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ancestor: Option<SnapshotId>,
-    /// How many builds lie between it and the last one in full; 0 for one in full.
+    /// How many incremental builds there are since the last full one, this build included; 0 for
+    /// a full build.
     #[serde(default)]
     pub links: u16,
-    /// [`Build::compute_fingerprint`]: equal means there is nothing to build.
+    /// [`Build::compute_fingerprint`]. If it is equal, there is nothing to build.
     pub fingerprint: Digest,
-    /// The whole publication: one snapshot a region, home first.
+    /// The whole publication: one snapshot per region, home region first.
     pub replicas: Vec<ReplicaName>,
-    /// The accounts that it is published to besides the own one.
+    /// The accounts other than our own that it is published to.
     pub consumers: Vec<Consumer>,
-    /// The zones of the region in which it restores fast.
+    /// The region's zones with fast snapshot restore.
     #[serde(default)]
     pub fsr_zones: Vec<ZoneName>,
-    /// How long a node's volume takes until all of it is there.
+    /// How long a node's volume takes to load completely.
     pub initialization: Initialization,
-    /// How long the build's phases took; absent where nobody measured them.
+    /// How long the build's phases took; absent if they were not measured.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub durations: Option<Durations>,
 }
@@ -104,17 +105,17 @@ checked_string!(
     }
 );
 
-/// An image that the snapshot holds, under its tag and its digest.
+/// An image in the snapshot, stored under its tag and its digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CachedImage {
-    /// As the cache document has it.
+    /// The reference in the cache document, or one that a rule selected.
     pub reference: ImageReference,
-    /// Of the image or its index.
+    /// Digest of the image or its index.
     pub digest: Digest,
 }
 
-/// A snapshot as one of a publication's.
+/// One snapshot of a publication.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplicaName {
@@ -134,13 +135,13 @@ pub struct Replica {
     pub snapshot_id: SnapshotId,
     /// Whether it is encrypted.
     pub encrypted: bool,
-    /// Under which key, if it is.
+    /// The key that encrypts it, if any.
     #[serde(default)]
     pub kms_key_id: Option<KeyArn>,
 }
 
-/// Advice on a node's first minutes: a volume made from a snapshot loads its
-/// blocks lazily (EBS user guide, "Initialize Amazon EBS volumes").
+/// Advice for a node's first minutes: EBS loads the blocks of a volume lazily from its snapshot
+/// (EBS user guide, "Initialize Amazon EBS volumes").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Initialization {
@@ -150,7 +151,7 @@ pub struct Initialization {
     /// Seconds with `volumeInitializationRate` 300, the fastest.
     #[serde(rename = "seconds300MiBs")]
     pub seconds_at_300: u64,
-    /// Dollars a month of fast snapshot restore in the region's asked zones.
+    /// Dollars a month for fast snapshot restore in the region's requested zones.
     pub fsr_dollars_per_month: u64,
 }
 
@@ -179,8 +180,8 @@ fn read_listing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Lis
 }
 
 impl Manifest {
-    /// The manifests of a finished build, one for each of `replicas`, to be published
-    /// under the fencing token `token`.
+    /// The manifests of a finished build, one for each of `replicas`, for publication under the
+    /// fencing token `token`.
     #[must_use]
     pub fn of_replicas(
         build: &Build,
@@ -243,8 +244,8 @@ impl Manifest {
         }
     }
 
-    /// The manifest as it is stored: without what consumers have by default, so that
-    /// a hundred of them fit into a parameter.
+    /// The manifest as stored: JSON without the consumers' default values, so that 100 consumers
+    /// fit into a parameter.
     #[must_use]
     pub fn text(&self) -> String {
         // A struct of strings and numbers cannot fail to serialize.

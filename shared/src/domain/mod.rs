@@ -1,5 +1,5 @@
-//! The words of the design as types. A value of one of these types has been
-//! checked: it cannot hold what a shell, a path or a log would mistake.
+//! The domain types. A value of one of these types has been checked: it contains nothing that a
+//! shell, a path or a log would misread.
 
 pub mod ancestor;
 pub mod architecture;

@@ -1,12 +1,12 @@
-//! Names that Frontload gives or is given, each a string of a known alphabet,
-//! and the Parameter Store names made of them.
+//! Names that Frontload creates or receives, each with a fixed alphabet, and the Parameter Store
+//! names composed of them.
 
 use sha2::{Digest as _, Sha256};
 
 use super::Architecture;
 
-/// Makes a string newtype whose only way in is `TryFrom`, so that serde, tests
-/// and callers all pass through the same check.
+/// Defines a string newtype. Text from outside enters it only through `TryFrom`, so serde, tests
+/// and callers all use the same check.
 macro_rules! checked_string {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
         $(#[$doc])*
@@ -26,7 +26,7 @@ macro_rules! checked_string {
 
         #[allow(dead_code, reason = "not every name has a value of its own in the code")]
         impl $name {
-            /// A value written in the code, which a test has seen to be right.
+            /// A literal in the code. Debug builds check it, and so do the tests.
             pub(crate) fn literal(text: &'static str) -> Self {
                 debug_assert!(text.parse::<Self>().is_ok());
                 Self(text.to_owned())
@@ -66,8 +66,8 @@ macro_rules! checked_string {
 }
 pub(crate) use checked_string;
 
-/// Shows text from outside in an error message: control characters escaped and
-/// cut at 60 characters, so that a log line stays one line.
+/// Quotes text from outside for an error message. Control characters are escaped and the text is
+/// cut at 60 characters, so a log line stays one line.
 #[must_use]
 pub fn quoted(text: &str) -> String {
     let cut: String = text.chars().take(60).collect();
@@ -79,9 +79,8 @@ fn is_lower_alnum(c: char) -> bool {
     c.is_ascii_lowercase() || c.is_ascii_digit()
 }
 
-/// Whether a character stands for itself in a log or on a terminal: no control
-/// character, line or paragraph separator, mark of direction, or anything else that is
-/// not seen.
+/// Whether a log or a terminal shows a character as itself: it is no control character, line or
+/// paragraph separator, direction mark or other invisible character.
 #[must_use]
 pub fn is_plain(c: char) -> bool {
     let is_hidden = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
@@ -108,7 +107,7 @@ fn check_slug(text: &str, max: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Parameter names under the prefix that are not caches.
+/// Names under the parameter prefix that no cache may have.
 const RESERVED_CACHE_NAMES: [&str; 2] = ["caches", "leases"];
 
 checked_string!(
@@ -124,16 +123,16 @@ checked_string!(
 );
 
 checked_string!(
-    /// The id of a build: 1 to 60 of `a-z`, `0-9` and `-`. It names the child
-    /// execution (at most 80 characters, Step Functions `StartExecution`) and is
-    /// the stem of the `RunInstances` client token (at most 64 characters).
+    /// The id of a build: 1 to 60 of `a-z`, `0-9` and `-`. It is the child execution's name (at
+    /// most 80 characters, Step Functions `StartExecution`) and the stem of the `RunInstances`
+    /// client token (at most 64 characters).
     BuildId,
     |text| check_slug(text, 60)
 );
 
 impl BuildId {
-    /// The id of the build of one cache and architecture by one execution of
-    /// the pipeline: the same for a retried Plan, another for another execution.
+    /// The id of the build of one cache and architecture in one execution of the pipeline. A
+    /// retried Plan gets the same id, another execution a different one.
     #[must_use]
     pub fn derive(cache: &CacheName, architecture: Architecture, execution_id: &str) -> Self {
         let hash = format!("{:x}", Sha256::digest(execution_id.as_bytes()));
@@ -143,8 +142,8 @@ impl BuildId {
 }
 
 checked_string!(
-    /// The root of all our parameters: `/` and one or more path segments of
-    /// `[a-zA-Z0-9_.-]`, without a closing `/`.
+    /// The root of all our parameters: `/` and one or more path segments of `[a-zA-Z0-9_.-]`,
+    /// without a trailing `/`.
     ParameterPrefix,
     |text| {
         let segment = |s: &str| {
@@ -161,7 +160,7 @@ checked_string!(
 );
 
 impl ParameterPrefix {
-    /// The path under which cache documents lie: `<prefix>/caches`.
+    /// The path of all cache documents: `<prefix>/caches`.
     #[must_use]
     pub fn caches(&self) -> String {
         format!("{self}/caches")
@@ -177,9 +176,9 @@ impl ParameterPrefix {
 /// The parameters of one cache and architecture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParameterNames {
-    /// Holds the snapshot id, a plain string: what Karpenter and Terraform read.
+    /// Contains the snapshot id, a plain string that Karpenter and Terraform read.
     pub snapshot_id: String,
-    /// Holds the [`super::Manifest`] as JSON.
+    /// Contains the [`super::Manifest`] as JSON.
     pub manifest: String,
 }
 

@@ -1,10 +1,10 @@
-//! How long the phases of a build take. The state machine measures them; the
-//! manifest keeps them, for a person and for the next build's waits.
+//! How long the phases of a build take. The state machine measures them. The manifest keeps them
+//! for people and for the next build's waits.
 
 use serde::{Deserialize, Serialize};
 
-/// When each phase of a build ended, in seconds since its execution began, as the
-/// state machine saw it. `publish` is given them, so that it is not among them.
+/// When each phase of a build ended, in seconds since its execution began, as measured by the
+/// state machine. `publish` is missing because it receives these values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[expect(missing_docs, reason = "the names are the steps'")]
 pub struct PhaseEnds {
@@ -12,14 +12,14 @@ pub struct PhaseEnds {
     pub preflight: Seconds,
     pub launch: Seconds,
     pub pull: Seconds,
-    /// Absent in an execution that began before builders were ended in order.
+    /// Absent in an execution that began before builders were shut down in order.
     #[serde(default)]
     pub end: Option<Seconds>,
     pub snapshot: Seconds,
     pub replicate: Seconds,
 }
 
-/// Whole seconds. A number of `JSONata`, which knows no integers, may come as `3.0`.
+/// Whole seconds. `JSONata` has no integers, so a number may arrive as `3.0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(from = "f64")]
 pub struct Seconds(pub u32);
@@ -34,28 +34,28 @@ impl From<f64> for Seconds {
 /// How long each phase of a build took, in whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Durations {
-    /// From the start of the execution: quiet, and the builds before this one.
+    /// From the start of the execution: the quiet time, and the builds before this one.
     pub claim: u32,
-    /// Regions, keys and consumers are looked at.
+    /// The check of regions, keys and consumers.
     pub preflight: u32,
     /// Until the builder's admin container answers.
     pub launch: u32,
     /// Until all images are on the volume, checked and flushed.
     pub pull: u32,
-    /// Until the builder has shut down in order; 0 in a manifest of before it did.
+    /// Until the builder has shut down in order; 0 in manifests from before this phase existed.
     #[serde(default)]
     pub end: u32,
     /// Until the home region's snapshot is completed.
     pub snapshot: u32,
-    /// Until the slowest region's replica is completed, shared, and restores fast
-    /// where asked.
+    /// Until the slowest region's replica is completed and shared, with fast snapshot restore
+    /// where requested.
     pub replicate: u32,
     /// From the start of the execution until all replicas are ready to be published.
     pub total: u32,
 }
 
 impl Durations {
-    /// The longest to write down.
+    /// The durations with the longest text.
     pub const LONGEST: Self = Self {
         claim: u32::MAX,
         preflight: u32::MAX,
@@ -85,8 +85,8 @@ impl From<PhaseEnds> for Durations {
     }
 }
 
-/// How many seconds the steps that wait for something usually wait: what the build
-/// took that is published. Absent where that is not known.
+/// Seconds that the waiting steps usually wait: the durations of the published build. Absent
+/// where unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the names are the steps'")]

@@ -1,5 +1,4 @@
-//! Where things are: regions, zones, accounts, keys, and the accounts that
-//! launch nodes from our snapshots.
+//! Regions, zones, accounts and keys, and the accounts that launch nodes from our snapshots.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,8 +6,8 @@ use serde_json::Value;
 use super::names::{checked_string, quoted};
 
 checked_string!(
-    /// A region's name, such as `ap-southeast-2`. Whether there is such a region,
-    /// and whether it is enabled, only EC2 knows.
+    /// A region's name, such as `ap-southeast-2`. Only EC2 knows whether the region exists and is
+    /// enabled.
     RegionName,
     |text| {
         let parts: Vec<&str> = text.split('-').collect();
@@ -35,7 +34,7 @@ impl RegionName {
         }
     }
 
-    /// What the names of the partition's hosts end with.
+    /// The DNS suffix of the partition's hosts.
     #[must_use]
     pub fn dns_suffix(&self) -> &'static str {
         match self.partition() {
@@ -69,7 +68,7 @@ checked_string!(
 );
 
 impl ZoneName {
-    /// Whether the zone's name is one of this region.
+    /// Whether the zone belongs to `region`, judged by its name.
     #[must_use]
     pub fn is_in(&self, region: &RegionName) -> bool {
         let rest = self.as_str().strip_prefix(region.as_str()).unwrap_or_default();
@@ -99,7 +98,7 @@ checked_string!(
 );
 
 impl KeyArn {
-    /// The region that the key lives in.
+    /// The region of the key.
     #[must_use]
     pub fn region(&self) -> &str {
         self.as_str().split(':').nth(3).unwrap_or_default()
@@ -107,8 +106,8 @@ impl KeyArn {
 }
 
 checked_string!(
-    /// The name of a consumer's publishing role, without path; the reading one's is longer by
-    /// [`READER`].
+    /// The name of a consumer's publishing role, without path. The reading role has this name
+    /// plus [`READER`].
     RoleName,
     |text| {
         let is_part = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
@@ -119,7 +118,7 @@ checked_string!(
     }
 );
 
-/// What the name of a consumer's reading role ends in, after that of its publishing role.
+/// Suffix that turns the name of a consumer's publishing role into that of its reading role.
 const READER: &str = "-reader";
 
 checked_string!(
@@ -134,13 +133,13 @@ checked_string!(
     }
 );
 
-/// A region that gets a replica, and how.
+/// Settings of a region that gets a replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RegionSettings {
     /// The region.
     pub region: RegionName,
-    /// Encrypts the replica; `None` leaves it to the account's default.
+    /// The KMS key that encrypts the replica; `None` means the account's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kms_key_id: Option<KeyArn>,
     /// Zones with fast snapshot restore.
@@ -153,7 +152,7 @@ pub struct RegionSettings {
 pub enum Access {
     /// It reads what is published.
     Reads,
-    /// It writes or deletes what is published, or looks at what names snapshots.
+    /// It writes or deletes publications, or looks for references to snapshots.
     Publishes,
 }
 
@@ -166,7 +165,7 @@ pub struct Consumer {
     /// The role there through which Frontload publishes (`infra/consumer.yaml`).
     #[serde(default = "default_role")]
     pub role: RoleName,
-    /// The bus there that is told of publications.
+    /// The event bus there that receives publication events.
     #[serde(default = "default_bus")]
     pub event_bus: BusName,
 }
@@ -180,7 +179,7 @@ fn default_bus() -> BusName {
 }
 
 impl Consumer {
-    /// Takes out of a consumer as it is written what it would be read back with.
+    /// Removes the fields that equal their defaults from `written`, the serialized consumer.
     pub(super) fn leave_out_defaults(&self, written: &mut Value) {
         let Some(fields) = written.as_object_mut() else { return };
         if self.role == default_role() {
@@ -191,7 +190,7 @@ impl Consumer {
         }
     }
 
-    /// The ARN of the role to assume for what is to be done there.
+    /// The ARN of the role to assume there for `access`.
     #[must_use]
     pub fn role_arn(&self, access: Access, partition: &str) -> String {
         let end = match access {
@@ -202,13 +201,13 @@ impl Consumer {
     }
 }
 
-/// Which snapshots are kept although nobody names them.
+/// Which snapshots pruning keeps although nothing refers to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Retain {
-    /// The newest so many builds of each architecture.
+    /// How many of the newest builds to keep for each architecture.
     pub count: i64,
-    /// Everything younger than so many days.
+    /// Keeps everything younger than this many days.
     pub minimum_age_days: i64,
 }
 

@@ -1,6 +1,6 @@
-//! What a cache holds, as it is written down: an image by its reference, or a
-//! rule that follows the tags of a repository. From it follow the images to
-//! pull and the pushes that concern the cache. Nothing here asks a registry.
+//! The images of a cache as written in its document: a reference to one image, or a rule that
+//! follows the tags of a repository. This module decides which images to pull and which pushes
+//! concern the cache. It calls no registry.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -34,7 +34,7 @@ impl From<TextOrObject<ImageReference, TagRule>> for Selection {
 }
 
 impl Selection {
-    /// Whether what happened to `image` may change what this entry stands for.
+    /// Whether an event about `image` may change the images of this entry.
     #[must_use]
     pub fn concerns(&self, image: &EcrImage) -> bool {
         let is_at = |registry: &EcrRegistry, repository: &str| {
@@ -67,8 +67,7 @@ impl Selection {
         }
     }
 
-    /// How many images this entry stands for at most; one image may have several
-    /// tags.
+    /// Maximum number of images for this entry; one image may have several tags.
     #[must_use]
     pub fn most(&self) -> usize {
         match self {
@@ -155,20 +154,20 @@ impl TryFrom<RuleDocument> for TagRule {
 }
 
 impl TagRule {
-    /// Where its images are.
+    /// The repository of its images.
     #[must_use]
     pub fn repository(&self) -> &EcrRepository {
         &self.repository
     }
 
-    /// Whether a cache must not be built when nothing matches.
+    /// Whether the cache must not be built when nothing matches.
     #[must_use]
     pub fn required(&self) -> bool {
         self.required
     }
 
-    /// Whether an image with this tag is a candidate. Where versions decide, a tag
-    /// that is none is no candidate.
+    /// Whether an image with this tag is a candidate. If versions decide, a tag that is not a
+    /// version is no candidate.
     #[must_use]
     pub fn matches(&self, tag: &Tag) -> bool {
         if is_attachment(tag) {
@@ -197,14 +196,14 @@ impl fmt::Display for TagRule {
     }
 }
 
-/// Signatures and other attachments stand under tags `sha256-<digest>`, some with
-/// a suffix (OCI distribution specification, "Referrers Tag Schema"; cosign).
+/// Signatures and other attachments have tags `sha256-<digest>`, some with a suffix (OCI
+/// distribution specification, "Referrers Tag Schema"; cosign).
 fn is_attachment(tag: &Tag) -> bool {
     let rest = tag.as_str().strip_prefix("sha256-").unwrap_or_default();
     rest.len() >= 64 && rest.bytes().take(64).all(|b| b.is_ascii_hexdigit())
 }
 
-/// The semantic version that a tag names, with or without `v` before it.
+/// The semantic version in a tag, with or without a leading `v`.
 fn read_version(tag: &Tag) -> Option<Version> {
     let text = tag.as_str();
     Version::parse(text.strip_prefix('v').unwrap_or(text)).ok()
@@ -236,7 +235,7 @@ impl TryFrom<String> for VersionRange {
     }
 }
 
-/// `Ok` when `text` is `*`, `?` and characters of `is_part`, at most `most` long.
+/// `Ok` when `text` consists of 1 to `most` characters: `*`, `?` and those of `is_part`.
 fn check_glob(text: &str, most: usize, is_part: fn(char) -> bool) -> Result<(), String> {
     if (1..=most).contains(&text.len()) && text.chars().all(|c| is_part(c) || "*?".contains(c)) {
         return Ok(());
@@ -282,7 +281,7 @@ pub struct WatchPattern {
 }
 
 impl WatchPattern {
-    /// Whether a push of `image` counts. One without a tag has the empty tag.
+    /// Whether a push of `image` counts. A missing tag counts as an empty one.
     #[must_use]
     pub fn matches(&self, image: &EcrImage) -> bool {
         let tag = image.tag.as_ref().map_or("", Tag::as_str);
@@ -304,7 +303,7 @@ impl TryFrom<String> for WatchPattern {
     }
 }
 
-/// An image in a private ECR registry, as an event names it.
+/// An image in a private ECR registry, as an event reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EcrImage {
     /// The registry's account.
@@ -315,7 +314,7 @@ pub struct EcrImage {
     pub repository: RepositoryName,
     /// The tag, if it was pushed under one.
     pub tag: Option<Tag>,
-    /// What the tag stands for, if the event says so.
+    /// The image's digest, if the event reports it.
     pub digest: Option<Digest>,
 }
 
@@ -334,7 +333,7 @@ impl fmt::Display for EcrImage {
 /// An image of a repository with its tags, as ECR lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaggedImage {
-    /// Of the index or the manifest.
+    /// Digest of the index or the manifest.
     pub digest: Digest,
     /// All its tags.
     pub tags: Vec<Tag>,
@@ -342,7 +341,7 @@ pub struct TaggedImage {
     pub pushed_at: i64,
 }
 
-/// What decides which of two images is the newer one.
+/// An image with the data that decides which of two is newer.
 struct Candidate<'a> {
     digest: &'a Digest,
     tags: BTreeSet<&'a Tag>,
@@ -350,10 +349,9 @@ struct Candidate<'a> {
     pushed_at: i64,
 }
 
-/// The newest images that match a rule, the newest first, with their matching
-/// tags in alphabetical order. The order of `found` does not matter: images
-/// pushed at the same time are told apart by version, and those of the same
-/// version by time; at the end the digest decides.
+/// The newest images that match a rule, newest first, with their matching tags in alphabetical
+/// order. The order of `found` does not matter. The version decides between images with the same
+/// push time, and the push time between images with the same version. The digest decides last.
 #[must_use]
 pub fn choose(rule: &TagRule, found: &[TaggedImage]) -> Vec<TaggedImage> {
     let mut candidates = gather(rule, found);
@@ -376,8 +374,8 @@ pub fn choose(rule: &TagRule, found: &[TaggedImage]) -> Vec<TaggedImage> {
         .collect()
 }
 
-/// The images that match, each once even if it is listed twice, as when it is
-/// pushed again between two pages of a list.
+/// The matching images, each once. A list contains an image twice if it is pushed again between
+/// two pages.
 fn gather<'a>(rule: &TagRule, found: &'a [TaggedImage]) -> Vec<Candidate<'a>> {
     let mut candidates: BTreeMap<&Digest, Candidate<'a>> = BTreeMap::new();
     for image in found {

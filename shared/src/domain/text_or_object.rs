@@ -1,4 +1,4 @@
-//! Reading what may be written as a string or as an object.
+//! Reads a value that is written as a string or as an object.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
 
-/// A string or an object. Serde's untagged enums would lose the path of the
-/// field that is wrong, and what is wrong with it.
+/// A string or an object. Errors of serde's untagged enums contain neither the path of the wrong
+/// field nor the problem.
 pub(super) enum TextOrObject<T, O> {
     /// It was a string.
     Text(T),

@@ -1,5 +1,5 @@
-//! When a cache is built: how long a burst of pushes is waited for, and when a
-//! new Bottlerocket release may start a build.
+//! When a cache is built: how long to wait during a burst of pushes, and when a new Bottlerocket
+//! release may start a build.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,12 +11,12 @@ use super::text_or_object::TextOrObject;
 pub struct Debounce {
     /// Seconds without another push after which the build starts.
     pub quiet_seconds: u32,
-    /// Seconds after the first push at which it starts all the same.
+    /// Seconds after the first push at which the build starts in any case.
     pub limit_seconds: u32,
 }
 
 impl Debounce {
-    /// No waiting: what a person or the schedule asks for is not part of a burst.
+    /// No waiting: a request from a person or the schedule is not part of a burst.
     pub const NONE: Self = Self { quiet_seconds: 0, limit_seconds: 0 };
 }
 
@@ -33,15 +33,15 @@ pub enum OsUpdates {
     /// As soon as it is noticed.
     #[default]
     AtOnce,
-    /// Not at all: builds go on with the release that is published.
+    /// Never: builds keep using the published release.
     Never,
-    /// Within these hours.
+    /// Only while this window is open.
     Window {
         /// The days, in UTC, on which the window opens.
         days: Vec<Day>,
         /// The hour of the day, in UTC, at which it opens: 0 to 23.
         start_hour: u32,
-        /// For how many hours it is open, past midnight if need be: 1 to 24.
+        /// For how many hours it is open, possibly past midnight: 1 to 24.
         hours: u32,
     },
 }
@@ -101,7 +101,7 @@ impl OsUpdates {
         };
         let (opens, length) = (i64::from(start_hour) * 3600, i64::from(hours) * 3600);
         let today = now_epoch_seconds.div_euclid(DAY_SECONDS);
-        // A window of at most 24 hours opened today or yesterday.
+        // A window lasts at most 24 hours, so an open one opened today or yesterday.
         [today, today - 1].into_iter().any(|day| {
             let open_since = now_epoch_seconds - day * DAY_SECONDS - opens;
             days.contains(&weekday(day)) && (0..length).contains(&open_since)

@@ -1,13 +1,13 @@
-//! How large a builder's data volume is, how fast, and what it is attached to.
+//! Size and speed of a builder's data volume, and the instance that it is attached to.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Architecture, Manifest};
 
-/// Size of the data volume, as a cache document says it.
+/// Size of the data volume, as written in a cache document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VolumeSize {
-    /// By the images' sizes: `"auto"`.
+    /// Derived from the images' sizes: `"auto"`.
     Auto,
     /// In GiB.
     Gib(u16),
@@ -15,8 +15,9 @@ pub enum VolumeSize {
 
 /// Largest gp3 volume in GiB that nodes of every kind can have.
 pub const MAX_GIB: u16 = 16_384;
-/// Smallest: Bottlerocket's images bring a data volume of this size, and EC2 makes none that
-/// is smaller than its snapshot (twoliter, `tools/pubsys/src/aws/ami/register.rs`).
+/// Smallest size in GiB. Bottlerocket's AMIs come with a data volume of this size, and EC2
+/// creates no volume smaller than its snapshot (twoliter,
+/// `tools/pubsys/src/aws/ami/register.rs`).
 pub const MIN_GIB: u16 = 20;
 
 impl Serialize for VolumeSize {
@@ -63,23 +64,23 @@ impl<'de> Deserialize<'de> for VolumeSize {
 }
 
 const GIB: u64 = 1 << 30;
-/// What Bottlerocket itself keeps on the volume: logs, its pause image, the admin
-/// and control containers.
+/// Room for Bottlerocket's own data in GiB: logs, its pause image, the admin and control
+/// containers.
 const OWN_GIB: u64 = 2;
 /// Room above the estimate, in percent of it.
 const HEAD_ROOM: u64 = 20;
-/// Bytes on the volume for 100 compressed ones where no build has been measured:
-/// the compressed layer stays and its files lie beside it. Layers of Linux
-/// distributions and Python wheels unpack to 2 to 3 times their size.
+/// Bytes on the volume per 100 compressed bytes if no build has been measured. The volume keeps
+/// the compressed layer beside its unpacked files. Layers of Linux distributions and Python
+/// wheels unpack to 2 to 3 times their size.
 const USUAL_EXPANSION: u64 = 350;
 
-/// Bytes on the volume for 100 compressed ones, as the published build measured it.
+/// Bytes on the volume per 100 compressed bytes, as measured by the published build.
 fn expansion(published: Option<&Manifest>) -> u64 {
     let measured = published.and_then(|manifest| {
         let download = manifest.download_bytes.filter(|bytes| *bytes > 0)?;
         Some(manifest.used_bytes.saturating_mul(100) / download)
     });
-    // Less than the layers themselves cannot be; a tiny image says little about others.
+    // A volume has at least the bytes of its layers; a tiny image says little about others.
     measured.map_or(USUAL_EXPANSION, |percent| percent.clamp(150, 1000))
 }
 
@@ -88,24 +89,22 @@ fn gib_for(bytes: u64) -> u16 {
     u16::try_from(roomy.div_ceil(GIB) + OWN_GIB).unwrap_or(u16::MAX).max(MIN_GIB)
 }
 
-/// Size in GiB of a volume that holds `download_bytes` of compressed layers and what
-/// they unpack to.
+/// Size in GiB of a volume for `download_bytes` of compressed layers and their unpacked files.
 #[must_use]
 pub fn size_for(download_bytes: u64, published: Option<&Manifest>) -> u16 {
     gib_for(download_bytes.saturating_mul(expansion(published)) / 100)
 }
 
-/// Size in GiB of a volume that begins as the published one and gets
-/// `changed_bytes` of compressed layers more, before what is no longer wanted goes.
-/// It never shrinks.
+/// Size in GiB of a volume that starts as the published one and gets `changed_bytes` more of
+/// compressed layers before unwanted content is removed. It never shrinks.
 #[must_use]
 pub fn size_after(published: &Manifest, changed_bytes: u64) -> u16 {
     let added = changed_bytes.saturating_mul(expansion(Some(published))) / 100;
     gib_for(published.used_bytes.saturating_add(added)).max(published.volume_gib)
 }
 
-/// A size in GiB at which a volume of `volume_gib` that was too small will do: half as
-/// much again, or what poorly estimated images take at most.
+/// Size in GiB to use after a volume of `volume_gib` was too small: 1.5 times that size, or the
+/// most that badly estimated images take if that is larger.
 #[must_use]
 pub fn size_needed(volume_gib: u16, download_bytes: Option<u64>) -> u16 {
     // Text and zeros unpack to four times their size and more.
@@ -113,7 +112,7 @@ pub fn size_needed(volume_gib: u16, download_bytes: Option<u64>) -> u16 {
     (volume_gib + volume_gib.div_ceil(2)).max(most)
 }
 
-/// What pulls: the instance types to try, and the volume's speed.
+/// The machine that pulls: the instance types to try, and the volume's speed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
     /// In order of preference.
@@ -126,9 +125,9 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The same with a volume of `gib` GiB, of which EBS refuses more than 500
-    /// operations a second for each GiB; any size has 3,000 (EBS user guide, "General
-    /// Purpose SSD volumes").
+    /// The same machine with a volume of `gib` GiB. EBS refuses more than 500 operations a second
+    /// per GiB; a volume of any size may have 3,000 (EBS user guide, "General Purpose SSD
+    /// volumes").
     #[must_use]
     pub fn with_volume(self, gib: u16) -> Self {
         let iops = self.iops.min(gib.saturating_mul(500).max(3000));
@@ -138,7 +137,7 @@ impl Machine {
 
 const GB: u64 = 1_000_000_000;
 
-/// The machine for so many compressed bytes, by what limits a pull of them.
+/// The machine for `download_bytes` compressed bytes, chosen by what limits their pull.
 ///
 /// | compressed | processors | volume | because |
 /// |---|---|---|---|

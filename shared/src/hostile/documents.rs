@@ -1,4 +1,4 @@
-//! Cache documents, builders' reports and manifests read back.
+//! Tests of cache documents, builders' reports and manifests that are read back.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -60,14 +60,14 @@ fn home() -> Home {
     Home { account: "123456789012".parse().unwrap(), region: "us-east-1".parse().unwrap() }
 }
 
-/// What a cache is shown as holds nothing but our own punctuation.
+/// Checks that the debug output of a cache has no punctuation but our own.
 fn assert_harmless_cache(cache: &Cache) {
     let shown = format!("{cache:?}");
     let is_harmless = |c: char| c.is_ascii_alphanumeric() || " ._-/:@+=,~^*?<>{}[]()\"".contains(c);
     assert!(shown.chars().all(is_harmless), "{shown}");
 }
 
-/// A build of the cache whose rules have each found a tag of the greatest length.
+/// A build of the cache, as if each rule had found a tag of the maximum length.
 fn build_of(cache: &Cache) -> Build {
     let tag = "T".repeat(128).parse().unwrap();
     let reference = |selection: &Selection| match selection {
@@ -87,7 +87,7 @@ fn build_of(cache: &Cache) -> Build {
     Build::new(id, cache, Architecture::Arm64, &home(), sample().os, images, None)
 }
 
-/// Whether a document is accepted, having checked what came of it.
+/// Checks the result of parsing a document. Returns whether it was accepted.
 fn check_cache(text: &str) -> bool {
     match read_cache(text) {
         Ok(cache) => {
@@ -116,7 +116,7 @@ fn failed() -> Value {
         "reason": "failed to resolve reference: 401 Unauthorized"})
 }
 
-/// Whether a report is one of success, having checked what came of it.
+/// Checks the result of parsing a report. Returns whether it reports success.
 fn check_report(text: &str) -> bool {
     match read_report(&sample(), text) {
         Ok(pulled) => {
@@ -152,7 +152,7 @@ fn manifest() -> Value {
     manifest
 }
 
-/// Whether a manifest is read back, having decided by it what a next build starts from.
+/// Checks a manifest, also as the ancestor of the next build. Returns whether it was accepted.
 fn check_manifest(text: &str) -> bool {
     let published =
         Published { snapshot_id: Some("snap-1".to_owned()), manifest: Some(text.to_owned()) };
@@ -231,7 +231,7 @@ fn what_is_changed_is_accepted_before() {
     assert!(check_manifest(&manifest().to_string()));
 }
 
-/// `document` with a field written once more before its own.
+/// `document` with `field` written twice.
 fn with_doubled(document: &Value, field: &str) -> String {
     let value = &document[field];
     format!("{{{}: {value}, {}", json!(field), &document.to_string()[1..])

@@ -1,6 +1,5 @@
-//! Hostile input against everything that reads: by properties over generated input,
-//! and by the documents under `tests/hostile`, of which each is refused or accepted as
-//! its name says.
+//! Tests everything that parses with hostile input: with generated input, and with the documents
+//! under `tests/hostile`, each of which is refused or accepted as its name says.
 
 mod documents;
 mod references;
@@ -9,8 +8,7 @@ mod script;
 use std::fs;
 use std::path::Path;
 
-/// The files of a folder of `tests/hostile`: name, content, and whether it is to be
-/// accepted.
+/// The files of a folder of `tests/hostile`: name, content, and whether it must be accepted.
 fn corpus(folder: &str) -> Vec<(String, String, bool)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/hostile").join(folder);
     let read = |entry: std::io::Result<fs::DirEntry>| {

@@ -1,4 +1,4 @@
-//! References and every other string that is given a type.
+//! Tests of image references and of every other string type.
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -21,7 +21,7 @@ use crate::testing::hostile::{assert_harmless, assert_sentence, config, nasty, n
 const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const HOST: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
 
-/// Accepted text is harmless and read back as it is shown; a refusal is a sentence.
+/// Checks that an accepted text is harmless and round-trips, and that a refusal is a sentence.
 fn check<T>(text: &str)
 where
     T: std::str::FromStr<Err = String> + std::fmt::Display + PartialEq + std::fmt::Debug,
@@ -38,7 +38,7 @@ where
     }
 }
 
-/// How a string type is checked, with a text that it takes.
+/// The check of a string type, and a text that the type accepts.
 type Kind = (fn(&str), String);
 
 /// Every string type.
@@ -73,7 +73,7 @@ fn kinds() -> Vec<Kind> {
     ]
 }
 
-/// Names at the limits of their types, of words that would be commands.
+/// Names up to the limits of their types, made of words that would be commands.
 fn repository() -> impl Strategy<Value = String> {
     prop_oneof![
         "canary(/canary|-canary|__canary|\\.canary){0,4}",

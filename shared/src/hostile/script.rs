@@ -1,7 +1,6 @@
-//! The builder's script and SSM's command, run: with a `PATH` that holds recorders and
-//! stand-ins alone, and a `canary` that only a shell would start which took a name for
-//! something else. The paths of the script that belong to root are set to a scratch
-//! directory first.
+//! Runs the builder's script and SSM's command. The `PATH` contains only recorders, stand-ins and
+//! `canary`, a command that runs only if a shell misinterprets a name. First the script's paths
+//! that belong to root are replaced by a scratch directory.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -23,7 +22,7 @@ use crate::domain::{Ancestor, Architecture, Build, Digest, ImageReference, Plann
 use crate::error::Error;
 use crate::testing::hostile::{assert_harmless, config, nasty};
 
-/// What the script may call and what changes nothing: recorded, then run.
+/// Commands that the script may call and that change nothing. Calls are recorded, then run.
 const TOOLS: [&str; 20] = [
     "awk",
     "base64",
@@ -47,13 +46,13 @@ const TOOLS: [&str; 20] = [
     "uname",
 ];
 
-/// What it may call besides; recorded, with what a stand-in does.
+/// Further commands that the script may call: name and stand-in. Calls are recorded.
 const STAND_INS: [(&str, &str); 5] = [
     ("sheltie", include_str!("sheltie.sh")),
     ("rm", ""),
     ("mv", ""),
     ("mkdir", ""),
-    // Every answer at once: session token, role, credentials, ECR's token.
+    // One response to all requests: session token, role, credentials, ECR's token.
     (
         "curl",
         "if [[ $1 == --config ]]; then while read -r _; do :; done; fi\n\
@@ -61,7 +60,7 @@ const STAND_INS: [(&str, &str); 5] = [
     ),
 ];
 
-/// A directory whose `bin` is all that a script finds; gone when dropped.
+/// A directory whose `bin` is the script's whole `PATH`; deleted when dropped.
 struct Scratch(PathBuf);
 
 impl Drop for Scratch {
@@ -89,7 +88,7 @@ impl Scratch {
         scratch
     }
 
-    /// A command that records its arguments, each ended by NUL, and does `body`.
+    /// Adds a command that records its arguments, each ended by NUL, and runs `body`.
     fn put(&self, name: &str, body: &str) {
         let record = format!("printf '%s\\0' \"$@\" >\"$scratch/calls/{name}.$$.$EPOCHREALTIME\"");
         let path = self.0.join("bin").join(name);
@@ -101,7 +100,7 @@ impl Scratch {
         self.put(name, &format!("exec {} \"$@\"", find_tool(name).display()));
     }
 
-    /// Runs a shell with this environment alone, for a minute at most.
+    /// Runs a shell with only this environment, for at most a minute.
     fn run(&self, shell: &str, arguments: &[&Path], variables: &[(&str, &str)]) -> Output {
         Command::new(find_tool("timeout"))
             .args(["--kill-after=5", "60", shell])
@@ -130,7 +129,7 @@ impl Scratch {
         files.map(|file| arguments(fs::read_to_string(file.path()).unwrap())).collect()
     }
 
-    /// Fails when a command ran that is no part of the script.
+    /// Fails when a command ran that is not part of the script.
     fn assert_nothing_else_ran(&self) {
         assert!(!self.0.join("sung").exists(), "the canary ran: {:?}", self.calls("canary"));
         let unknown = fs::read_to_string(self.0.join("unknown")).unwrap_or_default();
@@ -138,7 +137,7 @@ impl Scratch {
     }
 }
 
-/// The script with the paths of root's set to the scratch directory.
+/// Writes the script with root's paths replaced by the scratch directory. Returns its path.
 fn rendered(build: &Build, scratch: &Scratch) -> PathBuf {
     let mut script = render(build);
     for (owned, own) in [
@@ -167,8 +166,8 @@ fn digest(character: &str) -> Digest {
     format!("sha256:{}", character.repeat(64)).parse().unwrap()
 }
 
-/// Text that a reference may be, of words that are commands; now and then something
-/// nasty stands in it, which only a parser that is too kind would take.
+/// References made of words that are commands. Some contain a nasty text, which only a parser that
+/// is too lenient accepts.
 fn reference() -> impl Strategy<Value = ImageReference> {
     let repository = prop_oneof![
         4 => "canary(/canary|-canary|__canary|\\.canary|---canary){0,3}",
@@ -221,7 +220,7 @@ fn images() -> impl Strategy<Value = Vec<PlannedImage>> {
     })
 }
 
-/// Builds as Plan could make them.
+/// Builds as the Plan step could make them.
 fn builds() -> impl Strategy<Value = Build> {
     let architecture = select(vec![Architecture::X86_64, Architecture::Arm64]);
     let limit = select(vec![60_u32, 86_400]);
@@ -239,7 +238,7 @@ fn builds() -> impl Strategy<Value = Build> {
     )
 }
 
-/// Every name that the script may give to containerd.
+/// Every name that the script may pass to containerd.
 fn names(build: &Build) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for image in &build.images {
@@ -251,10 +250,10 @@ fn names(build: &Build) -> BTreeSet<String> {
     names
 }
 
-/// What `ctr` was told to pull, tag and label: whole arguments.
+/// The names that `ctr` got to pull, tag, label and remove: whole arguments.
 fn named(calls: &[Vec<String>]) -> BTreeSet<String> {
     let mut named = BTreeSet::new();
-    // Each is bounded: timeout and its three arguments come first.
+    // Each call has a time limit: `timeout` and its three arguments come first.
     let calls = calls.iter().map(|call| &call[4..]);
     for call in calls.filter(|call| call[0] == "ctr") {
         match [call[5].as_str(), call[6].as_str()] {
@@ -269,7 +268,7 @@ fn named(calls: &[Vec<String>]) -> BTreeSet<String> {
     named
 }
 
-/// With everything that the script calls.
+/// A scratch directory with every command that the script calls.
 fn builder() -> Scratch {
     let scratch = Scratch::new();
     for name in TOOLS {
@@ -283,7 +282,7 @@ fn builder() -> Scratch {
 
 fn check_run(build: &Build, containerd: &str) {
     let scratch = builder();
-    // The digests are made up, so that no blob is what its digest says.
+    // The digests are made up and match no blob, so `sha256sum --check` always succeeds.
     let sums = format!(
         "if [[ $1 == --check ]]; then while read -r _; do :; done; exit 0; fi\nexec {} \"$@\"",
         find_tool("sha256sum").display()
@@ -309,7 +308,7 @@ fn check_run(build: &Build, containerd: &str) {
     assert!(tagged.all(|name| given.contains(&name)));
 }
 
-/// The assignments in front of the script hold no character but those of their types.
+/// Checks that the assignments before the script contain only characters of their types.
 fn check_assignments(build: &Build) {
     let script = render(build);
     let head = script.split_once("\nset -uo pipefail\n").unwrap().0;
@@ -328,8 +327,8 @@ fn check_assignments(build: &Build) {
     }
 }
 
-/// What ran of a script into which a tag was written that no parser lets through: the
-/// canary, and commands that are none.
+/// Runs a script with a tag that no parser accepts. Returns whether the canary ran, and the unknown
+/// commands.
 fn run_with_tag(tag: &str) -> (bool, String) {
     let scratch = builder();
     let script = rendered(&sample(), &scratch);
@@ -349,10 +348,10 @@ fn a_tag_that_ended_the_quotation_would_be_noticed() {
     assert_eq!(run_with_tag("v1'; warble; : '"), (false, "warble\n".to_owned()));
 }
 
-/// SSM's copy of the command, whose path is nasty, gives the container the script.
+/// Checks that SSM's copy of the command, at a nasty path, passes the script to the container.
 fn check_ssm_command(build: &Build) {
     let scratch = Scratch::new();
-    // Reads as the admin container would, and keeps the script instead of running it.
+    // Reads the script as the admin container does, but stores it and does not run it.
     let keep = r#"eval "${5%%; exec 2>*}"
         printf %s "$script" >"$scratch/given"; printf %s "$7" >"$scratch/path"
         exit 0"#;
@@ -380,7 +379,7 @@ fn blob_file(scratch: &Scratch, digest: &Digest) -> PathBuf {
     blobs(scratch).join(digest.to_string().trim_start_matches("sha256:"))
 }
 
-/// Puts a blob there; its descriptor, as an index and a manifest name it.
+/// Writes a blob. Returns its descriptor, as it appears in an index or a manifest.
 fn put_blob(scratch: &Scratch, content: &str) -> Value {
     let digest = Digest::of(content.as_bytes());
     fs::create_dir_all(blobs(scratch)).unwrap();
@@ -388,8 +387,8 @@ fn put_blob(scratch: &Scratch, content: &str) -> Value {
     json!({"digest": digest, "size": content.len()})
 }
 
-/// An image of an index, a manifest, a configuration and a layer, and what else its
-/// manifest names; the digests in that order.
+/// Writes an image: an index, a manifest, a configuration and a layer, and `others` as further
+/// layers. Returns the digests of the first four in that order.
 fn put_image(scratch: &Scratch, others: &[Value]) -> [Digest; 4] {
     let config = put_blob(scratch, "{}");
     let layer = put_blob(scratch, "the content of a layer");
@@ -401,7 +400,7 @@ fn put_image(scratch: &Scratch, others: &[Value]) -> [Digest; 4] {
     [index, manifest, config, layer].map(|d| d["digest"].as_str().unwrap().parse().unwrap())
 }
 
-/// What the script says of a build of the image.
+/// The script's result for a build of the image.
 fn run_with_image(scratch: &Scratch, index: &Digest) -> Result<(), Error> {
     let mut build = sample();
     build.images[0].digest = Some(index.clone());
@@ -411,7 +410,7 @@ fn run_with_image(scratch: &Scratch, index: &Digest) -> Result<(), Error> {
     read_report(&build, &String::from_utf8(output.stdout).unwrap()).map(|_| ())
 }
 
-/// What is said of an image of whose blobs this one has lost its last `bytes`.
+/// The error for an image after its blob number `which` lost its last `bytes` bytes.
 fn run_cut_short(which: usize, bytes: u64) -> String {
     let scratch = builder();
     let digests = put_image(&scratch, &[]);

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use super::world::FoundSnapshot;
 use crate::aws::snapshots::State;
 
-/// When each build was made, per architecture.
+/// For each architecture, when each build was made, in seconds since the epoch.
 pub(super) struct Builds<'a>(BTreeMap<&'a str, BTreeMap<&'a str, i64>>);
 
 impl<'a> Builds<'a> {
-    /// The builds that have a completed snapshot. A build counts as new as the
-    /// newest of these: the time can then only sink when snapshots are deleted,
-    /// so that no deletion moves another build out of the newest.
+    /// The builds that have a completed snapshot. A build is as new as its newest
+    /// completed snapshot. Deletions can then only make a build older, so no
+    /// deletion moves another build out of the newest.
     pub(super) fn new(snapshots: &[&'a FoundSnapshot]) -> Self {
         let mut builds: BTreeMap<&str, BTreeMap<&str, i64>> = BTreeMap::new();
         for snapshot in snapshots.iter().filter(|snapshot| snapshot.state == State::Completed) {
@@ -25,9 +25,9 @@ impl<'a> Builds<'a> {
         Self(builds)
     }
 
-    /// How many builds of the same architecture are newer than the one of
-    /// `snapshot`; `None` if that has no completed snapshot. Of builds of the
-    /// same second none is newer than the other.
+    /// How many builds of the same architecture are newer than the build of
+    /// `snapshot`; `None` if that build has no completed snapshot. Builds of the
+    /// same second are equally new.
     pub(super) fn newer_than(&self, snapshot: &FoundSnapshot) -> Option<usize> {
         let builds = self.0.get(snapshot.tags.architecture.as_deref()?)?;
         let made = builds.get(snapshot.tags.build.as_deref()?)?;

@@ -9,11 +9,11 @@ use crate::aws::snapshots::SnapshotId;
 use crate::aws::tags;
 use crate::domain::CacheName;
 
-/// What becomes of one snapshot. Serializes as
+/// The decision for one snapshot. Serializes as
 /// `{"region", "snapshotId", "decision": "keep" | "delete", "reason"}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// Where the snapshot lies.
+    /// The snapshot's region.
     pub region: String,
     /// Its id.
     pub snapshot: SnapshotId,
@@ -24,34 +24,34 @@ pub struct Decision {
 /// Keep or delete, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It stays.
+    /// The snapshot is kept.
     Keep(Keep),
-    /// It goes.
+    /// The snapshot is deleted.
     Delete(Delete),
 }
 
-/// Why a snapshot stays.
+/// Why a snapshot is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Keep {
     /// It carries no stack tag: it is not ours.
     Untagged,
-    /// It is another stack's.
+    /// It belongs to another stack.
     OtherStack(String),
-    /// It is another cache's, or no cache is told.
+    /// It belongs to another cache or carries no cache tag.
     OtherCache(Option<String>),
-    /// It is protected itself.
+    /// It is protected directly.
     Protected(Protection),
-    /// Its source, a replica of it or another replica of its source is.
+    /// Its source, a replica of it or another replica of its source is protected.
     Lineage {
-        /// Which one.
+        /// The protected snapshot.
         snapshot: SnapshotId,
-        /// By what.
+        /// What protects it.
         protection: Protection,
     },
 }
 
-/// What protects a snapshot and its lineage. Of several, the first in this order
-/// is given as the reason.
+/// What protects a snapshot and its lineage. If several apply, the first in this
+/// order is given as the reason.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Protection {
     /// Somebody names it.
@@ -60,7 +60,7 @@ pub enum Protection {
     Pending,
     /// It is younger than the minimum age.
     Young {
-        /// Its age in seconds; below zero when it starts after now.
+        /// Its age in seconds; negative if it starts after now.
         age: i64,
         /// The minimum age in seconds.
         minimum: u64,
@@ -80,7 +80,7 @@ pub enum Protection {
     MaybeNamed(Unread),
 }
 
-/// Why a snapshot goes: nobody names it, it is old enough, and …
+/// Why a snapshot is deleted: nobody names it, it is old enough, and …
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delete {
     /// … enough newer builds are retained.
@@ -107,7 +107,7 @@ pub enum Delete {
 }
 
 impl Decision {
-    /// Whether the snapshot goes.
+    /// Whether the snapshot is deleted.
     #[must_use]
     pub fn deletes(&self) -> bool {
         match self.verdict {
@@ -136,7 +136,7 @@ impl fmt::Display for Keep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Untagged => write!(f, "carries no tag {}", tags::STACK),
-            // Debug form: a tag set by someone else may hold control characters.
+            // Debug form: a tag set by someone else may contain control characters.
             Self::OtherStack(stack) => write!(f, "belongs to stack {stack:?}"),
             Self::OtherCache(Some(cache)) => write!(f, "belongs to cache {cache:?}"),
             Self::OtherCache(None) => write!(f, "carries no tag {}", tags::CACHE),
@@ -193,7 +193,7 @@ impl fmt::Display for Delete {
     }
 }
 
-/// Seconds, shown in the largest unit of which there are at least two.
+/// Seconds, shown in the largest unit that yields at least two.
 struct Duration(i64);
 
 impl fmt::Display for Duration {

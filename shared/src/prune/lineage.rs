@@ -1,17 +1,17 @@
-//! Lineages: a snapshot and its copies in other regions, which stay or go
+//! Lineages: a snapshot and its copies in other regions, which are kept or deleted
 //! together.
 
 use std::collections::BTreeMap;
 
 use super::world::FoundSnapshot;
 
-/// For each id its lineage, called by the smallest id in it.
+/// Maps each id to its lineage, identified by the smallest id in it.
 pub(super) struct Lineages<'a>(BTreeMap<&'a str, &'a str>);
 
 impl<'a> Lineages<'a> {
-    /// Puts `snapshots` and the sources that they name into lineages. A source
-    /// that is not among them still joins its replicas. Sources that name each
-    /// other in a chain or a circle make one lineage.
+    /// Groups `snapshots` and their sources into lineages. A source that is not in
+    /// `snapshots` still joins its replicas. A chain or circle of sources is one
+    /// lineage.
     pub(super) fn new(snapshots: &[&'a FoundSnapshot]) -> Self {
         let links: Vec<[&str; 2]> = snapshots
             .iter()

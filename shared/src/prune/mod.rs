@@ -1,16 +1,16 @@
-//! Pruning: which snapshots of a cache are deleted, and why each other stays.
+//! Pruning: which snapshots of a cache are deleted, and why the others are kept.
 //!
-//! A pure decision: the world comes in as a value with the time, decisions come
-//! out. It is safety rule S3: deleted is only what carries the stack's and the
-//! cache's tags, is old enough, is not of the newest builds, and is named by no
-//! parameter, launch template, AMI or fast snapshot restore anywhere. Where in
-//! doubt, a snapshot stays.
+//! A pure decision: the input is the world as a value and the time, the output is
+//! the decisions. It is safety rule S3: a snapshot is deleted only if it carries the
+//! stack's and the cache's tags, is old enough, is not of the newest builds, and is
+//! named by no parameter, launch template, AMI or fast snapshot restore anywhere. In
+//! doubt, a snapshot is kept.
 //!
 //! | file | owns |
 //! |---|---|
-//! | `world` | what is looked at |
-//! | `decision` | what comes out, and the words for it |
-//! | `lineage` | which snapshots stay or go together |
+//! | `world` | the input |
+//! | `decision` | the output and its wording |
+//! | `lineage` | which snapshots are kept or deleted together |
 //! | `builds` | which builds are the newest |
 
 mod builds;
@@ -36,16 +36,16 @@ use crate::domain::CacheName;
 use builds::Builds;
 use lineage::Lineages;
 
-/// What is to be pruned.
+/// What to prune.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The deployed stack's name: snapshots of others stay.
+    /// The deployed stack's name. Snapshots of other stacks are kept.
     pub stack: String,
-    /// The cache: snapshots of others stay.
+    /// The cache. Snapshots of other caches are kept.
     pub cache: CacheName,
     /// What to do with the cache.
     pub mode: Mode,
-    /// Snapshots younger than this stay, in seconds.
+    /// Snapshots younger than this are kept, in seconds.
     pub minimum_age_seconds: u64,
 }
 
@@ -57,14 +57,14 @@ pub enum Mode {
         /// How many of each architecture.
         retain: usize,
     },
-    /// Give the cache up: no build is retained, and its own parameters protect
-    /// nothing, since the caller deletes them first. A parameter of another
-    /// cache and everything else still protects.
+    /// Give the cache up. No build is retained. The cache's own parameters protect
+    /// nothing, since the caller deletes them first. Parameters of other caches and
+    /// everything else still protect.
     Retire,
 }
 
-/// Decides for every snapshot of the world, in order of region and id. `now` is
-/// in seconds since the epoch.
+/// Returns a decision for every snapshot of the world, ordered by region and id.
+/// `now` is in seconds since the epoch.
 #[must_use]
 pub fn decide(world: &World, request: &Request, now: i64) -> Vec<Decision> {
     let mut snapshots: Vec<&FoundSnapshot> = world.snapshots.iter().collect();
@@ -86,7 +86,7 @@ pub fn decide(world: &World, request: &Request, now: i64) -> Vec<Decision> {
     snapshots.into_iter().map(decision).collect()
 }
 
-/// Why a snapshot is not of this stack and cache; `None` if it is.
+/// Why a snapshot does not belong to this stack and cache; `None` if it does.
 fn whose_else(request: &Request, tags: &Tags) -> Option<Keep> {
     match (&tags.stack, &tags.cache) {
         (None, _) => Some(Keep::Untagged),
@@ -96,13 +96,13 @@ fn whose_else(request: &Request, tags: &Tags) -> Option<Keep> {
     }
 }
 
-/// What is known when the snapshots of the cache are judged one by one.
+/// The facts for judging the snapshots of the cache one by one.
 struct Judge<'a> {
     request: &'a Request,
     now: i64,
     builds: Builds<'a>,
     lineages: Lineages<'a>,
-    /// What protects an id by itself.
+    /// What protects an id directly.
     protections: BTreeMap<&'a SnapshotId, Protection>,
     /// What protects a lineage, and through which id.
     protected_lineages: BTreeMap<&'a str, (Protection, &'a SnapshotId)>,
@@ -121,8 +121,8 @@ impl<'a> Judge<'a> {
                 keep_first(&mut protections, &snapshot.id, protection);
             }
         }
-        // A failed snapshot that goes ties nothing together: once it is gone,
-        // the rest must be decided as before.
+        // A failed snapshot that is deleted joins no lineage. The decisions on the
+        // others must be the same after its deletion.
         let goes = |snapshot: &FoundSnapshot| {
             matches!(snapshot.state, State::Error(_)) && !protections.contains_key(&snapshot.id)
         };
@@ -160,7 +160,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Whether a naming protects: all do, but for the parameters of a cache that is
+/// Whether a naming protects. All do, except the parameters of a cache that is
 /// given up.
 fn counts(request: &Request, naming: &Naming) -> bool {
     match (&naming.by, request.mode) {
@@ -204,7 +204,7 @@ fn youth(minimum: u64, now: i64, started: Option<i64>) -> Option<Protection> {
     (!old_enough).then_some(Protection::Young { age, minimum })
 }
 
-/// Protects what can be used of the newest builds: a failed snapshot cannot.
+/// Protects the usable snapshots of the newest builds. A failed snapshot is not usable.
 fn newest(mode: Mode, builds: &Builds<'_>, snapshot: &FoundSnapshot) -> Option<Protection> {
     let retain = match mode {
         Mode::Prune { retain } => retain,
@@ -219,7 +219,7 @@ fn newest(mode: Mode, builds: &Builds<'_>, snapshot: &FoundSnapshot) -> Option<P
     among.then_some(Protection::AmongNewest { retain, architecture })
 }
 
-/// Without these a snapshot cannot be counted among the newest.
+/// Without these tags, a snapshot cannot be counted among the newest.
 fn missing_tag(tags: &Tags) -> Option<&'static str> {
     match (&tags.architecture, &tags.build) {
         (None, _) => Some(tags::ARCHITECTURE),

@@ -1,8 +1,8 @@
-//! What holds in every world, tried on random ones: small, but with ids, builds,
-//! sources and seconds drawn from so few that the rules meet each other.
+//! Properties of every world, tested on random ones. The worlds are small. Their ids,
+//! builds, sources and seconds come from so few values that the rules interact.
 //!
-//! The worlds are the same in each run. `PROPTEST_RNG_SEED` draws others,
-//! `PROPTEST_CASES` more of them.
+//! The worlds are the same in each run. Set `PROPTEST_RNG_SEED` to draw others and
+//! `PROPTEST_CASES` to draw more.
 
 use std::collections::BTreeSet;
 
@@ -22,8 +22,8 @@ fn config(cases: u32) -> ProptestConfig {
         RngSeed::Random => RngSeed::Fixed(20_260_101),
         RngSeed::Fixed(seed) => RngSeed::Fixed(seed),
     };
-    // A failure is written down as a unit test of its smallest world; a file of
-    // seeds would not outlive the next change of the strategies.
+    // Record a failure as a unit test of its smallest world. A file of seeds would be
+    // useless after the next change of the strategies.
     ProptestConfig { cases: cases.max(asked.cases), rng_seed, failure_persistence: None, ..asked }
 }
 
@@ -35,7 +35,7 @@ fn region(number: u8) -> String {
     ["us-east-1", "eu-west-1", "ap-southeast-2"][usize::from(number) % 3].to_owned()
 }
 
-/// `usual` for small numbers, then each of `rare`.
+/// `usual` for numbers below `least`, then each of `rare`.
 fn pick<T: Clone>(number: u8, usual: T, rare: &[T], least: u8) -> T {
     number.checked_sub(least).map_or(usual, |at| rare[usize::from(at) % rare.len()].clone())
 }
@@ -143,7 +143,7 @@ fn failed(snapshot: &FoundSnapshot) -> bool {
     matches!(snapshot.state, State::Error(_))
 }
 
-/// Safety rule S3, sentence by sentence and as slowly as it reads.
+/// Safety rule S3, sentence by sentence and without optimization.
 struct S3<'a> {
     world: &'a World,
     request: &'a Request,
@@ -217,8 +217,8 @@ impl S3<'_> {
         usable && made(build).is_some_and(|time| times.contains(&time))
     }
 
-    /// Every id that sources lead to and from. Failed snapshots that go are left
-    /// out.
+    /// Every id that sources link to the snapshot, in both directions. Failed snapshots
+    /// that are deleted are left out.
     fn family(&self, snapshot: &FoundSnapshot) -> BTreeSet<String> {
         let mut family = BTreeSet::from([snapshot.id.to_string()]);
         for _ in &self.world.snapshots {
@@ -313,7 +313,7 @@ proptest! {
     }
 }
 
-/// How often each reason is given for `worlds()`: an oracle over worlds in which
+/// Counts how often `worlds()` leads to each reason. An oracle over worlds in which
 /// nothing happens would prove nothing.
 #[test]
 fn the_random_worlds_reach_every_reason() {

@@ -1,4 +1,4 @@
-//! One test or more for each rule of a pruning, on worlds of a few snapshots.
+//! At least one test for each rule of pruning, on worlds of a few snapshots.
 
 use super::*;
 
@@ -101,7 +101,7 @@ fn unread(what: Unreadable, region: Option<&str>) -> Unread {
     }
 }
 
-/// `snap-old` as it is decided on in a world where `by` names it.
+/// The decision for `snap-old` in a world where `by` names it.
 fn named(by: NamedBy, request: &Request) -> String {
     let world = World { namings: vec![naming("snap-old", by)], ..superseded() };
     reason(&world, request, "snap-old")
@@ -117,7 +117,7 @@ fn reason(world: &World, request: &Request, id: &str) -> String {
     }
 }
 
-/// The ids of what goes.
+/// The ids of the deleted snapshots, separated by spaces.
 fn deleted(world: &World, request: &Request) -> String {
     let decisions = decide(world, request, NOW);
     let ids: Vec<&str> =

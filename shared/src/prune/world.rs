@@ -1,4 +1,4 @@
-//! What a pruning looks at: our account's snapshots, everything that names a
+//! The input of a pruning: our account's snapshots, everything that names a
 //! snapshot, and what could not be read.
 
 use std::fmt;
@@ -9,33 +9,33 @@ use crate::domain::CacheName;
 /// The world as it was read, in any order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct World {
-    /// Our account's snapshots in every region, each once. Those that are not
-    /// ours may be among them: they are kept.
+    /// Our account's snapshots in every region, each once. Snapshots that are not
+    /// ours may be among them; they are kept.
     pub snapshots: Vec<FoundSnapshot>,
     /// Everything that names a snapshot, in every account and region.
     pub namings: Vec<Naming>,
-    /// What could not be read. As long as there is any, nothing is deleted: an
-    /// id may be written down there, or a replica that is named may lie there.
+    /// What could not be read. If there is any, nothing is deleted: the unread part
+    /// may name a snapshot or contain a replica that is named.
     pub unread: Vec<Unread>,
 }
 
 /// A snapshot with its tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundSnapshot {
-    /// Where it lies, such as `eu-west-1`.
+    /// Its region, such as `eu-west-1`.
     pub region: String,
     /// Its id.
     pub id: SnapshotId,
-    /// Seconds since the epoch; `None` if EC2 does not say, never 0 for that:
+    /// Seconds since the epoch; `None` if EC2 does not say. It is never 0 then, since
     /// 1970 would pass any minimum age.
     pub started: Option<i64>,
-    /// How far it is.
+    /// Its state.
     pub state: State,
-    /// What it carries of our tags.
+    /// The values of our tags on it.
     pub tags: Tags,
 }
 
-/// The values of our tags, as they are: anyone who may tag can have set them.
+/// The values of our tags, unchecked: anyone who may tag can have set them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags {
     /// `frontload:stack`
@@ -48,21 +48,21 @@ pub struct Tags {
     pub build: Option<String>,
     /// `frontload:execution`
     pub execution: Option<String>,
-    /// `frontload:source`, on replicas: the snapshot that they are copies of.
+    /// `frontload:source`, on replicas: the snapshot that they were copied from.
     pub source: Option<String>,
 }
 
-/// One place that names a snapshot. The derived order decides which of several
-/// is given as the reason: parameters first.
+/// One place that names a snapshot. If several do, the first in the derived order is
+/// given as the reason: parameters come first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Naming {
     /// What names it.
     pub by: NamedBy,
-    /// The account in which that lies, twelve digits.
+    /// The account that contains it, twelve digits.
     pub account: String,
-    /// The region in which that lies.
+    /// The region that contains it.
     pub region: String,
-    /// The snapshot. Only the id counts, wherever the snapshot lies.
+    /// The snapshot. Only the id counts, not the snapshot's own region.
     pub snapshot: SnapshotId,
 }
 
@@ -94,24 +94,24 @@ pub enum NamedBy {
     FastRestore {
         /// The availability zone.
         zone: String,
-        /// How far it is.
+        /// Its state.
         state: FastRestoreState,
     },
 }
 
-/// The versions of a parameter that count.
+/// The versions of a parameter that protect snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ParameterVersion {
     /// Labelled `current`.
     Current,
-    /// Labelled `previous`: what a rollback publishes.
+    /// Labelled `previous`: a rollback publishes it.
     Previous,
-    /// The newest, without a label: what a reader without a label gets while a
-    /// publication is half-way.
+    /// The newest, without a label: readers without a label get it while a
+    /// publication is in progress.
     Newest,
 }
 
-/// The versions of a launch template that count.
+/// The versions of a launch template that protect snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TemplateVersion {
     /// `$Default`
@@ -123,35 +123,35 @@ pub enum TemplateVersion {
 /// The states of fast snapshot restore other than disabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FastRestoreState {
-    /// Asked for.
+    /// Requested.
     Enabling,
     /// Being prepared.
     Optimizing,
-    /// In use, and paid by the hour.
+    /// In use, and billed by the hour.
     Enabled,
-    /// No longer wanted, not yet gone.
+    /// No longer wanted, not yet disabled.
     Disabling,
 }
 
 /// Something that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unread {
-    /// Whose, twelve digits.
+    /// The account, twelve digits.
     pub account: String,
-    /// The region; `None` when the account cannot be read in any.
+    /// The region; `None` if the account cannot be read in any region.
     pub region: Option<String>,
-    /// What was to be read.
+    /// What could not be read.
     pub what: Unreadable,
     /// Why that failed.
     pub why: String,
 }
 
-/// Kinds of things that are read for a pruning.
+/// The kinds of things that a pruning reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unreadable {
-    /// None of the following: the account's role cannot be assumed.
+    /// All of the following: the account's role cannot be assumed.
     Everything,
-    /// Snapshots; replicas may lie there.
+    /// Snapshots; replicas may be among them.
     Snapshots,
     /// Parameters.
     Parameters,

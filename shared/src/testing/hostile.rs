@@ -1,9 +1,8 @@
-//! Hostile input for property tests: a good document with something in it dropped,
-//! retyped, nested, renamed or replaced by a nasty text, and text that may be no
-//! document at all.
+//! Hostile input for property tests: a valid document with a part dropped, retyped, nested, renamed
+//! or replaced by a nasty text, and text that may not be a document at all.
 //!
-//! The cases are the same in each run. `PROPTEST_RNG_SEED` draws others,
-//! `PROPTEST_CASES` more of them.
+//! The cases are the same in each run. `PROPTEST_RNG_SEED` selects others, `PROPTEST_CASES` sets
+//! their number.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -13,8 +12,8 @@ use serde_json::{Value, json};
 
 use frontload_shared::domain::names::is_plain;
 
-/// So many cases, or more if that is asked for. The seeds of cases that failed are kept
-/// under `proptest-regressions` and tried first.
+/// Runs `cases` cases, or `PROPTEST_CASES` if that is set. The seeds of failed cases are kept under
+/// `proptest-regressions` and tried first.
 pub fn config(cases: u32) -> ProptestConfig {
     let asked = ProptestConfig::default();
     let rng_seed = match asked.rng_seed {
@@ -25,8 +24,8 @@ pub fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, rng_seed, ..asked }
 }
 
-/// What a shell, a log, a terminal, a path or a format would take for something else.
-/// `canary` is a command that a test plants where only a shell would find it.
+/// Texts that a shell, a log, a terminal, a path or a format would misinterpret. `canary` is a
+/// command that a test puts where only a shell would find it.
 const NASTY: [&str; 55] = [
     "",
     " ",
@@ -91,7 +90,7 @@ pub fn nasty() -> Vec<String> {
     NASTY.map(ToOwned::to_owned).into_iter().chain(long).collect()
 }
 
-/// A text that is nasty, or holds something nasty.
+/// A text that is nasty or contains a nasty text.
 pub fn nasty_text() -> impl Strategy<Value = String> {
     prop_oneof![select(nasty()), (".{0,12}", select(nasty())).prop_map(|(a, b)| a + &b)]
 }
@@ -125,20 +124,20 @@ fn odd_values() -> Vec<Value> {
     ]
 }
 
-/// What is done to one place of a document.
+/// A change to one place of a document.
 #[derive(Clone, Debug)]
 enum Change {
     Drop,
     Replace(Value),
-    /// Puts this text into the text that is there.
+    /// Inserts this text into the existing text.
     Insert(Index, String),
     Rename(String),
     Add(String, Value),
-    /// Of a list; of an object with its own value under the text as name.
+    /// Repeats a list's last entry; adds an object to itself under this name.
     Double(String),
-    /// So many times, in lists or in objects.
+    /// Nests the value this many times: in lists if true, otherwise in objects.
     Nest(u8, bool),
-    /// By what stands at another place.
+    /// Replaces the value by that of another place.
     Copy(Index),
 }
 
@@ -157,7 +156,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// The JSON pointers of a document's places.
+/// Collects the JSON pointers of a document's places.
 fn places(value: &Value, here: &str, found: &mut Vec<String>) {
     found.push(here.to_owned());
     match value {
@@ -187,7 +186,7 @@ fn nest(value: Value, depth: u8, list: bool) -> Value {
     (0..depth).fold(value, |inner, _| if list { json!([inner]) } else { json!({"a": inner}) })
 }
 
-/// Takes the field or entry at `place` out of what holds it.
+/// Removes the field or entry at `place` and returns it.
 fn take(document: &mut Value, place: &str) -> Option<Value> {
     let (parent, name) = place.rsplit_once('/')?;
     match document.pointer_mut(parent)? {
@@ -226,7 +225,7 @@ fn apply(document: &mut Value, place: Index, change: Change) {
     *document.pointer_mut(&place).unwrap() = new;
 }
 
-/// With a further field or entry.
+/// Adds a field or entry.
 fn with(mut found: Value, name: String, value: Value) -> Value {
     match &mut found {
         Value::Array(list) => list.push(list.last().cloned().unwrap_or(value)),
@@ -236,7 +235,7 @@ fn with(mut found: Value, name: String, value: Value) -> Value {
     found
 }
 
-/// `good` with up to three changes; now and then with none.
+/// `good` with at most three changes, sometimes with none.
 pub fn changed(good: Value) -> impl Strategy<Value = Value> {
     vec((any::<Index>(), change()), 0..4).prop_map(move |changes| {
         let mut document = good.clone();
@@ -247,8 +246,8 @@ pub fn changed(good: Value) -> impl Strategy<Value = Value> {
     })
 }
 
-/// Text that was `good` before it was cut, doubled, filled with deep nesting or with
-/// numbers that no type holds; or any bytes.
+/// `good` with a part cut out and filled with deep nesting or with numbers that no type can
+/// represent; or any bytes.
 pub fn torn(good: String) -> impl Strategy<Value = String> {
     let fillings = vec![
         String::new(),
@@ -279,21 +278,21 @@ pub fn torn(good: String) -> impl Strategy<Value = String> {
     prop_oneof![3 => torn, 1 => bytes.prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned())]
 }
 
-/// Fails when a text is no sentence for a log: empty, longer than 2,000 characters, or
-/// holding what starts a line, moves the cursor or turns the direction of reading.
+/// Fails when a text is not a safe sentence for a log: empty, longer than 2,000 characters, or with
+/// a character that starts a line, moves the cursor or changes the reading direction.
 pub fn assert_sentence(text: &str) {
     let start: String = text.chars().take(300).collect();
     assert!(!text.is_empty() && text.chars().count() <= 2_000, "{} of {start:?}", text.len());
     assert!(text.chars().all(is_plain), "{start:?}");
 }
 
-/// Fails when a text that was accepted holds what a shell, a path or a log would mistake.
+/// Fails when an accepted text contains what a shell, a path or a log would misinterpret.
 pub fn assert_harmless(text: &str) {
     let is_harmless = |c: char| c.is_ascii_alphanumeric() || "._-/:@+=,~".contains(c);
     assert!(text.chars().all(is_harmless), "{text:?}");
 }
 
-/// [`assert_harmless`] for every text and every field's name of a document.
+/// [`assert_harmless`] for every text and field name of a document.
 pub fn assert_harmless_document(document: &Value) {
     match document {
         Value::String(text) => assert_harmless(text),

@@ -1,6 +1,5 @@
-//! A stand-in for AWS at the level of HTTP, for tests: Parameter Store in many
-//! accounts and regions, the security token service that leads to them, and the
-//! table of leases. The SDK's real clients talk to it.
+//! A fake AWS at the HTTP level for tests: Parameter Store in many accounts and regions, STS for
+//! access to them, and the lease table. The SDK's real clients call it.
 
 #![allow(
     clippy::unwrap_used,
@@ -36,76 +35,76 @@ use crate::domain::Access;
 /// Account of [`FakeCloud::clients`].
 pub const OWN: &str = "123456789012";
 
-/// Every parameter's versions and labels, by account and region.
+/// The state of the fake: every parameter's versions and labels, by account and region.
 #[derive(Clone, Debug, Default)]
 pub struct World {
     versions: BTreeMap<Name, Vec<String>>,
     labels: BTreeMap<(Name, String), i64>,
-    /// Changing calls so far.
+    /// Number of changing calls so far.
     pub changes: usize,
-    /// The number of the changing call that is refused.
+    /// The number of the changing call to refuse, counted from 1.
     pub fail_change: Option<usize>,
-    /// From which changing call on all are refused.
+    /// Number of the first changing call to refuse; later ones are refused, too.
     pub refuse_from: Option<usize>,
-    /// The operation, and the region in our own account, of which all changing calls are
-    /// refused, once so many of them were not.
+    /// Operation, region and count: changing calls of this operation in this region of our own
+    /// account are refused after this many were granted.
     pub refuse_alike: Option<(&'static str, &'static str, usize)>,
     alike: usize,
-    /// Whether the refused call has its effect all the same.
+    /// Whether the refused call still takes effect.
     pub fail_after: bool,
-    /// How many changing calls from `fail_change` on are throttled instead of the one refused.
+    /// How many changing calls to throttle from `fail_change` on, instead of refusing that one.
     pub throttled: usize,
     /// How many versions of parameters were written, and how many parameters deleted.
     pub writes: usize,
     pub deleted: usize,
     /// How often parameters were listed.
     pub listed: usize,
-    /// What EC2 answers, by region and action: the inside of its XML. An action
-    /// without answer here succeeds with nothing.
+    /// EC2's responses by region and action: the content of the XML element. An action without a
+    /// response here succeeds with an empty one.
     pub ec2: BTreeMap<(String, String), String>,
-    /// The snapshots of the home region; asked only where `ec2` has no answer.
+    /// The snapshots of the home region; used only if `ec2` has no response.
     pub snapshots: snapshots::Snapshots,
-    /// ECR.
+    /// The fake ECR.
     pub registry: registry::Registry,
-    /// The table's items by their key's value.
+    /// The lease table's items, by the value of their key.
     pub items: BTreeMap<String, table::Item>,
-    /// From which call on the table refuses changes.
+    /// Number of the first change that the table refuses; it refuses later ones, too.
     pub refuse_table_from: Option<usize>,
     table_calls: usize,
-    /// When executions that are over ended, in epoch seconds by ARN.
+    /// End times of finished executions, in epoch seconds by ARN.
     pub over: BTreeMap<String, i64>,
-    /// What other operations answer, by name.
+    /// Responses of other operations, by name.
     pub answers: BTreeMap<String, Value>,
-    /// The details of the events that were put on any bus.
+    /// The details of the events put on any bus.
     pub events: Vec<Value>,
-    /// EC2's calls: region, action, and the id that it is about, if it is about one.
+    /// The calls to EC2: region, action, and the resource id, if there is one.
     pub ec2_calls: Vec<String>,
 }
 
 /// Account, region, parameter.
 type Name = (String, String, String);
 
-/// The stand-in; clones share one world.
+/// The fake AWS; clones share one world.
 #[derive(Clone, Debug, Default)]
 pub struct FakeCloud(Arc<Mutex<World>>);
 
 impl FakeCloud {
-    /// The world, to look at or to plant a fault in.
+    /// The world, to inspect it or to inject a fault.
     pub fn world(&self) -> MutexGuard<'_, World> {
         self.0.lock().unwrap()
     }
 
-    /// Another cloud that starts as this one is.
+    /// A separate cloud that starts with a copy of this world.
     pub fn copy(&self) -> Self {
         Self(Arc::new(Mutex::new(self.world().clone())))
     }
 
-    /// Clients of our own account whose every call ends here. None retries.
+    /// Clients of our own account that send every call to this cloud. None retries.
     pub fn clients(&self) -> Clients {
         Self::clients_by_way_of(self.http())
     }
 
-    /// The same with the SDK's usual retries, a thousand times as fast.
+    /// The same clients with the SDK's usual retries, a thousand times as fast.
     pub fn retrying_clients(&self) -> Clients {
         let retries = RetryConfig::standard().with_initial_backoff(Duration::from_millis(1));
         Self::clients_with(self.http(), retries)
@@ -125,8 +124,8 @@ impl FakeCloud {
         })
     }
 
-    /// Clients of our own account whose every call takes the way `http`, which is to
-    /// end at [`FakeCloud::answer`].
+    /// Clients of our own account that send every call through `http`, which must pass it to
+    /// [`FakeCloud::answer`].
     pub fn clients_by_way_of(http: impl HttpClient + 'static) -> Clients {
         Self::clients_with(http, RetryConfig::disabled())
     }
@@ -143,7 +142,7 @@ impl FakeCloud {
         Clients::new(sdk, Some("external".to_owned()), Access::Publishes)
     }
 
-    /// The status and body that answer a call, of which two headers and the body count.
+    /// Status and body of the response to a call, from two of its headers and its body.
     pub fn answer(&self, authorization: &str, target: &str, body: &[u8]) -> (u16, String) {
         let body = std::str::from_utf8(body).unwrap();
         let (account, region) = read_scope(authorization);
@@ -176,7 +175,7 @@ fn assume_role(body: &str) -> String {
     )
 }
 
-/// A default VPC as every account has one.
+/// The default VPC that every account has.
 fn default_network(action: &str) -> Option<&'static str> {
     match action {
         "DescribeSubnets" => Some(
@@ -198,7 +197,7 @@ fn refusal(code: &str) -> (u16, String) {
 }
 
 impl World {
-    /// The services that speak the query protocol: STS and EC2.
+    /// The response of a service with the query protocol: STS or EC2.
     fn answer_query(&mut self, region: &str, body: &str) -> String {
         let fields: BTreeMap<&str, &str> =
             body.split('&').filter_map(|field| field.split_once('=')).collect();
@@ -240,7 +239,7 @@ impl World {
         newest.chain(labelled).any(|found| found == value)
     }
 
-    /// Writes a parameter of our own account at home.
+    /// Writes a parameter in our own account and home region.
     pub fn put(&mut self, name: &str, value: &str) {
         let key = (OWN.to_owned(), "us-east-1".to_owned(), name.to_owned());
         self.versions.entry(key).or_default().push(value.to_owned());
@@ -255,7 +254,7 @@ impl World {
         self.versions.iter().map(shown).collect()
     }
 
-    /// The values that carry a label, likewise.
+    /// The values that carry `label`, by place and last part of the name.
     pub fn labelled(&self, label: &str) -> BTreeMap<String, String> {
         let mut found = BTreeMap::new();
         for (((account, region, name), of), version) in &self.labels {

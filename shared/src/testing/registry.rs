@@ -1,22 +1,21 @@
-//! A stand-in for ECR: repositories whose every image is an index of the same
-//! architectures.
+//! A fake ECR. Every image in its repositories is an index of the same architectures.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-/// What is pushed where, newest last.
+/// The pushed tags, and when they were pushed.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     /// Digest and time of the push, by repository and tag.
     tags: BTreeMap<(String, String), (String, i64)>,
     pushes: i64,
-    /// The architectures that indexes lack, in OCI's words.
+    /// The architectures that the indexes lack, by their OCI names.
     pub lacks: Vec<String>,
 }
 
 impl Registry {
-    /// Points a tag at the digest that repeats `character`.
+    /// Points a tag at `digest`.
     pub fn push(&mut self, repository: &str, tag: &str, digest: &str) {
         self.pushes += 1;
         let key = (repository.to_owned(), tag.to_owned());
@@ -29,7 +28,7 @@ impl Registry {
         found.map(|(digest, _)| digest.clone())
     }
 
-    /// Answers an operation of ECR; `None` for one that is none.
+    /// Status and body for an ECR operation; `None` for any other operation.
     pub fn answer(&self, operation: &str, input: &Value) -> Option<(u16, String)> {
         let repository = input["repositoryName"].as_str()?;
         if !self.tags.keys().any(|(known, _)| known == repository) {

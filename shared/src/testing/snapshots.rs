@@ -1,4 +1,4 @@
-//! A stand-in for EBS snapshots: all of one region, completed from the start.
+//! Fake EBS snapshots of one region, completed from the start.
 
 use std::collections::BTreeMap;
 
@@ -7,22 +7,22 @@ use std::collections::BTreeMap;
 pub struct Snapshots(BTreeMap<String, BTreeMap<String, String>>);
 
 impl Snapshots {
-    /// A completed snapshot with tags.
+    /// Adds a completed snapshot with tags.
     pub fn complete(&mut self, id: &str, tags: BTreeMap<String, String>) {
         self.0.insert(id.to_owned(), tags);
     }
 
-    /// Every snapshot that is there, with its tags.
+    /// Every existing snapshot, with its tags.
     pub fn all(&self) -> impl Iterator<Item = (&String, &BTreeMap<String, String>)> {
         self.0.iter()
     }
 
-    /// The tags of a snapshot that is there.
+    /// The tags of a snapshot; `None` if it does not exist.
     pub fn tags(&self, id: &str) -> Option<&BTreeMap<String, String>> {
         self.0.get(id)
     }
 
-    /// The inside of the answer to an action of EC2; nothing for those of other things.
+    /// The content of the XML response to an EC2 action; empty for actions on other resources.
     pub fn answer(&mut self, action: &str, fields: &BTreeMap<&str, &str>) -> String {
         let id = ["SnapshotId", "SnapshotId.1"].iter().find_map(|name| fields.get(name));
         match (action, id) {
@@ -49,7 +49,7 @@ impl Snapshots {
     }
 }
 
-/// Whether every filter by a tag holds; other filters are not known here.
+/// Whether the tags match every tag filter; other filters are not supported.
 fn carries(tags: &BTreeMap<String, String>, fields: &BTreeMap<&str, &str>) -> bool {
     (1..).map_while(|n| fields.get(format!("Filter.{n}.Name").as_str()).zip(Some(n))).all(
         |(name, n)| {

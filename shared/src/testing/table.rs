@@ -1,5 +1,5 @@
-//! A stand-in for `DynamoDB` tables: the part of its expression language that
-//! leases use (`DynamoDB` developer guide, "Using expressions").
+//! A fake `DynamoDB` table, with the part of the expression language that leases use (`DynamoDB`
+//! developer guide, "Using expressions").
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// Attributes by name, each as the API writes it, such as `{"S": "text"}`.
 pub type Item = BTreeMap<String, Value>;
 
-/// Applies an `UpdateItem` to an item; `None` when its condition does not hold.
+/// Applies an `UpdateItem` to an item; `None` when its condition is false.
 pub fn update(item: &Item, input: &Value) -> Option<Item> {
     let values = &input["ExpressionAttributeValues"];
     let scope = Scope { item, values };
