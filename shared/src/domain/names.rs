@@ -224,6 +224,20 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_prefix_that_a_template_accepts_is_valid() {
+        for template in [
+            include_str!("../../../infra/template.yaml"),
+            include_str!("../../../infra/consumer.yaml"),
+        ] {
+            let (_, parameter) = template.split_once("\n  ParameterPrefix:\n").unwrap();
+            let (_, limit) = parameter.split_once("MaxLength: ").unwrap();
+            let limit: usize = limit.lines().next().unwrap().parse().unwrap();
+            let prefix = format!("/{}", "a".repeat(limit - 1));
+            assert!(prefix.parse::<ParameterPrefix>().is_ok(), "{limit} characters");
+        }
+    }
+
+    #[test]
     fn a_prefix_holds_no_empty_segment() {
         assert!("/team/frontload".parse::<ParameterPrefix>().is_ok());
         for bad in ["", "/", "frontload", "/a//b", "/a/", "/a b"] {
