@@ -123,7 +123,7 @@ pub enum Error {
     AwsRejected(AwsCall),
     /// Another build of the same cache and architecture did not end in time.
     #[error(
-        "build {build} waited {seconds} s for {holder}, which owns its cache and architecture; stop that execution, or raise timeLimits.claimSeconds"
+        "build {build} waited {seconds} s for {holder}, which owns its cache and architecture; stop that execution, or ask again later; a build waits for timeLimits.claimSeconds"
     )]
     BuildInProgress {
         /// The waiting build.
@@ -384,12 +384,12 @@ pub enum Error {
         /// How far it got.
         progress: String,
     },
-    /// Prune cannot read every place that may refer to a snapshot.
+    /// The cache has no document, which says where its snapshots are.
     #[error("cache {cache} is not pruned: {reason}; nothing was deleted")]
     PruneRefused {
         /// The cache.
         cache: String,
-        /// What could not be read.
+        /// Why, and what to do.
         reason: String,
     },
     /// The snapshot must not be published.
@@ -416,7 +416,7 @@ pub enum Error {
     },
     /// The clean-up did not finish in time.
     #[error(
-        "clean-up of build {build} did not end within {seconds} s: {progress}; delete what carries the tag frontload:build={build}"
+        "clean-up of build {build} did not end within {seconds} s: {progress}; the reaper continues; if the next cycles do not finish it, terminate the instance and delete the volumes with the tag frontload:build={build}, and no snapshot that a parameter names"
     )]
     CleanUpTimedOut {
         /// The build.
