@@ -62,6 +62,12 @@ def test_a_definition_keeps(rule: Rule, machine: str) -> None:
     assert rule(load_definition(machine)) == []
 
 
+def test_the_operations_page_has_a_section_for_every_error() -> None:
+    sections = re.findall(r"^### (\w+)$", OPERATIONS.read_text(), re.MULTILINE)
+    names = rust_error_names(ERROR_NAMES_SOURCE.read_text())
+    assert sections == sorted(names, key=str.lower)
+
+
 def test_the_operations_page_lists_every_error_that_can_end_a_build_under_its_class() -> None:
     classes = rust_error_classes(ERROR_NAMES_SOURCE.read_text())
     row = r"^\| \*\*(\w[\w ]+)\*\*[^|]*\| (.*) \|$"
