@@ -84,6 +84,8 @@ pub async fn handle(
     // the lease over when this execution is over.
     let is_over = match &result {
         Ok(report) => matches!(report, Report::Ready(_)),
+        // Under this lease the reaper restores the rest.
+        Err(Error::PublishFailed { left, .. }) => left.is_empty(),
         Err(error) => !error.retryable(),
     };
     if is_over && let Err(error) = leases.release(&key, &id, false).await {
@@ -253,7 +255,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::testing::{build_document, pulled, settings, shown};
+    use crate::reap;
+    use crate::testing::{build_document, pulled, put_cache, settings, shown};
 
     const REGIONS: [&str; 2] = ["us-east-1", "eu-west-1"];
 
@@ -419,6 +422,37 @@ mod tests {
             assert_eq!(roll_back(&cloud, "first", 30).await, "4");
             assert_eq!((read(&cloud), is_held(&cloud).await), (['a'].into(), false));
         }
+    }
+
+    /// From each change on, AWS refuses everything, so that the rollback restores nothing itself.
+    #[tokio::test]
+    async fn whatever_a_rollback_could_not_restore_the_reaper_makes_one_build_again() {
+        let cloud = cloud().await;
+        let regions = REGIONS.map(|region| json!({"region": region}));
+        let document = json!({"regions": regions, "consumers": [{"account": "210987654321"}]});
+        put_cache(&cloud, "default", &document);
+        let start = cloud.world().changes;
+        let mut ends = BTreeSet::new();
+        for change in 2..=8 + 24 {
+            let cloud = cloud.copy();
+            cloud.world().refuse_from = Some(start + change);
+            assert_eq!(roll_back(&cloud, "arn:first", 0).await, "PublishFailed");
+            assert!(is_held(&cloud).await, "change {change}");
+            cloud.world().refuse_from = None;
+            cloud.world().over.insert("arn:first".to_owned(), 0);
+            let input = serde_json::from_value(json!({})).unwrap();
+            reap::handle(&cloud.clients(), &settings(), 1_000, input).await.unwrap();
+            assert!(!is_held(&cloud).await, "change {change}");
+            let of_newest = read(&cloud);
+            assert_eq!(of_newest.len(), 1, "change {change}");
+            let world = cloud.world();
+            let newest = world.newest();
+            for (name, current) in world.labelled(CURRENT) {
+                assert_eq!(newest[&name], current, "change {change}");
+            }
+            ends.extend(of_newest);
+        }
+        assert_eq!(ends, ['a', 'b'].into());
     }
 
     #[tokio::test]

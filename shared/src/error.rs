@@ -402,7 +402,8 @@ pub enum Error {
     },
     /// Writing the parameters failed; the values already written are restored.
     #[error(
-        "publication of build {build} failed at {parameter}: {reason}; the parameters are {state}"
+        "publication of build {build} failed at {parameter}: {reason}; the parameters are {}",
+        state_of(left)
     )]
     PublishFailed {
         /// The build.
@@ -411,8 +412,8 @@ pub enum Error {
         parameter: String,
         /// AWS's message.
         reason: String,
-        /// The parameters' state now: as before, or which could not be restored.
-        state: String,
+        /// The parameters that could not be restored, one message each.
+        left: Vec<String>,
     },
     /// The clean-up did not finish in time.
     #[error(
@@ -426,6 +427,13 @@ pub enum Error {
         /// What is left.
         progress: String,
     },
+}
+
+fn state_of(left: &[String]) -> String {
+    if left.is_empty() {
+        return "as they were before".to_owned();
+    }
+    format!("not put back: {}", left.join("; "))
 }
 
 impl Error {

@@ -107,16 +107,7 @@ pub async fn publish(
     if error.retryable() && left.is_empty() {
         return Err(error);
     }
-    Err(Error::PublishFailed {
-        build: build.clone(),
-        parameter,
-        reason: error.to_string(),
-        state: if left.is_empty() {
-            "as they were before".to_owned()
-        } else {
-            format!("not put back: {}", left.join("; "))
-        },
-    })
+    Err(Error::PublishFailed { build: build.clone(), parameter, reason: error.to_string(), left })
 }
 
 /// Moves the labels of an earlier publication that died after it wrote its last value. Otherwise
@@ -362,7 +353,7 @@ impl Published {
     fn is_by(&self, build: &BuildId, snapshots: &[String]) -> bool {
         let manifest: Option<Manifest> =
             self.manifest.as_ref().and_then(|text| serde_json::from_str(text).ok());
-        manifest.is_some_and(|manifest| manifest.build == *build)
+        manifest.is_some_and(|manifest| manifest.is_published_by(build))
             || self.snapshot_id.as_ref().is_some_and(|id| snapshots.contains(id))
     }
 }
@@ -389,9 +380,10 @@ pub async fn named_snapshots(
     Ok(found.into_iter().flatten().flatten().map(|parameter| parameter.value).collect())
 }
 
-/// Ends a publication that died. If `build` did not write every place, restores the old values;
-/// otherwise moves the missing labels. `snapshots` are the build's own, in all regions. Only the
-/// holder of the lease may call it: anyone else could treat a running publication as dead.
+/// Ends a publication that died. If `build`, which may be the id of a rollback, did not write every
+/// place, restores the old values; otherwise moves the missing labels. `snapshots` are those that it
+/// published, in all regions. Only the holder of the lease may call it: anyone else could treat a
+/// running publication as dead.
 ///
 /// # Errors
 /// Those of the calls.
@@ -403,13 +395,15 @@ pub async fn finish_or_undo(
     snapshots: &[String],
 ) -> Result<()> {
     let newest = read_newest(clients, names, places).await?;
-    let is_whole = |now: &Published| now.manifest().is_some_and(|found| found.build == *build);
+    let is_whole =
+        |now: &Published| now.manifest().is_some_and(|found| found.is_published_by(build));
     if newest.iter().all(|(newest, _)| is_whole(newest)) {
         return label_newest(clients, names, places, newest).await;
     }
     let ours = |value: &str| {
         let manifest: Option<Manifest> = serde_json::from_str(value).ok();
-        snapshots.iter().any(|id| id == value) || manifest.is_some_and(|m| m.build == *build)
+        snapshots.iter().any(|id| id == value)
+            || manifest.is_some_and(|manifest| manifest.is_published_by(build))
     };
     for (place, (newest, _)) in places.iter().zip(newest) {
         if !newest.is_by(build, snapshots) {

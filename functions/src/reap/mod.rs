@@ -168,7 +168,7 @@ impl Reaper<'_> {
         });
         let written: Vec<_> = written.await.into_iter().collect::<Result<_>>()?;
         let mut manifests = written.iter().flatten().filter_map(|text| read_manifest(text));
-        let Some(manifest) = manifests.find(|manifest| manifest.build == *build) else {
+        let Some(manifest) = manifests.find(|manifest| manifest.is_published_by(build)) else {
             return Ok(());
         };
         let replicas = &manifest.replicas;

@@ -180,6 +180,12 @@ fn read_listing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Lis
 }
 
 impl Manifest {
+    /// Whether `id`, of a build or of a rollback, published this manifest.
+    #[must_use]
+    pub fn is_published_by(&self, id: &BuildId) -> bool {
+        self.build == *id || self.rollback.as_ref() == Some(id)
+    }
+
     /// The manifests of a finished build, one for each of `replicas`, for publication under the
     /// fencing token `token`.
     #[must_use]
