@@ -1,5 +1,8 @@
-"""After each test: did a function ask what AWS would refuse? After a run of all tests: was
-everything used that the template grants the functions?"""
+"""Checks on the functions' requests and grants.
+
+After each test: did a function send a request that AWS would refuse? After a run of all tests: did
+the tests use every permission that the template grants to the functions?
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from local_cloud.aws import grants
 from local_cloud.cloud import GRANTS_DIR, RUNNING
 
 ASKED = "FRONTLOAD_COMPARE_GRANTS"
-"""Set where all tests run; a part of them uses a part of the grants."""
+"""Set only when all tests run: a subset of the tests uses a subset of the grants."""
 UNDO = "undoes half a publication: tried by the fault sweep, which is no part of these tests"
 VPC = "asked for by Lambda itself, for functions in a VPC"
 UNUSED: dict[tuple[str, str], str] = {
@@ -34,30 +37,32 @@ UNUSED: dict[tuple[str, str], str] = {
     ("PlanRole", "ec2:DescribeSubnets"): VPC,
     ("PlanRole", "ec2:UnassignPrivateIpAddresses"): VPC,
 }
-"""By role and action, granted and used by no test, with the reason."""
+"""Grants that no test uses, by role and action, with the reason."""
 
 
 @pytest.fixture(autouse=True)
 def only_valid_requests() -> Iterator[None]:
-    """Fail a test in which a function's request broke a rule of AWS's model of the call; a local
-    cloud that the test itself starts says so when it ends."""
+    """Fail a test in which a function's request broke a rule of AWS's model of the call.
+
+    A local cloud that the test starts itself reports this when it ends.
+    """
     yield
     assert [line for cloud in RUNNING for line in cloud.take_invalid_requests()] == []
 
 
 def is_asked(config: pytest.Config) -> bool:
-    """In the process that runs the tests or starts those that do."""
+    """Whether this run compares grants; False in a worker of pytest-xdist."""
     return bool(os.environ.get(ASKED)) and not hasattr(config, "workerinput")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Forget earlier runs."""
+    """Delete the records of earlier runs."""
     if is_asked(session.config):
         shutil.rmtree(GRANTS_DIR, ignore_errors=True)
 
 
 def unused() -> list[str]:
-    """Grants of the functions' roles that no test used, a line each."""
+    """Grants of the functions' roles that no test used, one line each."""
     seen = grants.read(GRANTS_DIR)
     return [
         f"{one.role}: {one.action} on {one.resources} {one.conditions}".strip()
@@ -67,13 +72,13 @@ def unused() -> list[str]:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Fail a run whose tests passed when something is granted in vain."""
+    """Fail a run whose tests passed if a grant is unused."""
     if is_asked(session.config) and exitstatus == 0 and unused():
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say so."""
+    """Print the counts of grants, and each unused grant."""
     if not is_asked(terminalreporter.config):
         return
     seen = grants.read(GRANTS_DIR)

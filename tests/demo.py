@@ -1,8 +1,8 @@
 """The demo: a push becomes a snapshot in three regions, and nodes of a consumer boot from it.
 
-Run by `make demo`. `IMAGES=<dir>` takes your own images, one OCI layout per image: the repository
-is named after the folder, the tag is the layout's `org.opencontainers.image.ref.name`, else
-`latest`. The outcome is written to `target/demo/result.json`.
+`make demo` runs it. `IMAGES=<dir>` uses your own images, one OCI layout per image: the repository
+is named after the folder, and the tag is the layout's `org.opencontainers.image.ref.name`, else
+`latest`. The result is written to `target/demo/result.json`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PARAMETER = f"/frontload/{CACHE}/{ARCHITECTURE}/snapshot-id"
 
 
 def deploy_everywhere(cloud: LocalCloud) -> None:
-    """Frontload in its own account, and its role in the consumers'."""
+    """Deploy Frontload in its own account, and its role in the consumers' accounts."""
     cloud.deploy(
         BUILT,
         {"Architecture": ARCHITECTURE, "ConsumerExternalId": EXTERNAL_ID},
@@ -60,7 +60,10 @@ def deploy_everywhere(cloud: LocalCloud) -> None:
 
 
 def make_key(cloud: LocalCloud, region: str) -> str:
-    """A key that the consumers may use: what is encrypted under `aws/ebs` cannot be shared."""
+    """Create a KMS key that the consumers may use; returns its ARN.
+
+    A snapshot encrypted under `aws/ebs` cannot be shared.
+    """
     users = [f"arn:aws:iam::{account}:root" for account in (ACCOUNT, *CONSUMERS[:2])]
     statement = {
         "Effect": "Allow",
@@ -74,7 +77,7 @@ def make_key(cloud: LocalCloud, region: str) -> str:
 
 
 def put_cache(cloud: LocalCloud, images: list[DiskImage]) -> None:
-    """The cache document, with a volume that holds the images packed and unpacked."""
+    """Write the cache document; the volume is large enough for the images packed and unpacked."""
     gib = 20 + 5 * compressed_bytes(images) // (1 << 30)
     document = {
         "images": [image.reference for image in images],
@@ -100,7 +103,7 @@ def run_build(cloud: LocalCloud, images: list[DiskImage], screen: Screen) -> dic
     for image in early:
         screen.show(f"pushing {image.repository}:{image.tag}")
         cloud.push(image, image.tag, image.repository)
-        # An event that comes late would find the cache and be a push of it.
+        # Wait here: a late event would find the cache and count as a push to it.
         early_arn = find_execution(sfn, pipeline, image.image_digest, image.tag, 60)
         list(watch(sfn, early_arn, build_machine, 60))
     put_cache(cloud, images)
@@ -126,7 +129,7 @@ def run_build(cloud: LocalCloud, images: list[DiskImage], screen: Screen) -> dic
 
 
 def show_publication(cloud: LocalCloud, screen: Screen) -> dict[str, Any]:
-    """Say what is published; returns the parameter's and the images' part of the result."""
+    """Print what is published; returns the parameter's and the images' part of the result."""
     ssm = cloud.client("ssm")
     snapshot = ssm.get_parameter(Name=PARAMETER)["Parameter"]["Value"]
     name = PARAMETER.replace("snapshot-id", "manifest")
@@ -140,7 +143,7 @@ def show_publication(cloud: LocalCloud, screen: Screen) -> dict[str, Any]:
 
 
 def prove_on_nodes(cloud: LocalCloud, images: list[DiskImage], screen: Screen) -> dict[str, Any]:
-    """Boot a consumer's node in each region, registry off, and start every image on it."""
+    """Boot a consumer's node in each region with the registry off, and start every image on it."""
     cloud.registry.stop()
     screen.say("the registry is switched off")
     consumer = CONSUMERS[0]
@@ -170,7 +173,7 @@ def compare(
     checked: dict[str, int],
     screen: Screen,
 ) -> None:
-    """Add a region's files to what was compared with the images' layers."""
+    """Compare the files of a region's snapshot with the images' layers; adds to `checked`."""
     screen.show(f"comparing every file of {region}'s snapshot with the images' layers")
     snapshot = cloud.client("ssm", region).get_parameter(Name=PARAMETER)["Parameter"]["Value"]
     wanted = {image.reference: image.image_digest for image in images}
@@ -183,7 +186,7 @@ def compare(
 
 
 def start_all(node: Node, images: list[DiskImage], screen: Screen) -> tuple[list[float], int]:
-    """Start each image by tag and by digest: seconds of the starts, images that did."""
+    """Start each image by tag and by digest; returns seconds per start and number of images."""
     starts: list[float] = []
     present = 0
     known = node.images()
@@ -204,7 +207,7 @@ def start_all(node: Node, images: list[DiskImage], screen: Screen) -> tuple[list
 
 
 def cold_pull(cloud: LocalCloud, image: DiskImage, screen: Screen) -> dict[str, float]:
-    """For comparison: the same image on a node without snapshot."""
+    """Pull the same image on a node without a snapshot, for comparison."""
     cloud.registry.start()
     with boot_node(cloud.host, None, registry_on=True, architecture=ARCHITECTURE) as node:
         screen.show(f"for comparison, an empty node pulls {image.repository}")
@@ -214,7 +217,7 @@ def cold_pull(cloud: LocalCloud, image: DiskImage, screen: Screen) -> dict[str, 
 
 
 def demo(screen: Screen) -> dict[str, Any]:
-    """The whole story; returns the result document."""
+    """Run all steps; returns the result document."""
     given = os.environ.get("IMAGES")
     made = TARGET / "images"
     images = own_images(Path(given).resolve()) if given else made_images(made, screen)
@@ -247,7 +250,7 @@ def prove(cloud: LocalCloud, images: list[DiskImage], real: bool, screen: Screen
 
 
 def problems(result: dict[str, Any]) -> Iterator[str]:
-    """Why the demo is no success."""
+    """Yield each reason why the demo failed."""
     if result["execution"]["status"] != "SUCCEEDED":
         yield "the execution did not succeed"
         return
@@ -264,7 +267,7 @@ def problems(result: dict[str, Any]) -> Iterator[str]:
 
 
 def main() -> int:
-    """Run the demo and write its result; the exit code says whether all held."""
+    """Run the demo and write its result; returns 0 only when no problem was found."""
     screen = Screen()
     TARGET.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,9 +1,9 @@
-"""Pushes to many caches at once on the local cloud, kills builds at random, and says what held.
+"""Push to many caches at once on the local cloud, kill builds at random, and check the result.
 
-A script: `target/tools/cloud/bin/python tests/soak.py [--seed 1] [--pushes 500]`. Real state
-machines, real functions, a real table; the builder host and the registry are the scripted
-stand-ins, which pull nothing: what counts here are events, leases and digests. Time is scaled. The
-last line says what held or what broke, and its seed.
+A script: `target/tools/cloud/bin/python tests/soak.py [--seed 1] [--pushes 500]`. State machines,
+functions and table are real. The builder host and the registry are scripted stand-ins that pull
+nothing, because the soak tests events, leases and digests. Time is scaled. The last line gives the
+seed and says what broke, or that everything held.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ QUICK = {
 
 @dataclass
 class Soak:
-    """One run: what was pushed, when, and what was killed."""
+    """One run: what was pushed and when, and which builds were killed."""
 
     cloud: LocalCloud
     frontload: Frontload
@@ -54,10 +54,10 @@ class Soak:
     events: list[Event] = field(default_factory=list)
 
     def push(self) -> None:
-        """Push a random image to a random cache's tag; now and then an event comes again, late."""
+        """Push a random image to a random cache's tag; 1 push in 10 also resends an old event."""
         cache, image = self.random.choice(self.caches), f"image-{self.random.randrange(IMAGES)}"
         if cache.name not in self.registry:
-            # Not earlier: the schedule fails where a cache's image was never pushed.
+            # Not earlier: the schedule fails for a cache whose image was never pushed.
             cache.put(debounce={"quietSeconds": QUIET_SECONDS})
         digest = self.cloud.push(self.layout, image, cache.repository, "v1")
         self.registry[cache.name] = digest
@@ -68,7 +68,7 @@ class Soak:
             self.cloud.send_event(self.random.choice(self.events))
 
     def kill(self) -> None:
-        """Stop the execution of a random build that runs."""
+        """Stop the execution of a random running build."""
         sfn = self.cloud.client("stepfunctions")
         machine = self.frontload.build_machine
         running = sfn.list_executions(stateMachineArn=machine, statusFilter="RUNNING")
@@ -76,13 +76,13 @@ class Soak:
         if not arns:
             return
         chosen = self.random.choice(sorted(arns))
-        # It may have ended since it was listed.
+        # The execution may have ended since it was listed.
         with suppress(sfn.exceptions.ValidationException):
             sfn.stop_execution(executionArn=chosen)
             self.killed.append(chosen)
 
     def running(self) -> int:
-        """How many executions of the pipeline run."""
+        """The number of running executions of the pipeline."""
         machine = self.frontload.pipeline
         sfn = self.cloud.client("stepfunctions")
         found = sfn.list_executions(stateMachineArn=machine, statusFilter="RUNNING")
@@ -101,7 +101,7 @@ class Soak:
         return found
 
     def launches(self) -> dict[str, list[tuple[float, float]]]:
-        """By cache, from when to when each build had a builder that it worked with."""
+        """By cache, the start and end of the time that each build used its builder."""
         spans = defaultdict(list)
         sfn = self.cloud.client("stepfunctions")
         for arn in self.frontload.executions(self.frontload.build_machine):
@@ -119,13 +119,13 @@ class Soak:
         return {cache: sorted(of) for cache, of in spans.items()}
 
     def bursts(self, cache: str) -> int:
-        """Groups of pushes with more than the quiet time between them."""
+        """Number of groups of pushes that lie more than the quiet time apart."""
         quiet = QUIET_SECONDS * WAIT_SCALE
         times = self.pushed_at[cache]
         return 1 + sum(later - earlier > quiet for earlier, later in pairwise(times))
 
     def broken(self, reconciles: int) -> list[str]:
-        """What does not hold, a sentence each."""
+        """Each violated invariant, as a sentence."""
         published, told = self.published(), []
         for name, digest in self.registry.items():
             if published.get(name) != digest:
@@ -142,7 +142,10 @@ class Soak:
 
 
 def reconcile(soak: Soak) -> int:
-    """Run the schedule until nothing is built any more; returns how often it built."""
+    """Run the schedule until it builds nothing; returns how many runs built something.
+
+    Raises RuntimeError when the fourth run still builds something.
+    """
     for times in range(4):
         ended = soak.frontload.run_schedule("ReconcileSchedule")
         outcomes = {result["outcome"] for result in ended.results}
@@ -152,7 +155,7 @@ def reconcile(soak: Soak) -> int:
 
 
 def begin(cloud: LocalCloud, seed: int) -> Soak:
-    """Deploy, and make the caches and images."""
+    """Deploy Frontload, and create the caches and images."""
     deploy_home(cloud)
     layout = Layout(cloud.state_dir / "layout")
     for number in range(IMAGES):
@@ -163,14 +166,14 @@ def begin(cloud: LocalCloud, seed: int) -> Soak:
 
 
 def run(cloud: LocalCloud, seed: int, pushes: int, say: Any) -> str:
-    """One soak; returns the last line."""
+    """Run one soak; returns the last line."""
     soak = begin(cloud, seed)
     deaths = set(soak.random.sample(range(1, pushes), min(DEATHS, pushes - 1)))
     for number in range(pushes):
         soak.push()
         if number in deaths:
             soak.kill()
-        # A lull now and then, so that there are bursts; never more than the machine bears.
+        # Lulls separate the pushes into bursts. The limit keeps the machine from being overloaded.
         lull = soak.random.random() < 0.02
         time.sleep(QUIET_SECONDS * WAIT_SCALE * 1.5 if lull else soak.random.expovariate(20))
         while number % 20 == 0 and soak.running() > AT_ONCE:
@@ -189,7 +192,7 @@ def run(cloud: LocalCloud, seed: int, pushes: int, say: Any) -> str:
 
 
 def main() -> int:
-    """Returns 1 when something broke."""
+    """Run a soak as the arguments say; returns 1 when something broke."""
     parser = argparse.ArgumentParser(description="Soak Frontload on the local cloud.")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pushes", type=int, default=500)

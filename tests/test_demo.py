@@ -1,4 +1,4 @@
-"""`make demo`, run as a person runs it, with small images of one's own."""
+"""Tests of `make demo`, run as a user runs it, with small images of the user's own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILES = 3
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Two layouts; the tag of one is in its index, the other has none."""
+    """Two layouts: the index of one has a tag, the index of the other has none."""
     busybox = [BUSYBOX] if REAL else []
     for name, tag in (("tagged", "v2"), ("plain", None)):
         layout = Layout(tmp_path / "images" / name)
@@ -35,7 +35,7 @@ def images(tmp_path: Path) -> Path:
 
 
 def run_demo(images: Path, **environment: str) -> tuple[int, str, dict[str, Any]]:
-    """Exit code, output and result document of one run."""
+    """Run the demo once; returns its exit code, output and result document."""
     RESULT.unlink(missing_ok=True)
     done = subprocess.run(
         [sys.executable, str(TESTS / "demo.py")],

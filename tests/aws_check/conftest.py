@@ -26,7 +26,7 @@ def cloud() -> Iterator[LocalCloud]:
     if stale := why_stale():
         pytest.fail(stale, pytrace=False)
     with real_cloud(0.05, QUICK) as running:
-        # Roles are assumed and changed here.
+        # These tests assume and change roles, so their grants do not count.
         running.keeps_grants = False
         deploy_home(running, built=BUILD_DIR)
         yield running

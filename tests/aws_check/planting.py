@@ -1,4 +1,4 @@
-"""Runs of the check on the local cloud, and answers of AWS that are planted."""
+"""Runs the check on the local cloud, and plants answers of AWS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIMITS = dataclasses.replace(
 NOBODY_ASKS = Simulator(
     "nobody", lambda role, use: dict.fromkeys(use.actions, "allowed" if use.allowed else "denied")
 )
-"""Where roles are not what a test is about."""
+"""For tests that are not about roles."""
 EVERY_QUESTION = (
     template.TEMPLATE,
     template.STACK,
@@ -43,7 +43,7 @@ FAILED_ONCE: set[str] = set()
 
 
 class Planted:
-    """What AWS is made to answer by hooks in the clients, where the local cloud has no way."""
+    """Plants answers of AWS by hooks in the clients, where the local cloud cannot plant them."""
 
     def __init__(self, cloud: LocalCloud) -> None:
         self._cloud = cloud
@@ -58,7 +58,7 @@ class Planted:
         when: Callable[[dict[str, Any]], Any] = lambda params: True,
         region: str = HOME,
     ) -> None:
-        """Let calls fail, those whose parameters fit."""
+        """Make calls fail if their parameters satisfy `when`."""
 
         def hook(params: dict[str, Any], **_: Any) -> None:
             if when(params):
@@ -76,7 +76,7 @@ class Planted:
         self._register(service, f"before-call.*.{operation}", lambda **_: (Reply(), document))
 
     def do(self, service: str, operation: str, what: Callable[[], None]) -> None:
-        """Do something when a call is made."""
+        """Do something before each call of an operation."""
 
         def hook(**_: Any) -> None:
             what()
@@ -89,7 +89,7 @@ class Planted:
         self._hooks.append((events, event, hook))
 
     def clear(self) -> None:
-        """Take everything back."""
+        """Remove everything that was planted."""
         for events, event, hook in self._hooks:
             events.unregister(event, hook)
         self._hooks.clear()
@@ -97,7 +97,7 @@ class Planted:
 
 @dataclasses.dataclass
 class Checks:
-    """Runs of the check."""
+    """Runs the check."""
 
     cloud: LocalCloud
     options: Options
@@ -105,7 +105,7 @@ class Checks:
     planted: Planted
 
     def run(self, simulator: Simulator = NOBODY_ASKS, **changes: Any) -> Ran:
-        """One run, with other options than usual; afterwards nothing of it is there."""
+        """One run with changed options; it must leave nothing, and use every planted edit."""
         ran = self.run_only(simulator, **changes)
         assert self.leftovers() == []
         edits = self.cloud.control.state()["faults"]["script_edits"]
@@ -113,23 +113,23 @@ class Checks:
         return ran
 
     def run_only(self, simulator: Simulator = NOBODY_ASKS, **changes: Any) -> Ran:
-        """The same, whatever is left."""
+        """One run with changed options, which may leave something."""
         return run.run(self.account, dataclasses.replace(self.options, **changes), simulator)
 
     @property
     def authoriser(self) -> Simulator:
-        """The local cloud's own."""
+        """The simulator of the local cloud."""
         return local.simulator(self.cloud, self.account)
 
     def leftovers(self) -> list[str]:
-        """All that a run could leave, as somebody else would look."""
+        """Everything that a run could leave, found independently of the check."""
         ec2 = self.cloud.client("ec2")
         reservations = ec2.describe_instances()["Reservations"]
         instances = [one for reservation in reservations for one in reservation["Instances"]]
         found = [one["InstanceId"] for one in instances if one["State"]["Name"] != "terminated"]
         found += [volume["VolumeId"] for volume in ec2.describe_volumes()["Volumes"]]
         for snapshot in ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]:
-            # The planted one of an earlier build.
+            # All but the planted snapshot of an earlier build.
             if not any(tag["Key"] == "frontload:stack" for tag in snapshot.get("Tags", [])):
                 found.append(snapshot["SnapshotId"])
         by_path = self.cloud.client("ssm").get_parameters_by_path(
@@ -149,7 +149,7 @@ def said(ran: Ran, question: Question) -> str:
 
 
 def holds(ran: Ran, *failed: Question) -> None:
-    """These rows failed and no other; each says what that means, and the exit code tells it."""
+    """Exactly these rows failed; each says what that means, and the exit code is 1."""
     rows = {row.name: row for row in ran.table.rows}
     told = {row.name: row.said for row in ran.table.failed}
     assert sorted(told) == sorted(one.name for one in failed), told
@@ -158,5 +158,5 @@ def holds(ran: Ran, *failed: Question) -> None:
         assert row.said and row.meaning.startswith(question.bad), row
         FAILED_ONCE.add(question.name)
     assert ran.exit_code == 1
-    # Every row is told, and once.
+    # Every row is reported exactly once.
     assert sorted(row.name for row in ran.table.rows) == sorted(EVERY_ROW)

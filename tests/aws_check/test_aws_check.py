@@ -1,4 +1,4 @@
-"""`make aws-check` on the local cloud: all is well, and then each row in turn is not."""
+"""`make aws-check` on the local cloud: all is well, and then each row fails in turn."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from local_cloud.ministack import LAYER_SERVICES
 from planting import EVERY_ROW, FAILED_ONCE, LIMITS, Checks, Planted, holds, said
 
 LAUNCHES_BEFORE = 4
-"""Dry runs of RunInstances before the first launch in earnest."""
+"""Dry runs of RunInstances before the first real launch."""
 POLICY = Path(command_line.__file__).with_name("policy.json")
 PULL_END = "\nflush\nused_bytes="
-"""In the real command, after everything was checked."""
+"""Part of the real command, after all its checks."""
 
 
 def policy(effect: str) -> str:
-    """One that allows, or denies, everything."""
+    """A policy that allows or denies everything."""
     statement = {"Effect": effect, "Action": "*", "Resource": "*"}
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
 def is_real(params: dict[str, Any]) -> bool:
-    """Whether a call is no dry run."""
+    """Whether a call is not a dry run."""
     return not params.get("DryRun")
 
 
 @pytest.fixture
 def as_documented(checks: Checks, cloud: LocalCloud) -> Iterator[Checks]:
-    """Checks by a caller who may do what the documented policy allows, and nothing else."""
+    """Checks by a caller who may do only what the documented policy allows."""
     iam, name = cloud.client("iam"), "checker"
     trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
@@ -120,7 +120,7 @@ def test_answers_that_are_not_as_they_must_be(checks: Checks, planted: Planted) 
     planted.answer("ssm", "GetParameter", wrong)
     failed = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "NotAuthorizedForSource"}]}
     planted.answer("events", "PutEvents", failed)
-    # Done, although it was to be a dry run.
+    # EC2 does it, although it should be a dry run.
     planted.answer("ec2", "EnableFastSnapshotRestores", {})
     ran = checks.run(builder=False, image="registry.example.com/Capitals:v1")
     assert "names version 2" in said(ran, calls.LABELLED)
@@ -188,7 +188,7 @@ def test_an_authorization_failure_is_decoded_where_that_is_allowed(
 
 @pytest.fixture
 def role_names(cloud: LocalCloud) -> dict[str, str]:
-    """What the stack's roles are called, by their logical id."""
+    """The names of the stack's roles, by their logical id."""
     found = cloud.client("cloudformation").list_stack_resources(StackName=STACK)
     ids = {one["LogicalResourceId"]: one for one in found["StackResourceSummaries"]}
     return {role: ids[role]["PhysicalResourceId"] for role in roles.QUESTIONS}
@@ -290,7 +290,7 @@ def test_a_launch_is_asked_for_as_frontload_asks(
 
 
 def comparable(request: dict[str, Any]) -> dict[str, Any]:
-    """A request without what is another in each: token, tags' values, and the dry run."""
+    """A request without what differs in each: token, tags' values, and the dry run."""
     kinds = [one["ResourceType"] for one in request["TagSpecifications"]]
     others = {"ClientToken": "", "DryRun": None, "TagSpecifications": kinds}
     return {name: value for name, value in {**request, **others}.items() if value is not None}
@@ -383,14 +383,14 @@ def test_a_snapshot_in_error_that_may_not_be_deleted(
 
 
 def agreed(work: Callable[..., int], checks: Checks, *more: Any) -> None:
-    """Do it as a user who types the account's id."""
+    """Call `work` as a user who types the account's id."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdin", Terminal(f"{checks.account.id}\n"))
         assert work(checks.account, checks.options, *more) == 0
 
 
 class Terminal(io.StringIO):
-    """Standard input of somebody who types."""
+    """Standard input of a user at a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -414,7 +414,7 @@ def test_a_mistake_of_the_check_keeps_what_was_answered(
     assert (ran.table.outcome(made.NOTHING_LEFT.name), ran.exit_code) == (OK, 1)
 
 
-# The question before
+# The question before the run
 
 
 def test_without_a_terminal_or_with_another_account_nothing_is_asked(

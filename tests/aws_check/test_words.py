@@ -1,4 +1,4 @@
-"""What the check tells without asking anybody: the table, the price, the scripts."""
+"""What the check prints without a call to AWS: the table, the price, the scripts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What Frontload costs, in figures: `make bench`. Nothing here fails on a slow machine.
+"""The benchmarks of Frontload: `make bench`. Nothing here fails on a slow machine.
 
-`parts/` holds what is measured, a module each; `documents.py` the JSON that a part makes,
-`frame.py` what every part is given, `summary.py` the headline figures of all parts, `figures.py`
-spreads and tables on the screen, `image_sets.py` makes the images that are pulled, `pulling.py`
-pulls them on a builder.
+`parts/` has one module for each part that is measured. `documents.py` defines the JSON that a part
+returns, `frame.py` the arguments of every part, `summary.py` the headline figures of all parts, and
+`figures.py` the spreads and tables on the screen. `image_sets.py` makes the images, and
+`pulling.py` pulls them on a builder.
 """

@@ -1,8 +1,8 @@
-"""`make bench`: measures the parts asked for, and shows and writes what they found.
+"""`make bench`: measures the requested parts, and prints and writes their figures.
 
-`python -m bench [<part>…]`; without a part all of them. `RUNS=<n>` is how many rounds each takes.
-Every part is written to `target/bench/<part>.json`, the headlines of all that were ever measured
-to `target/bench/summary.json`.
+`python -m bench [<part>…]`; without a part it measures all. `RUNS=<n>` sets the rounds of each
+part. Every part is written to `target/bench/<part>.json`. The headlines of every part that was
+ever measured are written to `target/bench/summary.json`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ USUAL_RUNS = 5
 
 
 def main() -> int:
-    """Measure; the exit code is 1 only when something did not work."""
-    # As with Ctrl-C, what was started is ended.
+    """Measure; returns 1 when something did not work, 130 when interrupted, else 0."""
+    # SIGTERM then stops everything that was started, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     say = partial(say_at, time.monotonic())
     try:
@@ -48,19 +48,19 @@ def main() -> int:
 
 
 def say_at(begun: float, text: str) -> None:
-    """A line with the time that passed."""
+    """Print a line with the time since `begun`."""
     print(f"{time.monotonic() - begun:6.1f} s  {text}", flush=True)
 
 
 def rounds(text: str) -> int:
-    """How often each part measures. Raises BenchError."""
+    """Parse the number of rounds. Raises BenchError unless it is an integer of at least 1."""
     if not text.isdecimal() or int(text) == 0:
         raise BenchError(f"RUNS is {text!r}: give the number of rounds, at least 1")
     return int(text)
 
 
 def measure_part(part: str, bench: Bench) -> bool:
-    """Measure, show and write one part; False, and said why, when it did not work."""
+    """Measure, print and write one part; when that fails, says why and returns False."""
     bench.say(f"== {part}")
     bench.directory.mkdir(parents=True, exist_ok=True)
     before = {"processors": os.cpu_count(), "loadBefore": os.getloadavg()[0]}
@@ -76,7 +76,7 @@ def measure_part(part: str, bench: Bench) -> bool:
 
 
 def document_lines(content: Document) -> list[str]:
-    """A part's figures, tables and notes, for the screen."""
+    """A part's figures, tables and notes as lines for the screen."""
     lines = figure_lines(content["figures"])
     for one in content["tables"]:
         rows = [[str(cell) for cell in row] for row in one["rows"]]

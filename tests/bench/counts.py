@@ -1,7 +1,7 @@
 """What a request cost in calls, transitions, history events and Lambda seconds.
 
-Pure: from the records of the local cloud. Where AWS counts differently than MiniStack, it is
-reckoned as AWS does.
+Pure: computed from the records of the local cloud. Where AWS counts differently than MiniStack,
+these counts are AWS's.
 """
 
 from __future__ import annotations
@@ -12,34 +12,34 @@ from dataclasses import dataclass
 from typing import Any
 
 MEMORY_GB = 0.25
-"""Of each function, as infra/template.yaml gives it."""
+"""Memory of each function, as in infra/template.yaml."""
 OVERHEAD_SECONDS = 0.005
 INIT_SECONDS = 0.02
-"""What a call of a function takes besides its own calls, and what a cold start takes besides."""
+"""Time of an invocation besides its AWS calls, and the additional time of a cold start."""
 EVENTS = {
     "Pass": 2,  # entered, exited
     "Choice": 2,
     "Wait": 2,
     "Task": 5,  # entered, scheduled, started, succeeded, exited
-    "StartExecution": 6,  # besides: submitted
+    "StartExecution": 6,  # those of a Task, and submitted
     "Map": 4,  # entered, started, succeeded, exited
     "Iteration": 2,  # started, succeeded
     "Succeed": 2,
     "Fail": 1,
-    "Execution": 4,  # started, succeeded, and the two of its last state
+    "Execution": 4,  # started, succeeded, and the two events of its last state
 }
-"""History events that Step Functions writes for each."""
+"""Number of history events that Step Functions writes for each."""
 NOT_STATES = ("Iteration",)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Of everything that one request started."""
+    """The counts of everything that one request started."""
 
     seconds: float
     """From the request to the end."""
     calls: int
-    """AWS calls, those of DynamoDB, Step Functions and EventBridge included."""
+    """AWS calls, including those to DynamoDB, Step Functions and EventBridge."""
     transitions: int
     """States entered."""
     events: int
@@ -53,8 +53,11 @@ class Counts:
 def count(
     seconds: float, record: Mapping[str, Any], layer_calls: int, call_seconds: float
 ) -> Counts:
-    """From `ministack_record.Record.take`, how many calls the AWS layer saw, and how long a call
-    is assumed to take."""
+    """The counts of one request.
+
+    `record` comes from `ministack_record.Record.take`. `layer_calls` is the number of calls that
+    the AWS layer saw. `call_seconds` is the assumed duration of a call.
+    """
     states: Mapping[str, Mapping[str, int]] = record["states"]
     functions: Sequence[Mapping[str, Any]] = record["functions"]
     calls = layer_calls + sum(record["requests"].values())
@@ -71,20 +74,20 @@ def count(
 
 
 def transitions(states: Mapping[str, int]) -> int:
-    """States that an execution entered; the execution stands for its last one."""
+    """States that an execution entered; the `Execution` entry counts as the last one."""
     return sum(number for kind, number in states.items() if kind not in NOT_STATES)
 
 
 def events(states: Mapping[str, int]) -> int:
-    """History events that an execution has on AWS."""
+    """Number of history events that an execution has on AWS."""
     return sum(EVENTS[kind] * number for kind, number in states.items())
 
 
 def gigabyte_seconds(functions: Sequence[Mapping[str, Any]], waited_seconds: float) -> float:
-    """What the functions' calls are billed, if they waited so long for AWS.
+    """GB-seconds billed for the invocations, if they waited `waited_seconds` for AWS in total.
 
-    Not by the clock of this machine, whose processors are busy with the emulators; and as if a
-    function made its calls one after the other, which not all do.
+    Not measured with this machine's clock: its processors are busy with the emulators. Assumes that
+    a function makes its calls one after the other, which not all functions do.
     """
     cold = sum(call["first"] for call in functions)
     seconds = waited_seconds + len(functions) * OVERHEAD_SECONDS + cold * INIT_SECONDS
@@ -92,13 +95,13 @@ def gigabyte_seconds(functions: Sequence[Mapping[str, Any]], waited_seconds: flo
 
 
 def most_at_once(spans: Iterable[tuple[float, float]]) -> int:
-    """The most of some spans of time that overlap."""
+    """The greatest number of time spans that overlap."""
     changes = Counter[tuple[float, int]]()
     for begin, end in spans:
         changes[begin, 1] += 1
         changes[end, -1] += 1
     most = now = 0
-    # At the same moment an end comes before a begin.
+    # At the same moment an end sorts before a begin.
     for (_, change), number in sorted(changes.items()):
         now += change * number
         most = max(most, now)
@@ -106,7 +109,7 @@ def most_at_once(spans: Iterable[tuple[float, float]]) -> int:
 
 
 def busiest(times: Sequence[float], seconds: float = 1.0) -> int:
-    """The most moments within any span of so many seconds."""
+    """The greatest number of times within any span of `seconds`."""
     ordered = sorted(times)
     most = first = 0
     for last, time in enumerate(ordered):

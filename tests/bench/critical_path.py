@@ -1,6 +1,6 @@
-"""The physical waits of a build, as the local cloud imposed them, and what was added to them.
+"""The physical waits of a build, as the local cloud imposed them, and the time added to them.
 
-Pure: from the local cloud's own record of instances, commands, snapshots and calls.
+Pure: computed from the local cloud's own record of instances, commands, snapshots and calls.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ BUILD_TAG = "frontload:build"
 
 @dataclass(frozen=True)
 class PhysicalWaits:
-    """Seconds that pass whoever waits for them; none can begin before the one before it ended."""
+    """Seconds that nobody can shorten; each wait begins only after the one before it ended."""
 
     boot: float
     """From the launch until the SSM agent answers."""
     pull: float
-    """What the commands on the builder took."""
+    """Duration of the commands on the builder."""
     end: float
-    """The shutdown of its operating system."""
+    """Shutdown of the builder's operating system."""
     snapshot: float
     copies: float
-    """The slowest copy, or the sum where one is made after the other."""
+    """The slowest copy, or the sum if they are made one after the other."""
 
     @property
     def total(self) -> float:
-        """All of them, one after the other."""
+        """The sum of all waits."""
         return self.boot + self.pull + self.end + self.snapshot + self.copies
 
     def overhead(self, seconds: float) -> float:
-        """What share of the physical waits was added to them."""
+        """Time added to the physical waits, as a share of them; `seconds` is the total."""
         return (seconds - self.total) / self.total
 
 
 def waits_of_build(
     state: dict[str, Any], snapshots: Sequence[dict[str, Any]], build: str, end_seconds: float
 ) -> PhysicalWaits:
-    """Of a build of Frontload, whose copies run side by side; found by the build's tag. Every
-    shutdown takes `end_seconds`.
+    """The physical waits of a build of Frontload, whose copies run in parallel.
 
-    `state` and `snapshots` are what the local cloud's control tells. Raises ValueError unless there
-    is one instance and one snapshot of the build.
+    `state` and `snapshots` come from the local cloud's control; the build's tag selects from them.
+    Every shutdown takes `end_seconds`. Raises ValueError unless the build has exactly one instance
+    and one snapshot that is not a copy.
     """
     instances = [
         (name, one)
@@ -69,7 +69,7 @@ def waits_of_build(
 def published_at(calls: Sequence[dict[str, Any]], cache: str, since: float) -> float:
     """When the last parameter of a cache was written or labelled, as Unix time.
 
-    Raises ValueError when none was since then.
+    Raises ValueError when no parameter was written or labelled since `since`.
     """
     times = [
         call["time"]

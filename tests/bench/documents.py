@@ -6,9 +6,9 @@
      "tables": [{"title": "…", "columns": ["…"], "rows": [["…"]]}],
      "notes": ["What was stood in for by what."]}
 
-A figure has one value a run, in the order of the runs. A ratio is that of an interleaved pair:
-ours divided by theirs, both of one round. `wanted` is what the median should not exceed (for a
-speedup: not fall below), or null.
+A figure has one value per run, in the order of the runs. A ratio compares an interleaved pair: ours
+divided by theirs, both of the same round. `wanted` is the limit that the median should not exceed
+(for a speedup: not fall below), or null.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Document = dict[str, Any]
 
 
 def figure(unit: str, values: Sequence[float], wanted: float | None = None) -> Document:
-    """A figure of a part's document. Raises ValueError without a value or with another unit."""
+    """A figure of a part's document. Raises ValueError without values or for an unknown unit."""
     if unit not in UNITS:
         raise ValueError(f"unit {unit!r} is none of {', '.join(UNITS)}")
     if not values:
@@ -46,7 +46,7 @@ def document(
     notes: Sequence[str] = (),
     machine: Mapping[str, Any] | None = None,
 ) -> Document:
-    """What a part's `measure` returns; the frame adds the processors and the load."""
+    """The document that a part's `measure` returns; `__main__` adds the processors and the load."""
     return {
         "part": part,
         "machine": dict(machine or {}),
@@ -57,7 +57,7 @@ def document(
 
 
 def write_document(path: Path, content: Document) -> None:
-    """Write as JSON, whole or not at all."""
+    """Write the document as JSON, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".tmp")
     unfinished.write_text(json.dumps(content, indent=2) + "\n")
@@ -65,6 +65,6 @@ def write_document(path: Path, content: Document) -> None:
 
 
 def read_documents(directory: Path, parts: Sequence[str]) -> dict[str, Document]:
-    """The documents of those parts that were measured, in the order of `parts`."""
+    """The documents of the measured parts, in the order of `parts`."""
     paths = {part: directory / f"{part}.json" for part in parts}
     return {part: json.loads(path.read_text()) for part, path in paths.items() if path.exists()}

@@ -1,4 +1,4 @@
-"""Figures on the screen: their spread over the runs, in their units, against what is wanted."""
+"""Figures on the screen: their spread over the runs, their units and their limits."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .documents import Document
 BYTES_PER_MB = 1_000_000
 COLUMNS = ("min", "median", "max")
 AT_LEAST = "speedup"
-"""The last word of a figure's name of which more is better."""
+"""Figures whose names end with this word are better when greater."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Least, middle and greatest of some runs."""
+    """Minimum, median and maximum of some runs."""
 
     min: float
     median: float
@@ -25,14 +25,14 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Raises ValueError when there is no value."""
+        """The spread of the values. Raises ValueError when there is none."""
         if not values:
             raise ValueError("nothing was measured")
         return cls(min(values), statistics.median(values), max(values), len(values))
 
 
 def show_value(unit: str, value: float) -> str:
-    """A value with its unit, as `documents.UNITS` names it."""
+    """A value with its unit; `unit` is one of `documents.UNITS`."""
     match unit:
         case "bytes":
             return f"{value / BYTES_PER_MB:.2f} MB"
@@ -51,12 +51,12 @@ def show_value(unit: str, value: float) -> str:
 
 
 def is_lower_limit(name: str) -> bool:
-    """Whether more than wanted is good."""
+    """Whether the wanted value is a lower limit."""
     return name.rpartition(".")[2] == AT_LEAST
 
 
 def verdict(name: str, limit: float | None, median: float) -> str:
-    """Whether the median is as wanted."""
+    """Whether the median is within the limit, in words; empty without a limit."""
     if limit is None:
         return ""
     if is_lower_limit(name):
@@ -65,7 +65,7 @@ def verdict(name: str, limit: float | None, median: float) -> str:
 
 
 def figure_lines(figures: Mapping[str, Document]) -> list[str]:
-    """The lines of a table of a part's figures, in the order given."""
+    """A table of a part's figures as lines, in the order given."""
     rows = [_row(name, one) for name, one in figures.items()]
     return table_lines(["", *COLUMNS, "runs", "wanted", ""], rows)
 
@@ -79,7 +79,7 @@ def _row(name: str, one: Document) -> list[str]:
 
 
 def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns under each other: the first one and the last flush left, the others right."""
+    """A table as lines: the first and the last column flush left, the others flush right."""
     lines = [list(columns), *map(list, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     last = len(columns) - 1

@@ -1,4 +1,4 @@
-"""What every part of the benchmarks is given: where its files go, how often, and who is told."""
+"""The arguments of every part: the directory of its files, its rounds and its progress output."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ BUILD = ROOT / ".aws-sam" / "build"
 
 
 class BenchError(Exception):
-    """Something did not do what was to be measured; the message says what, and what to do."""
+    """A measurement failed; the message says what happened and what to do."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where logs and documents go, how many rounds are wanted, and who is told of progress."""
+    """The directory of logs and documents, the number of rounds, and the progress output."""
 
     directory: Path
     say: Callable[[str], None]
     runs: int = 5
 
     def start(self, name: str, command: list[str]) -> Process:
-        """A program in a clean environment, with a log of its own."""
+        """Start a program in a clean environment, with its own log."""
         log = self.directory / f"{name}.log"
         log.unlink(missing_ok=True)
         return Process(name, command, self.environment(), log)
 
     def environment(self) -> dict[str, str]:
-        """Nothing inherited, and a home directory without anything in it."""
+        """An environment that inherits nothing, with an empty home directory."""
         home = self.directory / "home"
         shutil.rmtree(home, ignore_errors=True)
         return clean_environment(home)

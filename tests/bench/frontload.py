@@ -1,4 +1,4 @@
-"""Frontload in a local cloud as the benchmarks use it: deployed, with caches, pushed to.
+"""Frontload in a local cloud for the benchmarks: deploys it, writes caches and pushes images.
 
 The waits are long enough for builds that take as long as on AWS.
 """
@@ -26,12 +26,12 @@ LIMIT_SECONDS = 60.0
 
 
 def consumer_accounts(count: int) -> list[str]:
-    """Account ids that are not home's."""
+    """Account ids other than the home account's."""
     return [f"2109876{number:05}" for number in range(count)]
 
 
 class Frontload:
-    """The stack, and the role of Frontload in each of these consumer accounts."""
+    """The deployed stack, and Frontload's role in each of the consumer accounts."""
 
     def __init__(self, cloud: LocalCloud, accounts: Sequence[str]) -> None:
         self.cloud = cloud
@@ -39,7 +39,7 @@ class Frontload:
         role = {"FrontloadAccount": ACCOUNT, "ExternalId": EXTERNAL_ID}
         template = (ROOT / "infra" / "consumer.yaml").read_text()
         for account in accounts:
-            # Not with sam, which takes seconds for each; the template is the same.
+            # Not with sam, which takes seconds for each account; the template is the same.
             cloud.client("cloudformation", account=account).create_stack(
                 StackName="frontload-consumer",
                 TemplateBody=template,
@@ -55,9 +55,10 @@ class Frontload:
         self._making = threading.Lock()
 
     def prepare(self, image: str, repositories: Sequence[str]) -> None:
-        """Push an image to repositories of no cache yet.
+        """Push an image to repositories that no cache has yet.
 
-        Waits for what their events start: it would find a cache that is written meanwhile.
+        Waits for the executions that the events start: they would find a cache that is written
+        meanwhile.
         """
         known = set(self.pipelines())
         digests = [(self.push(repository, image), repository) for repository in repositories]
@@ -65,7 +66,7 @@ class Frontload:
             self.wait(self.started_by(digest, repository, known), LIMIT_SECONDS)
 
     def put_cache(self, name: str, images: Sequence[str], **more: Any) -> None:
-        """Write a cache's document; `images` are repositories of which it takes the tag v1."""
+        """Write a cache's document; `images` are repositories, each with the tag v1."""
         document = {
             "images": [f"{ECR_HOST}/{repository}:v1" for repository in images],
             "architectures": [ARCHITECTURE],
@@ -83,7 +84,7 @@ class Frontload:
         )
 
     def push(self, repository: str, image: str) -> str:
-        """Push an image, made at its first mention, as v1 of a repository; returns its digest."""
+        """Push an image as v1 of a repository, made on first use; returns its digest."""
         with self._making:
             if image not in self._images:
                 self._layout.add_image(image, [BUSYBOX, Layer("random", image, 1)])
@@ -91,15 +92,15 @@ class Frontload:
         return self.cloud.push(self._layout, image, repository, "v1")
 
     def pipelines(self) -> list[str]:
-        """ARNs of all executions of the pipeline, the newest first."""
+        """ARNs of all executions of the pipeline, newest first."""
         pages = self._executions.get_paginator("list_executions")
         found = pages.paginate(stateMachineArn=self._pipeline)
         return [one["executionArn"] for page in found for one in page["executions"]]
 
     def started_by(self, digest: str, repository: str, known: set[str]) -> str:
-        """The execution that a push started; those known already are not looked at.
+        """The ARN of the execution that a push started; skips the executions in `known`.
 
-        Raises BenchError when there is none within 30 s.
+        Raises BenchError when none appears within 30 s.
         """
         end = time.monotonic() + 30
         while time.monotonic() < end:
@@ -115,9 +116,9 @@ class Frontload:
         raise BenchError(f"the push to {repository} started no execution")
 
     def ask(self, request: dict[str, Any]) -> tuple[str, str]:
-        """Error and cause with which the pipeline refuses a request; both empty when it does not.
+        """The error and cause with which the pipeline refuses a request, empty if it accepts it.
 
-        Raises BenchError when it takes longer than a minute.
+        Raises BenchError when the execution takes longer than a minute.
         """
         arn = self._executions.start_execution(
             stateMachineArn=self._pipeline, input=json.dumps(request)
@@ -131,7 +132,10 @@ class Frontload:
         raise BenchError(f"{arn} did not end within {LIMIT_SECONDS:.0f} s")
 
     def wait(self, arn: str, seconds: float) -> dict[str, Any]:
-        """The output of an execution, once it succeeded. Raises BenchError."""
+        """Wait for an execution and return its output.
+
+        Raises BenchError when it does not succeed, or does not end within `seconds`.
+        """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             shown = self._executions.describe_execution(executionArn=arn)
@@ -143,7 +147,7 @@ class Frontload:
         raise BenchError(f"{arn} did not end within {seconds:.0f} s")
 
     def entered(self, build: str) -> dict[str, float]:
-        """When a build first entered each of its states, as Unix time; Maps are one state."""
+        """When a build first entered each of its states, as Unix time; a Map is one state."""
         arn = f"{self.build_machine.replace(':stateMachine:', ':execution:')}:{build}"
         pages = self._executions.get_paginator("get_execution_history")
         events = [event for page in pages.paginate(executionArn=arn) for event in page["events"]]

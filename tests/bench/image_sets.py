@@ -1,7 +1,7 @@
 """The images that the benchmarks pull, made once and kept in a registry below target/bench/images.
 
-They are the same for everybody: sizes and contents follow from the seeds. Raise `VERSION` with any
-change here or in `local_cloud.images`, so that what was made before is made again.
+They are the same on every machine: sizes and contents follow from the seeds. Raise `VERSION` with
+any change here or in `local_cloud.images`, so that existing images are made again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .frame import Bench
 
 VERSION = 2
 _RAW_MIB_OF_MB = 1.255
-"""A MB of a compressed layer, in MiB of its files: they compress to about three quarters."""
+"""MiB of files per MB of compressed layer: files compress to about three quarters."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class PushedImage:
     repository: str
     tag: str
     digest: str
-    """Of the index that the tag names."""
+    """Digest of the index that the tag names."""
     manifest: str
-    """Digest of its manifest for this architecture."""
+    """Digest of the image's manifest for this architecture."""
     layers: tuple[PushedLayer, ...]
 
     @property
@@ -73,35 +73,35 @@ _TOPS_MB = {"api": (60, 30, 10), "web": (100, 40, 10), "jobs": (80, 30, 10), "ad
 
 
 def _sharing() -> dict[str, list[Layer]]:
-    """Four applications on one base, as of one team: 200 MB and 100 to 150 MB each."""
+    """Four applications of one team: a shared base of 200 MB, and 100 to 150 MB each on top."""
     base = [BUSYBOX, *_layers("base", (30, 120, 50))]
     return {name: [*base, *_layers(name, sizes)] for name, sizes in _TOPS_MB.items()}
 
 
 def _changed() -> dict[str, list[Layer]]:
-    """The next version of each image of `sharing`: its topmost layer of 10 MB is another."""
+    """The next version of each image of `sharing`: its topmost layer of 10 MB has changed."""
     tops = {name: _layers(f"{name}-changed", sizes[-1:]) for name, sizes in _TOPS_MB.items()}
     return {name: [*layers[:-1], *tops[name]] for name, layers in _sharing().items()}
 
 
 def _unrelated() -> dict[str, list[Layer]]:
-    """Eight images that have no layer in common but the shell of some KB: 60 MB each."""
+    """Eight images of 60 MB each that share no layer except the shell of some KB."""
     names = [f"tool-{number}" for number in range(8)]
     return {name: [BUSYBOX, *_layers(name, (30, 20, 8, 2))] for name in names}
 
 
 SIZES_MB = (10, 50, 100, 300, 600, 1000)
-"""Of the images of `sizes`, each of which is the one before it and a further layer."""
+"""Sizes of the images of `sizes`; each image is the one before it plus one layer."""
 _LARGE_LAYERS_MB = (10, 40, 50, 200, 300, 400, 500, 500)
 
 
 def _large() -> dict[str, list[Layer]]:
-    """One image of 2 GB, as of machine learning: some large layers."""
+    """One image of 2 GB with some large layers, as in machine learning."""
     return {"model": [BUSYBOX, *_layers("model", _LARGE_LAYERS_MB)]}
 
 
 def _sizes() -> dict[str, list[Layer]]:
-    """The large image cut off after each of its first layers."""
+    """The large image, cut off after each of its first layers."""
     layers = _layers("model", _LARGE_LAYERS_MB)
     return {
         f"size-{size}": [BUSYBOX, *layers[: number + 1]] for number, size in enumerate(SIZES_MB)
@@ -116,12 +116,12 @@ SETS: dict[str, Callable[[], dict[str, list[Layer]]]] = {
     "sizes": _sizes,
 }
 _MADE_TOGETHER = (("sharing", "changed", "unrelated"), ("large", "sizes"))
-"""Sets that share layers, or fill a processor while the others fill another."""
+"""Groups of sets, one process each: sets that share layers, or that balance the processors."""
 
 
 @contextmanager
 def pushed_sets(bench: Bench) -> Iterator[tuple[TestRegistry, dict[str, list[PushedImage]]]]:
-    """A running registry and every set in it; what is missing is made, which takes minutes."""
+    """A running registry with every set in it; makes missing sets, which takes minutes."""
     directory = bench.directory / "images"
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="registry-") as own:
@@ -135,7 +135,10 @@ def pushed_sets(bench: Bench) -> Iterator[tuple[TestRegistry, dict[str, list[Pus
 def _ensure_sets(
     directory: Path, registry: TestRegistry, say: Callable[[str], None]
 ) -> dict[str, list[PushedImage]]:
-    """`directory` keeps the descriptions and, while they are being made, the layouts."""
+    """Read every set, after making and pushing the missing ones.
+
+    `directory` has the descriptions of the sets and, during the making, their layouts.
+    """
     missing = [group for group in _MADE_TOGETHER if not all(_read(directory, s) for s in group)]
     if missing:
         say("making the images, once: three minutes")
@@ -198,7 +201,7 @@ def _push_image(
 
 
 def _read(directory: Path, set_name: str) -> list[PushedImage] | None:
-    """The set as it was pushed; None when it was not, or by another version."""
+    """The set as it was pushed; None when it was not pushed, or by another `VERSION`."""
     path = directory / f"{set_name}.json"
     if not path.exists():
         return None

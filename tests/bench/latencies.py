@@ -1,8 +1,7 @@
-"""How long AWS takes for what Frontload waits for: assumed, each with its source or reason.
+"""How long AWS takes for the steps that Frontload waits for: assumed, each with source or reason.
 
-Nothing here was measured on AWS by us. The waits of `USUAL` are those of a build of some 5 GB in
-three regions, `SHORT` those of a small cache, of which everything that is not a physical wait is a
-greater part.
+We measured nothing here on AWS. `USUAL` has the waits of a build of some 5 GB in three regions.
+`SHORT` has those of a small cache, where the time besides the physical waits has a greater share.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 NEAR, FAR = "eu-west-1", "ap-southeast-2"
-"""The regions copied to: the copies to the far one take half as long again."""
+"""The regions copied to: a copy to the far one takes half as long again."""
 
 
 @dataclass(frozen=True)
 class Latencies:
-    """Seconds. The first six are physical waits, which nobody can shorten by orchestration."""
+    """Seconds. The first six are physical waits, which orchestration cannot shorten."""
 
     running_seconds: float = 16.0
     online_seconds: float = 30.0
@@ -25,7 +24,7 @@ class Latencies:
     copy_seconds: float = 200.0
     stopping_seconds: float = 30.0
     stray: float = 0.15
-    """By what share of itself each boot, snapshot and copy takes more or less, at most."""
+    """The greatest share by which each boot, snapshot and copy takes more or less time."""
     call_seconds: float = 0.1
     delivery_seconds: float = 1.0
     event_seconds: float = 0.5
@@ -34,12 +33,12 @@ class Latencies:
     warm_seconds: float = 0.02
 
     def scaled(self, scale: float) -> Latencies:
-        """Everything shorter by a factor, besides the share that durations stray by."""
+        """These latencies multiplied by `scale`, except `stray`."""
         shorter = {name: value * scale for name, value in asdict(self).items() if name != "stray"}
         return replace(self, **shorter)
 
     def cloud_settings(self) -> dict[str, Any]:
-        """As `local_cloud.aws.world.Settings`."""
+        """The fields of `local_cloud.aws.world.Settings`."""
         return {
             "instance_running_seconds": self.running_seconds,
             "agent_online_seconds": self.online_seconds,
@@ -54,7 +53,7 @@ class Latencies:
         }
 
     def of_services(self) -> dict[str, float]:
-        """As `local_cloud.ministack_record.Latencies`."""
+        """The fields of `local_cloud.ministack_record.Latencies`."""
         names = ("transition_seconds", "cold_seconds", "warm_seconds")
         return {name: value for name, value in asdict(self).items() if name in names}
 
@@ -104,4 +103,4 @@ ASSUMPTIONS = {
     ),
     "warm_seconds": ("every other call of it", "our choice"),
 }
-"""By field: what it is, and where the usual value comes from."""
+"""By field: its meaning, and the source of the usual value."""

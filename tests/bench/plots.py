@@ -1,6 +1,7 @@
-"""The plots of the report: one SVG a part, drawn the same from the same documents.
+"""The plots of the report: one SVG per part, identical for identical documents.
 
-Text stays text, ids and files carry no date, so that a new measurement changes what it measured.
+Text stays text, and ids and files carry no date, so that a new measurement changes only the data
+that it measured.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ OURS, ADDED = COLORS[0], COLORS[1]
 
 
 def draw_all(documents: Mapping[str, Document], directory: Path) -> list[str]:
-    """Draw what can be drawn of the parts that were measured; returns the files' names."""
+    """Draw the plots of the measured parts; returns the names of the files."""
     directory.mkdir(parents=True, exist_ok=True)
     drawn = []
     for part, draw in PLOTS.items():
@@ -48,7 +49,7 @@ def draw_all(documents: Mapping[str, Document], directory: Path) -> list[str]:
 
 
 def spreads(content: Document, ending: str) -> dict[str, Spread]:
-    """Spreads of the figures whose names end so, by the rest of the name."""
+    """Spreads of the figures whose names end with `ending`, by the rest of the name."""
     return {
         name.removesuffix(ending): Spread.of(one["values"])
         for name, one in content["figures"].items()
@@ -59,7 +60,7 @@ def spreads(content: Document, ending: str) -> dict[str, Spread]:
 def bars(
     axes: Axes, values: Mapping[str, Spread], place: float, width: float, **style: str
 ) -> None:
-    """Bars of medians with whiskers from least to greatest, one at each whole number."""
+    """Draw a bar of the median, with whiskers from minimum to maximum, at each whole number."""
     found = list(values.values())
     medians = [one.median for one in found]
     whiskers = [
@@ -71,7 +72,7 @@ def bars(
 
 
 def draw_pull(content: Document) -> Figure | None:
-    """Ratios by set and containerd's version, a panel for each link."""
+    """Ratios by set and containerd version, one panel per link."""
     ratios = {tuple(name.split(".", 2)): one for name, one in spreads(content, ".ratio").items()}
     ratios = {name: one for name, one in ratios.items() if len(name) == 3}
     if not ratios:
@@ -100,7 +101,7 @@ def draw_pull(content: Document) -> Figure | None:
 
 
 def draw_node(content: Document) -> Figure | None:
-    """Seconds until the first container by the images' size, cold and from the snapshot."""
+    """Seconds until the first container by image size, cold and from the snapshot."""
     curves: dict[str, list[tuple[float, Spread]]] = {}
     for name, spread in spreads(content, ".seconds").items():
         if name.startswith("curve."):
@@ -128,7 +129,7 @@ WAYS = {"cold": "image pulled first", "cached": "from the snapshot"}
 
 
 def draw_orchestration(content: Document) -> Figure | None:
-    """Where a build's time goes: the physical wait of each phase and what was added."""
+    """Where a build's time goes: the physical wait of each phase and the time added to it."""
     tables = [one for one in content["tables"] if one["columns"][:2] == ["phase", "took"]]
     if not tables:
         return None
@@ -176,7 +177,7 @@ def draw_growth(content: Document) -> Figure | None:
 
 
 def draw_cost(content: Document) -> Figure | None:
-    """A month's bill of each user, with chains, full snapshots and what comes on top."""
+    """A month's bill of each user: chains, full snapshots and the costs on top."""
     bills: dict[str, dict[str, float]] = {}
     for name, one in content["figures"].items():
         user, _, rest = name.partition(".month.")
@@ -198,7 +199,7 @@ def draw_cost(content: Document) -> Figure | None:
 
 
 def draw_incremental(content: Document) -> Figure | None:
-    """Time against a full build, and bytes against the changed layers', by containerd's version."""
+    """Time against a full build, and bytes against the changed layers', by containerd version."""
     ratios = {name.rstrip("."): one for name, one in spreads(content, "ratio").items()}
     times = {name: one for name, one in ratios.items() if re.fullmatch(r"[\d.]+", name)}
     kinds = {name: one for name, one in ratios.items() if name and name not in times}

@@ -1,4 +1,4 @@
-"""What AWS charges for what Frontload uses, and what a build and a month cost by that.
+"""AWS's prices of the services that Frontload uses, and the cost of a build and of a month.
 
 Pure. Public on-demand prices of us-east-1, without free tiers and discounts.
 """
@@ -44,15 +44,15 @@ PRICES: Mapping[str, Price] = {
     "node": Price(0.192, "a node of type m6i.xlarge, hour", EC2),
 }  # fmt: skip
 READ = "2026-11"
-"""When the prices were written down here; they change seldom."""
+"""When the prices were written down here; they rarely change."""
 
 
 @dataclass(frozen=True)
 class BuildFacts:
-    """What a build takes, counted and measured by the other parts."""
+    """Resources that a build uses, as the other parts counted and measured them."""
 
     builder_seconds: float
-    """From the launch until it is terminated."""
+    """From the builder's launch until it is terminated."""
     transitions: float
     gigabyte_seconds: float
     function_calls: float
@@ -62,21 +62,21 @@ class BuildFacts:
 
 @dataclass(frozen=True)
 class User:
-    """Somebody who uses Frontload, and what is assumed of them."""
+    """A user of Frontload, with the assumptions about them."""
 
     name: str
     caches: int
     regions: int
     builds_a_day: int
-    """Of each cache, whatever burst of pushes one stands for."""
+    """Builds of each cache; a build may stand for a burst of pushes."""
     node_launches_a_day: int
-    """Of all caches in all regions."""
+    """Node launches of all caches in all regions."""
     snapshot_gb: float = 15.0
-    """What is on the volume: 5 GB compressed and what they unpack to."""
+    """Content of the volume: 5 GB compressed, and the unpacked files."""
     changed_share: float = 0.05
-    """Of that, what a push changes."""
+    """Share of the volume's content that a push changes."""
     pull_gb: float = 5.0
-    """What a node without the snapshot downloads."""
+    """GB that a node without the snapshot downloads."""
     kept_days: float = 7.0
     kept_least: int = 3
     links: int = 20
@@ -87,18 +87,17 @@ class User:
 
     @property
     def builds(self) -> int:
-        """In a month."""
+        """Builds of all caches in a month."""
         return self.caches * self.builds_a_day * DAYS_OF_MONTH
 
     @property
     def kept(self) -> float:
-        """Snapshots of a cache that exist in a region: retention's count or its age, and the
-        current one."""
+        """Snapshots of a cache in a region: those kept by count or by age, and the current one."""
         return max(self.kept_least, self.kept_days * self.builds_a_day) + 1
 
 
 def build_dollars(facts: BuildFacts, volume_gib: float, throughput: float) -> dict[str, float]:
-    """What one build costs besides what its snapshots cost, by what it is paid for."""
+    """The cost of one build without its snapshots, by item."""
     hours = max(60.0, facts.builder_seconds) / 3600
     month = facts.builder_seconds / SECONDS_OF_MONTH
     extra = max(0.0, throughput - 125)
@@ -115,17 +114,18 @@ def build_dollars(facts: BuildFacts, volume_gib: float, throughput: float) -> di
 
 
 def stored_gb(user: User, incremental: bool) -> float:
-    """What all kept snapshots of a cache hold in one region."""
+    """GB that all kept snapshots of a cache store in one region."""
     if not incremental:
         return user.kept * user.snapshot_gb
-    # The oldest kept snapshot needs every block of its chain, so there is one full one more.
+    # The oldest kept snapshot needs every block of its chain, so a chain that is partly kept
+    # counts as one more full snapshot.
     full = math.ceil(user.kept / user.links) if user.links else user.kept
     changes = user.kept - full
     return full * user.snapshot_gb + max(0.0, changes) * user.snapshot_gb * user.changed_share
 
 
 def copied_gb(user: User, incremental: bool) -> float:
-    """What a build sends to one other region, on average over a chain."""
+    """GB that a build copies to one other region, on average over a chain."""
     if not incremental or user.links <= 1:
         return user.snapshot_gb
     chain = 1 + (user.links - 1) * user.changed_share
@@ -133,7 +133,7 @@ def copied_gb(user: User, incremental: bool) -> float:
 
 
 def month_dollars(user: User, build: Mapping[str, float], incremental: bool) -> dict[str, float]:
-    """A month's bill, by what it is paid for. `build` is `build_dollars` of one build."""
+    """A month's bill, by item. `build` is `build_dollars` of one build."""
     copies = user.builds * (user.regions - 1)
     stored = user.caches * user.regions * stored_gb(user, incremental)
     return {
@@ -144,18 +144,18 @@ def month_dollars(user: User, build: Mapping[str, float], incremental: bool) -> 
 
 
 def fast_restore_dollars(user: User) -> float:
-    """A month of fast snapshot restore for the current snapshots, in every zone."""
+    """The cost of a month of fast snapshot restore for the current snapshots, in every zone."""
     hours = user.caches * user.regions * user.zones * HOURS_OF_MONTH
     return hours * PRICES["fast restore"].dollars
 
 
 def initialization_dollars(user: User) -> float:
-    """A month of nodes that ask for the greatest initialization rate instead."""
+    """The cost of a month of nodes that use the greatest initialization rate instead."""
     launches = user.node_launches_a_day * DAYS_OF_MONTH
     return launches * user.snapshot_gb * PRICES["initialization"].dollars
 
 
 def waiting_dollars(user: User, pull_seconds: float) -> float:
-    """A month of nodes that are paid for while they pull, where there is no snapshot."""
+    """The cost of a month of nodes while they pull, without a snapshot."""
     launches = user.node_launches_a_day * DAYS_OF_MONTH
     return launches * pull_seconds / 3600 * PRICES["node"].dollars

@@ -1,7 +1,7 @@
-"""One pull of a set of images on a fresh builder: in our way, or as snapshot.sh does it.
+"""One pull of a set of images on a fresh builder: our way, or snapshot.sh's.
 
-Both ways are one command over SSM's path, run by a real containerd on a real volume; what is timed
-is that command, from outside, the flush at its end included.
+Each way is one command over SSM's path, run by a real containerd on a real volume. The command is
+timed from outside, including the flush at its end.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SHAPED = Link(round_trip_seconds=0.020, bytes_per_second=60_000_000)
 LINKS: dict[str, Link | None] = {"shaped": SHAPED, "unshaped": None}
 VERSIONS = ("2.1", "1.7", "1.6")
 DECOMPRESSORS = {"2.1": "igzip", "1.7": "unpigz", "1.6": "unpigz"}
-"""What the daemon finds on its PATH, which `make containerd-versions` put there."""
+"""Programs on the daemon's PATH; `make containerd-versions` puts them there."""
 VOLUME_GIB = 20
 _BUILD = ROOT / "tests" / "events" / "build.json"
 _ADMIN = "[settings.host-containers.admin]\nenabled = true\n"
@@ -40,7 +40,7 @@ _PULL_SECONDS = 900
 _SETTLE_SECONDS = 120
 _numbers = itertools.count(1)
 _pushed_layers: dict[str, Entries] = {}
-"""What the layers in the registry hold, once it was read for a check."""
+"""Entries of the registry's layers, kept once a check has read them."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Ancestor:
 
     snapshot_id: str
     listing: str
-    """What the build that made it reported of its files."""
+    """The listing of its files, as reported by the build that made it."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Way:
 def our_way(images: Sequence[PushedImage], ancestor: Ancestor | None = None) -> Way:
     """The command and user data that Frontload gives a builder, from its own code.
 
-    With an ancestor they are for a volume that starts from its snapshot. Raises BenchError when
-    the program that prints them is missing, older than its sources, or fails.
+    With an ancestor, they are for a volume that starts from the ancestor's snapshot. Raises
+    BenchError when the program that prints them is missing, older than its sources, or fails.
     """
     try:
         given = render_command(build_document(images, ancestor))
@@ -77,7 +77,7 @@ def our_way(images: Sequence[PushedImage], ancestor: Ancestor | None = None) -> 
 def build_document(
     images: Sequence[PushedImage], ancestor: Ancestor | None = None
 ) -> dict[str, object]:
-    """A build of these images, as Plan makes it."""
+    """A build of these images, as `plan` returns it."""
     document = json.loads(_BUILD.read_text())
     document["images"] = [
         {
@@ -103,7 +103,7 @@ def build_document(
 def snapshot_sh_way(images: Sequence[PushedImage]) -> Way:
     """snapshot.sh's pulls, one after the other, and the flush without which they are worthless.
 
-    Kinder than snapshot.sh itself, which sends a command an image and asks every 5 s for its end.
+    This favours snapshot.sh, which sends one command per image and polls every 5 s for its end.
     """
     pulls = [
         f"{_CTR} images pull --label io.cri-containerd.image=managed --platform linux/amd64"
@@ -115,10 +115,10 @@ def snapshot_sh_way(images: Sequence[PushedImage]) -> Way:
 
 
 class PullHost:
-    """Fresh builders with one series of containerd. Use it in a `with`."""
+    """Fresh builders with one series of containerd, as a context manager."""
 
     def __init__(self, work_dir: Path, registry: TestRegistry, version: str) -> None:
-        """Raises BenchError when that containerd is not there."""
+        """Raises BenchError when that containerd is not installed."""
         self.version = version
         containerd = ROOT / "target" / "tools" / f"containerd-{version}"
         if not (containerd / "bin" / "containerd").exists():
@@ -138,7 +138,7 @@ class PullHost:
     def builder(
         self, user_data: str, link: Link | None, snapshot_id: str | None = None
     ) -> Iterator[Builder]:
-        """A builder ready for commands, its volume empty or from a snapshot; gone at the end."""
+        """A builder ready for commands, on an empty volume or a snapshot's; deleted at the end."""
         number = f"{os.getpid()}-{next(_numbers)}"
         builder = Builder(self.host, f"i-bench-{number}", f"vol-bench-{number}")
         self.host.create_volume(builder.volume_id, VOLUME_GIB, snapshot_id)
@@ -155,7 +155,7 @@ class PullHost:
             self.host.delete_volume(builder.volume_id)
 
     def check(self, builder: Builder, images: Sequence[PushedImage]) -> int:
-        """Compare a snapshot of the builder's volume, as it is now, with what was pushed.
+        """Compare a snapshot of the builder's volume, taken now, with the pushed images.
 
         Returns the number of files compared. Raises BenchError for any difference.
         """
@@ -199,16 +199,16 @@ class Builder:
         return result
 
     def seconds_of(self, way: Way) -> float:
-        """How long the way's command takes."""
+        """Seconds that the way's command takes."""
         return self.timed(way)[0]
 
     def timed(self, way: Way) -> tuple[float, str]:
-        """How long the way's command takes, and what it said on its standard output."""
+        """Seconds that the way's command takes, and its standard output."""
         begun = time.monotonic()
         said = self.run(way.command).stdout
         return time.monotonic() - begun, said
 
 
 def settle() -> None:
-    """Let nothing that was written before be under way while the next one is timed."""
+    """Flush earlier writes, so that they do not slow down the next timed command."""
     subprocess.run(["sync"], timeout=_SETTLE_SECONDS, check=True)

@@ -1,7 +1,7 @@
-"""AWS's default quotas that Frontload comes near to, and how much of each it takes.
+"""AWS's default quotas that Frontload comes near to, and how much of each it uses.
 
-Pure. Quotas are the defaults of the pages named; most are adjustable. A page marked with * was not
-at hand when this was written.
+Pure. The quotas are the defaults on the pages named; most are adjustable. A page marked with * was
+not at hand when this was written.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ VCPU_OF_BUILDER = 4
 
 @dataclass(frozen=True)
 class Measured:
-    """The most of each that any request took."""
+    """The greatest use of each by any request."""
 
     events: int
     functions_at_once: int
     longest_call_seconds: float
     manifest_bytes: int
     caches: int
-    """Pushed at once."""
+    """Caches pushed at once."""
     regions: int
     busiest: Mapping[str, int]
-    """Calls of each action within one second, with all those caches pushed at once."""
+    """Most calls of each action within one second, with all those caches pushed at once."""
 
 
 def quota_rows(measured: Measured) -> list[list[str]]:
-    """A row a quota: name, default, ours, our share, source."""
+    """One row per quota: name, default, ours, our share, source."""
     busiest = measured.busiest
     caches = measured.caches
     at_once = f"{caches} caches pushed at once"

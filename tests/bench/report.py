@@ -1,7 +1,7 @@
-"""`make bench-report`: the measured figures into docs/performance.md, and its plots.
+"""`make bench-report`: writes the measured figures into docs/performance.md, and draws its plots.
 
-The page is written by hand; only what stands between `<!-- begin NAME -->` and `<!-- end NAME -->`
-is made here. A block of a part that was not measured stays as it is.
+The page is written by hand. Only the blocks between `<!-- begin NAME -->` and `<!-- end NAME -->`
+are generated here. A block of a part that was not measured stays unchanged.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ WHERE = re.compile(r"<!-- begin (?P<name>[\w.]+) -->\n.*?<!-- end (?P=name) -->"
 
 
 def main() -> int:
-    """Write the page and the plots; 1 when nothing was measured or the page has unknown blocks."""
-    # Needs matplotlib, which nothing else of the benchmarks does.
+    """Write page and plots; returns 1 when nothing was measured or the page has unknown blocks."""
+    # Imported here: it needs matplotlib, which nothing else in the benchmarks needs.
     from .plots import draw_all
 
     documents = read_documents(TARGET, list(MODULES))
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def filled(page: str, documents: Mapping[str, Document]) -> str:
-    """The page with its blocks made anew. Raises KeyError for a block of an unknown name."""
+    """The page with its blocks regenerated. Raises KeyError for a block of an unknown name."""
 
     def fill(found: re.Match[str]) -> str:
         name = found["name"]
@@ -66,7 +66,7 @@ def filled(page: str, documents: Mapping[str, Document]) -> str:
 
 
 def kept(line: str, before: str) -> str:
-    """A line of the page; of a headline that was not measured, the one that stood there before."""
+    """The new line; for a headline that was not measured, its line in `before` if any."""
     if not line.endswith("| not measured |"):
         return line
     name = line.split("|")[2]
@@ -74,7 +74,7 @@ def kept(line: str, before: str) -> str:
 
 
 def headlines(documents: Mapping[str, Document]) -> list[str]:
-    """What was wanted and what was found, a row a figure."""
+    """The wanted and the measured values, one row per figure."""
     summary = summarise(documents)
     rows = []
     for name in HEADLINES:
@@ -88,12 +88,12 @@ def headlines(documents: Mapping[str, Document]) -> list[str]:
 
 
 def plain(value: float) -> str:
-    """A number of a headline, whose unit stands in its title."""
+    """A number of a headline; its unit is in the headline's title."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def figures_of(part: str, wanted: Callable[[str], bool] = lambda name: True) -> Block:
-    """A block: the part's figures that are wanted by name."""
+    """A block: the part's figures whose names `wanted` accepts."""
 
     def make(documents: Mapping[str, Document]) -> list[str]:
         figures = documents[part]["figures"]
@@ -114,7 +114,7 @@ def figure_row(name: str, one: Document) -> list[str]:
 
 
 def tables_of(part: str, wanted: Callable[[str], bool] = lambda title: True) -> Block:
-    """A block: the part's tables that are wanted by title."""
+    """A block: the part's tables whose titles `wanted` accepts."""
 
     def make(documents: Mapping[str, Document]) -> list[str]:
         lines: list[str] = []
@@ -127,7 +127,7 @@ def tables_of(part: str, wanted: Callable[[str], bool] = lambda title: True) -> 
 
 
 def notes_of(part: str) -> Block:
-    """A block: how the part was measured, and on what."""
+    """A block: how the part was measured, and on which machine."""
 
     def make(documents: Mapping[str, Document]) -> list[str]:
         content = documents[part]
@@ -142,23 +142,23 @@ def notes_of(part: str) -> Block:
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """A table."""
+    """A table in Markdown, as lines."""
     lines = [list(map(cell, row)) for row in (columns, *rows)]
     head, *rest = [f"| {' | '.join(line)} |" for line in lines]
     return [head, "|" + "---|" * len(columns), *rest]
 
 
 def cell(value: object) -> str:
-    """A cell's text: one line, in which nothing ends the cell."""
+    """A cell's text: one line, with `|` escaped because it would end the cell."""
     return " ".join(str(value).split()).replace("|", "\\|")
 
 
 Block = tuple[str, Callable[[Mapping[str, Document]], list[str]]]
-"""The part that a block needs, if it needs one alone, and what makes its lines."""
+"""The part that a block needs (empty: not one part alone), and the function for its lines."""
 
 
 def is_assumption(title: str) -> bool:
-    """Whether a table of `orchestration` is the one of what was assumed."""
+    """Whether a table of `orchestration` is the one of the assumptions."""
     return title.startswith("Assumed")
 
 
@@ -187,7 +187,7 @@ BLOCKS: dict[str, Block] = {
     "quotas": tables_of("growth", is_quota),
     "prices": tables_of("cost", is_price),
 }
-"""What the page may have between its markers."""
+"""The blocks that the page may have, by name."""
 
 
 if __name__ == "__main__":

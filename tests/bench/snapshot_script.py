@@ -1,10 +1,10 @@
-"""What aws-samples/bottlerocket-images-cache's snapshot.sh does, call by call, by boto3.
+"""aws-samples/bottlerocket-images-cache's snapshot.sh, call by call, with boto3.
 
-The calls, their order and the waits between them are those of the script (commit 3370ea0); its
-waiters are the AWS CLI's, which are botocore's. Two things favour it here: CloudFormation, which
-makes a role and an instance profile first, is left out but for how often its CLI looks, and it
-never fails. What the script does not do at all its users add: copies, one region after the other,
-sharing, and a parameter in each region.
+The calls, their order and the waits between them are those of the script (commit 3370ea0). Its
+waiters are the AWS CLI's, which are botocore's. Two things favour the script here: CloudFormation,
+which first makes a role and an instance profile, is left out except for the polling interval of its
+CLI, and the script never fails. Its users add what it does not do: copies, one region after the
+other, sharing, and a parameter in each region.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from typing import Any
 from botocore.exceptions import WaiterError
 
 STACK_LOOK_SECONDS = 30.0
-"""How often `aws cloudformation deploy` looks whether the stack is made."""
+"""How often `aws cloudformation deploy` polls until the stack is made."""
 LOOK_SECONDS = 5.0
 IMAGE = "/aws/service/bottlerocket/aws-k8s-1.35/x86_64/latest/image_id"
 PROFILE = "snapshot-script"
-"""Its stack's; a role of that name is not looked up on the local cloud."""
+"""Instance profile of the script's stack; the local cloud does not look up its role."""
 CTR = "apiclient exec admin sheltie ctr -a /run/containerd/containerd.sock -n k8s.io"
 Client = Callable[..., Any]
 
 
 @dataclass
 class Times:
-    """Unix times at which things were reached, and what the physical waits were made of."""
+    """Unix times of a run's milestones, and the resources that its physical waits depend on."""
 
     begun: float = 0.0
     home: float = 0.0
-    """The home region's parameter is written: where the script ends."""
+    """The home region's parameter is written; here the script ends."""
     everywhere: float = 0.0
     instance: str = ""
     snapshots: tuple[str, ...] = ()
 
 
 class SnapshotScript:
-    """One run of it. `client` gives a boto3 client for a service and region.
+    """One run of snapshot.sh. `client` returns a boto3 client for a service and region.
 
-    `scale` shortens the waits between two looks, as those of the state machines are.
+    `scale` shortens the waits between two polls, as for the state machines.
     """
 
     def __init__(self, client: Client, home: str, scale: float = 1.0) -> None:
@@ -54,7 +54,7 @@ class SnapshotScript:
     def run(
         self, images: Sequence[str], regions: Sequence[str], accounts: Sequence[str], name: str
     ) -> Times:
-        """Make, copy, share and publish a snapshot of these images under a parameter's name."""
+        """Make, copy, share and publish a snapshot of the images; `name` is the parameter's."""
         times = Times(begun=time.time())
         times.instance = self._deploy()
         self._wait_for_agent(times.instance)
@@ -122,7 +122,7 @@ class SnapshotScript:
         )
 
     def _wait(self, service: str, waiter: str, region: str = "", **of: Any) -> None:
-        # The script begins its waiters again, after five seconds, for as long as it takes.
+        # The script restarts a waiter after five seconds, without a limit.
         made = self._client(service, region or self._home).get_waiter(waiter)
         delay = made.config.delay * self._scale
         while True:

@@ -1,6 +1,6 @@
 """The headline figures of all parts that were measured: `target/bench/summary.json`.
 
-Pure: from the parts' documents to least, middle and greatest of each.
+Pure: computes minimum, median and maximum of each figure from the parts' documents.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .documents import Document
 from .figures import Spread
 
 BEST_CONTAINERD = "2.1"
-"""The version for which half of snapshot.sh's time is wanted."""
+"""The containerd version for which half of snapshot.sh's time is wanted."""
 HEADLINES = (
     "pull.sharing.ratio",
     "pull.worst.ratio",
@@ -28,7 +28,7 @@ HEADLINES = (
 
 
 def summarise(documents: Mapping[str, Document]) -> dict[str, dict[str, Any]]:
-    """The headlines that can be told first, then every figure as `<part>.<figure>`."""
+    """First the headlines that were measured, then every other figure as `<part>.<figure>`."""
     spreads = {
         f"{part}.{name}": Spread.of(one["values"])
         for part, content in documents.items()
@@ -44,12 +44,12 @@ def summarise(documents: Mapping[str, Document]) -> dict[str, dict[str, Any]]:
 
 
 def shown(spread: Spread) -> dict[str, Any]:
-    """As the summary has it: how many runs there were stands in the part's document."""
+    """A spread as in the summary, without the number of runs: the part's document has them."""
     return {name: value for name, value in asdict(spread).items() if name != "runs"}
 
 
 def incremental_headline(content: Document) -> Spread:
-    """Of all versions of containerd the one that gains least."""
+    """The spread of the containerd version that gains least."""
     ratios = [
         Spread.of(one["values"])
         for name, one in content["figures"].items()
@@ -59,7 +59,7 @@ def incremental_headline(content: Document) -> Spread:
 
 
 def pull_headlines(content: Document) -> dict[str, Spread]:
-    """Of the sharing set on the best containerd the slower link, and the worst of everything."""
+    """The slower link of the sharing set on the best containerd, and the worst of all ratios."""
     ratios = {
         tuple(name.split(".", 2)): Spread.of(one["values"])
         for name, one in content["figures"].items()

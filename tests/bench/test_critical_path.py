@@ -1,4 +1,4 @@
-"""What of a build's time had to pass, whoever waits."""
+"""Tests of the physical waits of a build, and of the time added to them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from .summary import summarise
 
 
 def ratios(**values: list[float]) -> dict[str, object]:
-    """Figures by `<set>_<link>_<version>`."""
+    """Ratio figures, from keywords `<set>_<link>_<version>`."""
     return {
         name.replace("_", ".") + ".ratio": figure("ratio", found) for name, found in values.items()
     }

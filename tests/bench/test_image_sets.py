@@ -1,4 +1,4 @@
-"""What the sets have in common is what their figures are about."""
+"""Tests of the image sets: their figures depend on which layers the images share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What builds and months cost."""
+"""Tests of the costs of builds and months."""
 
 from __future__ import annotations
 

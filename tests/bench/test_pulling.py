@@ -1,4 +1,4 @@
-"""The two ways of pulling, as commands."""
+"""Tests of the commands of the two ways of pulling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the local cloud counts of state machines and functions."""
+"""Tests of what the local cloud counts for state machines and functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page that is filled with figures."""
+"""Tests of filling the page with figures."""
 
 from __future__ import annotations
 

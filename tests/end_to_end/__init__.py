@@ -1,6 +1,6 @@
-"""Frontload as its users meet it: the real template, Lambdas, state machines and builder script,
-deployed into the local cloud, whose builders run a real containerd against a real registry.
+"""Frontload as users run it: the real template, Lambdas, state machines and builder script.
 
-`stack.py` drives the deployed stack, `world.py` looks at what it did, the tests are named after
-what they are about.
+They are deployed to the local cloud. Its builders run a real containerd against a real registry.
+`stack.py` drives the deployed stack, and `world.py` inspects what it did. Each test file is named
+after its subject.
 """

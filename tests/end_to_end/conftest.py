@@ -1,5 +1,4 @@
-"""Fixtures: one local cloud with the deployed stack for the package, and a clean start for each
-test."""
+"""Fixtures: one local cloud with the stack for the package, and a clean start for each test."""
 
 from __future__ import annotations
 
@@ -22,12 +21,12 @@ QUICK = {
     "shutting_down_seconds": 0.1,
     "snapshot_seconds": 0.5,
     "invocation_delay_seconds": 0.1,
-    # Five seconds, as the waits are scaled.
+    # Five seconds, scaled like the waits.
     "longest_lag_seconds": 0.25,
-    # What AWS allows in a second, likewise.
+    # What AWS allows per second, scaled likewise.
     "rates_are_kept": True,
     "share_of_rates": 1 / WAIT_SCALE,
-    # Half a minute, likewise.
+    # Half a minute, scaled likewise.
     "deleted_parameter_rest_seconds": 1.5,
     "undelivered_seconds": 0.2,
     "power_cut_seconds": 15.0,
@@ -37,7 +36,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="package")
 def cloud() -> Iterator[LocalCloud]:
-    """Not for the session: other packages have their own, and a process holds one at a time."""
+    """Has package scope: other packages have their own cloud, and a process runs one at a time."""
     with real_cloud(WAIT_SCALE, QUICK) as running:
         deploy_home(running)
         yield running
@@ -45,7 +44,7 @@ def cloud() -> Iterator[LocalCloud]:
 
 @pytest.fixture(scope="package")
 def layout(cloud: LocalCloud) -> Layout:
-    """Images by name: `app`, `other` and `bare` start; `multi` is `app` for both architectures."""
+    """Images by name: `app`, `other` and `bare` can start; `multi` is for both architectures."""
     made = Layout(cloud.state_dir / "layout")
     base = [BUSYBOX, Layer("mixed", "base", 2)]
     made.add_image("app", [*base, Layer("random", "app", 1)])
@@ -69,7 +68,7 @@ def world(cloud: LocalCloud) -> World:
 
 @pytest.fixture(autouse=True)
 def clean_start(cloud: LocalCloud, frontload: Frontload) -> Iterator[None]:
-    """Afterwards nothing runs, is planted or has surprised the builder host."""
+    """After each test, wait until idle, clear what was planted, and fail on builder host errors."""
     before = cloud.control.state()["hostErrors"]
     yield
     try:
@@ -85,23 +84,23 @@ def clean_start(cloud: LocalCloud, frontload: Frontload) -> Iterator[None]:
 
 @contextmanager
 def new_cache(frontload: Frontload) -> Iterator[Cache]:
-    """A cache without a document, under a name that no other has."""
+    """A cache without a document, under a unique name."""
     made = Cache(frontload, f"cache-{next(_numbers)}")
     yield made
-    # A push reads every document: one left behind would be refused or built in other tests.
+    # A push reads every document: other tests would refuse or build one that is left behind.
     frontload.delete_cache(made.name)
 
 
 @pytest.fixture
 def cache(frontload: Frontload, clean_start: None) -> Iterator[Cache]:
-    """A test's own cache, still without a document."""
+    """A test's own cache, without a document yet."""
     with new_cache(frontload) as made:
         yield made
 
 
 @pytest.fixture
 def edit_script(cloud: LocalCloud) -> Iterator[Callable[[str, str], None]]:
-    """Plants changes to the builder's script, and makes sure that they took place."""
+    """Plants changes to the builder's script, and checks afterwards that they were applied."""
 
     def edit(find: str, replace: str) -> None:
         cloud.control.plant(script_edits=[{"find": find, "replace": replace}])
@@ -116,8 +115,10 @@ RunFailing = Callable[..., Execution]
 
 @pytest.fixture
 def run_failing(frontload: Frontload, world: World, cache: Cache) -> RunFailing:
-    """Runs a cache that was published before and must fail, and makes sure that the world is as
-    before, while `meanwhile` is done to it."""
+    """Runs a build that must fail, of a cache that is published already.
+
+    `meanwhile` is called during the build. Afterwards the state must be as before the build.
+    """
     world.plant_publication(cache)
 
     def run(error: str, *told: str, meanwhile: Callable[[], Any] = lambda: None) -> Execution:

@@ -33,10 +33,10 @@ OnPoll = Callable[[], Any]
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
-    """Poll until the condition gives something true, which is returned; less often the longer it
-    takes, since each look costs the processor what others need.
+    """Poll until the condition returns something true, and return that.
 
-    Raises TimeoutError, which says `what` was awaited.
+    The interval grows with the wait, because each poll takes processor time from others. Raises
+    TimeoutError, which names `what` was awaited.
     """
     begun = time.monotonic()
     while not (found := condition()):
@@ -51,8 +51,8 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -
 def real_cloud(wait_scale: float, settings: dict[str, Any]) -> Iterator[LocalCloud]:
     """A local cloud with the real builder host, for tests.
 
-    Where the machine cannot run that host the tests are skipped, or fail when
-    FRONTLOAD_REQUIRE_CONTAINERD says that they must run; they fail when nothing is built.
+    Skips the tests where the machine cannot run that host, or fails them when
+    FRONTLOAD_REQUIRE_CONTAINERD is set. Fails them when nothing is built.
     """
     try:
         check_machine()
@@ -81,14 +81,14 @@ def machine_architecture() -> str:
 def deploy_home(
     cloud: LocalCloud, stack: str = STACK, built: Path = BUILD_DIR, **overrides: str
 ) -> None:
-    """Deploy Frontload, as it was built, to the home account, with these parameters."""
+    """Deploy the built Frontload to the home account, with these parameters."""
     check_built()
     machine = machine_architecture()
     cloud.deploy(built, {"Architecture": machine, **overrides}, stack)
 
 
 def held_leases(cloud: LocalCloud) -> list[str]:
-    """The caches and architectures that a build holds the lease of."""
+    """The cache and architecture of every lease that a build holds."""
     tables = cloud.client("dynamodb")
     names = [one for one in tables.list_tables()["TableNames"] if one.startswith(STACK)]
     items = [item for name in names for item in tables.scan(TableName=name)["Items"]]
@@ -97,7 +97,7 @@ def held_leases(cloud: LocalCloud) -> list[str]:
 
 @dataclass(frozen=True)
 class Execution:
-    """An execution that is over."""
+    """An execution that has ended."""
 
     arn: str
     status: str
@@ -108,13 +108,13 @@ class Execution:
 
     @property
     def results(self) -> list[dict[str, Any]]:
-        """Of a pipeline that built: the result of each build."""
+        """The result of each build, for a pipeline that built."""
         return [build["result"] for build in self.output["builds"]]
 
 
 @dataclass(frozen=True)
 class Push:
-    """An image that was pushed, and the pipeline's execution that its event started."""
+    """A pushed image, and the pipeline's execution that its event started."""
 
     digest: str
     execution: Execution
@@ -122,7 +122,7 @@ class Push:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a function answered: its result, or its error's name and message."""
+    """A function's response: its result, or its error's name and message."""
 
     result: dict[str, Any] = field(default_factory=dict)
     error: str = ""
@@ -150,13 +150,13 @@ class Frontload:
         self._subscribe()
 
     def resource(self, logical_id: str) -> str:
-        """What a resource of the template is called here."""
+        """The physical id of a resource of the template."""
         return self._ids[logical_id]
 
     # Caches
 
     def put_cache(self, name: str, document: dict[str, Any] | str) -> str:
-        """Write a cache document, which may be none; returns the parameter's name."""
+        """Write a cache document, which may be invalid; returns the parameter's name."""
         text = document if isinstance(document, str) else json.dumps(document)
         parameter = f"{self.prefix}/caches/{name}"
         self._ssm.put_parameter(Name=parameter, Value=text, Type="String", Overwrite=True)
@@ -169,7 +169,7 @@ class Frontload:
     # Executions
 
     def ask(self, **request: Any) -> Execution:
-        """Ask the pipeline for something as a person does, and wait for the end."""
+        """Send the pipeline a request as a person does, and wait for the end."""
         started = self._executions.start_execution(
             stateMachineArn=self.pipeline, input=json.dumps(request)
         )
@@ -187,7 +187,7 @@ class Frontload:
         return self.wait(self.start(cache))
 
     def wait(self, arn: str, on_poll: OnPoll = lambda: None) -> Execution:
-        """Wait for the end of an execution, calling `on_poll` at every look."""
+        """Wait for the end of an execution, calling `on_poll` at every poll."""
 
         def ended() -> dict[str, Any] | None:
             on_poll()
@@ -211,7 +211,7 @@ class Frontload:
         return [build for build in builds if build.input[starter] == pipeline.arn]
 
     def facts(self, build: Execution) -> dict[str, Any]:
-        """All that the steps of a build reported; of what several told, the last."""
+        """All facts that the steps of a build reported. The last report of a fact wins."""
         told: dict[str, Any] = {}
         for event in self.history(build.arn):
             output = event.get("taskSucceededEventDetails", {}).get("output", "{}")
@@ -271,13 +271,14 @@ class Frontload:
         return json.loads(path.read_text())
 
     def send_event(self, detail_type: str, detail: dict[str, Any]) -> Execution:
-        """Put an event of ECR on the bus and wait for the execution that it started."""
+        """Put an ECR event on the bus and wait for the execution that it started."""
         return self.send_whole_event(envelope(detail_type, detail, ACCOUNT, REGION))
 
     def send_whole_event(self, event: Event | Path) -> Execution:
-        """The same with a whole event or a fixture file, which may be of another account.
+        """Put a whole event, or a fixture file, on the bus; it may be of another account.
 
-        Raises TimeoutError, soon, when no rule takes it: what it starts starts at once.
+        Waits for the execution that it started. Raises TimeoutError after UNTAKEN_SECONDS when no
+        rule matches: a rule that matches starts its execution at once.
         """
         known = set(self.executions(self.pipeline))
         sent = self._cloud.send_event(event)
@@ -291,7 +292,7 @@ class Frontload:
         )
 
     def run_schedule(self, logical_id: str) -> Execution:
-        """Let a schedule of the stack be due, and wait for the execution that it started."""
+        """Run a schedule of the stack now, and wait for the execution that it started."""
         known = set(self.executions(self.pipeline))
         name = self.resource(logical_id)
         self._cloud.run_schedule(name)
@@ -341,13 +342,13 @@ class Frontload:
         self._announced: list[dict[str, Any]] = []
 
     def announcements(self, cache: str, count: int) -> list[dict[str, Any]]:
-        """The events that told of publications of a cache; waits for `count` of them."""
+        """The events that announce publications of a cache; waits for `count` of them."""
 
         def arrived() -> list[dict[str, Any]]:
             answer = self._cloud.client("sqs").receive_message(
                 QueueUrl=self._queue, MaxNumberOfMessages=10
             )
-            # Not deleted: the queue lives as long as its readers, and hides what was read.
+            # Not deleted: the queue hides what was read, and lives no longer than its readers.
             self._announced += [json.loads(m["Body"]) for m in answer.get("Messages", [])]
             found = [event for event in self._announced if event["detail"]["cache"] == cache]
             return found if len(found) >= count else []
@@ -357,7 +358,7 @@ class Frontload:
 
 @dataclass(frozen=True)
 class Cache:
-    """One test's cache and the repository that holds its images."""
+    """One test's cache and the repository of its images."""
 
     frontload: Frontload
     name: str
@@ -365,19 +366,19 @@ class Cache:
 
     @property
     def repository(self) -> str:
-        """Of its images, in ECR and elsewhere."""
+        """The repository of its images, in ECR and in other registries."""
         return f"team/{self.name}"
 
     def reference(self, tag: str = "v1") -> str:
-        """An image of its repository in ECR."""
+        """The reference of an image of its repository in ECR, by tag."""
         return f"{ECR_HOST}/{self.repository}:{tag}"
 
     def by_digest(self, digest: str) -> str:
-        """The same, by digest."""
+        """The reference of an image of its repository in ECR, by digest."""
         return f"{ECR_HOST}/{self.repository}@{digest}"
 
     def document(self, *references: str, **changes: Any) -> dict[str, Any]:
-        """A good document: these images, by default `v1` of the repository."""
+        """A valid document with these images, by default `v1` of the repository."""
         return {
             "images": list(references) or [self.reference()],
             "architectures": [self.architecture],
@@ -392,11 +393,11 @@ class Cache:
         self.frontload.put_cache(self.name, self.document(*references, **changes))
 
     def push(self, image: str = "app", tag: str = "v1", on_poll: OnPoll = lambda: None) -> Push:
-        """Push an image of the layout to the repository and wait for what that started."""
+        """Push an image of the layout to the repository and wait for the execution it started."""
         return self.frontload.push(image, self.repository, tag, on_poll)
 
     @property
     def parameters(self) -> tuple[str, str]:
-        """Names of its publication: snapshot id and manifest."""
+        """Names of its publication's parameters: snapshot id and manifest."""
         path = f"{self.frontload.prefix}/{self.name}/{self.architecture}"
         return f"{path}/snapshot-id", f"{path}/manifest"

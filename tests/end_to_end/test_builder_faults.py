@@ -1,6 +1,6 @@
-"""What goes wrong on a builder while it pulls: each ends under the right name, without a snapshot.
+"""Faults on a builder while it pulls: each has the right error name and leaves no snapshot.
 
-`run_failing` holds every one of them against the world of before.
+`run_failing` compares the state after each of them with the state before.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ START = "\nmask_kubelet\n"
 
 @pytest.fixture
 def large(layout: Layout, frontload: Frontload, cache: Cache) -> str:
-    """A cache whose image has a layer that takes a while; the layer's digest."""
-    # Its own: one test damages it.
+    """Gives the cache an image with a layer that takes a while; returns the layer's digest."""
+    # Each test has its own image, because one test damages it.
     name = f"large-{cache.name}"
     layout.add_image(name, [BUSYBOX, Layer("random", name, LARGE_MIB)])
     digest = cache.push(name).digest
@@ -33,7 +33,7 @@ def large(layout: Layout, frontload: Frontload, cache: Cache) -> str:
 
 @pytest.fixture
 def no_snapshot(world: World) -> Callable[[], bool]:
-    """Whether none was even begun."""
+    """Returns whether no snapshot was started."""
     mark = world.mark()
     return lambda: world.calls(mark, "CreateSnapshot") == []
 
@@ -117,7 +117,7 @@ def test_an_instance_that_reboots_and_whose_agent_runs_the_command_again(
     no_snapshot: Callable,
 ) -> None:
     cloud.control.plant(lost_commands_to_run_again=1)
-    # The admin container is there by then; the command does not wait for it.
+    # The admin container runs by then; the command does not wait for it.
     cloud.control.settings(agent_online_seconds=2.0)
     edit_script("\nremove_other_images\n", f"{REBOOT}remove_other_images\n")
     run_failing("BuilderFailed", "booted again while it pulled")

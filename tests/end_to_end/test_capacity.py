@@ -1,4 +1,4 @@
-"""Where builders run when EC2 has no room, and what becomes of a build whose Spot builder goes."""
+"""Where builders run when EC2 lacks capacity, and builds whose Spot builder is interrupted."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def launches(world: World, since: int) -> list[str]:
 
 
 def lifecycles(world: World, known: set[str]) -> list[str]:
-    """Market of each instance that came since, oldest first."""
+    """Market of each instance that is not in `known`, oldest first."""
     new = [one for one in world.instances() if one["InstanceId"] not in known]
     new.sort(key=lambda one: one["LaunchTime"])
     return [one.get("InstanceLifecycle", "on-demand") for one in new]
@@ -108,7 +108,7 @@ def test_a_spot_builder_that_is_taken_back_while_it_pulls_is_replaced_on_demand(
     known = {one["InstanceId"] for one in world.instances()}
     arn = frontload.start(spot_cache.name)
     taken = pulling_builder(cloud, world)
-    # The second builder's script is as it should be.
+    # The second builder gets the unchanged script.
     cloud.control.clear_faults()
     cloud.control.interrupt_instance(taken)
     ended = frontload.wait(arn)

@@ -1,4 +1,4 @@
-"""S6: no credential is in an SSM command, a log, a tag, a parameter or the snapshot."""
+"""S6: no SSM command, log, tag, parameter or snapshot contains a credential."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ BASE64 = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}")
 
 @dataclass(frozen=True)
 class Watched:
-    """A build of which the secrets are known."""
+    """A build and the secrets that it used."""
 
     cache: Cache
     build: Execution
     builder: str
     secrets: dict[str, str]
-    """Name -> a piece that no other text holds."""
+    """Name -> a piece that no other text contains."""
     snapshot_id: str
 
 
@@ -60,7 +60,7 @@ def credentials_of(cloud: LocalCloud, builder: str) -> dict[str, str] | None:
 
 
 def secrets(cloud: LocalCloud, role: dict[str, str]) -> dict[str, str]:
-    """What to look for. A piece is enough: a text that was cut leaks as well."""
+    """The pieces to search for, by name. A piece is enough: a truncated text leaks, too."""
     token = cloud.registry.password or ""
     login = base64.b64encode(f"AWS:{token}".encode()).decode()
     return {
@@ -73,7 +73,7 @@ def secrets(cloud: LocalCloud, role: dict[str, str]) -> dict[str, str]:
 
 
 def told(cloud: LocalCloud, frontload: Frontload, world: World, build: Execution) -> dict[str, Any]:
-    """Where Frontload and the services it uses wrote something down."""
+    """Everything that Frontload and the services it uses wrote, by place."""
     logs = cloud.client("logs")
     groups = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
     return {
@@ -89,7 +89,7 @@ def told(cloud: LocalCloud, frontload: Frontload, world: World, build: Execution
 
 
 def decoded(text: str) -> str:
-    """The text and what its base64 says."""
+    """The text, followed by its decoded base64 parts."""
     inside = []
     for match in BASE64.finditer(text):
         try:
@@ -100,7 +100,7 @@ def decoded(text: str) -> str:
 
 
 def pieces_in(file: Path, pieces: dict[str, str]) -> list[str]:
-    """Names of the pieces that a sparse file's bytes hold, deleted files' bytes included."""
+    """Names of the pieces that a sparse file's bytes contain, including bytes of deleted files."""
     found, end = set(), file.stat().st_size
     with file.open("rb") as data:
         position = os.lseek(data.fileno(), 0, os.SEEK_DATA)
@@ -121,7 +121,7 @@ def test_nothing_that_is_written_down_holds_a_credential(
     build = watched.build.input["request"]["id"]
     for place, content in told(cloud, frontload, world, watched.build).items():
         text = decoded(json.dumps(content, default=str))
-        # The log of the services names functions, not builds.
+        # The services' log names functions, not builds.
         assert (build if place != "the services' log" else "PullFunction") in text, place
         held = [name for name, piece in watched.secrets.items() if piece in text]
         assert held == [], place

@@ -1,6 +1,6 @@
-"""The orderly end of a builder: what goes wrong in it has a name, and leaves nothing (S4).
+"""The orderly end of a builder: each failure in it has a name and leaves nothing (S4).
 
-Stopped executions are tried with those of the other steps, in `test_reaper.py`.
+`test_reaper.py` tests executions that are stopped in this step, with those of the other steps.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Builds that fail: under which name, with which words, and that nothing is left of them.
+"""Builds that fail: their error name, their message, and that they leave nothing.
 
-`run_failing` holds every one of them against the world of before: no instance, no volume, no new
-snapshot, no lease, and the parameters as they were.
+`run_failing` compares the state after each of them with the state before: no instance, no volume,
+no new snapshot, no lease, and unchanged parameters.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def built(cache: Cache) -> Cache:
     return cache
 
 
-# Found out by Plan
+# Detected by Plan
 
 
 def test_an_image_that_nobody_pushed(cache: Cache, run_failing: RunFailing) -> None:
@@ -55,7 +55,7 @@ def test_a_variant_without_an_image(built: Cache, run_failing: RunFailing) -> No
     )
 
 
-# Found out by Launch
+# Detected by Launch
 
 
 def test_no_capacity_for_any_instance_type(
@@ -76,7 +76,7 @@ def test_a_builder_that_never_comes_online(
     run_failing("LaunchTimedOut", "within 20 s: builder i-", "its SSM agent is not online yet")
 
 
-# Found out by Pull
+# Detected by Pull
 
 
 def test_a_builder_that_comes_online_when_its_time_is_over(
@@ -124,7 +124,7 @@ def test_a_layer_that_is_damaged_in_the_registry(
 def test_a_volume_too_small(
     layout: Layout, cache: Cache, edit_script: Edit, run_failing: RunFailing
 ) -> None:
-    # One layer, packed small, which every chain of layers unpacks to 130 MiB again.
+    # One small compressed layer, which containerd unpacks to 130 MiB for each layer chain.
     layout.add_image("large", [BUSYBOX, *[Layer("zeros", mib=130, file_mib=10)] * 8])
     cache.push("large")
     cache.put()
@@ -134,7 +134,7 @@ def test_a_volume_too_small(
 
 @pytest.fixture
 def silent_registry(cloud: LocalCloud) -> Iterator[None]:
-    """The registry takes connections and never says a word."""
+    """The registry accepts connections and never responds."""
     cloud.registry.stop()
     with socket.create_server(("127.0.0.1", cloud.registry.port)):
         yield
@@ -167,7 +167,7 @@ def test_a_command_that_ssm_never_delivers(
 def test_a_command_of_which_ssm_says_nothing(
     built: Cache, edit_script: Edit, run_failing: RunFailing
 ) -> None:
-    # 60 s on the builder last longer than the 120 s of the state machine, whose waits are scaled.
+    # 60 s on the builder are longer than the 120 s of the state machine, whose waits are scaled.
     built.put(timeLimits={"pullSeconds": 60})
     edit_script("\nmask_kubelet\n", "\nsleep 600\n")
     run_failing("PullTimedOut", "SSM command", "still runs")
@@ -210,11 +210,11 @@ def test_a_volume_that_was_not_flushed(
     edit_script(find, replace)
     mark = world.mark()
     run_failing("FlushFailed", told)
-    # Not even a snapshot that the clean-up would have to find.
+    # No snapshot was started, so the clean-up has none to find.
     assert world.calls(mark, "CreateSnapshot") == []
 
 
-# Found out by Snapshot
+# Detected by Snapshot
 
 
 def test_a_snapshot_that_ends_in_error(
@@ -224,14 +224,17 @@ def test_a_snapshot_that_ends_in_error(
     run_failing("SnapshotFailed", "snapshot snap-", "us-east-1", "the disk caught fire")
 
 
-# Ridden out
+# Survived
 
 
 def test_ec2_that_throttles_for_minutes(
     cloud: LocalCloud, built: Cache, frontload: Frontload, world: World
 ) -> None:
-    """The function asks three times within seconds; the state machine starts it ten times more,
-    after 2, 4, 8, 16, 32 and then each 60 s at most: the seventh after 182 s."""
+    """The function tries three times within seconds.
+
+    The state machine retries it up to ten times, after 2, 4, 8, 16, 32 and then 60 s each: the
+    seventh retry comes after 182 s.
+    """
     mark = world.mark()
     throttled = "RequestLimitExceeded"
     cloud.control.plant_call(

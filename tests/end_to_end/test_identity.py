@@ -1,4 +1,4 @@
-"""S12: a published snapshot carries nothing of the builder's identity."""
+"""S12: a published snapshot contains nothing of the builder's identity."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from .conftest import new_cache
 from .stack import Frontload, wait_until
 from .world import World
 
-# Which snapshotter the content is for; everything else is an empty directory.
+# This file names the content's snapshotter. Everything else is an empty directory.
 FILES = {"var/cache/containerd/active-snapshotter"}
 DIRECTORIES = {
     *("bootstrap-containers", "host-containers", "mnt", "opt", "var", "var/cache"),
     *("var/cache/containerd", "var/lib", "var/lib/chrony", "var/lib/frontload"),
     *("var/lib/kubelet", "var/lib/netdog", "var/lib/systemd", "var/log", "var/tmp"),
-    # Bottlerocket makes these at every boot, and empties or replaces what is in them
+    # Bottlerocket creates these at every boot, and empties or replaces their content
     # (bottlerocket-core-kit, packages/release: prepare-opt, prepare-var, release-tmpfiles.conf).
     *("opt/cni", "opt/csi", "var/cache/private", "var/lib/bottlerocket"),
     *("var/lib/bottlerocket-migrations", "var/lib/private", "var/lib/selinux"),
 }
 OVERLAYS = ("cni-plugins", "csi-helpers", "kernel-devel", "kernel-modules")
-# Settings that every node would read from the volume.
+# Settings that every node would read from the volume if they were left on it.
 PLANTED = ("/local/user-data-defaults.toml", "/var/lib/netdog/net.toml")
 INTROSPECTION = "var/lib/containerd/io.containerd.grpc.v1.introspection/uuid"
 
 
 @dataclass(frozen=True)
 class Built:
-    """A published snapshot and who made it."""
+    """A published snapshot and the builder that made it."""
 
     snapshot_id: str
     snapshot: Path
@@ -52,7 +52,7 @@ def built(cloud: LocalCloud, frontload: Frontload) -> Iterator[Built]:
     with new_cache(frontload) as cache:
         cache.push()
         cache.put()
-        # containerd makes its id when it is first asked for its version.
+        # containerd creates its id at the first request for its version.
         plant = "ctr version >&2\n" + "".join(f"on_host touch {path}\n" for path in PLANTED)
         edit = {"find": "\nmask_kubelet\n", "replace": f"\nmask_kubelet\n{plant}"}
         cloud.control.plant(script_edits=[edit])

@@ -1,4 +1,4 @@
-"""Builds that start from what is published: chains of them, where they are cut, what is damaged."""
+"""Builds that start from the published snapshot: chains, where they are cut, and damage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .world import World
 
 MIB = 1 << 20
 OFTEN = {"incremental": {"maxWastePercent": 1000}}
-"""However much of so small a volume is the file system's own."""
+"""High enough for so small a volume, where the file system itself uses a large share."""
 EMPTY_A_LAYER = (
     "layers=/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots; "
     'truncate --size=0 "$(find $layers/*/fs/data -type f | head -n 1)"'
@@ -39,7 +39,7 @@ def versions(layout: Layout) -> list[str]:
 
 @dataclass(frozen=True)
 class Published:
-    """What a build published, and with which volume its builder was launched."""
+    """What a build published, and the snapshot that its builder's volume was created from."""
 
     snapshot_id: str
     manifest: dict[str, Any]
@@ -64,7 +64,7 @@ class Lineage:
         return self.published(push.execution, mark)
 
     def published(self, execution: Execution, mark: int) -> Published:
-        """What an execution that began after the mark has published."""
+        """What an execution published that began after the mark."""
         assert execution.status == "SUCCEEDED", execution.cause
         (launch,) = self._world.calls(mark, "RunInstances")
         (_root, device) = launch["parameters"]["BlockDeviceMappings"]
@@ -72,7 +72,7 @@ class Lineage:
         return Published(snapshot_id, manifest, device["Ebs"].get("SnapshotId"))
 
     def require_whole(self, snapshot_id: str) -> None:
-        """Fail unless a node from the snapshot has what was pushed last, and nothing else."""
+        """Fail unless a node from the snapshot has the last pushed image, and nothing else."""
         names = {
             self._cache.reference(): self._digest,
             self._cache.by_digest(self._digest): self._digest,
@@ -87,7 +87,7 @@ class Lineage:
             assert node.start_container(self._cache.reference()) < 30
 
     def damage(self, snapshot_id: str, script: str) -> None:
-        """Let a script change what the snapshot holds."""
+        """Change the snapshot's content with a script."""
         host, spec = self._cloud.host, InstanceSpec("i-damaging", "x86_64", "vol-damaging", "")
         host.create_volume(spec.data_volume_id, host.snapshot_gib(snapshot_id), snapshot_id)
         try:
@@ -120,7 +120,7 @@ def test_each_build_of_a_chain_starts_from_the_one_before_and_is_whole(
         lineage.require_whole(made.snapshot_id)
         if before:
             new = cloud.host.snapshot_new_bytes(made.snapshot_id, before.snapshot_id)
-            # The changed layer compressed and unpacked is 2 MiB, all layers are 20.
+            # The changed layer, compressed and unpacked, takes 2 MiB; all layers take 20 MiB.
             assert 2 * MIB <= new.written < 8 * MIB
         before = made
 
@@ -150,7 +150,7 @@ def test_a_chain_is_cut_when_too_much_is_stored_in_vain(
     cache.put(incremental={"maxWastePercent": 50})
     layout.add_image("wasteful", [BUSYBOX, Layer("random", "wasteful", 200)])
     links = [lineage.push(image) for image in ("wasteful", *versions[:2])]
-    # The second still holds, in vain, what the first one's images took.
+    # The second still contains the blocks of the first one's images, which it does not use.
     assert [link.manifest["links"] for link in links] == [0, 1, 0]
     assert links[2].volume_from is None
     lineage.require_whole(links[2].snapshot_id)

@@ -1,4 +1,4 @@
-"""A node finds an image's directories with the modes and owners that its own pull would give."""
+"""On a node, an image's directories have the modes and owners that a pull there would give."""
 
 from __future__ import annotations
 

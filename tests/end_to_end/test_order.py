@@ -1,4 +1,4 @@
-"""Builds that meet: one at a time per cache, and the digest that was planned wins."""
+"""Concurrent builds: one at a time per cache, and the planned digest wins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .world import World
 
 
 class Watch:
-    """Counts the builders alive at every look."""
+    """Records the most builders that were alive at any poll."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -52,7 +52,7 @@ def test_a_cache_asked_for_twice_at_once_is_built_once(
     started = [frontload.start(cache.name) for _ in range(2)]
     ended = [frontload.wait(arn, watch) for arn in started]
     results = {result["outcome"]: result for execution in ended for result in execution.results}
-    # Whether the second came before the first had begun, only the clock knows.
+    # The outcome depends on whether the first had begun when the second came.
     other = results.get("unchanged") or results["superseded"]
     assert "published" in results
     assert results["published"]["snapshotId"] in other["reason"] or other["successor"]

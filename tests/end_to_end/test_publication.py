@@ -33,7 +33,7 @@ class Publication:
 
 @pytest.fixture(scope="module")
 def publication(cloud: LocalCloud, frontload: Frontload) -> Iterator[Publication]:
-    """For tests that only look at it."""
+    """A publication for tests that only read it."""
     with new_cache(frontload) as cache:
         one = cache.push("app", "one")
         cache.put(cache.reference("one"), cache.reference("two"))
@@ -53,7 +53,7 @@ def node(cloud: LocalCloud, publication: Publication) -> Iterator[Node]:
 
 
 def names(images: dict[str, str]) -> dict[str, str]:
-    """What a pod may ask for: each image by its tag and by its digest."""
+    """The names that a pod may use: each image by its tag and by its digest."""
     by_digest = {f"{ref.rpartition(':')[0]}@{digest}": digest for ref, digest in images.items()}
     return images | by_digest
 
@@ -85,7 +85,7 @@ def id_in_cri(node: Node, name: str) -> str | None:
 
 
 def varint(number: int) -> bytes:
-    """A length as protobuf writes it."""
+    """A length in protobuf's encoding."""
     low = bytes([number & 0x7F | (0x80 if number > 0x7F else 0)])
     return low + varint(number >> 7) if number > 0x7F else low
 
@@ -159,10 +159,10 @@ def test_a_publication_tells_how_long_each_phase_took_and_the_next_build_knows_i
     phases = {phase: seconds for phase, seconds in durations.items() if phase != "total"}
     assert set(phases) == {"claim", "preflight", "launch", "pull", "end", "snapshot", "replicate"}
     assert sum(phases.values()) == durations["total"]
-    # In seconds of AWS: a wait between two looks is one of two seconds, however short it is here.
+    # In AWS's seconds: each wait between two polls counts as two seconds, although it is shorter.
     assert durations["snapshot"] >= 2
     (build,) = frontload.builds_of(cache.push("other").execution)
-    # The next build starts from this snapshot: how long this pull took says nothing about it.
+    # The next build starts from this snapshot, so the duration of this pull does not predict its.
     assert frontload.facts(build)["build"]["usualSeconds"] == {"launch": durations["launch"]}
 
 
@@ -262,7 +262,7 @@ def test_images_of_another_registry_need_neither_credentials_nor_a_digest_in_adv
 
 
 def cut_the_power_of_the_next_builder(cloud: LocalCloud) -> None:
-    """Within its two minutes, so that the build does not notice."""
+    """Cut the power within the two minutes of the end, so that the build does not notice."""
     cloud.control.settings(power_cut_seconds=0.2)
     cloud.control.plant(slow_ends=[0.2])
 
@@ -277,7 +277,7 @@ def test_a_builder_whose_power_is_cut_leaves_whole_images(
     snapshot_id, _ = world.published(cache)
     report = check(cloud, layout, snapshot_id, {cache.reference(): digest})
     assert report.files_wrong == 0, report.examples
-    # The record of the builder's host containers is there, under another name.
+    # The record of the builder's host containers exists, under another name.
     with boot_node(cloud.host, snapshot_id) as node:
         assert node.adopted_host_containers == []
 
@@ -292,7 +292,7 @@ def test_the_content_check_sees_what_a_cut_leaves_without_a_flush(
 ) -> None:
     digest = cache.push().digest
     cache.put()
-    # It still reports a flush: nothing but the content tells. An orderly end would flush.
+    # The script still reports a flush: only the content shows it. An orderly end would flush.
     edit_script("on_host sync -f /local", "on_host true")
     cut_the_power_of_the_next_builder(cloud)
     assert frontload.run(cache.name).status == "SUCCEEDED"

@@ -1,4 +1,4 @@
-"""What an execution leaves that was stopped in the middle, and what the reaper makes of it (S4)."""
+"""What a stopped execution leaves behind, and how the reaper removes it (S4)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from local_cloud.cloud import LocalCloud
 from .stack import STACK, Cache, Frontload, wait_until
 from .world import State, World
 
-# Every step of a build, in its order.
+# Every step of a build, in order.
 STEPS = (
     "ClaimBuild",
     "Preflight",
@@ -36,7 +36,7 @@ def stoppable(cache: Cache) -> Cache:
 
 
 def stop_in(frontload: Frontload, cloud: LocalCloud, cache: Cache, step: str) -> None:
-    """Start a build and stop it, and the pipeline, when it has entered a step."""
+    """Start a build; stop it and the pipeline when the build has entered a step."""
     known = set(frontload.executions(frontload.build_machine))
     pipeline = frontload.start(cache.name)
 
@@ -53,7 +53,7 @@ def stop_in(frontload: Frontload, cloud: LocalCloud, cache: Cache, step: str) ->
 
 
 def stop(cloud: LocalCloud, arn: str) -> None:
-    """Stop an execution, which may end meanwhile."""
+    """Stop an execution; no error when it has already ended."""
     client = cloud.client("stepfunctions")
     try:
         client.stop_execution(executionArn=arn)
@@ -62,21 +62,21 @@ def stop(cloud: LocalCloud, arn: str) -> None:
 
 
 def unpublished(world: World, before: State) -> list[str]:
-    """The snapshots that came since, and that no parameter names."""
+    """The snapshots that are new since `before` and that no parameter names."""
     now = world.state()
     values = {one.value for versions in now.published.values() for one in versions}
     return [one for one in now.snapshots if one not in before.snapshots and one not in values]
 
 
 def left(world: World, before: State) -> list[str]:
-    """What a build left: instances, volumes, leases, snapshots that nobody names."""
+    """What a build left: instances, volumes, leases, and snapshots that no parameter names."""
     now = world.state()
     volumes = [one for one in now.volumes if one not in before.volumes]
     return [*now.builders, *volumes, *now.leases, *unpublished(world, before)]
 
 
 def reap_until_nothing_is_left(frontload: Frontload, world: World, before: State) -> None:
-    """As the schedule does, a little faster. Raises TimeoutError."""
+    """Reap like the schedule, only faster. Raises TimeoutError when something stays."""
 
     def is_clean() -> bool:
         assert frontload.invoke("reap", {}).error == ""
@@ -162,7 +162,7 @@ def test_what_others_tagged_as_ours_and_what_carries_no_tag_survives(
         assert [one for one in told["later"] if "another reaper is at work" not in one] == []
         return told["kept"]
 
-    # The tags show a moment later, and another reaper may be at work.
+    # EC2 shows the tags a moment later, and another reaper may be running.
     (told,) = wait_until(kept, "the reaper's word about the volume")
     assert told == f"volume {volume['VolumeId']} carries our tags and tells no execution"
     assert [one for one in ids if one not in world.snapshots()] == []

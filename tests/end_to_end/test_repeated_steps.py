@@ -21,14 +21,14 @@ STEPS = [
 ]  # fmt: skip
 
 SETTINGS = QUICK | {"longest_lag_seconds": 0.0}
-"""A pull that is repeated before SSM lists what the first one sent would send another; but the
-state machine knows that one from its answer."""
+"""No lag: a pull that is repeated before SSM lists the first command would send a second one. The
+state machine avoids that, because it knows the first command from the response."""
 OF_A_REPORT = ("ready", "waitSeconds", "progress")
 
 
 @dataclass(frozen=True)
 class Doubled:
-    """A build of which every call was made twice at once."""
+    """A build that made every call twice in a row."""
 
     cache: Cache
     plans: list[Answer]
@@ -68,7 +68,7 @@ def doubled(cloud: LocalCloud, frontload: Frontload) -> Iterator[Doubled]:
 
 @contextmanager
 def running_execution(cloud: LocalCloud) -> Iterator[str]:
-    """The ARN of an execution that does nothing but run: what belongs to none is reaped."""
+    """The ARN of an execution that only runs: the reaper removes what belongs to no execution."""
     client = cloud.client("stepfunctions")
     wait = {"Type": "Wait", "Seconds": 86400, "End": True}
     definition = {"StartAt": "Wait", "States": {"Wait": wait}}
@@ -85,7 +85,7 @@ def running_execution(cloud: LocalCloud) -> Iterator[str]:
 def call_before_ssm_shows_it(
     cloud: LocalCloud, frontload: Frontload, payload: dict[str, Any]
 ) -> None:
-    """Pull twice while SSM has no invocation yet of what the first call sent."""
+    """Pull twice while SSM does not show the invocation of the first call's command yet."""
     cloud.control.settings(invocation_delay_seconds=1.0)
     for _ in range(2):
         assert not frontload.invoke("pull", payload).result["ready"]
@@ -93,7 +93,7 @@ def call_before_ssm_shows_it(
 
 
 def twice_until_ready(frontload: Frontload, step: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """Call a step twice, again and again until it is done; returns its facts."""
+    """Call a step twice per round until it is done; returns its facts."""
 
     def ready() -> dict[str, Any] | None:
         answers = [frontload.invoke(step, payload) for _ in range(2)]
@@ -106,7 +106,7 @@ def twice_until_ready(frontload: Frontload, step: str, payload: dict[str, Any]) 
 
     facts = wait_until(ready, f"the end of {step}")
     again = frontload.invoke(step, payload)
-    # What a clean-up removed is told by the call that removed it.
+    # Only the call of the clean-up that removed something reports it.
     assert step == "clean_up" or again == Answer(facts), step
     return again.result
 
@@ -145,7 +145,7 @@ def test_a_clean_up_called_twice_leaves_nothing_but_the_publication(
 
 
 def payload_of(frontload: Frontload, build: Execution) -> dict[str, Any]:
-    """All that the steps of a finished build were given."""
+    """The input that the steps of a finished build got."""
     facts = frontload.facts(build)
     (region,) = facts["build"]["regions"]
     known = ("build", "token", "pulled", "instanceId", "volumeId", "snapshotId")
@@ -166,7 +166,7 @@ def test_a_late_repeat_of_any_step_of_a_finished_build_changes_nothing(
     before, mark = world.state(), world.mark()
     answers = {step: [frontload.invoke(step, payload) for _ in range(2)] for step in STEPS}
     assert [step for step, (first, second) in answers.items() if first != second] == []
-    # Its builder, its volume and its lease are gone for good: four steps can only say so.
+    # Its builder, its volume and its lease are gone for good: four steps must fail with that.
     failed = {step: answer.error for step, (answer, _) in answers.items() if answer.error}
     lost = dict.fromkeys(("launch", "pull", "end"), "BuilderLost")
     assert failed == lost | {"publish": "LeaseLost"}

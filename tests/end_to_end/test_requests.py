@@ -27,7 +27,7 @@ GOOD = f"{ECR_HOST}/team/app:v1"
 def test_a_push_of_no_cached_image_does_nothing_and_says_why(
     frontload: Frontload, world: World, cache: Cache, fixture: str, reason: str
 ) -> None:
-    # A cache that the event would concern, were it a push of that tag.
+    # The event would concern this cache if it were a push of that tag.
     cache.put(GOOD)
     event = json.loads((EVENTS / f"{fixture}.json").read_text())
     mark = world.mark()
@@ -72,12 +72,12 @@ def test_the_push_event_of_a_cached_image_is_taken_for_one(
     cache.put(GOOD)
     event = json.loads((EVENTS / "ecr-push.json").read_text())
     execution = frontload.send_event(event["detail-type"], event["detail"])
-    # Its image was never pushed, so that taking it seriously ends here.
+    # The event is accepted; its image was never pushed, so the build fails here.
     assert (execution.status, execution.error) == ("FAILED", "ImageNotFound")
 
 
 def changed(**changes: Any) -> dict[str, Any]:
-    """A good document but for the changes."""
+    """A valid document with the changes applied."""
     good = {"images": [GOOD], "architectures": ["x86_64"], "variant": "aws-k8s-1.35"}
     return good | changes
 

@@ -1,4 +1,4 @@
-"""What starts a build besides a push of a fixed tag, and what becomes of many requests at once."""
+"""What starts a build besides a push of a fixed tag, and how bursts of requests are handled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STRANGER = "999999999999"
 
 
 def held(world: World, cache: Cache) -> list[str]:
-    """The references that are published, without the repository."""
+    """The published references, without registry and path."""
     _, manifest = world.published(cache)
     return [one["reference"].rpartition("/")[2] for one in manifest["images"]]
 
@@ -98,7 +98,7 @@ def test_a_push_right_after_its_cache_was_written_is_not_missed_by_a_warm_functi
 
 
 def reconciled(frontload: Frontload, cache: Cache) -> dict[str, Any]:
-    """What the schedule came to for a cache."""
+    """Runs the schedule; returns the output of the cache's build."""
     ended = frontload.run_schedule("ReconcileSchedule")
     assert ended.status == "SUCCEEDED", ended.cause
     (build,) = [one for one in frontload.builds_of(ended) if cache.name in one.arn]
@@ -122,7 +122,7 @@ def test_the_schedule_builds_what_differs_and_nothing_else(
 
 @pytest.fixture
 def release(cloud: LocalCloud, world: World, cache: Cache) -> Iterator[Callable[[], str]]:
-    """Releases a new Bottlerocket and returns its version; afterwards the old one is the newest."""
+    """Releases a new Bottlerocket and returns its version; the test's end restores the old one."""
     ssm = cloud.client("ssm")
     latest = f"/aws/service/bottlerocket/aws-k8s-1.35/{cache.architecture}/latest/image_version"
     before = ssm.get_parameter(Name=latest)["Parameter"]["Value"]

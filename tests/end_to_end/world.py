@@ -1,4 +1,4 @@
-"""What is there: instances, volumes, snapshots, publications and leases, as AWS shows them."""
+"""What exists: instances, volumes, snapshots, publications and leases, as AWS shows them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class State:
 
 
 class World:
-    """A look at one local cloud from outside."""
+    """Inspects one local cloud from outside."""
 
     def __init__(self, cloud: LocalCloud) -> None:
         self._cloud = cloud
@@ -47,7 +47,7 @@ class World:
     # The account
 
     def state(self) -> State:
-        """Everything, to be compared with another time."""
+        """The current state, to compare with the state at another time."""
         names = self.parameter_names()
         return State(
             self.builders_alive(),
@@ -73,7 +73,7 @@ class World:
         return {snapshot["SnapshotId"]: snapshot for snapshot in found}
 
     def parameter_names(self) -> list[str]:
-        """All of ours, in order."""
+        """Names of all parameters below our prefix, sorted."""
         pages = self._ssm.get_paginator("get_parameters_by_path")
         found = pages.paginate(Path=PREFIX, Recursive=True)
         return sorted(one["Name"] for page in found for one in page["Parameters"])
@@ -92,7 +92,7 @@ class World:
     # Publications
 
     def published(self, cache: Cache, label: str = "current") -> tuple[str, dict[str, Any]]:
-        """Snapshot id and manifest of a publication, read by label as a consumer may."""
+        """Snapshot id and manifest of a publication, read by label as a consumer can."""
         snapshot_id, manifest = (
             self._ssm.get_parameter(Name=f"{name}:{label}")["Parameter"]["Value"]
             for name in cache.parameters
@@ -100,7 +100,7 @@ class World:
         return snapshot_id, json.loads(manifest)
 
     def plant_publication(self, cache: Cache) -> None:
-        """Let the cache have been published before, by a build that nobody remembers."""
+        """Plant an earlier publication of the cache, by a build that has no execution."""
         volume = self._ec2.create_volume(AvailabilityZone="us-east-1a", Size=1, VolumeType="gp3")
         tags = {"stack": STACK, "build": f"{cache.name}-earlier", "cache": cache.name}
         snapshot = self._ec2.create_snapshot(
@@ -126,15 +126,15 @@ class World:
         return max((call["number"] for call in self._control.calls()), default=0)
 
     def calls(self, since: int, action: str | None = None) -> list[dict[str, Any]]:
-        """The AWS calls after a mark, the tests' own among them."""
+        """The AWS calls after a mark, including the tests' own."""
         return [call for call in self._control.calls(action=action) if call["number"] > since]
 
     def changes(self, since: int) -> list[str]:
-        """The actions after a mark that were more than reading."""
+        """The actions after a mark that do not only read."""
         actions = [call["action"] for call in self.calls(since)]
         return [action for action in actions if not action.startswith(READING)]
 
     def commands(self, purpose: str, on: str) -> list[dict[str, Any]]:
-        """The SSM commands on an instance: those that `probe`, or those that `pull`."""
+        """The SSM commands on an instance, by purpose: `probe` or `pull`."""
         sent = [c for c in self._control.state()["commands"] if c["instanceId"] == on]
         return [c for c in sent if c["comment"].startswith(f"frontload {purpose} ")]

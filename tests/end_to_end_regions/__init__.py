@@ -1,6 +1,5 @@
-"""Frontload over many regions and accounts: publications that reach all of them or none, and the
-ways back.
+"""Frontload in many regions and accounts: publications that reach all or none, and rollbacks.
 
-Driven with `end_to_end.stack`, as one region is; `places.py` looks at every account and region, the
-tests are named after what they are about.
+`end_to_end.stack` drives the stack, as it does for one region. `places.py` inspects every account
+and region. Each test file is named after its subject.
 """

@@ -1,5 +1,8 @@
-"""Fixtures: one local cloud with Frontload in the home account, its role in two consumer accounts,
-and the forwarding of pushes in a source account."""
+"""Fixtures: one local cloud with the stacks of the home, consumer and source accounts.
+
+The home account has Frontload, two consumer accounts have its role, and a source account forwards
+its pushes.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,12 @@ QUICK = {
     "fast_restore_enabling_seconds": 0.1,
     "fast_restore_optimizing_seconds": 0.1,
     "invocation_delay_seconds": 0.1,
-    # Five seconds, as the waits are scaled.
+    # Five seconds, scaled like the waits.
     "longest_lag_seconds": 0.15,
-    # What AWS allows in a second, likewise.
+    # What AWS allows per second, scaled likewise.
     "rates_are_kept": True,
     "share_of_rates": 1 / WAIT_SCALE,
-    # Half a minute, likewise.
+    # Half a minute, scaled likewise.
     "deleted_parameter_rest_seconds": 0.9,
 }
 _numbers = itertools.count(1)
@@ -40,14 +43,14 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="package")
 def cloud() -> Iterator[LocalCloud]:
-    """Not for the session: other packages have their own, and a process holds one at a time."""
+    """Has package scope: other packages have their own cloud, and a process runs one at a time."""
     with real_cloud(WAIT_SCALE, QUICK) as running:
         deploy_everywhere(running)
         yield running
 
 
 def deploy_everywhere(cloud: LocalCloud) -> None:
-    """Deploy each template to the accounts it is for."""
+    """Deploy each template to its accounts."""
     deploy_home(cloud, ConsumerExternalId=EXTERNAL_ID)
     consumer = {"FrontloadAccount": ACCOUNT, "ExternalId": EXTERNAL_ID}
     for account in CONSUMERS:
@@ -55,7 +58,7 @@ def deploy_everywhere(cloud: LocalCloud) -> None:
             ROOT / "infra", consumer, "frontload-consumer", REGION, account, "consumer.yaml"
         )
     source = {
-        # What SourceBusArn tells of a stack with sources.
+        # The value of the output SourceBusArn of a stack with sources.
         "FrontloadBusArn": f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{STACK}-sources",
         # MiniStack has no registry policies.
         "RegistryAccess": "none",
@@ -67,7 +70,7 @@ def deploy_everywhere(cloud: LocalCloud) -> None:
 
 @pytest.fixture(scope="package")
 def layout(cloud: LocalCloud) -> Layout:
-    """Two images that start, `app` and `other`."""
+    """Two images that can start, `app` and `other`."""
     made = Layout(cloud.state_dir / "layout")
     base = [BUSYBOX, Layer("mixed", "base", 2)]
     made.add_image("app", [*base, Layer("random", "app", 1)])
@@ -92,13 +95,13 @@ def requests(cloud: LocalCloud, frontload: Frontload) -> Requests:
 
 @pytest.fixture
 def world(cloud: LocalCloud) -> World:
-    """The home account in the home region alone."""
+    """Inspects only the home account in the home region."""
     return World(cloud)
 
 
 @pytest.fixture(scope="package")
 def shared_image(frontload: Frontload) -> str:
-    """An image that no cache holds when it is pushed, for requests that must build nothing."""
+    """An image that no cache contains when it is pushed, for requests that must build nothing."""
     cache = Cache(frontload, "shared")
     cache.push()
     return cache.reference()
@@ -106,7 +109,7 @@ def shared_image(frontload: Frontload) -> str:
 
 @pytest.fixture(autouse=True)
 def clean_start(cloud: LocalCloud, frontload: Frontload) -> Iterator[None]:
-    """Afterwards nothing runs, is planted or has surprised the builder host."""
+    """After each test, wait until idle, clear what was planted, and fail on builder host errors."""
     settings = cloud.control.state()["settings"]
     yield
     try:
@@ -120,8 +123,8 @@ def clean_start(cloud: LocalCloud, frontload: Frontload) -> Iterator[None]:
 
 @pytest.fixture
 def cache(frontload: Frontload, clean_start: None) -> Iterator[Cache]:
-    """A test's own cache, still without a document."""
+    """A test's own cache, without a document yet."""
     made = Cache(frontload, f"regions-{next(_numbers)}")
     yield made
-    # A push reads every document: one left behind would be refused or built in other tests.
+    # A push reads every document: other tests would refuse or build one that is left behind.
     frontload.delete_cache(made.name)

@@ -1,4 +1,4 @@
-"""What every account has in every region, and the documents and keys that many regions need."""
+"""What each account has in each region, and the documents and keys for many regions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LABELS = ("current", "previous")
 
 @dataclass(frozen=True)
 class Parameter:
-    """What a reader gets: without a label, and by each."""
+    """The value that a reader gets without a label, and with each label."""
 
     value: str
     current: str | None
@@ -23,11 +23,11 @@ class Parameter:
 
 
 Published = dict[tuple[str, str, str], Parameter]
-"""By account, region and name."""
+"""The parameters by account, region and name."""
 
 
 class Places:
-    """A look at all accounts and regions of one local cloud."""
+    """Inspects all accounts and regions of one local cloud."""
 
     def __init__(self, cloud: LocalCloud) -> None:
         self._cloud = cloud
@@ -35,7 +35,7 @@ class Places:
     # Parameters
 
     def published(self, cache: Cache) -> Published:
-        """Every parameter of the cache's publication, wherever there is one."""
+        """Every parameter of the cache's publication, in all accounts and regions."""
         return {
             (one["account"], one["region"], one["name"]): self._parameter(one)
             for one in self._cloud.control.parameters()
@@ -64,7 +64,7 @@ class Places:
         return json.loads(self.published(cache)[account, region, cache.parameters[1]].value)
 
     def leases(self) -> list[str]:
-        """The caches and architectures that a build holds."""
+        """The cache and architecture of every lease that a build holds."""
         return held_leases(self._cloud)
 
     # Snapshots
@@ -75,15 +75,15 @@ class Places:
         return {one["id"]: one for one in found if one["tags"].get("frontload:cache") == cache.name}
 
     def fast_restores(self, snapshot_id: str) -> list[tuple[str, str]]:
-        """Zone and state of each fast restore of a snapshot that is not off."""
+        """Zone and state of each fast restore of a snapshot, without disabled ones."""
         (found,) = [one for one in self._cloud.control.snapshots() if one["id"] == snapshot_id]
         restores = [(one["zone"], one["state"]) for one in found["fastRestores"]]
         return [(zone, state) for zone, state in restores if not state.startswith("disabl")]
 
-    # Making things
+    # Creation and deletion
 
     def make_key(self, region: str, *users: str) -> str:
-        """The ARN of a customer-managed key of ours that these accounts may use too."""
+        """Create a customer-managed key that these accounts may use, too; returns its ARN."""
         principals = [f"arn:aws:iam::{account}:root" for account in (ACCOUNT, *users)]
         statement = {
             "Effect": "Allow",
@@ -96,7 +96,7 @@ class Places:
         return made["KeyMetadata"]["Arn"]
 
     def make_snapshot(self, region: str, tags: dict[str, str], source: str | None = None) -> str:
-        """A completed snapshot of ours with these tags, a copy if `source` is one at home."""
+        """Create a snapshot with these tags, a copy if `source` is one at home; returns its id."""
         ec2 = self._cloud.client("ec2", region)
         listed = [{"Key": key, "Value": value} for key, value in tags.items()]
         tagged = [{"ResourceType": "snapshot", "Tags": listed}] if listed else []
@@ -112,28 +112,28 @@ class Places:
         return made["SnapshotId"]
 
     def wait_until_completed(self, region: str, *snapshot_ids: str) -> None:
-        """Wait with EC2's own waiter, which has a limit."""
+        """Wait with EC2's own waiter, which has a time limit."""
         ec2 = self._cloud.client("ec2", region)
         waiter = ec2.get_waiter("snapshot_completed")
         config = {"Delay": 0.1, "MaxAttempts": 100}
         waiter.wait(SnapshotIds=list(snapshot_ids), WaiterConfig=config)
 
     def delete_snapshots(self, region: str, snapshot_ids: list[str]) -> None:
-        """Delete snapshots of ours."""
+        """Delete snapshots of the home account in a region."""
         ec2 = self._cloud.client("ec2", region)
         for snapshot_id in snapshot_ids:
             ec2.delete_snapshot(SnapshotId=snapshot_id)
 
 
 class Requests:
-    """What a person asks of the pipeline besides builds."""
+    """The requests that a person can send to the pipeline besides builds."""
 
     def __init__(self, cloud: LocalCloud, frontload: Frontload) -> None:
         self._executions = cloud.client("stepfunctions")
         self._frontload = frontload
 
     def roll_back(self, cache: Cache) -> Execution:
-        """Go back to the previous publication; waits for the end."""
+        """Roll back to the previous publication; waits for the end."""
         return self._ask(rollback={"cache": cache.name, "architecture": cache.architecture})
 
     def prune(self, cache: Cache, **order: Any) -> Execution:
@@ -166,6 +166,6 @@ def stack_tags(cache: Cache, build: str) -> dict[str, str]:
 
 
 def succeeded(execution: Execution) -> Execution:
-    """The execution, when it succeeded."""
+    """Returns the execution; fails the test unless it succeeded."""
     assert execution.status == "SUCCEEDED", f"{execution.error}: {execution.cause}"
     return execution

@@ -1,4 +1,4 @@
-"""The templates of other accounts, deployed there."""
+"""The templates for other accounts, deployed there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .conftest import EXTERNAL_ID, SOURCE_ACCOUNT
 
 
 def outputs(cloud: LocalCloud, stack: str, account: str) -> dict[str, str]:
-    """What a deployed stack of an account tells."""
+    """The outputs of a deployed stack of an account."""
     formation = cloud.client("cloudformation", account=account)
     (shown,) = formation.describe_stacks(StackName=stack)["Stacks"]
     assert shown["StackStatus"] == "CREATE_COMPLETE"
@@ -30,7 +30,7 @@ def test_the_consumer_template_makes_the_role_that_only_the_external_id_opens(
     request = {"RoleArn": arn, "RoleSessionName": "frontload"}
     sts = cloud.client("sts")
     assert sts.assume_role(**request, ExternalId=EXTERNAL_ID)["Credentials"]
-    # The caller here has the name of a role that publishes.
+    # The caller here has the name of a role that may publish.
     with pytest.raises(ClientError, match="AccessDenied"):
         sts.assume_role(**request | {"RoleArn": f"{arn}-reader"}, ExternalId=EXTERNAL_ID)
     with pytest.raises(ClientError, match="AccessDenied"):

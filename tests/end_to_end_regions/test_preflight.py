@@ -1,4 +1,4 @@
-"""What would fail at a build's end is refused before its start, and costs nothing."""
+"""What would fail at the end of a build is refused before its start, and costs nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def refuse(
     cache: Cache,
     shared_image: str,
 ) -> Refuse:
-    """Asks for a cache with the given fields, which preflight must refuse with the given words."""
+    """Requests a cache with the given fields; preflight must refuse it with the given words."""
 
     def run(told: list[str], **document: Any) -> Execution:
         cache.put(shared_image, **document)
@@ -51,7 +51,7 @@ def refuse(
 
 
 def with_key(key: str) -> list[dict[str, Any]]:
-    """Two regions, of which Ireland has that key."""
+    """Two regions; Ireland has that key."""
     return regions(REGION, IRELAND, eu_west_1={"kmsKeyId": key})
 
 
@@ -94,7 +94,7 @@ def test_a_key_that_keeps_ec2s_role_for_spot_out_is_told_with_the_command_that_l
     assert told.startswith(f"builder.spot: key {key} of {REGION} does not let in")
     assert markets(world, mark) == {"spot", "on-demand"}
 
-    # The options of the command and their values.
+    # Take the command's options and their values from the warning.
     command = told.partition("`aws kms create-grant")[2].partition("`")[0]
     _, region, key_id, grantee, operations = (one.split() for one in command.split(" --"))
     assert (region, key_id) == (["region", REGION], ["key-id", key])
@@ -107,7 +107,7 @@ def test_a_key_that_keeps_ec2s_role_for_spot_out_is_told_with_the_command_that_l
 
 
 def markets(world: World, mark: int) -> set[str]:
-    """Those of the launches since a mark."""
+    """The markets of the launches since a mark."""
     asked = [call["parameters"] for call in world.calls(mark, "RunInstances")]
     return {one.get("InstanceMarketOptions", {}).get("MarketType", "on-demand") for one in asked}
 
@@ -159,7 +159,7 @@ def test_a_key_policy_that_lacks_one_consumer_is_refused(places: Places, refuse:
 
 @pytest.fixture
 def strict_role(cloud: LocalCloud) -> str:
-    """A consumer's role whose reader asks for another external id than ours."""
+    """A consumer's role whose reader role requires another external id than ours."""
     statement = {
         "Effect": "Allow",
         "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},

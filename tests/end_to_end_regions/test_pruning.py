@@ -1,4 +1,4 @@
-"""Pruning deletes only what nobody names, in every region together."""
+"""Pruning deletes only snapshots that nothing refers to, in all regions together."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_build_prunes_what_is_neither_current_nor_previous_in_every_region_tog
 
 @dataclass
 class Planted:
-    """Old snapshots at home with their replicas, by what speaks for them."""
+    """Old snapshots at home with their replicas, by what protects them."""
 
     cloud: LocalCloud
     places: Places
@@ -67,11 +67,11 @@ class Planted:
         return self.pairs[name]
 
     def ids(self, *names: str) -> set[str]:
-        """The snapshots of these."""
+        """The ids of both snapshots of each of these."""
         return {one for name in names for one in self.pairs[name]}
 
     def name_in_templates(self, account: str, region: str, *snapshot_ids: str) -> None:
-        """A launch template with one version each; the first stays the default."""
+        """Create a launch template with a version per snapshot; the first stays the default."""
         ec2 = self.cloud.client("ec2", region, account)
         name = f"nodes-of-{self.cache.name}"
         for index, snapshot_id in enumerate(snapshot_ids):
@@ -81,7 +81,7 @@ class Planted:
             make(LaunchTemplateName=name, LaunchTemplateData=data)
 
     def name_in_image(self, region: str, snapshot_id: str) -> None:
-        """An AMI over the snapshot."""
+        """Register an AMI that uses the snapshot."""
         self.cloud.client("ec2", region).register_image(
             Name=f"image-of-{self.cache.name}",
             Architecture="x86_64",
@@ -90,7 +90,7 @@ class Planted:
         )
 
     def restore_fast(self, account: str, region: str, snapshot_id: str) -> None:
-        """Fast restore by an account that the snapshot is shared with."""
+        """Share the snapshot with an account, which enables fast restore for it."""
         own = self.cloud.client("ec2", region)
         own.modify_snapshot_attribute(
             SnapshotId=snapshot_id,
@@ -104,7 +104,7 @@ class Planted:
 
 
 def plant(cloud: LocalCloud, places: Places, cache: Cache) -> Planted:
-    """Everything that may speak for a snapshot, each for one at one place only."""
+    """Plant everything that can protect a snapshot, each for one snapshot at one place."""
     planted = Planted(cloud, places, cache)
     default, _ = planted.add("default")
     middle, _ = planted.add("middle")
@@ -171,7 +171,7 @@ def test_a_dry_run_shows_each_with_its_reason_and_pruning_then_does_just_that(
 
 
 def check_reasons(shown: dict[str, tuple[str, str]], planted: Planted, published: set[str]) -> None:
-    """Each reason names what speaks for the snapshot, or that it is of the lineage of one."""
+    """Each reason names what protects the snapshot, or its lineage with a protected one."""
     for name, reason in PROTECTED.items():
         reasons = [shown[id] for id in planted.pairs[name]]
         assert {verdict for verdict, _ in reasons} == {"keep"}, name

@@ -1,4 +1,4 @@
-"""A publication over three regions and two consumers, and one that a single write stops."""
+"""A publication to three regions and two consumers, and one that a single write stops."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IRELAND = "eu-west-1"
 
 
 class ConsumerBuses:
-    """What arrives on the default bus of each consumer in each region."""
+    """Collects what arrives on the default bus of each consumer in each region."""
 
     def __init__(self, cloud: LocalCloud) -> None:
         self._cloud = cloud
@@ -42,7 +42,7 @@ class ConsumerBuses:
         return queue
 
     def events(self, place: tuple[str, str], cache: str) -> list[dict[str, Any]]:
-        """The events of a cache at a place; waits for the first."""
+        """The events of a cache in an account and region; waits for the first."""
         account, region = place
         queues = self._cloud.client("sqs", region, account)
 
@@ -58,7 +58,7 @@ class ConsumerBuses:
 
 @dataclass(frozen=True)
 class Wide:
-    """A cache that was published everywhere, encrypted."""
+    """A cache that was published in all places, encrypted."""
 
     cache: Cache
     keys: dict[str, str]
@@ -68,7 +68,7 @@ class Wide:
 
 @pytest.fixture(scope="module")
 def wide(cloud: LocalCloud, frontload: Frontload, places: Places) -> Iterator[Wide]:
-    """Three regions, each with its key, and two consumers."""
+    """A publication to three regions, each with its own key, and two consumers."""
     buses = ConsumerBuses(cloud)
     keys = {region: places.make_key(region, *CONSUMERS) for region in REGIONS}
     cache = Cache(frontload, "wide")
@@ -180,7 +180,7 @@ def test_one_refused_write_in_a_consumers_region_leaves_all_parameters_as_before
     succeeded(cache.push("app").execution)
     before, snapshots = places.published(cache), set(places.snapshots(cache))
     assert (len(before), len(snapshots)) == (12, 2)
-    # A place's manifest is written first, its snapshot id second.
+    # In each place the manifest is written first, the snapshot id second.
     for written, parameter in enumerate(reversed(cache.parameters)):
         cloud.control.plant_call(
             "ssm",

@@ -1,4 +1,4 @@
-"""Parameter Store and EC2 take so many calls a second of everybody in an account."""
+"""Parameter Store and EC2 limit the calls per second of an account, from all callers together."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ IRELAND = "eu-west-1"
 def test_a_first_publication_waits_for_its_turn_where_others_take_nearly_all_writes(
     cloud: LocalCloud, places: Places, cache: Cache, world: World
 ) -> None:
-    """One write in five seconds is left: what was written is neither taken back nor written
-    again. A name that is deleted may not be created for half a minute."""
+    """One write in five seconds is left: a written parameter is neither removed nor rewritten.
+
+    A deleted name cannot be created again for half a minute.
+    """
     cloud.control.settings(rates_are_kept=True, share_of_rates=1 / 15)
     mark = world.mark()
     cache.put(regions=regions(REGION, IRELAND), consumers=consumers(CONSUMERS[0]))
@@ -34,7 +36,7 @@ def test_a_first_publication_waits_for_its_turn_where_others_take_nearly_all_wri
 
 
 def _calls(cloud: LocalCloud, mark: int, action: str) -> list[dict[str, Any]]:
-    """The calls of functions since then."""
+    """The calls that wrote parameters of a publication, after a mark."""
     found = cloud.control.calls("ssm", action)
     return [call for call in found if call["number"] > mark and _is_of_publication(call)]
 

@@ -1,4 +1,4 @@
-"""Replicas that wait, fail late, and restore fast."""
+"""Replicas that wait for a copy slot, that fail late, and that have fast restore."""
 
 from __future__ import annotations
 

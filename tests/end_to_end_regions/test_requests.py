@@ -1,4 +1,4 @@
-"""Cache documents whose regions and accounts cannot be right."""
+"""Cache documents with invalid regions or accounts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Going back to the previous publication, everywhere or nowhere."""
+"""Rollback to the previous publication, in all places or in none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def publish(cache: Cache, *images: str, **changes: object) -> None:
 
 
 def values(published: Published) -> dict[tuple[str, str, str], tuple[object, object, object]]:
-    """Newest, current and previous value of each parameter, whoever published it."""
+    """Newest, current and previous value of each parameter, without who published it."""
 
     def bare(value: str | None) -> object:
         if value is None or not value.startswith("{"):
@@ -54,7 +54,7 @@ def test_a_rollback_goes_back_everywhere_and_a_second_one_forward_again(
 
 
 def refused(places: Places, requests: Requests, cache: Cache, told: str) -> None:
-    """Rolling back must fail by name with these words, and change nothing."""
+    """A rollback must fail with NothingToRollBack and these words, and change nothing."""
     before = places.published(cache)
     execution = requests.roll_back(cache)
     assert (execution.status, execution.error) == ("FAILED", "NothingToRollBack"), execution.cause

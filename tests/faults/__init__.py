@@ -1,6 +1,6 @@
-"""The fault sweep: everything that can go wrong with a run, one thing at a time, and what must hold
-after each (S1 to S9 of the design).
+"""The fault sweep lets everything go wrong that can go wrong with a run, one thing at a time.
 
-`points.py` says what can go wrong, `trial.py` lets one of them happen, `rules.py` looks at the
-world afterwards, `sweep.py` does that with all of them on several local clouds. `make faults`.
+After each it checks the rules S1 to S9 of the design. `points.py` lists what can go wrong,
+`trial.py` lets one of these happen, and `rules.py` checks the world afterwards. `sweep.py` does
+this for all of them on several local clouds. `make faults` runs it.
 """

@@ -17,7 +17,7 @@ REPORT = ROOT / "target" / "faults" / "report.json"
 
 
 def main() -> int:
-    """Returns 1 when something did not hold."""
+    """Run the sweep. Returns 1 when a rule did not hold or no point was tried, else 0."""
     parser = argparse.ArgumentParser(description="Let everything go wrong that can, in turn.")
     parser.add_argument("--seconds", type=float, help="only as many points as these allow")
     parser.add_argument("--seed", type=int, default=1, help="of the order of the points")
@@ -38,7 +38,7 @@ def main() -> int:
     print(table(report))
     if report.missed:
         print(f"at {len(report.missed)} points nothing went wrong: their runs did without the call")
-    # Again: who reads the end of a log finds them there.
+    # Repeated here, because people read the end of a log.
     for line in broken_lines(report.violations):
         print(line)
     print(report.last_line)

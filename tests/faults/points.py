@@ -1,4 +1,4 @@
-"""What can go wrong with a run, one thing at a time."""
+"""The points of the sweep: each is one thing that can go wrong with a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEPS = (
     "CleanUp",
     "Plan",
 )
-"""The functions of a build and of its plan, as the template names them."""
+"""The functions of a build and of its plan, by their names in the template."""
 DELIVERIES = ("delivered twice", "delivered twice at once")
 STOP = "stopped there"
 _CALL = re.compile(
@@ -32,10 +32,10 @@ _CALL = re.compile(
 
 @dataclass(frozen=True, order=True)
 class Point:
-    """What goes wrong: a call with a fault, a state with its stop, a step with a delivery."""
+    """One thing that goes wrong: a fault of a call, a stop in a state, or a delivery of a step."""
 
     what: str
-    """A `Call` as text, a state's name, or a step's."""
+    """A `Call` as text, the name of a state, or the name of a step."""
     fault: str
 
     def __str__(self) -> str:
@@ -43,12 +43,12 @@ class Point:
 
     @property
     def row(self) -> str:
-        """Where it is counted in the report's table: the call without number and place."""
+        """The row of the report's table that counts it: the call without number and place."""
         return self.what.partition(" ")[0]
 
     @property
     def call_fault(self) -> Fault | None:
-        """For the proxy; None for a stop or a delivery."""
+        """The fault for the proxy; None for a stop or a delivery."""
         found = _CALL.fullmatch(self.what)
         if found is None:
             return None
@@ -63,7 +63,7 @@ class Point:
 
     @property
     def mishap(self) -> dict[str, Any]:
-        """For the executions; empty for a call."""
+        """The order for the executions; empty for a fault of a call."""
         if self.fault == STOP:
             return {"stopIn": self.what}
         if self.fault in DELIVERIES:
@@ -72,7 +72,7 @@ class Point:
 
 
 def parse(text: str) -> Point:
-    """The point that is written so. Raises ValueError."""
+    """The point with this text. Raises ValueError when no point of the sweep has it."""
     what, comma, fault = text.rpartition(", ")
     point = Point(what, fault)
     known = fault in FAULTS if point.call_fault else fault in (STOP, *DELIVERIES)
@@ -90,7 +90,7 @@ def all_points(calls: Iterable[Call], states: Iterable[str]) -> list[Point]:
 
 
 def in_order(points: Iterable[Point], first: Iterable[Point], seed: int) -> list[Point]:
-    """Those that ever failed first, the others shuffled by the seed."""
+    """The points of `first` come first; the seed shuffles the others."""
     first = list(first)
     others = sorted(set(points) - set(first))
     random.Random(seed).shuffle(others)

@@ -1,4 +1,4 @@
-"""What must hold of the world when nothing runs: each rule of the design that can be seen then."""
+"""Checks the world while nothing runs, by each rule of the design that can be seen then."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STACK_TAG, BUILD_TAG, PUBLISHED_TAG = "frontload:stack", "frontload:build", "fro
 
 @dataclass(frozen=True)
 class Place:
-    """An account's region in which a publication is read."""
+    """An account and a region in which a publication is read."""
 
     account: str
     region: str
@@ -24,7 +24,7 @@ class Place:
 
 @dataclass(frozen=True)
 class World:
-    """What there is, as the local cloud shows it."""
+    """What exists, as the local cloud shows it."""
 
     parameters: list[dict[str, Any]]
     snapshots: list[dict[str, Any]]
@@ -33,11 +33,11 @@ class World:
     leases: list[str]
     commands: list[dict[str, Any]]
     held: dict[str, list[str]]
-    """The digests that are on each snapshot, as far as the builder host tells."""
+    """The digests on each snapshot, as far as the builder host reports them."""
     values: dict[tuple[str, str, str, str], str]
     """The value of each labelled parameter by account, region, name and label."""
     secret: str
-    """What must stand nowhere."""
+    """The registry's token, which must not appear anywhere."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Expected:
     places: tuple[Place, ...]
     consumers: tuple[str, ...]
     survivors: tuple[str, ...]
-    """Snapshots that are not ours to delete."""
+    """Snapshots that Frontload must not delete."""
 
 
 def violations(world: World, expected: Expected) -> list[str]:
-    """What does not hold, a sentence each that begins with the rule."""
+    """A sentence for each violation, beginning with the rule."""
     return [
         *published_snapshots_are_usable(world, expected),
         *publications_are_whole(world, expected),
@@ -64,7 +64,7 @@ def violations(world: World, expected: Expected) -> list[str]:
 
 
 def published_snapshots_are_usable(world: World, expected: Expected) -> Iterator[str]:
-    """S1: completed in its region, shared, with every image on it."""
+    """S1: a published snapshot is completed in its region, shared, and contains every image."""
     snapshots = {one["id"]: one for one in world.snapshots}
     for place, manifest in _manifests(world, expected, "current"):
         one = snapshots.get(manifest["snapshotId"])
@@ -82,7 +82,7 @@ def published_snapshots_are_usable(world: World, expected: Expected) -> Iterator
 
 
 def publications_are_whole(world: World, expected: Expected) -> Iterator[str]:
-    """S2: the same build everywhere, and both parameters of one."""
+    """S2: every place publishes the same build, and both its parameters name one snapshot."""
     for label in LABELS:
         builds = defaultdict(list)
         for place, manifest in _manifests(world, expected, label):
@@ -99,7 +99,7 @@ def publications_are_whole(world: World, expected: Expected) -> Iterator[str]:
 
 
 def what_is_named_is_there(world: World, expected: Expected) -> Iterator[str]:
-    """S3: whatever current or previous names, and what was never ours."""
+    """S3: each snapshot that current or previous names exists, and so does each survivor."""
     known = {one["id"] for one in world.snapshots}
     name = expected.cache.parameters[0]
     for (account, region, parameter, label), value in sorted(world.values.items()):
@@ -111,7 +111,7 @@ def what_is_named_is_there(world: World, expected: Expected) -> Iterator[str]:
 
 
 def nothing_is_left(world: World, expected: Expected) -> Iterator[str]:
-    """S4: no builder, volume, lease, nor snapshot that was never published."""
+    """S4: no builder, volume or lease is left, and no snapshot that was never published."""
     for identity, one in world.instances.items():
         if one["state"] != "terminated":
             yield f"S4 builder {identity} is {one['state']}"
@@ -121,7 +121,7 @@ def nothing_is_left(world: World, expected: Expected) -> Iterator[str]:
         yield f"S4 the lease of {lease} is held"
     ours = [one for one in world.snapshots if one["tags"].get(STACK_TAG) == STACK]
     ours = [one for one in ours if one["id"] not in expected.survivors]
-    # The mark comes after the parameters, by a step that is called again.
+    # A step that is called again writes the tag after the parameters, so a parameter is enough.
     named = set(world.values.values())
     published = {
         one["tags"][BUILD_TAG] for one in ours if PUBLISHED_TAG in one["tags"] or one["id"] in named
@@ -132,7 +132,7 @@ def nothing_is_left(world: World, expected: Expected) -> Iterator[str]:
 
 
 def builders_are_launched_once(world: World) -> Iterator[str]:
-    """S5, S8: however often a launch is asked for, a build has one builder."""
+    """S5, S8: a build has one builder, however often its launch is requested."""
     builders = defaultdict(list)
     for identity, one in world.instances.items():
         builders[one["tags"].get("frontload:execution")].append(identity)
@@ -142,7 +142,7 @@ def builders_are_launched_once(world: World) -> Iterator[str]:
 
 
 def no_credential_is_seen(world: World) -> Iterator[str]:
-    """S6: not in a command or its output, a tag or a parameter."""
+    """S6: no command, output of a command, tag or parameter contains the registry's token."""
     seen = {
         "a command": world.commands,
         "a parameter": world.parameters,

@@ -1,8 +1,8 @@
-"""Tries every point, on several local clouds side by side, and tells what held.
+"""Tries every point on several local clouds side by side, and reports what held.
 
-Functions, state machines, template and leases are the real ones; the builder host and the registry
-are the scripted stand-ins, which pull nothing: what goes wrong on a builder is tried elsewhere
-(`tests/end_to_end/test_failures.py`).
+Functions, state machines, template and leases are the real ones. The builder host and the registry
+are the scripted stand-ins, which pull nothing. `tests/end_to_end/test_failures.py` tries what goes
+wrong on a builder.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .points import DELIVERIES, STOP, Point, all_points, in_order, parse
 from .trial import Outcome, trials
 
 TRIALS_PER_CLOUD = 40
-"""Then a new one: what an emulator remembers grows with every run."""
+"""Then a new cloud starts, because the state of an emulator grows with every run."""
 STOPPABLE = ("Task", "Map", "Choice", "Wait", "Pass")
 EVER_FAILED = Path(__file__).with_name("ever_failed.txt")
 HOST = "scripted stand-in"
@@ -41,7 +41,7 @@ Keep = Callable[["Report"], None]
 
 
 def find_points(say: Say) -> list[Point]:
-    """All that can go wrong, from the calls of a run in which nothing does."""
+    """Every point, derived from the calls of a run in which nothing goes wrong."""
     with trials() as made:
         calls = made.reference()
     states = [
@@ -56,7 +56,7 @@ def find_points(say: Say) -> list[Point]:
 
 
 def ever_failed() -> list[Point]:
-    """Every point that once broke a rule; a line each."""
+    """Every point that once broke a rule, from a file with one a line."""
     lines = EVER_FAILED.read_text().splitlines() if EVER_FAILED.exists() else []
     return [parse(line) for line in lines if line and not line.startswith("#")]
 
@@ -71,10 +71,10 @@ class Report:
     points: int = 0
     held: int = 0
     missed: list[str] = field(default_factory=list)
-    """Points at which nothing went wrong: the run did without that call."""
+    """Points at which nothing went wrong, because the run did without that call."""
     violations: list[dict[str, Any]] = field(default_factory=list)
     ends: dict[str, int] = field(default_factory=dict)
-    """How the runs ended in which something went wrong."""
+    """Status or error -> how many runs ended with it after something went wrong."""
     table: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     """By call and fault: how many points were tried, and how many held."""
 
@@ -96,13 +96,13 @@ class Report:
 
     @property
     def last_line(self) -> str:
-        """Points tried and held."""
+        """The numbers of points that were tried and that held."""
         line = f"{self.points} points tried, {self.held} held"
         return f"seed {self.seed}: {line}, {self.seconds:.0f} s"
 
 
 def table(report: Report) -> str:
-    """Points tried by call and fault; where some did not hold, those that did after a slash."""
+    """Points tried by call and fault, as Markdown; `tried/held` where some did not hold."""
     faults = [*FAULTS, STOP, *DELIVERIES]
     lines = ["| | " + " | ".join(faults) + " |", "|---|" + "---|" * len(faults)]
     for row, cells in sorted(report.table.items()):
@@ -113,7 +113,7 @@ def table(report: Report) -> str:
 
 
 def broken_lines(outcomes: list[dict[str, Any]]) -> list[str]:
-    """What did not hold, and where, a line each."""
+    """A line for each violation, with its point."""
     return [
         f"BROKEN {one['point']}: {violation}" for one in outcomes for violation in one["violations"]
     ]
@@ -124,8 +124,11 @@ def _cell(tried: int, held: int) -> str:
 
 
 def work(points: Any, outcomes: Any, starts: Any) -> None:
-    """In a process of its own: try points until there are none. `starts` is a semaphore: how many
-    local clouds may start at the same time."""
+    """Try points until there are none, in a separate process.
+
+    `starts` is a semaphore that limits how many local clouds start at the same time. When a local
+    cloud does not start, `outcomes` gets the traceback.
+    """
     try:
         for batch in _batches(points):
             _try(batch, outcomes, starts)
@@ -146,7 +149,7 @@ def _try(batch: Iterator[Point], outcomes: Any, starts: Any) -> None:
 
 
 def _batches(points: Any) -> Iterator[Iterator[Point]]:
-    """The points of one cloud after those of another. Ends when there are none."""
+    """The points for one cloud after another, until there are none."""
     while (first := points.get()) is not DONE:
         rest = islice(iter(points.get, DONE), TRIALS_PER_CLOUD - 1)
         yield chain([first], rest)
@@ -155,16 +158,16 @@ def _batches(points: Any) -> Iterator[Iterator[Point]]:
 def sweep(
     points: list[Point], seed: int, workers: int, seconds: float | None, say: Say, keep: Keep
 ) -> Report:
-    """Try these points in this order, or as many of them as the seconds allow; `keep` is given
-    what is known so far, each time that progress is told, and at the end.
+    """Try these points in this order, or as many of them as the seconds allow.
 
-    Raises TimeoutError when no outcome comes for longer than a point may take, RuntimeError when
-    a worker died, with what it died of.
+    `keep` gets the report so far each time that progress is printed, and at the end. Raises
+    TimeoutError when no outcome comes for longer than a point may take, and RuntimeError with the
+    cause when a worker died.
     """
     begun = time.monotonic()
     context = multiprocessing.get_context("spawn")
     to_try, outcomes = context.Queue(maxsize=workers), context.Queue()
-    # A start is work for a processor, and has limits: all at once would reach them.
+    # A start keeps a processor busy and has time limits; all starts at once would reach them.
     starts, died = context.BoundedSemaphore(os.cpu_count() or 1), list[str]()
     processes = [
         context.Process(target=work, args=(to_try, outcomes, starts), daemon=True)
@@ -207,13 +210,13 @@ def sweep(
 
 
 def choose(points: list[Point], only: list[str], seed: int) -> list[Point]:
-    """Those that contain one of the texts, or all; in the order in which they are tried."""
+    """The points that contain a text of `only`, or all if it is empty, in the order to try."""
     if not only:
         return in_order(points, ever_failed(), seed)
     return in_order([p for p in points if any(text in str(p) for text in only)], [], seed)
 
 
 def write(report: Report, path: Path) -> None:
-    """The report as a document."""
+    """Write the report as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(asdict(report), indent=2) + "\n")

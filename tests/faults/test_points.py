@@ -1,4 +1,4 @@
-"""What can go wrong is found, written and read again."""
+"""Points are found, written as text, and read again."""
 
 from __future__ import annotations
 

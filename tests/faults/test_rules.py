@@ -1,4 +1,4 @@
-"""A world in which everything holds passes; one in which one thing does not is noticed."""
+"""A world that keeps every rule passes; a world that breaks one is reported."""
 
 from __future__ import annotations
 

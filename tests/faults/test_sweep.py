@@ -1,4 +1,4 @@
-"""The sweep finds what can go wrong with a run, lets it happen, and counts what held."""
+"""The sweep finds the points of a run, tries them, and counts what held."""
 
 from __future__ import annotations
 

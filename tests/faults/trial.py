@@ -1,5 +1,8 @@
-"""One thing goes wrong in a run on a local cloud. Then come a cycle of the reaper, a look at the
-world, a run in which nothing goes wrong, and one that has nothing to do."""
+"""A trial: one thing goes wrong in a run on a local cloud.
+
+Then the reaper runs one cycle, and the rules are checked. If the first run did not succeed, a run
+follows in which nothing goes wrong. The last run has nothing to do.
+"""
 
 from __future__ import annotations
 
@@ -42,18 +45,18 @@ CONSUMER = CONSUMERS[0]
 EXTERNAL_ID = "agreed-12345"
 TAGS = ("v1", "v2")
 LAST_CALL_SECONDS = 90
-"""How long after an execution's end the reaper waits for its last calls, in AWS's seconds."""
+"""How long the reaper waits after an execution's end for its last calls, in seconds on AWS."""
 QUIET_SECONDS = 90.0
-"""The longest that a function's last call may take, which is in real time."""
+"""The longest that a function's last call may take, in real time."""
 
 
 @dataclass
 class Outcome:
-    """What came of a point."""
+    """The outcome of a point."""
 
     point: str
     hits: int
-    """How often it happened; a run may do without the call."""
+    """How often it happened; 0 when the run did without the call."""
     ended: str
     """The status of the run, or the name of its error."""
     seconds: float
@@ -88,13 +91,13 @@ class Trials:
             (CONSUMER,),
             self._survivors(),
         )
-        # After these there is a current, a previous, and one to prune at every run.
+        # After these runs there is a current, a previous, and one to prune at every run.
         for _ in range(3):
             self._change_document()
             self._run_cleanly()
 
     def _survivors(self) -> tuple[str, ...]:
-        """A snapshot without a tag, and one of another stack."""
+        """Make a snapshot without a tag and one of another stack; returns their ids."""
         ec2 = self._cloud.client("ec2")
         volume = ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1, VolumeType="gp3")
         other = [{"Key": "frontload:stack", "Value": "another"}]
@@ -116,7 +119,7 @@ class Trials:
         return self._proxy.end()[0]
 
     def attempt(self, point: Point) -> Outcome:
-        """Let it go wrong, and see what holds."""
+        """Run with the point's fault, and check what holds."""
         begun = time.monotonic()
         self._change_document()
         self._proxy.begin(point.call_fault)
@@ -142,13 +145,13 @@ class Trials:
         )
 
     def _named(self, ended: Execution, point: Point) -> list[str]:
-        """What fails does so under a name of ours; what a person stops ends as that."""
+        """Check that a failed run has an error name of Frontload, unless the point stopped it."""
         if ended.status != "FAILED" or ended.error in self._names or point.fault == STOP:
             return []
         return [f"the run ended with {ended.error}, which is no name of ours: {ended.cause}"]
 
     def _wait_until_idle(self) -> None:
-        """Also a build whose pipeline was stopped."""
+        """Wait until no execution runs, including a build whose pipeline was stopped."""
         executions = self._cloud.client("stepfunctions")
         for machine in (self._frontload.pipeline, self._frontload.build_machine):
             running = partial(
@@ -157,26 +160,26 @@ class Trials:
             wait_until(lambda asked=running: not asked()["executions"], f"the end of {machine}")
 
     def _reap(self) -> list[str]:
-        """The one cycle: once the last calls are over, as the schedule does."""
+        """Run the one cycle of the reaper after the last calls are over, as the schedule does."""
         if told := self._wait_for_functions():
             return told
         self._proxy.wait_until_quiet(0.1, QUIET_SECONDS)
         time.sleep(LAST_CALL_SECONDS * self._cloud.wait_scale)
         self._let_turns_pass()
         answer = self._frontload.invoke("reap", {})
-        # Beside that of an event or of the schedule, which leave each other's work alone.
+        # A reaper of an event or the schedule may run, too; they leave each other's work alone.
         told = self._wait_for_functions()
         return told + ([f"S4 the reaper fails: {answer.message}"] if answer.error else [])
 
     def _let_turns_pass(self) -> None:
-        """As a minute does: the turn of a reaper that died is over. None works here."""
+        """Delete the turn of a reaper that died, as after a minute. No reaper works here."""
         self._cloud.client("dynamodb").delete_item(
             TableName=self._frontload.resource("LeaseTable"),
             Key={"cacheAndArchitecture": {"S": "the reaper"}},
         )
 
     def _wait_for_functions(self) -> list[str]:
-        """Return when none works, whoever called it; a sentence when one does for too long."""
+        """Wait until no function works, by any caller; returns a sentence if one works too long."""
         end = time.monotonic() + QUIET_SECONDS
         while self._cloud.go_wrong()["underWay"] > 0:
             if time.monotonic() > end:
@@ -185,7 +188,7 @@ class Trials:
         return []
 
     def _converge(self, ended: Execution) -> list[str]:
-        """Unless the run made it, another one does; the next one has nothing to do."""
+        """Check that another run succeeds if this one did not, and the next has nothing to do."""
         told = []
         if ended.status != "SUCCEEDED":
             again = self._frontload.run(self._cache.name)
@@ -230,7 +233,9 @@ class Trials:
 
 @contextmanager
 def trials(say: Any = None) -> Iterator[Trials]:
-    """A new local cloud for some trials; its builder host and registry are the scripted
-    stand-ins, which pull nothing."""
+    """Start a new local cloud for some trials.
+
+    Its builder host and registry are the scripted stand-ins, which pull nothing.
+    """
     with LocalCloud("scripted", WAIT_SCALE, QUICK, say, faulty=True) as cloud:
         yield Trials(cloud)

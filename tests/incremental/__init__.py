@@ -1,1 +1,1 @@
-"""Builds whose volume starts from the previous snapshot, against builds from nothing."""
+"""Builds whose volume starts from the previous snapshot, compared with full builds."""

@@ -1,4 +1,4 @@
-"""Random lives of a cache's images: what a team pushes and takes away from build to build."""
+"""Random histories of a cache's images: what a team pushes and removes between builds."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ BASES, FEWEST, MOST = 2, 2, 6
 
 @dataclass(frozen=True)
 class App:
-    """An image of the cache: a base's layers, some of its own, and how it is referred to."""
+    """An image of the cache: its base's layers, its own layers, and how the cache refers to it."""
 
     name: str
     base: str
-    """Seed of the base that several apps share."""
+    """Seed of the base layer, which several apps share."""
     lower: str
-    """Seed of its lower layer, in the middle."""
+    """Seed of its middle layer."""
     top: str
     """Seed of its topmost layer."""
     tag: str = "v1"
     index: bool = False
-    """Whether an index for two platforms is pushed, or a plain manifest."""
+    """Whether an index for two platforms is pushed instead of a plain manifest."""
     by_digest: bool = False
     """Whether the cache names its digest instead of its tag."""
 
     @property
     def layers(self) -> list[Layer]:
-        """Of one to three MiB each; equal seeds are equal layers."""
+        """Layers of one to three MiB each; equal seeds give equal layers."""
         seeds = {"base": self.base, "lower": self.lower, "top": self.top}
         sizes = {"base": 3, "lower": 1, "top": 1 + len(self.top) % 2}
         return [BUSYBOX, *(Layer("mixed", f"{k}-{v}", sizes[k]) for k, v in seeds.items())]
@@ -40,7 +40,7 @@ Apps = tuple[App, ...]
 
 
 class Life:
-    """Makes changes from a seed: equal seeds make equal lives."""
+    """Generates changes from a seed: equal seeds give equal changes."""
 
     def __init__(self, seed: int) -> None:
         self._source = random.Random(seed)
@@ -60,11 +60,11 @@ class Life:
         self._weights = [4, 2, 3, 3, 2, 2, 1, 1, 1, 1]
 
     def begin(self) -> Apps:
-        """The first set."""
+        """The first set of apps."""
         return tuple(self._new_app(f"base-{number % BASES}") for number in range(4))
 
     def change(self, apps: Apps) -> tuple[str, Apps]:
-        """One to three changes; also their names, in words."""
+        """Apply one to three changes; returns their names and the new apps."""
         names = []
         for _ in range(self._source.randint(1, 3)):
             (change,) = self._source.choices(self._changes, self._weights)
@@ -90,16 +90,16 @@ class Life:
         return self._change_one(apps, lambda app: replace(app, top=self._word()))
 
     def change_middle(self, apps: Apps) -> Apps:
-        """A layer below the topmost changes, and with it the unpacked one above."""
+        """The middle layer changes, and with it the unpacked layer above."""
         return self._change_one(apps, lambda app: replace(app, lower=self._word()))
 
     def change_base(self, apps: Apps) -> Apps:
-        """Every image on one base is built anew."""
+        """Every image on one base is rebuilt on a new base."""
         old, new = self._source.choice(apps).base, f"base-{self._word()}"
         return tuple(replace(app, base=new) if app.base == old else app for app in apps)
 
     def add(self, apps: Apps) -> Apps:
-        """One image more, mostly on a base that is there."""
+        """Add one image, mostly on an existing base."""
         if len(apps) >= MOST:
             return apps
         known = self._source.choice(apps).base
@@ -107,20 +107,20 @@ class Life:
         return (*apps, self._new_app(base))
 
     def remove(self, apps: Apps) -> Apps:
-        """One image less."""
+        """Remove one image."""
         if len(apps) <= FEWEST:
             return apps
         place = self._source.randrange(len(apps))
         return (*apps[:place], *apps[place + 1 :])
 
     def tag_anew(self, apps: Apps) -> Apps:
-        """The same image under another tag: its old name has to go."""
+        """The same image under another tag: its old name must go."""
         return self._change_one(
             apps, lambda app: replace(app, tag=f"v{self._word()}", by_digest=False)
         )
 
     def pin(self, apps: Apps) -> Apps:
-        """The same image, named by its digest alone, or by its tag again."""
+        """The same image, named only by its digest, or by its tag again."""
         return self._change_one(apps, lambda app: replace(app, by_digest=not app.by_digest))
 
     def alias(self, apps: Apps) -> Apps:
@@ -131,10 +131,10 @@ class Life:
         return (*apps, replace(one, tag=f"v{self._word()}", by_digest=False))
 
     def replace_all(self, apps: Apps) -> Apps:
-        """Nothing stays."""
+        """Replace all images."""
         base = f"base-{self._word()}"
         return tuple(self._new_app(base) for _ in apps)
 
     def keep(self, apps: Apps) -> Apps:
-        """Nothing changes."""
+        """Change nothing."""
         return apps

@@ -1,4 +1,4 @@
-"""Fixtures: a registry, a builder host, and builders between the two."""
+"""Fixtures: a registry, a builder host, and builders that pull from the one on the other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .lineage import Workshop
 
 @pytest.fixture(scope="package", params=["machine", "2.1"])
 def containerd(request: pytest.FixtureRequest) -> Path | None:
-    """The machine's own, or what Bottlerocket has today: `make containerd-versions` unpacks it."""
+    """The machine's own, or Bottlerocket's current one from `make containerd-versions`."""
     if request.param == "machine":
         return None
     directory = ROOT / "target" / "tools" / f"containerd-{request.param}"

@@ -1,4 +1,4 @@
-"""Builds by Frontload's own command on a real builder, each on the volume of the one before."""
+"""Builds with Frontload's own command on a real builder, each on the volume of the previous."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from .changes import App
 BUILD_DOCUMENT = ROOT / "tests" / "events" / "build.json"
 COMMAND_SECONDS = 120.0
 AGENT_FILES = "local/host-containers/control/ssm/*/document/orchestration/*/*/*/*"
-"""What the SSM agent keeps below each command's id."""
+"""The files that the SSM agent keeps below each command's id."""
 VOLUME_GIB = 2
 _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
 class PushedApp:
-    """An app that is in the registry."""
+    """An app that was pushed to the registry."""
 
     reference: str
-    """As the cache names it."""
+    """The name that the cache uses."""
     digest: str
     layers: tuple[tuple[str, int], ...]
     """Digest and compressed size in bytes of each layer, lowest first."""
 
     @property
     def names(self) -> dict[str, str]:
-        """Every name under which pods may ask for it, with the digest."""
+        """Every name that pods may use for it, with the digest."""
         repository = self.reference.partition("@")[0]
         if repository == self.reference:
             repository = self.reference.rpartition(":")[0]
@@ -58,9 +58,9 @@ class Link:
     snapshot_id: str
     apps: tuple[PushedApp, ...]
     report: dict[str, Any]
-    """What the builder's script said on its standard output."""
+    """The builder script's standard output."""
     told: str
-    """What it said on its standard error."""
+    """The builder script's standard error."""
     seconds: float
 
     @property
@@ -76,20 +76,20 @@ class Link:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a check of a link's snapshot came to."""
+    """The result of the check of a link's snapshot."""
 
     files: int
-    """How many were compared byte by byte."""
+    """Number of files that were compared byte by byte."""
     wrong: list[str]
-    """How they differ, in words: the first of them."""
+    """Descriptions of the first differences."""
     beyond: list[str]
-    """What containerd keeps beyond the images, or lacks."""
+    """What containerd has beyond the images, or lacks."""
     commands: int
-    """Of how many commands the SSM agent keeps files."""
+    """Number of commands that the SSM agent keeps files of."""
 
 
 class Workshop:
-    """A registry with apps in it, and builders that make snapshots of them."""
+    """A registry with apps, and builders that make snapshots of them."""
 
     def __init__(self, host: ContainerdHost, registry: TestRegistry, directory: Path) -> None:
         self.host = host
@@ -97,12 +97,12 @@ class Workshop:
         self._layout = Layout(directory / "layout")
         self._pushed: dict[App, str] = {}
         self._origins: dict[str, str] = {}
-        """Blob -> repository into which it was pushed first."""
+        """Blob -> the repository that it was first pushed to."""
         self._layers: dict[str, Entries] = {}
         self.source = OciLayout(directory / "layout")
 
     def push(self, app: App) -> PushedApp:
-        """Push an app, unless it was; its tag names it from now on."""
+        """Push an app unless it was pushed before; its tag then names it."""
         if app not in self._pushed:
             key = f"image-{len(self._pushed)}"
             architectures = ("x86_64", "arm64") if app.index else ("x86_64",)
@@ -114,14 +114,14 @@ class Workshop:
         return PushedApp(name, digest, self._layers_of(digest))
 
     def _layers_of(self, digest: str) -> tuple[tuple[str, int], ...]:
-        """The layers of an image for x86_64, of which an index has the manifest first."""
+        """The layers of an image for x86_64, whose manifest is the first of an index."""
         document = json.loads(self._blob(digest).read_bytes())
         if "manifests" in document:
             return self._layers_of(document["manifests"][0]["digest"])
         return tuple((layer["digest"], layer["size"]) for layer in document["layers"])
 
     def _upload(self, digest: str, repository: str, name: str) -> None:
-        """Push an image with all its parts; what the registry has of it is taken from there."""
+        """Push an image and its blobs; known blobs come from their first repository."""
         document = self._blob(digest).read_bytes()
         manifest = json.loads(document)
         for entry in manifest.get("manifests", []):
@@ -142,10 +142,10 @@ class Workshop:
         edits: Iterable[tuple[str, str]] = (),
         orderly: bool = True,
     ) -> Link:
-        """Build a snapshot, from the ancestor's or from an empty volume; it must succeed.
+        """Build a snapshot from the ancestor's volume or an empty one; the build must succeed.
 
-        Each edit replaces a text in the builder's script by another. Without an orderly end the
-        builder's power is cut.
+        Each edit replaces a text in the builder's script. Unless `orderly`, the builder's power is
+        cut at the end.
         """
         apps = tuple(apps)
         number = f"{next(_numbers):017x}"
@@ -165,7 +165,7 @@ class Workshop:
         return Link(snapshot_id, apps, json.loads(ended.stdout), ended.stderr, seconds)
 
     def tamper(self, link: Link, script: str) -> Link:
-        """The same link with a snapshot of its volume after a script ran there, as root."""
+        """Run a script as root on a volume from the link; returns it with a new snapshot."""
         number = f"{next(_numbers):017x}"
         instance_id, volume_id, snapshot_id = f"i-{number}", f"vol-{number}", f"snap-{number}"
         self.host.create_volume(volume_id, VOLUME_GIB, link.snapshot_id)
@@ -192,7 +192,7 @@ class Workshop:
         return ended, time.monotonic() - begun
 
     def check(self, link: Link) -> Findings:
-        """Compare a node from the link's snapshot with what was pushed."""
+        """Compare a node from the link's snapshot with the pushed images."""
         with boot_node(self.host, link.snapshot_id) as node:
             wanted = inventory_for(link.names, self.source)
             beyond = inventory_of(node).differences(wanted)
@@ -206,7 +206,7 @@ class Workshop:
 
 
 def edited(given: BuilderCommand, find: str, replacement: str) -> BuilderCommand:
-    """A command whose script has another text in the place of one that it must have."""
+    """The command with a text of its script replaced. Fails unless the script has that text."""
     edit = {"find": find, "replace": replacement}
     changed = edit_script(given.command, [edit])
     assert edit["hits"], f"the script has no {find!r}"
@@ -216,7 +216,7 @@ def edited(given: BuilderCommand, find: str, replacement: str) -> BuilderCommand
 def build_document(
     build_id: str, apps: Iterable[PushedApp], ancestor: Link | None
 ) -> dict[str, Any]:
-    """A build of these apps, as Plan makes it."""
+    """The build document for these apps, as Plan makes it."""
     document = json.loads(BUILD_DOCUMENT.read_text())
     document["id"] = f"default-x86-64-{build_id}"
     document["images"] = [

@@ -1,4 +1,4 @@
-"""A chain of builds with random changes holds at every link what a full build would."""
+"""In a chain of builds with random changes, every link contains what a full build would."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_every_link_of_a_chain_holds_its_images_whole_and_nothing_else(workshop:
 
 
 def require_whole(workshop: Workshop, link: Link, where: str) -> None:
-    """Fail unless the link's snapshot holds its images, byte by byte, and nothing beyond."""
+    """Fail unless the link's snapshot contains its images, byte by byte, and nothing else."""
     found = workshop.check(link)
     assert (found.wrong, found.beyond) == ([], []), where
     assert found.files >= len(link.layers), where

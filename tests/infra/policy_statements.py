@@ -1,12 +1,12 @@
-"""Every policy statement of a template, each text with the line on which it stands.
+"""Every policy statement of a template, each text with its line number.
 
-A statement is whatever has an Effect and actions, wherever under Resources: policies of roles,
-managed policies, trust, and policies of buses, queues, registries, keys and buckets alike; besides,
-a Lambda permission, which is one in other words. Not among them: SAM's policy templates and AWS's
-managed policies, which are names here and AWS's own text; and boundaries, which are the user's.
+A statement is any mapping with an Effect and actions under Resources: in policies of roles, managed
+policies, trust policies, and policies of buses, queues, registries, keys and buckets. A Lambda
+permission counts as a statement, too. Not included: SAM's policy templates and AWS's managed
+policies, which are only names here and AWS's own text, and boundaries, which are the user's.
 
-What is known only once the stack exists becomes a sample or a pattern: a parameter its default, a
-resource's ARN one of its type.
+Values that are known only once the stack exists become a sample or a pattern: a parameter becomes
+its default, and a resource's ARN a sample ARN of its type.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PSEUDO = {
     "AWS::URLSuffix": "amazonaws.com",
 }
 _OURS = "us-east-1:123456789012"
-# What `Fn::GetAtt <id>.Arn` is, and for some `Ref`, too.
+# The value of `Fn::GetAtt <id>.Arn`, and for some types of `Ref`, too.
 ARNS = {
     "AWS::DynamoDB::Table": f"arn:aws:dynamodb:{_OURS}:table/x",
     "AWS::ECR::Repository": f"arn:aws:ecr:{_OURS}:repository/x",
@@ -49,14 +49,15 @@ REF_IS_ARN = {
     "AWS::StepFunctions::StateMachine",
 }
 UNKNOWN = "**"
-"""What cannot be told before the stack exists, and the resource of a policy that is attached to it:
-it may be anything, and is no asterisk of the author's."""
+"""A value that is unknown before the stack exists, or the resource of a policy attached to it.
+
+It can be anything, and differs from an asterisk that the author wrote."""
 _ARN_PATTERN = re.compile(r"arn:[^:]*:(?P<service>[\w-]+):")
 _SUBSTITUTION = re.compile(r"\$\{(!?)([^}]*)\}")
 
 
 class Text(str):
-    """A text of a template that knows its line."""
+    """A text of a template with its line number."""
 
     line = 0
 
@@ -74,20 +75,20 @@ class Condition(NamedTuple):
 
 
 class Statement(NamedTuple):
-    """A statement as it is evaluated, its intrinsic functions filled in."""
+    """A statement with its intrinsic functions resolved."""
 
     where: str
-    """Whose it is: logical id, policy and number, such as `PlanRole, Plan, statement 2`."""
+    """Its owner: logical id, policy and number, such as `PlanRole, Plan, statement 2`."""
     effect: str
     actions: list[Text]
     excepts_actions: bool
-    """NotAction: all but these."""
+    """Whether this is a NotAction: all actions but these."""
     resources: list[Text]
     conditions: list[Condition]
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads texts with their lines, and short forms as long ones."""
+    """Reads texts with their line numbers, and short forms as long forms."""
 
 
 def _construct_text(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Text:
@@ -141,7 +142,7 @@ class _Template:
             for branch in self._branches(keys)
             for key, values in branch.items()
         ]
-        # A policy that is attached to what it is about need not name it.
+        # A policy that is attached to its resource need not name it.
         about = self._texts(raw.get("Resource", UNKNOWN))
         return Statement(
             where=where,
@@ -153,13 +154,13 @@ class _Template:
         )
 
     def _branches(self, node: Any) -> list[dict[str, Any]]:
-        """A mapping, or those of an If."""
+        """The mapping itself, or the mappings of an If."""
         if "Fn::If" in node:
             return [one for branch in node["Fn::If"][1:] for one in self._branches(branch)]
         return [] if "Ref" in node else [node]
 
     def _texts(self, node: Any) -> list[Text]:
-        """All that a value may be, one after the other."""
+        """All texts that a value can resolve to."""
         if isinstance(node, list):
             return [text for one in node for text in self._texts(one)]
         if not isinstance(node, dict):
@@ -194,11 +195,11 @@ class _Template:
         if name not in self._resources:
             return UNKNOWN
         kind = self._resources[name]["Type"]
-        # Of what has an ARN in the table, Ref is a name or an address.
+        # For the other types in ARNS, Ref is a name or an address.
         return "x" if kind in ARNS and kind not in REF_IS_ARN else self._arn(name)
 
     def _parameter(self, parameter: dict[str, Any]) -> str:
-        """Its default; without one, an ARN of the service that its pattern asks for."""
+        """The parameter's default; without one, an ARN of the service in its pattern."""
         if default := str(parameter.get("Default", "")):
             return default
         asked = _ARN_PATTERN.search(str(parameter.get("AllowedPattern", "")))
@@ -208,7 +209,7 @@ class _Template:
         return ARNS.get(self._resources.get(name, {}).get("Type", ""), UNKNOWN)
 
     def _fill(self, argument: Any) -> str:
-        """A Sub's text; IAM's own variables, `${!...}`, are left to IAM."""
+        """A Sub's text with its names filled in; `${!...}` becomes IAM's own variable."""
         text, names = argument if isinstance(argument, list) else (argument, {})
 
         def fill(found: re.Match[str]) -> str:
@@ -224,7 +225,7 @@ class _Template:
 
 
 def _policy_statements(node: Any, policy: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every statement below, with the name of its policy."""
+    """Every statement below the node, with the name of its policy."""
     if isinstance(node, list):
         for one in node:
             yield from _policy_statements(one, policy)
@@ -240,12 +241,12 @@ def _policy_statements(node: Any, policy: str) -> Iterator[tuple[str, dict[str, 
 
 
 def _without_variables(resource: str) -> str:
-    """IAM's variables as patterns: `${*}` is one character, `${aws:username}` any text."""
+    """Replaces IAM's variables by patterns: `${*}` is one character, `${aws:username}` any text."""
     return _SUBSTITUTION.sub(lambda found: "?" if found[2] in "*?$" else "*", resource)
 
 
 def _line_of(node: Any) -> int:
-    """The line of the first text below."""
+    """The line number of the first text below the node."""
     if isinstance(node, Text):
         return node.line
     below = list(node.values()) if isinstance(node, dict) else node

@@ -1,6 +1,6 @@
-"""The rules that make the templates a product; each returns its complaints.
+"""Rules that make the templates a product; each returns its complaints.
 
-What is asked for, what it is called, who may trust it, what is left of it, and what bounds it.
+They cover parameters, names, trust, what a deleted stack leaves, and permissions boundaries.
 """
 
 import re
@@ -10,9 +10,9 @@ from typing import Any
 from .templates import Template, trusts_of
 
 INTERFACE = "AWS::CloudFormation::Interface"
-# Without a default: no value of these is right for anybody else.
+# These have no default, because no value fits more than one user.
 ASKED_WITHOUT_DEFAULT = {"FrontloadAccount", "ExternalId", "FrontloadBusArn"}
-# What forgets nothing when it is made anew. Every other type says what becomes of it.
+# Types that lose no state when they are recreated. All others need both policies.
 STATELESS = {
     "AWS::CloudWatch::Alarm",
     "AWS::ECR::RegistryPolicy",
@@ -29,15 +29,15 @@ STATELESS = {
     "AWS::Serverless::Function",
     "AWS::Serverless::StateMachine",
 }
-# An upgrade that makes these anew keeps the old ones for a person; the others guard a name.
+# An upgrade that replaces these keeps the old ones for a person; the others guard a name.
 KEPT_WHEN_REPLACED = {"AWS::DynamoDB::Table", "AWS::Logs::LogGroup", "AWS::SQS::Queue"}
-# There is one of it in a region, whatever it is called.
+# A region has only one of these, under any name.
 SINGLETONS = {"AWS::ECR::RegistryPolicy"}
-# Names of what there is already are no names of one's own.
+# EventBusName and MetricName refer to something that exists; they name no new resource.
 NAME_PROPERTY = re.compile(r"(?!(?:EventBus|Metric)Name$)\w*Name|StatementId|Sid")
-# A policy inside a role is known by the role's name and its own.
+# An inline policy is identified by the role's name and its own, so it cannot collide.
 INLINE = "AWS::IAM::Policy"
-# The same in every partition, but for EC2 (aws-cdk, `region-info`, "Services with a partitional
+# The same in every partition, except EC2 (aws-cdk, `region-info`, "Services with a partitional
 # principal"; IAM of China refuses EC2's other name, kops#27).
 PRINCIPALS = [
     "events.amazonaws.com",
@@ -56,7 +56,7 @@ BOUNDARY = {
 
 
 def explains_every_parameter(template: Template) -> list[str]:
-    """A description, what is taken, and a sentence for who writes something else."""
+    """Each parameter has a description, a constraint, and a sentence for a value that breaks it."""
     complaints = []
     for name, parameter in template["Parameters"].items():
         if not parameter.get("Description", "").endswith("."):
@@ -92,7 +92,7 @@ def offers_defaults_that_it_takes(template: Template) -> list[str]:
 
 
 def groups_every_parameter(template: Template) -> list[str]:
-    """The console's form asks for each once, in the order of `sam deploy --guided`."""
+    """The console's form has each parameter once, in the order of `sam deploy --guided`."""
     interface = template["Metadata"][INTERFACE]
     groups = interface["ParameterGroups"]
     asked = [name for group in groups for name in group["Parameters"]]
@@ -105,7 +105,7 @@ def groups_every_parameter(template: Template) -> list[str]:
 
 
 def names_nothing_alike_in_two_stacks(template: Template) -> list[str]:
-    """What has a name has it from the stack or from a parameter, which another stack sets."""
+    """Every name contains the stack's name or a parameter, which another stack sets differently."""
     complaints = []
     for name, resource in template["Resources"].items():
         if resource["Type"] in SINGLETONS and "Condition" not in resource:
@@ -128,7 +128,7 @@ def _differs(value: Any, template: Template) -> bool:
 
 
 def says_what_is_left_of_it(template: Template) -> list[str]:
-    """What keeps state says what becomes of it when the stack goes, and when it is replaced."""
+    """Each stateful resource sets its policy for the stack's deletion and for replacement."""
     complaints = []
     for name, resource in template["Resources"].items():
         if resource["Type"] in STATELESS:
@@ -143,7 +143,7 @@ def says_what_is_left_of_it(template: Template) -> list[str]:
 
 
 def bounds_every_role(template: Template) -> list[str]:
-    """With a permissions boundary; a role that SAM would make has none."""
+    """Each role has the permissions boundary; a role that SAM generates would have none."""
     complaints = []
     for name, resource in template["Resources"].items():
         properties = resource.get("Properties", {})
@@ -167,7 +167,7 @@ def trusts_services_by_the_names_of_all_partitions(template: Template) -> list[s
 
 
 def writes_no_partition_down(template: Template) -> list[str]:
-    """Neither in an ARN nor in the name of a host."""
+    """No ARN and no host name contains a literal partition."""
     return [
         f"{text} is of one partition"
         for text in _texts(template["Resources"])

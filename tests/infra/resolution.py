@@ -1,7 +1,7 @@
-"""A template as CloudFormation sees it: translated by SAM, its parameters and conditions filled in.
+"""A template as CloudFormation sees it: translated by SAM, with parameters and conditions resolved.
 
-SAM's own translator does the first. The second knows the functions that the templates use; another
-one is a ValueError, and so is a name that stands for nothing.
+SAM's own translator translates. `resolve` knows the functions that the templates use. It raises
+ValueError for another function and for an unknown name.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from .templates import TEMPLATES, Template
 
 ACCOUNT = "123456789012"
 STACK = "frontload"
-# Partition: a region of it, and what the names of its hosts end with.
+# Partition: one of its regions, and the suffix of its host names.
 PARTITIONS = {
     "aws": ("us-east-1", "amazonaws.com"),
     "aws-cn": ("cn-north-1", "amazonaws.com.cn"),
     "aws-us-gov": ("us-gov-west-1", "amazonaws.com"),
 }
-# To SAM, code and definitions must be where `sam package` puts them.
+# SAM requires code and definitions to be where `sam package` puts them.
 PACKAGED = "s3://bucket/key"
 _NOTHING = object()
-# It tells at exit, after the tests' last line, that nobody collects its metrics.
+# SAM logs at exit, after the tests' last line, that nobody collects its metrics.
 logging.getLogger("samtranslator.metrics.metrics").setLevel(logging.ERROR)
 
 
 class _NoPolicies:
-    """The templates name no managed policy of AWS, whose ARNs SAM would look up."""
+    """Replaces SAM's look-up of AWS managed policies, because the templates use none."""
 
     def load(self) -> dict[str, str]:
         return {}
 
 
 def translate(name: str, partition: str = "aws") -> Template:
-    """The template after SAM's transform, functions in their long forms, nothing filled in."""
+    """The template after SAM's transform, functions in long form, nothing resolved."""
     return copy.deepcopy(_translate(name, partition))
 
 
@@ -62,9 +62,10 @@ def _translate(name: str, partition: str) -> Template:
 
 
 def resolve(template: Template, partition: str = "aws", **given: str) -> dict[str, Any]:
-    """The resources that a stack with these parameters has, by logical id, with all values.
+    """The resources of a stack with these parameters, by logical id, with all values resolved.
 
-    What exists only once the stack does is written `<LogicalId>` or `<LogicalId.Attribute>`.
+    Values that exist only once the stack does become `<LogicalId>` or `<LogicalId.Attribute>`.
+    Raises ValueError for an unknown parameter.
     """
     unknown = given.keys() - template["Parameters"].keys()
     if unknown:
@@ -91,7 +92,7 @@ class _Stack:
             self._values[name] = text.split(",") if is_list else text
 
     def resources(self) -> dict[str, Any]:
-        """Those whose conditions hold."""
+        """The resources whose conditions are true."""
         return {
             name: self._value({key: one for key, one in resource.items() if key != "Condition"})
             for name, resource in self._template["Resources"].items()
@@ -133,7 +134,7 @@ class _Stack:
                 return self._value(text).split(mark)
             case "Select", [index, values]:
                 found = self._value(values)
-                # An attribute that does not exist yet cannot be taken apart either.
+                # An attribute that does not exist yet cannot be split: it stays one part.
                 return found[int(index)] if int(index) < len(found) else found[0]
             case "Sub", _:
                 text, names = argument if isinstance(argument, list) else (argument, {})

@@ -1,6 +1,6 @@
-"""The rules of our own that the templates must keep; each returns its complaints.
+"""Our own rules for the templates; each returns its complaints.
 
-No linter sees these: to it, a right to delete every snapshot of the account is a right like others.
+No linter checks these: it treats a permission to delete every snapshot of the account like others.
 """
 
 import re
@@ -9,7 +9,7 @@ from typing import Any
 from .templates import Statement, Template, as_list, functions_of, statements_of, trusts_of
 
 TAG = "frontload:stack"
-# What harms, shares or costs when it is done to somebody else's resource.
+# Actions that do harm, share data or cause cost on somebody else's resource.
 NEEDS_RESOURCE_TAG = {
     "ec2:DeleteSnapshot",
     "ec2:DeleteVolume",
@@ -18,14 +18,14 @@ NEEDS_RESOURCE_TAG = {
     "ec2:ModifySnapshotAttribute",
     "ec2:TerminateInstances",
 }
-# CreateSnapshot is asked for its source's tag and, in a statement of its own, for the snapshot's.
-# CreateTags gives our tag to what is just made, or another one to what is ours already.
+# CreateSnapshot needs its source's tag and, in a separate statement, the snapshot's tag.
+# CreateTags gives our tag to a new resource, or another tag to a resource that has ours.
 NEEDS_EITHER_TAG = {"ec2:CreateSnapshot", "ec2:CreateTags"}
-# EC2 supplies the owner of its source, but no tags. The copy has no id yet: it is no snap-*.
+# EC2 supplies the source's owner, but not its tags. The copy has no id yet: it is no snap-*.
 COPY = "ec2:CopySnapshot"
 COPY_SOURCE = "::snapshot/snap-*"
 READS = re.compile(r"\w+:(Describe|Get|List)\w+")
-# The SSM agent's own channels know no resources either.
+# The SSM agent's own channels do not support resources either.
 AGENT = re.compile(
     r"(ssmmessages|ec2messages):\w+|ssm:Update(InstanceInformation|InstanceAssociationStatus)"
 )
@@ -55,7 +55,7 @@ def names_exact_actions(template: Template) -> list[str]:
 
 
 def limits_what_is_written(template: Template) -> list[str]:
-    """Only what reads may concern every resource."""
+    """Only actions that read, and the SSM agent's, may have "*" as their resource."""
     return [
         f"{name} allows {action} on everything"
         for name, statement in statements_of(template)
@@ -104,7 +104,7 @@ def never_shares_with_everybody(template: Template) -> list[str]:
 
 
 def assumes_roles_by_external_id(template: Template) -> list[str]:
-    """Both sides: who assumes a consumer's role, and who is let in by it."""
+    """Both sides need the external id: who assumes a consumer's role, and that role's trust."""
     complaints = []
     for name, statement in statements_of(template):
         if "sts:AssumeRole" in as_list(statement["Action"]):
@@ -120,7 +120,7 @@ def assumes_roles_by_external_id(template: Template) -> list[str]:
 
 
 def stays_under_the_prefix(template: Template) -> list[str]:
-    """Parameters outside the prefix are AWS's own, and only read."""
+    """Parameters outside the prefix are AWS's own and may only be read."""
     complaints = []
     for name, statement in statements_of(template):
         for resource in map(_text, as_list(statement["Resource"])):
@@ -133,7 +133,7 @@ def stays_under_the_prefix(template: Template) -> list[str]:
 
 
 def uses_keys_only_through_services(template: Template) -> list[str]:
-    """The account's keys through EC2, for volumes; a key that is given, through any."""
+    """The account's keys are used through EC2, for volumes; a given key through any service."""
     complaints = []
     looks = {"kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListGrants"}
     for name, statement in statements_of(template):
@@ -153,7 +153,7 @@ def uses_keys_only_through_services(template: Template) -> list[str]:
 
 
 def lets_only_named_accounts_in(template: Template) -> list[str]:
-    """A bus or registry is open to named accounts or an organisation, and then only."""
+    """A bus or registry is open only to named accounts or an organisation, and only if named."""
     complaints = []
     for name, resource in template["Resources"].items():
         properties = resource.get("Properties", {})
@@ -173,7 +173,7 @@ def lets_only_named_accounts_in(template: Template) -> list[str]:
 
 
 def gives_the_external_id_to_who_needs_it(template: Template) -> list[str]:
-    """The functions whose role may assume consumers' roles, all and only they."""
+    """Exactly the functions whose role may assume consumers' roles have the external id."""
     policies = ("ConsumersPolicy", "ConsumersReadPolicy")
     roles = {
         role["!Ref"]
@@ -196,7 +196,7 @@ def gives_the_external_id_to_who_needs_it(template: Template) -> list[str]:
 
 
 def gives_each_function_its_own(template: Template) -> list[str]:
-    """A role and a log group of its own, and a handler that no other has."""
+    """Each function has its own role and log group, and a handler that no other has."""
     complaints = []
     seen: set[str] = set()
     for name, function in functions_of(template).items():

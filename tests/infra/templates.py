@@ -17,7 +17,7 @@ Statement = dict[str, Any]
 
 
 def load_template(name: str) -> Template:
-    """A copy of the template, CloudFormation's short forms read as `{"!Tag": value}`."""
+    """A copy of the template, with CloudFormation's short forms read as `{"!Tag": value}`."""
     return copy.deepcopy(_parse(name))
 
 

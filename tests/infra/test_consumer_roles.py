@@ -1,4 +1,4 @@
-"""Whom the two roles of a consumer's account let in, and who asks for them."""
+"""Who may assume the two roles of a consumer's account, and who does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .templates import load_template
 
 ACCOUNT = "123456789012"
 STACK = "frontload"
-# CloudFormation ends the name of what it names itself with so many characters of its own.
+# CloudFormation adds this many characters to the end of the names that it generates.
 ENDINGS = ["X" * length for length in (12, 13)]
 STACKS = [STACK, f"{STACK}-PublishRole", f"{STACK}-PublishRole-a", f"{STACK}-a", f"{STACK}s", "a"]
 

@@ -1,7 +1,7 @@
-"""The pages' links lead somewhere, and docs/security.md and docs/bottlerocket.md name tests and
-resources that exist.
+"""The pages' links work, and the tests and resources that two documents name exist.
 
-Each threat and each fact names one, or says that there is none.
+The documents are docs/security.md and docs/bottlerocket.md. Each threat and each fact there names
+one, or says that there is none.
 """
 
 import re
@@ -16,7 +16,7 @@ from .templates import TEMPLATES, load_template
 DOCUMENT = ROOT / "docs" / "security.md"
 FACTS = ROOT / "docs" / "bottlerocket.md"
 REFERENCE = re.compile(r"`([\w./-]+)::(\w+)`")
-# File name extension: how a test of that name begins.
+# File name extension: the pattern of a test with that name.
 TESTS = {
     ".py": r"^def (?=test_){name}\(",
     ".rs": r"#\[(?:tokio::)?test\]\n(?: *#\[.*\]\n)* *(?:async )?fn {name}\(",
@@ -29,7 +29,7 @@ NO_TEST = "**none here**"
 
 
 def complaints(text: str) -> list[str]:
-    """What the document names and is not there, and the threats that nothing answers unsaid."""
+    """What the document names but does not exist, and threats with neither test nor remark."""
     return missing(text) + [
         f"nothing holds: {threat}"
         for threat, answer, held_by in threats(text)
@@ -38,7 +38,7 @@ def complaints(text: str) -> list[str]:
 
 
 def unproven(text: str) -> list[str]:
-    """What the facts name and is not there, and the facts that no test shows unsaid."""
+    """What the facts name but does not exist, and facts with neither test nor remark."""
     return missing(text) + [
         f"nothing shows: {fact}"
         for fact, _, shown_by in rows(text)
@@ -60,12 +60,12 @@ def exists(file: str, name: str) -> bool:
 
 
 def threats(text: str) -> list[list[str]]:
-    """Threat, answer, and what holds it: the cells of every row under "Threats"."""
+    """Threat, answer, and its test: the cells of every row under "Threats"."""
     return rows(text.partition("\n## Threats\n")[2])
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of every row of every table, but for the headings."""
+    """The cells of every row of every table, without the headings."""
     return [
         [cell.strip() for cell in re.split(r"(?<= )\|", line.strip("|"))]
         for line, following in pairwise([*text.splitlines(), ""])
@@ -74,7 +74,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 def broken_links(page: Path) -> list[str]:
-    """The page's links to files, or to headings of pages, that are not there."""
+    """The page's links to files, or to headings of pages, that do not exist."""
     found = []
     for file, heading in LINK.findall(page.read_text()):
         target = page.parent / file if file else page
@@ -84,7 +84,7 @@ def broken_links(page: Path) -> list[str]:
 
 
 def anchors(text: str) -> set[str]:
-    """The names that GitHub gives to the headings of a page, and those that stand in it."""
+    """The anchors that GitHub generates for a page's headings, and those written in the page."""
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return set(re.findall(r'<a id="([^"]+)">', text)) | {
         re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings

@@ -1,4 +1,4 @@
-"""Every tool and crate is locked to a version and its hash; Python's are those of the .in files."""
+"""Every tool and crate is locked to a version and hash; Python's match the .in files."""
 
 import json
 import re
@@ -15,7 +15,7 @@ HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}\b")
 
 
 def requirements(path: Path) -> list[str]:
-    """A text for each requirement, with what follows it on further lines."""
+    """A text for each requirement, with its continuation lines."""
     lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
     return [one for one in re.split(r"\n(?! )", "\n".join(lines)) if one.strip()]
 

@@ -1,5 +1,4 @@
-"""What each option changes in the template that CloudFormation gets, and that nothing is changed
-without it."""
+"""What each option changes in the template that CloudFormation gets, and nothing without it."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ BOUNDARY = "arn:aws:iam::123456789012:policy/bound"
 
 
 def of_type(resources: Resources, kind: str) -> dict[str, dict[str, Any]]:
-    """Properties by logical id."""
+    """The properties of all resources of a type, by logical id."""
     return {name: one["Properties"] for name, one in resources.items() if one["Type"] == kind}
 
 
@@ -26,12 +25,12 @@ def with_options(**given: str) -> Resources:
 
 @pytest.fixture
 def plain() -> Resources:
-    """With every default."""
+    """The resources with every default."""
     return with_options()
 
 
 def changed(plain: Resources, other: Resources) -> set[str]:
-    """The types of what is new, gone or different."""
+    """The types of the resources that are new, removed or different."""
     names = {name for name in plain.keys() | other.keys() if plain.get(name) != other.get(name)}
     return {(other.get(name) or plain[name])["Type"] for name in names}
 
@@ -82,7 +81,7 @@ def test_subnets_take_in_every_function_and_let_lambda_connect_it(plain: Resourc
 def test_lambda_may_connect_and_a_functions_code_may_not() -> None:
     inside = with_options(SubnetIds="subnet-a", SecurityGroupIds="sg-a")
     *allowed, denied = inside["VpcPolicy"]["Properties"]["PolicyDocument"]["Statement"]
-    # All that AWSLambdaVPCAccessExecutionRole allows, but for logs.
+    # All that AWSLambdaVPCAccessExecutionRole allows, except for logs.
     assert sorted(action for one in allowed for action in one["Action"]) == [
         "ec2:AssignPrivateIpAddresses",
         "ec2:CreateNetworkInterface",
@@ -152,7 +151,7 @@ def test_sources_add_policies_and_a_bus_of_their_own(plain: Resources) -> None:
         "AWS::Events::EventBus",
         "AWS::Events::EventBusPolicy",
         "AWS::Events::Rule",
-        # What the new rule loses waits in the same queue.
+        # Events that the new rule cannot deliver wait in the same queue.
         "AWS::SQS::QueuePolicy",
     }
     assert changed(plain, with_options(SourceAccountIds="210987654321")) == added

@@ -1,4 +1,4 @@
-"""The templates, the state machines and the code work in every partition: none writes one down."""
+"""The templates, the state machines and the code work in every partition: none names one."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ HOST = re.compile(r"[\w<>*.-]*amazonaws\.com(?:\.cn)?")
 ONLY_FOR_TESTS = r"#\[cfg\((?:test|any\(test, .*\))\)\]\n(?:pub(?:\(\w+\))? )?mod "
 TEST_MODULE = re.compile(ONLY_FOR_TESTS + r"(\w+);")
 TESTS_BELOW = re.compile(ONLY_FOR_TESTS + r"\w+ \{")
-# Hosts that the code knows: the end of a name by partition, and what a person is told to write.
+# Hosts that the code knows: the suffix by partition, and the form that a message asks for.
 KNOWN_HOSTS = {
     "<account>.dkr.ecr.<region>.amazonaws.com",
     "amazonaws.com",
     "amazonaws.com.cn",
-    # No host but the name of a service, of the same form in every partition.
+    # Not a host: the name of a service principal, which is the same in every partition.
     "spot.amazonaws.com",
 }
 
@@ -56,13 +56,13 @@ def is_for_tests(path: Path, test_modules: set[Path]) -> bool:
 
 
 def modules_only_for_tests(path: Path) -> set[Path]:
-    """The modules, as paths without suffix, that a source file has for tests alone."""
+    """The modules, as paths without suffix, that a source file declares only for tests."""
     owner = path.parent if path.stem in ("lib", "main", "mod") else path.with_suffix("")
     return {owner / name for name in TEST_MODULE.findall(path.read_text())}
 
 
 def product_code() -> dict[str, str]:
-    """What runs, without its tests: file by file."""
+    """The text of each file of the product, without its tests."""
     sources = rust_sources()
     tests = {module for path in sources for module in modules_only_for_tests(path)}
     files = [path for path in sources if not is_for_tests(path, tests)]

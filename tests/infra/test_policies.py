@@ -1,4 +1,4 @@
-"""Every policy statement is one that AWS understands, and planted mistakes are noticed."""
+"""Every policy statement is valid for AWS, and the rules notice planted mistakes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def statement(action: str, resource: str, condition: str = "", effect: str = "Al
 
 
 def said_of(text: str, directory: Path) -> list[str]:
-    """Line's own comment, rule and text of every complaint about a role with the statements."""
+    """For every complaint about a role with the statements: the line's text, rule and message."""
     path = directory / "planted.yaml"
     path.write_text(TEMPLATE + textwrap.indent(text, " " * 14))
     lines = path.read_text().splitlines()
@@ -56,7 +56,7 @@ def said_of(text: str, directory: Path) -> list[str]:
     return [f"{lines[int(line) - 1].strip()} | {rest}" for line, _, rest in told]
 
 
-# Mistake: the statement, the line that is named, and the rule with what it says.
+# Mistake: the statement, the line that is reported, and the rule with its message.
 MISTAKES = {
     "an action that does not exist": (
         statement("ec2:CopySnapshots", SNAPSHOTS),

@@ -1,4 +1,4 @@
-"""The event of a publication fits its schema, and the schema notices what would not."""
+"""The event of a publication matches its schema, and the schema rejects what does not fit."""
 
 import json
 from typing import Any

@@ -1,6 +1,6 @@
-"""checkov notices what its rules are about, and every exception from them is still needed.
+"""checkov notices what its rules cover, and every exception from them is still needed.
 
-It scans the templates without our exceptions, and beside them one with mistakes.
+It scans the templates without our exceptions, and another one with mistakes.
 """
 
 import json
@@ -82,7 +82,7 @@ def mistaken_template() -> str:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str, str]]:
-    """Template, logical id and check of everything that checkov complains about."""
+    """Template, logical id and check of every complaint of checkov."""
     scanned = tmp_path_factory.mktemp("scanned")
     for name, path in TEMPLATES.items():
         (scanned / f"{name}.yaml").write_text(EXCEPTION.sub("", path.read_text()))
@@ -102,7 +102,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str, str]]
 
 
 def exceptions_of(name: str) -> set[tuple[str, str, str]]:
-    """Template, logical id and check of the exceptions that stand in a template."""
+    """Template, logical id and check of the exceptions in a template."""
     text = TEMPLATES[name].read_text()
     return {
         (name, LOGICAL_ID.findall(text, 0, exception.start())[-1], exception[1])

@@ -1,4 +1,4 @@
-"""This template against the one before: an upgrade keeps what it must, and a mistake is noticed."""
+"""An upgrade from the previous template keeps what it must, and the rules notice mistakes."""
 
 from __future__ import annotations
 

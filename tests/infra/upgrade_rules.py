@@ -1,6 +1,6 @@
-"""What an upgrade must leave as it was; each rule compares two templates, returns its complaints.
+"""What an upgrade must not change; each rule compares two templates and returns its complaints.
 
-It is looked at in the templates, since no emulator can be trusted to replace what AWS replaces.
+The rules compare templates, because no emulator reliably replaces what AWS replaces.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 from .templates import Template
 
-# What keeps state, and what people name elsewhere: in policies, key policies, alarms, bookmarks.
-# A change of one of these properties makes a new resource (CloudFormation template reference,
+# Types that keep state, or that people name elsewhere: policies, key policies, alarms, bookmarks.
+# A change of one of these properties replaces the resource (CloudFormation template reference,
 # "Update requires: Replacement").
 REPLACED_WITH = {
     "AWS::DynamoDB::Table": ("TableName", "KeySchema", "LocalSecondaryIndexes"),
@@ -24,20 +24,20 @@ REPLACED_WITH = {
     "AWS::Serverless::Function": ("FunctionName", "PackageType"),
     "AWS::Serverless::StateMachine": ("Name", "Type"),
 }
-# What a new one of is made before the old one goes, under a name of its own: with the same one, the
-# upgrade finds it taken (aws-cdk#28520).
+# Type: its name, and the property that replaces it. CloudFormation creates the new one before it
+# deletes the old one, so under the same name the upgrade fails: it is taken (aws-cdk#28520).
 NAMED_BY = {"AWS::Events::EventBusPolicy": ("StatementId", "EventBusName")}
-# Parameters that went, and why nobody misses them.
+# Removed parameters, and why nobody misses them.
 GONE_PARAMETERS = {
     "EventSource": "only the local cloud ever set it",
     "EventBusName": "on another bus than default, the account's own pushes never came",
 }
-# Likewise outputs.
+# Removed outputs, likewise.
 GONE_OUTPUTS = {"EventBusArn": "source accounts that still send there are let in no more"}
 
 
 def replaces_nothing_that_is_kept(old: Template, new: Template) -> list[str]:
-    """Under its id, each is of the same type, with the same properties that make a new one."""
+    """Each resource keeps its id, its type, and the properties whose change replaces it."""
     complaints = []
     for name, resource in old["Resources"].items():
         if resource["Type"] not in REPLACED_WITH:
@@ -58,7 +58,7 @@ def replaces_nothing_that_is_kept(old: Template, new: Template) -> list[str]:
 
 
 def renames_what_it_replaces(old: Template, new: Template) -> list[str]:
-    """What is made anew, and has a name, has another one."""
+    """A resource that is replaced and has a name gets another name."""
     complaints = []
     for name, resource in old["Resources"].items():
         named, replaced = NAMED_BY.get(resource["Type"], ("", ""))
@@ -75,7 +75,7 @@ def _attribute_types(table: dict[str, Any]) -> dict[str, str]:
 
 
 def takes_the_parameters_that_were_given(old: Template, new: Template) -> list[str]:
-    """Each is still there, with the same default, and takes at least what it took."""
+    """Each parameter still exists, has the same default, and accepts what it accepted before."""
     complaints = []
     for name, parameter in old["Parameters"].items():
         if name in GONE_PARAMETERS and name not in new["Parameters"]:
@@ -99,7 +99,7 @@ def takes_the_parameters_that_were_given(old: Template, new: Template) -> list[s
 
 
 def tells_what_it_told(old: Template, new: Template) -> list[str]:
-    """Each output is there and means the same resource."""
+    """Each output still exists and refers to the same resource."""
     kept = {n: one for n, one in old["Outputs"].items() if n not in GONE_OUTPUTS}
     return [
         f"{name} is gone or means something else"
@@ -116,7 +116,7 @@ def _meaning(value: Any, template: Template) -> set[str]:
 
 
 def keeps_its_tags_and_keys(old: Template, new: Template) -> list[str]:
-    """What the functions find their own things by: stack, path, and the leases' key."""
+    """The values that functions find their resources by stay: stack, path, and the leases' key."""
     complaints = []
     variables = ("FRONTLOAD_STACK", "FRONTLOAD_PREFIX", "FRONTLOAD_LEASE_TABLE")
     for name in variables:

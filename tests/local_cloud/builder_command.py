@@ -1,4 +1,4 @@
-"""What Frontload's own Rust gives a builder: its command and user data, rendered from a build.
+"""Renders a builder's command and user data from a build, with Frontload's own Rust code.
 
 For tests and benchmarks that run a builder without the state machine.
 """
@@ -18,7 +18,7 @@ RENDER_SECONDS = 20.0
 
 
 class BuilderCommand(NamedTuple):
-    """What SSM and EC2 would carry to the builder."""
+    """What SSM and EC2 would send to the builder."""
 
     command: str
     user_data: str
@@ -26,11 +26,14 @@ class BuilderCommand(NamedTuple):
 
 
 class StaleProgramError(Exception):
-    """The example that renders commands was not compiled since its sources changed."""
+    """The example that renders commands is missing or older than its sources."""
 
 
 def render_command(build: dict[str, Any]) -> BuilderCommand:
-    """The command and user data for a build document. Raises StaleProgramError."""
+    """Render the command and user data of a build document.
+
+    Raises StaleProgramError, and ValueError when the example refuses the build.
+    """
     require_fresh_program()
     rendered = subprocess.run(
         [str(PROGRAM)],

@@ -1,4 +1,4 @@
-"""boto3 clients that know nothing of the machine's AWS configuration, profile or proxies."""
+"""boto3 clients that ignore the machine's AWS configuration, profile and proxies."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def make_client(
     session_token: str | None = None,
     **settings: Any,
 ) -> Any:
-    """A client of an emulator; the access key id is the account, as MiniStack reads it.
+    """A client of an emulator. Its access key id is the account, because MiniStack reads it so.
 
-    `settings` are more of botocore's `Config`.
+    `settings` are further arguments of botocore's `Config`.
     """
     return _session().client(
         service,

@@ -38,22 +38,22 @@ TOKEN_BYTES = 1200
 GRANTS_DIR = TESTS_DIR.parent / "target" / "grants"
 REGISTRY_PROGRAMS = ("docker-registry", "skopeo", "htpasswd")
 RUNNING: list[LocalCloud] = []
-"""The one of this process, while there is one."""
+"""The running local cloud of this process; empty when there is none."""
 
 
 class LocalCloud:
     """A running local cloud, as a context manager; one at a time in a process.
 
     `host_kind` is the builder host: `containerd` (needs root), `scripted` (a stand-in that pulls
-    nothing), or `auto`: the first that this machine can run. `wait_scale` scales the waits of
-    the state machines, `settings` are `aws.world.Settings`, `latencies` are
-    `ministack_record.Latencies`. `say` is told of every step that took place, one line each; None
-    is silent. `faulty` puts a `fault_proxy.FaultProxy` before everything that functions call.
+    nothing), or `auto`: the first of them that this machine can run. `wait_scale` scales the waits
+    of the state machines, `settings` are `aws.world.Settings`, `latencies` are
+    `ministack_record.Latencies`. `say` receives one line for each finished step; None is silent.
+    `faulty` puts a `fault_proxy.FaultProxy` in front of every endpoint that functions call.
 
-    Inside, `host` is the builder host, `registry` and `public` the registries, `control` plants
-    faults and reads the AWS calls, `proxy` is there when `faulty`, `state_dir` is removed at the
-    end. Leaving raises InvalidRequestError when a function asked what AWS would refuse, unless
-    `take_invalid_requests` told it before.
+    `host` is the builder host, `registry` and `public` are the registries, `control` plants faults
+    and reads the AWS calls, and `proxy` exists when `faulty`. `state_dir` is removed at the end.
+    Leaving raises InvalidRequestError when a function sent a request that AWS would refuse, unless
+    `take_invalid_requests` returned it before.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class LocalCloud:
         self.proxy: FaultProxy | None = None
         self._clients: dict[tuple[str, str, str], Any] = {}
         self.keeps_grants = True
-        """Whether its stacks count when grants and their uses are compared."""
+        """Whether its stacks count when the grants of roles are compared with their uses."""
         self._faulty = faulty
 
     def __enter__(self) -> LocalCloud:
@@ -124,7 +124,7 @@ class LocalCloud:
                 self._janitor.finish()
 
     def _keep_grants(self) -> None:
-        """Write down what was used of the roles' grants, for `grants.read`."""
+        """Write down which grants of the roles were used, for `grants.read`."""
         if not self.keeps_grants or self.layer is None or not self.layer.world.grants.granted:
             return
         grants = self.layer.world.grants
@@ -197,7 +197,7 @@ class LocalCloud:
         self._registries = [self.registry, self.public]
 
     def _start_layer(self, port: int, authority: Authority, token: str) -> None:
-        # Imported here: moto takes its second while the other processes start.
+        # Imported here: moto's import takes about a second, in which the other processes start.
         from .aws.pushes import PushSource
         from .aws.server import Layer
 
@@ -242,8 +242,10 @@ class LocalCloud:
         self._say(f"{what} ({self.timings[what]:.1f} s)")
 
     def client(self, service: str, region: str = REGION, account: str = ACCOUNT) -> Any:
-        """A boto3 client for a service of the local cloud, in an account and region; made once,
-        since making one takes longer than most calls."""
+        """A boto3 client for a service of the local cloud, in an account and region.
+
+        Clients are cached: making one takes longer than most calls.
+        """
         key = (service, region, account)
         if key not in self._clients:
             url = self.layer_url if service.upper() in LAYER_SERVICES else self.url
@@ -259,8 +261,10 @@ class LocalCloud:
         account: str = ACCOUNT,
         template: str = "template.yaml",
     ) -> str:
-        """Deploy a template of a directory, such as that of `sam build`, to an account and
-        region; returns what sam said."""
+        """Deploy a template to an account and region; returns sam's output.
+
+        The template is in a directory such as that of `sam build`.
+        """
         home = self.state_dir / "sam"
         home.mkdir(exist_ok=True)
         self._say(f"deploying stack {stack} with sam")
@@ -280,7 +284,7 @@ class LocalCloud:
     ) -> str:
         """Push an image to the ECR registry and wait until ECR knows it; returns its digest.
 
-        With an `arrival` of `ecr_events` the image was replicated or pulled through instead.
+        Other `arrival`s of `ecr_events` make it a replicated or a pulled-through image.
         """
         as_tag = as_tag or tag
         self.layer.pushes.arrivals[repository] = arrival
@@ -296,8 +300,8 @@ class LocalCloud:
     def send_event(self, event: Event | Path, account: str = ACCOUNT) -> Event:
         """Put a whole event, or that of a fixture file, on an account's default bus; returns it.
 
-        Its own account and region say where it comes from, which may be another account. What
-        the event is to start has been started on return.
+        The event's own account and region name its source, which may be another account. The
+        event's targets have been started on return.
         """
         if isinstance(event, Path):
             event = json.loads(event.read_text())
@@ -306,26 +310,34 @@ class LocalCloud:
         return event
 
     def run_schedule(self, name: str, region: str = REGION, account: str = ACCOUNT) -> None:
-        """Let a deployed schedule of Scheduler be due now; its target is started on return.
+        """Make a deployed schedule of Scheduler due now; its target has been started on return.
 
-        Raises ValueError when there is none, or when it is not enabled.
+        Raises ValueError when the schedule does not exist or is not enabled.
         """
         ask(self.url, "schedules", {"account": account, "region": region, "name": name})
 
     def take_record(self) -> dict[str, Any]:
-        """What the state machines and functions did since the last time, see
-        `ministack_record.Record`."""
+        """What the state machines and functions did since the last call of this method.
+
+        See `ministack_record.Record`.
+        """
         return ask(self.url, "record", {"account": ACCOUNT, "region": REGION})
 
     def take_invalid_requests(self) -> list[str]:
-        """What functions asked since the last time that AWS would refuse by its own model of the
-        call: a line each, with the operation, the member and the rule."""
+        """The mistakes in functions' requests since the last call of this method.
+
+        A mistake breaks AWS's own model of the call, so AWS would refuse it. Each is one line with
+        the operation, the member and the rule.
+        """
         asked = ask(self.url, "invalid-requests", {"account": ACCOUNT, "region": REGION})
         return self.layer.world.invalid_requests.take() + asked["found"]
 
     def go_wrong(self, **what: Any) -> dict[str, int]:
-        """Plant what goes wrong with executions and nothing else, see `ministack_faults`; returns
-        `hits`, how often that of before has happened, and `underWay`, the calls of functions."""
+        """Replace the planted fault of executions, see `ministack_faults`.
+
+        Returns `hits`, how often the previous fault has happened, and `underWay`, the number of
+        function calls that have not ended.
+        """
         place = {"account": ACCOUNT, "region": REGION}
         return ask(self.url, "go-wrong", place | what)
 
@@ -349,7 +361,7 @@ class LocalCloud:
 
 
 def main() -> None:
-    """Start the local cloud, say where it is, and keep it until SIGINT or SIGTERM."""
+    """Start the local cloud, print its endpoints, and keep it until SIGINT or SIGTERM."""
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     kind = sys.argv[1] if len(sys.argv) > 1 else "auto"

@@ -20,7 +20,7 @@ from .fake_host import FakeHost
 from .images import BUSYBOX, Layer, Layout
 
 ACCOUNT = "999999999999"
-"""Another than the local cloud's, whose layer may run in the same process."""
+"""Not the local cloud's account, because both layers may run in one process."""
 CONSUMER = "888888888888"
 STRANGER = "777777777777"
 IRELAND = "eu-west-1"
@@ -42,7 +42,7 @@ FAST = {
     "invocation_delay_seconds": 0.05,
 }
 OFFLINE_SECONDS = 0.3
-"""Several times what an agent takes to answer."""
+"""Several times what an agent needs to come online."""
 
 
 class Aws:
@@ -62,7 +62,7 @@ class Aws:
     def client(
         self, service: str, region: str = REGION, account: str = ACCOUNT, token: str | None = None
     ) -> Any:
-        """A client of another account or region, or of an assumed role by its session token."""
+        """A client in any account and region, or of an assumed role by its session token."""
         wanted = (service, region, account, token)
         if wanted not in self._clients:
             self._clients[wanted] = make_client(
@@ -71,7 +71,7 @@ class Aws:
         return self._clients[wanted]
 
     def make_snapshot(self, region: str = REGION, account: str = ACCOUNT, **volume: Any) -> str:
-        """A completed snapshot of a new volume; returns its id."""
+        """Make a completed snapshot of a new volume; returns its id."""
         ec2 = self.client("ec2", region, account)
         made = ec2.create_volume(**{"Size": 1, "AvailabilityZone": f"{region}a", **volume})
         snapshot_id = ec2.create_snapshot(VolumeId=made["VolumeId"])["SnapshotId"]
@@ -79,7 +79,7 @@ class Aws:
         return snapshot_id
 
     def make_key(self, region: str = REGION, users: tuple[str, ...] = ()) -> str:
-        """A customer-managed key whose policy lets other accounts use it for EBS; its ARN."""
+        """Make a customer-managed key that `users` may use for EBS; returns its ARN."""
         statements = [{"Principal": {"AWS": ACCOUNT}, "Action": "kms:*"}]
         for user in users:
             principal = {"AWS": f"arn:aws:iam::{user}:root"}
@@ -141,7 +141,7 @@ class Aws:
         return [entry["PingStatus"] for entry in listed] == ["Online"]
 
     def stays_offline(self, instance_id: str) -> None:
-        """Fail unless the instance runs on the builder host and its agent never answers."""
+        """Fail unless the instance runs on the builder host and its agent stays absent."""
         wait_until(lambda: instance_id in self.host.running)
         time.sleep(OFFLINE_SECONDS)
         agent = self.control.state()["instances"][instance_id]["agent"]
@@ -181,7 +181,7 @@ class Aws:
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
-    """Poll until the condition holds; fails the test after `seconds`."""
+    """Poll until the condition is true; fails the test after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "the awaited condition never held"
@@ -202,7 +202,7 @@ def aws(tmp_path: Path) -> Iterator[Aws]:
 def cloud() -> Iterator[LocalCloud]:
     """One local cloud for this package's tests; they leave it as it was.
 
-    Not for the whole session: another package may want its own, and a process holds one.
+    Its scope is not the session: another package may want its own, and a process can run only one.
     """
     with LocalCloud(wait_scale=0.01, settings=FAST) as running:
         yield running
@@ -210,7 +210,7 @@ def cloud() -> Iterator[LocalCloud]:
 
 @pytest.fixture(scope="package")
 def layout(cloud: LocalCloud) -> Layout:
-    """A small image `app`, the same for two platforms as `multi`, both on one base."""
+    """A layout with a small image `app` and a two-platform image `multi`, both on one base."""
     made = Layout(cloud.state_dir / "layout")
     base = [BUSYBOX, Layer("mixed", "base", 2)]
     made.add_image("app", [*base, Layer("random", "app", 1)])

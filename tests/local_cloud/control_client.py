@@ -1,5 +1,7 @@
-"""Clients of the control endpoints: the AWS layer's (`aws/control.py`), MiniStack's
-(`ministack_server.py`)."""
+"""Clients of the control endpoints.
+
+They are the AWS layer's (`aws/control.py`) and MiniStack's (`ministack_server.py`).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from typing import Any
 
 
 class Control:
-    """Reads what the layer saw and plants faults in it."""
+    """Reads what the layer recorded and plants faults in it."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -25,11 +27,11 @@ class Control:
         return self._ask("calls?" + query)
 
     def snapshots(self, **place: str) -> list[dict[str, Any]]:
-        """The snapshots of all accounts, or of that account and region, see `aws.views`."""
+        """The snapshots of all accounts, or of one account and region, see `aws.views`."""
         return self._ask("snapshots?" + urllib.parse.urlencode(place))
 
     def parameters(self, **place: str) -> list[dict[str, Any]]:
-        """The parameters of all accounts, or of that account and region, see `aws.views`."""
+        """The parameters of all accounts, or of one account and region, see `aws.views`."""
         return self._ask("parameters?" + urllib.parse.urlencode(place))
 
     def state(self) -> dict[str, Any]:
@@ -45,11 +47,11 @@ class Control:
         self._ask("faults", faults)
 
     def plant_call(self, service: str, action: str, **fault: Any) -> None:
-        """Let an AWS call fail, see `aws.world.CallFault`."""
+        """Make an AWS call fail, see `aws.world.CallFault`."""
         self.plant(calls=[{"service": service, "action": action, **fault}])
 
     def clear_faults(self) -> None:
-        """Take back every planted fault."""
+        """Remove every planted fault."""
         self._ask("clear-faults", {})
 
     def lose_instance(self, instance_id: str) -> None:
@@ -57,11 +59,11 @@ class Control:
         self._ask("lose", {"instanceId": instance_id})
 
     def interrupt_instance(self, instance_id: str) -> None:
-        """Take a Spot instance back. ValueError when it is none."""
+        """Interrupt a Spot instance. Raises ValueError for any other instance."""
         self._ask("interrupt", {"instanceId": instance_id})
 
     def release_bottlerocket(self, version: str) -> None:
-        """Point Bottlerocket's public parameters at a release with images of its own."""
+        """Point Bottlerocket's public parameters at a release with its own images."""
         self._ask("bottlerocket", {"version": version})
 
     def reset(self) -> None:
@@ -73,9 +75,9 @@ class Control:
 
 
 def ask(url: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """The answer of a control endpoint, to a GET or to the POST of a body.
+    """Send a GET, or a POST when there is a body, to a control endpoint; returns the answer.
 
-    Raises ValueError with what a refusal says.
+    Raises ValueError with the text of a refusal.
     """
     data = None if body is None else json.dumps(body).encode()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -1,4 +1,4 @@
-"""A server that is gone after so many bytes: connections are cut, new ones refused."""
+"""Cuts a server off after a number of bytes: ends its connections and refuses new ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CHUNK = 65536
 
 
 class CutOff:
-    """Stands before a server on the same machine, on another loopback port."""
+    """Forwards to a server on the same machine, from another loopback port."""
 
     def __init__(self, port: int, behind: int, size: int) -> None:
         self._behind = behind
@@ -23,7 +23,7 @@ class CutOff:
     def stop(self) -> None:
         """Cut everything off now."""
         with self._lock:
-            # Accepting ends with the shutdown; closing alone would leave it waiting.
+            # The shutdown ends `accept`; a close alone would leave it waiting.
             for one in (self._listening, *self._open):
                 _end(one)
             self._open.clear()
@@ -49,7 +49,7 @@ class CutOff:
         _end(sink)
 
     def _send(self, source: socket.socket, sink: socket.socket) -> None:
-        """The way that is counted."""
+        """Forward the server's bytes, and count them against the limit."""
         try:
             while part := source.recv(CHUNK):
                 with self._lock:

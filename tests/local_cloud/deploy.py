@@ -16,13 +16,13 @@ SAM_TOOLS = TESTS_DIR.parent / "target" / "tools" / "sam" / "bin"
 
 
 class DeployError(Exception):
-    """`sam deploy` failed; the message holds the end of what it said."""
+    """`sam deploy` failed; the message ends with the end of its output."""
 
 
 def find_sam() -> str:
     """The `sam` of `make tools`, else of this Python's environment, else of PATH.
 
-    Raises FileNotFoundError.
+    Raises FileNotFoundError when there is none.
     """
     places = [SAM_TOOLS, Path(sys.executable).parent, *os.get_exec_path()]
     found = shutil.which("sam", path=os.pathsep.join(map(str, places)))
@@ -40,7 +40,7 @@ class Target(NamedTuple):
 
 
 def sam_environment(home: Path, target: Target) -> dict[str, str]:
-    """The whole environment of a `sam` that knows the local cloud alone."""
+    """The whole environment of a `sam` that knows only the local cloud."""
     return clean_environment(
         home,
         SAM_CLI_TELEMETRY="0",
@@ -55,7 +55,7 @@ def sam_environment(home: Path, target: Target) -> dict[str, str]:
 def deploy(
     template: Path, stack: str, overrides: dict[str, str], home: Path, target: Target
 ) -> str:
-    """Deploy the template and wait for it. Returns what sam said; raises DeployError."""
+    """Deploy the template and wait for it. Returns sam's output; raises DeployError."""
     command = [
         find_sam(), "deploy", "--template-file", str(template), "--stack-name", stack,
         "--region", target.region, "--resolve-s3", "--no-confirm-changeset",
@@ -64,7 +64,7 @@ def deploy(
     ]  # fmt: skip
     if overrides:
         command.append("--parameter-overrides")
-        # Quoted: sam takes what follows a space for another parameter.
+        # Quoted: sam treats the text after a space as another parameter.
         command += [f'{name}="{value}"' for name, value in overrides.items()]
     done = subprocess.run(
         command,

@@ -1,4 +1,4 @@
-"""What ECR tells the bus: the events of an image that was pushed, replicated or pulled through.
+"""The events that ECR sends for an image that was pushed, replicated or pulled through.
 
 Shaped as in the Amazon ECR user guide ("Amazon ECR events and EventBridge").
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 EVENT_SOURCE = "aws.ecr"
-"""PutEvents refuses it, here as on AWS: events go to the bus whole, see `ministack_server`."""
+"""PutEvents refuses it, as on AWS. So tests put whole events on the bus, see `ministack_server`."""
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 Event = dict[str, Any]
@@ -20,7 +20,7 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class Image:
-    """An image that arrived in a registry: a tag only where there is one, the parsed manifest."""
+    """An image that arrived in a registry, with its parsed manifest and its tag, if any."""
 
     repository: str
     tag: str | None
@@ -29,11 +29,11 @@ class Image:
 
 
 Arrival = Callable[[Image, str, str], Event]
-"""How an image came into a registry: makes the event, given the registry's account and region."""
+"""How an image came into a registry: makes the event from the registry's account and region."""
 
 
 def pushed(image: Image, account: str, region: str) -> Event:
-    """`ECR Image Action`, whose media type is that of the manifest."""
+    """`ECR Image Action`, with the media type of the manifest."""
     detail = {
         **_named(image),
         "action-type": "PUSH",
@@ -46,7 +46,7 @@ def pushed(image: Image, account: str, region: str) -> Event:
 
 
 def replicated_from(source_account: str, source_region: str) -> Arrival:
-    """`ECR Replication Action`, which the destination's registry tells."""
+    """`ECR Replication Action`, which the destination's registry sends."""
 
     def replicated(image: Image, account: str, region: str) -> Event:
         detail = {
@@ -63,7 +63,7 @@ def replicated_from(source_account: str, source_region: str) -> Arrival:
 
 
 def pulled_through(upstream: str, rule_version: str = "1") -> Arrival:
-    """`ECR Pull Through Cache Action`: the first part of the repository's name is the rule's."""
+    """`ECR Pull Through Cache Action`: the repository's name begins with the rule's prefix."""
 
     def pulled(image: Image, account: str, region: str) -> Event:
         detail = {
@@ -91,7 +91,7 @@ def _repository_arn(image: Image, account: str, region: str) -> str:
 def envelope(
     detail_type: str, detail: dict[str, Any], account: str, region: str, *resources: str
 ) -> Event:
-    """An event of ECR, of now."""
+    """An event of ECR with the current time."""
     return {
         "version": "0",
         "id": str(uuid.uuid4()),

@@ -1,7 +1,7 @@
 """The error codes of the services that Frontload calls, each with its HTTP status.
 
-A status decides as much as a code: an SDK sends what was answered with 500 or more again by
-itself. botocore's models name the errors of every call but EC2's; few of them say a status.
+The status decides as much as the code: an SDK retries by itself when the status is 500 or more.
+botocore's models name the errors of every call except EC2's; few of them give a status.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from botocore.model import OperationNotFoundError
 from .request_check import service_model
 
 EC2_PAGE = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html"
-"""Client errors come with a status of the 400s, server errors with one of the 500s, it says."""
+"""By this page, client errors have a 4xx status and server errors have a 5xx status."""
 _EC2_CLIENT = (
     "AuthFailure",
     "ConcurrentSnapshotLimitExceeded",
@@ -53,10 +53,10 @@ _EC2_SERVER = (
     "Unavailable",
 )
 _EC2_STATUS = {
-    # The page says the hundred; these were seen, as "status code" in the SDKs' messages:
+    # The page gives only 4xx or 5xx. The "status code" in messages of SDKs shows these:
     # InsufficientInstanceCapacity as 500 in galaxyproject/cloudman#64 and
     # nib-health-funds/hammertime#29, RequestLimitExceeded as 503 in
-    # CloudSnorkel/cdk-github-runners#946, the missing role of Spot as 403 in #182 of the same.
+    # CloudSnorkel/cdk-github-runners#946, the missing role of Spot as 403 in its #182.
     "AuthFailure": 401,
     "AuthFailure.ServiceLinkedRoleCreationNotPermitted": 403,
     "RequestLimitExceeded": 503,
@@ -65,9 +65,9 @@ _EC2_STATUS = {
     "UnauthorizedOperation": 403,
 }
 EC2 = dict.fromkeys(_EC2_CLIENT, 400) | dict.fromkeys(_EC2_SERVER, 500) | _EC2_STATUS
-"""Those of the page that our calls may meet, with the one that the page leaves out."""
+"""The codes of the page that our calls may meet, and the one code that the page omits."""
 _STS = {
-    # "Common errors" of the STS API reference, which the query protocol answers with.
+    # "Common errors" of the STS API reference, for the query protocol.
     "AccessDenied": 403,
     "ExpiredToken": 403,
     "InternalFailure": 500,
@@ -77,7 +77,7 @@ _STS = {
     "ValidationError": 400,
 }
 _OTHERS = {
-    # The same of the services that speak JSON.
+    # The common errors of the services with a JSON protocol.
     "AccessDeniedException": 400,
     "ExpiredTokenException": 400,
     "InternalFailure": 500,
@@ -87,7 +87,7 @@ _OTHERS = {
     "ValidationException": 400,
 }
 _OF_THE_SERVER = {
-    # "HTTP Status Code: 500", or 503, in their references; the models leave it out.
+    # The services' references give "HTTP Status Code: 500", or 503; the models omit it.
     "DependencyTimeoutException": 503,
     "InternalException": 500,
     "InternalServerError": 500,
@@ -105,12 +105,12 @@ _BROKEN = {
 
 
 def common_codes(service: str) -> dict[str, int]:
-    """What any call of the service may be answered with, and the status; of EC2 all there is."""
+    """The codes that any call of the service may return, with their status; for EC2 all codes."""
     return {"ec2": EC2, "sts": _STS}.get(service, _OTHERS)
 
 
 def codes_of(service: str, action: str) -> dict[str, int]:
-    """What a call may be answered with, and the status. Raises LookupError for no such call."""
+    """The codes that a call may return, with their status. Raises LookupError for no such call."""
     try:
         modelled = service_model(service).operation_model(action).error_shapes
     except OperationNotFoundError as error:
@@ -126,7 +126,7 @@ def codes_of(service: str, action: str) -> dict[str, int]:
 
 @functools.cache
 def status_of(service: str, code: str) -> int:
-    """The HTTP status with which a service answers a code."""
+    """The HTTP status that a service returns with a code."""
     shapes = service_model(service).error_shapes
     modelled = {s.error_code: s.metadata.get("error", {}).get("httpStatusCode") for s in shapes}
     own = modelled.get(code) or _OF_THE_SERVER.get(code, 400)
@@ -134,16 +134,16 @@ def status_of(service: str, code: str) -> int:
 
 
 def broken(service: str) -> str:
-    """The code by which a service says that it failed itself."""
+    """The code that a service returns when it fails itself."""
     return _BROKEN.get(service, "InternalFailure")
 
 
 def throttled(service: str) -> str:
-    """The code by which a service says that it was asked too often."""
+    """The code that a service returns when it throttles."""
     return {"ec2": "RequestLimitExceeded", "sts": "Throttling"}.get(service, "ThrottlingException")
 
 
 def denied(service: str) -> str:
-    """The code by which a service says that a policy does not allow it."""
+    """The code that a service returns when a policy does not allow the call."""
     other = "AccessDeniedException"
     return {"ec2": "UnauthorizedOperation", "sts": "AccessDenied"}.get(service, other)

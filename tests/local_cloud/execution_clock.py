@@ -1,4 +1,4 @@
-"""The time that passes for one execution of a state machine whose waits are scaled."""
+"""The time of one execution of a state machine with scaled waits."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Callable
 
 
 class ExecutionClock:
-    """The machine's time, and what the execution's waits are shorter than they were asked to be.
+    """The machine's time, plus the time that scaling cut from the execution's waits.
 
-    So a function takes as long as it takes, and a wait as long as on AWS.
+    So a function takes its real time, and a wait takes as long as on AWS.
     """
 
     def __init__(self) -> None:
         self._ahead = 0.0
 
     def seconds(self) -> float:
-        """Now, since the epoch."""
+        """The current time, since the epoch."""
         return time.time() + self._ahead
 
     def wait(self, seconds: float, wait: Callable[[float], None]) -> None:
-        """Wait, and be that much later then; of waits side by side the longest counts."""
+        """Wait, then set the clock to the unscaled end; of parallel waits, the longest counts."""
         end = self.seconds() + seconds
         wait(seconds)
         self._ahead = max(self._ahead, end - time.time())

@@ -1,6 +1,6 @@
-"""Watches an execution of the pipeline and of the builds that it starts, for a person.
+"""Shows a person the progress of a pipeline execution and of the builds that it starts.
 
-Step Functions' history is the source: what is shown is what the state machines did.
+The source is Step Functions' history, so it shows what the state machines did.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ENDED = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
 
 @dataclass(frozen=True)
 class Moment:
-    """Where an execution is: its state's name and what the last report said."""
+    """Where an execution is: the name of its state and the text of the last report."""
 
     state: str
     progress: str
@@ -41,7 +41,7 @@ def _list_machines(sfn: Any) -> list[dict[str, Any]]:
 def find_execution(sfn: Any, machine: str, digest: str, tag: str, seconds: float) -> str:
     """The ARN of the execution that the push of this digest under this tag started.
 
-    Raises TimeoutError.
+    Raises TimeoutError when there is none after `seconds`.
     """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -56,9 +56,9 @@ def find_execution(sfn: Any, machine: str, digest: str, tag: str, seconds: float
 
 
 def watch(sfn: Any, arn: str, build_machine: str, seconds: float) -> Iterator[list[Moment]]:
-    """Yields, at every look, where the execution and its running builds are, until it ended.
+    """At each poll, yields where the execution and its running builds are, until it has ended.
 
-    Raises TimeoutError.
+    Raises TimeoutError when it has not ended after `seconds`.
     """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -78,7 +78,7 @@ def _moment(sfn: Any, arn: str) -> Moment:
     events = sfn.get_execution_history(executionArn=arn, maxResults=1000)["events"]
     entered = [e["stateEnteredEventDetails"] for e in events if "stateEnteredEventDetails" in e]
     left = [e["stateExitedEventDetails"] for e in events if "stateExitedEventDetails" in e]
-    # The states between two calls of a step are the machine's own business.
+    # The states between two calls of a step are internal to the machine.
     steps = [e for e in entered if not e["name"].startswith(("Is", "Are", "Await"))]
     progress = json.loads(left[-1].get("output") or "{}") if left else {}
     report = progress.get("Payload", {}) if isinstance(progress, dict) else {}

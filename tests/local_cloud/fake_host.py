@@ -1,6 +1,6 @@
 """A stand-in builder host for the tests of the AWS layer: small files and `/bin/sh`, no containerd.
 
-Volumes are folders' worth of bytes in one file each; a command runs in a shell of this machine.
+A volume is one file, not a file system; a command runs in a shell of this machine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PLAIN = InstanceOptions()
 
 
 class FakeHost:
-    """Keeps volume files under `work_dir` and remembers what was asked of it."""
+    """Keeps volume files under `work_dir` and records its instances and commands."""
 
     kind = "fake"
 
@@ -38,7 +38,7 @@ class FakeHost:
         self.off: set[str] = set()
 
     def volume_file(self, volume_id: str) -> Path:
-        """Where a volume's (or snapshot's) bytes are."""
+        """The file with a volume's (or snapshot's) bytes."""
         return self.work_dir / volume_id
 
     def create_volume(self, volume_id: str, gib: int, snapshot_id: str | None) -> None:
@@ -100,7 +100,7 @@ class FakeHost:
         return instance_id in self.running and self.running[instance_id][1].pulls_host_containers
 
     def shut_down(self, instance_id: str) -> None:
-        """As `systemctl poweroff` on the instance."""
+        """End the instance as its own `systemctl poweroff` does."""
         self.off.add(instance_id)
         self.ended[instance_id].set()
 

@@ -1,8 +1,8 @@
-"""Between the functions and the local cloud: numbers every AWS call, and lets one go wrong.
+"""A proxy between functions and the local cloud: numbers every AWS call and makes one go wrong.
 
-A call is known by service, action, account and region, and by its number among the calls that are
-alike; so it is the same call in every run, however the regions' calls mix. A fault hits a call, or
-it and those alike that follow.
+Calls are alike when service, action, account and region are equal. A call is identified by these
+and by its number among the calls alike. So it is the same call in every run, in whichever order
+the regions' calls arrive. A fault hits one call, or also calls alike that follow.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FAULTS = {
     "function killed before its effect": 1,
     "function killed after its effect": 1,
 }
-"""How many calls alike each hits; None: all from the first on."""
+"""How many calls alike each fault hits; None: all from the first one on."""
 SLOW_SECONDS = 30.0
 UPSTREAM_SECONDS = 60.0
 _CREDENTIAL = re.compile(
@@ -49,11 +49,11 @@ REFUSALS: dict[str, Callable[[str], str]] = {
     "500 always": error_codes.broken,
     "access denied": error_codes.denied,
 }
-"""The error code of a service with which it refuses."""
+"""By fault: what gives the error code of a service."""
 
 
 class Call(NamedTuple):
-    """What is called where; `number` counts the calls alike of a run, from 1."""
+    """One AWS call; `number` counts the calls alike of a run, from 1."""
 
     service: str
     action: str
@@ -73,7 +73,7 @@ class Fault:
     kind: str
 
     def hits(self, call: Call) -> bool:
-        """Whether this call is one of those."""
+        """Whether the fault hits this call."""
         if call[:-1] != self.call[:-1] or call.number < self.call.number:
             return False
         count = FAULTS[self.kind]
@@ -81,8 +81,11 @@ class Fault:
 
 
 def read_call(headers: Mapping[str, str], body: bytes, home: str) -> tuple[str, str, str, str]:
-    """Service, action, account and region of a signed request; without a 12-digit access key id
-    the account is `home`. Raises ValueError for anything else."""
+    """Service, action, account and region of a signed request.
+
+    The account is `home` when the access key id contains no 12 digits. Raises ValueError when the
+    request is not signed or names no action.
+    """
     signed = _CREDENTIAL.search(headers.get("Authorization", ""))
     if signed is None:
         raise ValueError("the request is not signed")
@@ -111,19 +114,20 @@ def refusal(service: str, code: str) -> tuple[str, bytes]:
 
 
 def refused_entry(code: str) -> bytes:
-    """The answer of PutEvents that takes the call and refuses its only entry.
+    """The answer of a PutEvents that succeeds but refuses its only entry.
 
-    `ThrottlingException` and `AccessDeniedException` are errors of an entry and no errors of the
-    call, in botocore's model of the service.
+    In botocore's model of the service, `ThrottlingException` and `AccessDeniedException` are
+    errors of an entry, not of the call.
     """
     entry = {"ErrorCode": code, "ErrorMessage": "planted by the local cloud"}
     return json.dumps({"FailedEntryCount": 1, "Entries": [entry]}).encode()
 
 
 def process_of_connection(port: int, to: int) -> int:
-    """The process that connected from one loopback port to another. Raises LookupError.
+    """The id of the process that connected from one loopback port to another.
 
-    Both ports, as the kernel gives a port out again for a connection to elsewhere.
+    It takes both ports: the kernel may use a local port again for another destination. Raises
+    LookupError when no process is found.
     """
     wanted = [f"0100007F:{one:04X}" for one in (port, to)]
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
@@ -163,13 +167,13 @@ class FaultProxy:
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
-        """Serve no more."""
+        """Stop serving."""
         for server in self._servers:
             server.shutdown()
             server.server_close()
 
     def begin(self, fault: Fault | None = None) -> None:
-        """Count the calls from 1 again, and let this fault hit them."""
+        """Count the calls from 1 again, and apply this fault to them."""
         with self._lock:
             self._seen.clear()
             self._calls = []
@@ -178,8 +182,10 @@ class FaultProxy:
             self._fault = fault
 
     def end(self) -> tuple[list[Call], int]:
-        """Plant nothing any more; returns the calls since `begin`, in order, and how many of them
-        went wrong. Raises LookupError when a function was to be killed and was not found."""
+        """Remove the fault; returns the calls since `begin`, in order, and the number of hits.
+
+        Raises LookupError when a function to kill was not found.
+        """
         with self._lock:
             self._fault = None
             if self._not_killed:
@@ -187,7 +193,7 @@ class FaultProxy:
             return self._calls, self._hits
 
     def wait_until_quiet(self, quiet: float, limit: float) -> None:
-        """Return when no call was under way for `quiet` seconds. Raises TimeoutError."""
+        """Return when no call was under way for `quiet` seconds. Raises TimeoutError at `limit`."""
         end = time.monotonic() + limit
         while time.monotonic() < end:
             with self._lock:
@@ -197,7 +203,7 @@ class FaultProxy:
         raise TimeoutError(f"calls were still made after {limit:.0f} s")
 
     def enter(self, headers: Mapping[str, str], body: bytes) -> tuple[Call, Fault | None]:
-        """Number a call; returns it with what goes wrong with it. `leave` must follow."""
+        """Number a call; returns it with the fault that hits it. `leave` must follow."""
         found = read_call(headers, body, self._home)
         with self._lock:
             self._under_way += 1
@@ -219,7 +225,7 @@ class FaultProxy:
                 self._not_killed.append(f"nothing was killed: {error}")
 
     def leave(self) -> None:
-        """A call is over."""
+        """Count a call as ended."""
         with self._lock:
             self._under_way -= 1
             self._last = time.monotonic()
@@ -234,7 +240,7 @@ class _Server(ThreadingHTTPServer):
         self.upstream = upstream
 
     def handle_error(self, *_: Any) -> None:
-        """A function that was killed, or gave up waiting, is no error of this server's."""
+        """Ignore it: a killed function, or one that stopped waiting, is no error of this server."""
 
 
 class _Dropped(Exception):
@@ -248,7 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_POST(self) -> None:
-        """Answer a call, or let it go wrong."""
+        """Answer a call, or make it go wrong."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         call, fault = self.server.proxy.enter(self.headers, body)
         try:

@@ -1,4 +1,4 @@
-"""Reads roles from MiniStack's IAM, where CloudFormation makes them, for our STS to judge by."""
+"""Reads roles for our STS from MiniStack's IAM, where CloudFormation makes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class RoleFinder:
         self._clients: dict[str, Any] = {}
 
     def role_of_profile(self, account: str, profile: str) -> str:
-        """The name of the role in an instance profile; the profile's own when there is none."""
+        """The name of an instance profile's role, or the profile's name if there is no profile."""
         iam = self._client(account)
         try:
             found = iam.get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]

@@ -1,7 +1,7 @@
 """Deterministic test images as OCI layouts: equal arguments give equal digests.
 
-Layers are gzipped tars; the first one usually holds a static busybox, so that a container really
-starts. Nothing of the machine but busybox itself gets into an image.
+Layers are gzipped tars. The first one usually contains a static busybox, so that a container really
+starts. Only this busybox comes from the machine.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ PUSH_SECONDS = 600.0
 class Layer:
     """A layer of `mib` MiB in files of `file_mib` MiB, named and filled by `seed`.
 
-    `content` is `random` (hardly compressible), `mixed` (half of it), `zeros` (compresses to
-    almost nothing), `busybox` (the static shell; size and seed do not matter), or `tree`: files as
-    applications have them, most of them 10 to 100 KiB, a quarter of the bytes in files of some
-    MiB, compressing to about three quarters. `file_mib` does not matter there. `directories` has
-    entries for directories with modes and owners of their own, and `bare` has files in them without
-    entries for them, as the layers of Bazel and crane.
+    `content` is `random` (hardly compressible), `mixed` (half of it hardly compressible), `zeros`
+    (compresses to almost nothing), `busybox` (the static shell; size and seed do not matter), or
+    `tree`: files as applications have them. Most of these are 10 to 100 KiB, files of some MiB
+    contain a quarter of the bytes, and all compress to about three quarters. `file_mib` does not
+    matter for `tree`. `directories` has entries for directories with their own modes and owners.
+    `bare` has files in these directories without entries for them, like layers of Bazel and crane.
     """
 
     content: str = "mixed"
@@ -58,7 +58,7 @@ OWNED = {"tmp": (0o1777, 0), "home/private": (0o700, 1000)}
 
 
 class Layout:
-    """An OCI layout directory to which images are added under their tags."""
+    """An OCI layout directory that takes images under their tags."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -75,9 +75,9 @@ class Layout:
         architectures: Iterable[str] = ("x86_64",),
         index: bool = False,
     ) -> str:
-        """Add an image; with several architectures (or `index`) an index over one manifest each.
+        """Add an image; with several architectures (or `index`), an index of one manifest each.
 
-        All platforms hold the same layers plus one that differs; only x86_64 can start. Returns
+        All platforms have the same layers plus one that differs; only x86_64 can start. Returns
         the digest that the tag names.
         """
         names = list(architectures)
@@ -100,7 +100,7 @@ class Layout:
         return self._entries[tag]["digest"]
 
     def source(self, tag: str) -> str:
-        """An image of the layout in skopeo's words."""
+        """An image of the layout as a skopeo source."""
         return f"oci:{self.directory}:{tag}"
 
     def _add_manifest(self, layers: list[Layer], architecture: str) -> dict[str, Any]:
@@ -228,7 +228,7 @@ def _tree_contents(source: random.Random, size: int) -> Iterator[bytes]:
 
 
 def _blocks(source: random.Random, size: int) -> Iterator[bytes]:
-    """Half noise, half words, in turns as a program's sections or an archive's members are."""
+    """Blocks of noise and words, half each, like a program's sections or an archive's members."""
     text = _words()
     while size > 0:
         length = min(4096, size)
@@ -242,7 +242,7 @@ def _blocks(source: random.Random, size: int) -> Iterator[bytes]:
 
 @functools.cache
 def _words() -> bytes:
-    """Some MB of words, few of them frequent: compresses as text and code do."""
+    """Some MB of words, few of them frequent: compresses like text and code."""
     source = random.Random("words")
     words = [source.randbytes(6).hex()[: source.randrange(2, 12)].encode() for _ in range(5000)]
     return b" ".join(source.choices(words, [1 / rank for rank in range(1, 5001)], k=1_000_000))
@@ -263,7 +263,7 @@ def busybox() -> Path:
 
 
 def push_layout(layout: Layout, tag: str, registry: Registry, repository: str, as_tag: str) -> None:
-    """Push an image of the layout with skopeo, index and all. Raises CalledProcessError."""
+    """Push an image of the layout with skopeo, its index included. Raises CalledProcessError."""
     home = registry.home / "skopeo"
     certificates = home / "certificates"
     certificates.mkdir(parents=True, exist_ok=True)
@@ -274,7 +274,7 @@ def push_layout(layout: Layout, tag: str, registry: Registry, repository: str, a
         "--dest-cert-dir", str(certificates),
     ]  # fmt: skip
     if registry.password is not None:
-        # A file, not an argument: arguments are readable by every process.
+        # A file, not an argument: every process can read arguments.
         login = home / "login.json"
         login.touch(mode=0o600)
         token = registry.authorization.removeprefix("Basic ")

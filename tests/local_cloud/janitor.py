@@ -1,7 +1,7 @@
 """Ends what is left when the local cloud's process dies: `python -m local_cloud.janitor <dir>`.
 
-It reads `group <pid>` lines from its standard input, which only the watched process holds open.
-When the input ends, the named process groups are ended and the directory is removed.
+It reads `group <pid>` lines from its standard input, which only the watched process keeps open.
+When the input ends, it ends the named process groups and removes the directory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HOST_DIR = "builder-host"
 
 
 class Janitor:
-    """The watched process's side: names process groups, and lets the janitor go at the end."""
+    """The watched process's side: names process groups, and lets the janitor end them."""
 
     def __init__(self, state_dir: Path) -> None:
         environment = clean_environment(state_dir)
@@ -37,13 +37,13 @@ class Janitor:
         )
 
     def watch(self, pid: int) -> None:
-        """Name a process group to be ended should this process die."""
+        """Name a process group that the janitor ends when this process dies."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"group {pid}\n".encode())
         self._process.stdin.flush()
 
     def finish(self) -> None:
-        """Close the pipe: the janitor ends what still runs, removes the directory and ends."""
+        """Close the pipe; the janitor ends all running groups, removes the directory and exits."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(60.0)
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def end_groups(groups: list[int]) -> None:
-    """SIGTERM to the groups, SIGKILL to those that live on after a time limit."""
+    """Send SIGTERM to the groups, then SIGKILL to those that still run after a time limit."""
     for group in groups:
         _signal(group, signal.SIGTERM)
     end = time.monotonic() + TERM_SECONDS
@@ -81,7 +81,7 @@ def _alive(group: int) -> bool:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        # Fields after the name: state, parent, process group. A zombie needs no more ending.
+        # Fields after the name: state, parent, process group. A zombie has ended already.
         if int(fields[2]) == group and fields[0] != "Z":
             return True
     return False

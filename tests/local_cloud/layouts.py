@@ -1,4 +1,4 @@
-"""Images in OCI layouts on disk: those that a person brings, and those made for the demo."""
+"""Images in OCI layouts on disk: a person's own, or made for the demo."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from .images import BUSYBOX, REF_NAME, Layer, Layout
 from .screen import Screen
 
 REPOSITORY = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
-# Lambda's and EC2's word for this machine's processor.
+# Lambda's and EC2's name for this machine's processor.
 ARCHITECTURE = {"aarch64": "arm64", "arm64": "arm64"}.get(os.uname().machine, "x86_64")
 
 
 class LayoutError(Exception):
-    """A directory cannot be used; the message says what would be right."""
+    """A directory cannot be used; the message says what is required."""
 
 
 @dataclass(frozen=True)
 class DiskImage:
-    """An image of an OCI layout on disk, and the repository and tag that it gets."""
+    """An image of an OCI layout on disk, with the repository and tag for its push."""
 
     directory: Path
     repository: str
     tag: str
     image_digest: str
-    """Of the manifest or index that the layout names."""
+    """The digest of the manifest or index that the layout names."""
     named: bool
     """Whether the layout itself has the tag."""
 
     @property
     def reference(self) -> str:
-        """The name under which a pod asks for it."""
+        """The name that a pod uses for the image."""
         return f"{ECR_HOST}/{self.repository}:{self.tag}"
 
     @property
@@ -48,16 +48,16 @@ class DiskImage:
         return {blob.name: blob.stat().st_size for blob in self.directory.glob("blobs/sha256/*")}
 
     def digest(self, tag: str) -> str:
-        """The digest of the image, whatever it is called."""
+        """The digest of the image, for any tag."""
         return self.image_digest
 
     def source(self, tag: str) -> str:
-        """The image in skopeo's words."""
+        """The image as a skopeo source."""
         return f"oci:{self.directory}:{self.tag}" if self.named else f"oci:{self.directory}"
 
 
 def compressed_bytes(images: list[DiskImage]) -> int:
-    """Size of the images, what they share counted once."""
+    """Size of the images in bytes; shared blobs count once."""
     blobs: dict[str, int] = {}
     for image in images:
         blobs |= image.blobs
@@ -65,7 +65,7 @@ def compressed_bytes(images: list[DiskImage]) -> int:
 
 
 def read_layout(directory: Path) -> DiskImage:
-    """The image of an OCI layout. Raises LayoutError."""
+    """The image of an OCI layout. Raises LayoutError for a bad name or not exactly one image."""
     if not REPOSITORY.fullmatch(directory.name):
         raise LayoutError(f"{directory}: a repository is named a-z, 0-9, joined by . _ or -")
     try:
@@ -78,7 +78,7 @@ def read_layout(directory: Path) -> DiskImage:
 
 
 def own_images(directory: Path) -> list[DiskImage]:
-    """The layouts in a directory. Raises LayoutError."""
+    """The layouts in a directory. Raises LayoutError when there is none or one is unusable."""
     found = sorted(path for path in directory.iterdir() if (path / "index.json").exists())
     if not found:
         raise LayoutError(f"{directory} holds no OCI layout: give a directory with one per image")
@@ -86,8 +86,8 @@ def own_images(directory: Path) -> list[DiskImage]:
 
 
 def made_images(parent: Path, screen: Screen) -> list[DiskImage]:
-    """Three images of about 300 MB together that share a base; made once, then kept."""
-    # Only a real builder host needs a program in them, and it needs busybox itself.
+    """Three images on a shared base, about 300 MB together; made once, then kept."""
+    # Only a real builder host needs a program in the images, and it needs busybox itself too.
     start = [BUSYBOX] if shutil.which("busybox") else []
     base = [*start, Layer("random", "base", 100, 4)]
     for name, mib in (("web", 60), ("worker", 60), ("model", 80)):
@@ -99,7 +99,7 @@ def made_images(parent: Path, screen: Screen) -> list[DiskImage]:
 
 
 class LayoutSource:
-    """Where the content check takes what the images should hold: the layouts on disk."""
+    """Gives the content check the expected content of the images: the layouts on disk."""
 
     def __init__(self, images: list[DiskImage]) -> None:
         self._layouts = {image.reference: OciLayout(image.directory) for image in images}

@@ -1,7 +1,7 @@
-"""MiniStack: Lambda, Step Functions, EventBridge, Scheduler, DynamoDB, CloudFormation, IAM, S3,
-CloudWatch Logs.
+"""MiniStack: the services that the AWS layer does not serve.
 
-What is not in `LAYER_SERVICES`, such as DynamoDB, a Lambda finds here through AWS_ENDPOINT_URL.
+They are Lambda, Step Functions, EventBridge, Scheduler, DynamoDB, CloudFormation, IAM, S3 and
+CloudWatch Logs. AWS_ENDPOINT_URL leads a Lambda here for all services outside `LAYER_SERVICES`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from .processes import Process, answers_http, clean_environment, python_module
 
 READY_SECONDS = 30.0
 LAYER_SERVICES = ("EC2", "SSM", "ECR", "KMS", "STS")
-"""Served by our AWS layer; the Lambdas' SDK follows these variables."""
+"""Services of our AWS layer; the Lambdas' SDK finds it by the variables AWS_ENDPOINT_URL_<name>."""
 FUNCTION_TOKEN = "function-role."
-"""Begins the session token of a Lambda's credentials; its role's name follows."""
+"""Prefix of the session token of a Lambda's credentials; the role's name follows."""
 ASSUMED_TOKEN = "assumed-role."
-"""Begins that of a role that was assumed; its name and a slash follow."""
+"""Prefix of the session token of an assumed role; the role's name and a slash follow."""
 OWN_SERVICES = ("DYNAMODB", "SFN", "EVENTBRIDGE")
-"""What the Lambdas ask of MiniStack itself."""
+"""Services of MiniStack itself that the Lambdas call."""
 
 
 def environment(
@@ -30,8 +30,10 @@ def environment(
     wait_scale: float,
     latencies: dict[str, float],
 ) -> dict[str, str]:
-    """MiniStack's whole environment, which the Lambdas inherit; `endpoints` are URLs by the name
-    that a service has in the variables. Where none is given it is MiniStack."""
+    """MiniStack's whole environment, which the Lambdas inherit.
+
+    `endpoints` are URLs by a service's name in the variables. MiniStack serves all other services.
+    """
     home.mkdir(parents=True, exist_ok=True)
     return clean_environment(
         home,
@@ -46,9 +48,9 @@ def environment(
         FRONTLOAD_LOCAL_LATENCIES=json.dumps(latencies),
         SFTP_ENABLED="0",
         IOT_MTLS_ENABLED="0",
-        # No Docker daemon of this machine is to be looked at.
+        # MiniStack must not look for a Docker daemon of this machine.
         DOCKER_HOST=f"unix://{home}/no-docker.sock",
-        # MiniStack takes a 12-digit access key id as the account.
+        # MiniStack treats a 12-digit access key id as the account.
         AWS_ACCESS_KEY_ID=ACCOUNT,
         AWS_SECRET_ACCESS_KEY="local",
         AWS_REGION=REGION,
@@ -79,7 +81,7 @@ class MiniStack:
         )
 
     def wait_until_ready(self) -> None:
-        """Return when it answers."""
+        """Return when MiniStack answers. Raises StartError."""
         self.process.wait_until_ready(
             lambda: answers_http(f"{self.url}/_ministack/health"), READY_SECONDS
         )

@@ -1,12 +1,12 @@
-"""What goes wrong with executions: one is stopped in a state, a step is delivered twice.
+"""Faults of executions: one is stopped in a state, or a step is delivered twice.
 
 POST /_local/go-wrong {"account", "region", "stopIn"}   stop an execution when it enters this state
 POST /_local/go-wrong {…, "twice", "atOnce"}            call this function twice wherever it is
                                                         called: one after the other, or at once
-POST /_local/go-wrong {…}                               nothing any more
+POST /_local/go-wrong {…}                               remove the fault
 
-Lambda delivers an asynchronous event at least once, and Step Functions may call a function again
-whose answer got lost.
+Lambda delivers an asynchronous event at least once. Step Functions may call a function again when
+its answer was lost.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ _under_way = 0
 
 
 def go_wrong(order: dict[str, Any]) -> dict[str, Any]:
-    """Plant this and nothing else; says how often what was planted before has happened, and how
-    many calls of functions are under way, also of executions that are over."""
+    """Replace the planted fault; returns its `hits` so far and `underWay`.
+
+    `underWay` is the number of function calls that have not ended. It includes calls of executions
+    that have ended.
+    """
     global _hits
     with _lock:
         before = {"hits": _hits, "underWay": _under_way}
@@ -40,12 +43,12 @@ def go_wrong(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def install() -> None:
-    """Let it happen from now on."""
+    """Wrap the functions of MiniStack in which the faults happen."""
     for kind in KINDS:
         name = f"_execute_{kind.lower()}"
         setattr(stepfunctions, name, _stopping(getattr(stepfunctions, name)))
     stepfunctions._call_lambda = _twice(stepfunctions._call_lambda)
-    # Whoever calls a function: an execution, a rule, a schedule, a test.
+    # Every caller of a function: an execution, a rule, a schedule, a test.
     execute = "_execute_function_with_config_scope"
     setattr(lambda_svc, execute, _counting(getattr(lambda_svc, execute)))
 
@@ -76,7 +79,7 @@ def _twice(call: Callable[..., Any]) -> Callable[..., Any]:
         with ThreadPoolExecutor(max_workers=1) as pool:
             other = pool.submit(contextvars.copy_context().run, call, reference, event)
             if not _planted.get("atOnce"):
-                # What it answers, or raises, nobody learns.
+                # Nobody receives its answer or its exception.
                 other.exception()
             return call(reference, event)
 

@@ -1,5 +1,7 @@
-"""Ends an execution of which a state gives, keeps in a variable, hands to a task or gets from one
-more than Step Functions takes."""
+"""Ends an execution that exceeds Step Functions' limit on data.
+
+The limit applies to a state's output, a variable, and the input and the result of a task.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ KINDS = ("pass", "task", "choice", "wait", "map")
 
 
 def install() -> None:
-    """Measure from now on."""
+    """Measure the data of executions from now on."""
     for kind in KINDS:
         name = f"_execute_{kind}"
         setattr(stepfunctions, name, _measuring(getattr(stepfunctions, name)))

@@ -1,10 +1,10 @@
-"""Refuses a function what its role does not allow, where MiniStack itself is asked: its own role,
-or the one of a consumer that it assumed.
+"""Refuses a function's calls to MiniStack itself that its role does not allow.
 
-The AWS layer does the same for what it serves (`aws/permissions.py`). Here it is the lease table,
-executions and events.
+The role is the function's own, or a consumer's role that it assumed. The AWS layer does the same
+for its services (`aws/permissions.py`). Here the calls are about the lease table, executions and
+events.
 
-POST /_local/grants     what was used of the grants of functions' roles
+POST /_local/grants     the used grants of functions' roles
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Need = tuple[str, dict[str, Any]]
 
 
 def refuse(headers: Mapping[str, str], body: bytes) -> dict[str, str] | None:
-    """The error of a function's call that its role does not allow; None for any other call."""
+    """The error of a function's call that its role does not allow; None for all other calls."""
     token = TOKEN.match(headers.get("x-amz-security-token", ""))
     signed = SIGNED.search(headers.get("authorization", ""))
     prefix, _, name = headers.get("x-amz-target", "").rpartition(".")
@@ -84,7 +84,7 @@ def _needs(service: str, asked: dict[str, Any], account: str, region: str) -> It
                 if bus.startswith("arn:")
                 else f"arn:aws:events:{region}:{account}:event-bus/{bus}"
             )
-            # Keys of many values each (Service Authorization Reference, ArrayOfString).
+            # Multivalued condition keys (Service Authorization Reference, ArrayOfString).
             yield (
                 arn,
                 {"events:source": [entry["Source"]], "events:detail-type": [entry["DetailType"]]},
@@ -92,5 +92,5 @@ def _needs(service: str, asked: dict[str, Any], account: str, region: str) -> It
 
 
 def take_used(_: dict[str, Any]) -> dict[str, Any]:
-    """What was used so far."""
+    """The grants that were used so far."""
     return {"used": sorted(USED)}

@@ -1,8 +1,8 @@
-"""What MiniStack does not tell of itself, and how long things take on AWS that it does at once.
+"""Records what MiniStack does not report, and adds the latencies of AWS that MiniStack lacks.
 
-MiniStack's history leaves out what happens inside a Map, and tells no duration of a Lambda call;
-nor does it count what a function asks of DynamoDB and Step Functions. All of that is
-recorded here, by wrapping MiniStack's own functions, and read at `/_local/record`.
+MiniStack's history omits the events inside a Map and the durations of Lambda calls. MiniStack does
+not count a function's requests to DynamoDB and Step Functions either. This module wraps MiniStack's
+own functions to record all of that; `/_local/record` returns it.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ KINDS = ("Pass", "Task", "Choice", "Wait", "Map")
 
 @dataclass(frozen=True)
 class Latencies:
-    """Seconds that are waited besides what MiniStack takes anyway."""
+    """Seconds to wait in addition to the time that MiniStack itself takes."""
 
     transition_seconds: float = 0.0
     """Before each state."""
     cold_seconds: float = 0.0
     """Before an execution's first call of a function."""
     warm_seconds: float = 0.0
-    """Before its other calls of it."""
+    """Before the execution's other calls of that function."""
 
     @classmethod
     def of_environment(cls) -> Latencies:
-        """As `MiniStack` was started with."""
+        """The latencies that `MiniStack` was started with."""
         return cls(**json.loads(os.environ.get(VARIABLE, "{}")))
 
 
@@ -48,13 +48,13 @@ class Record:
 
     states: dict[str, Counter[str]] = field(default_factory=dict)
     """By execution: how often a state of each kind was entered, at the top and inside Maps. A Task
-    that starts an execution is a `StartExecution`; `Iteration` counts the items of Maps,
-    `Execution` the execution itself, which ends in one more state."""
+    that starts an execution counts as `StartExecution`. `Iteration` counts the items of Maps.
+    `Execution` counts the execution itself, which ends in one more state."""
     functions: list[dict[str, Any]] = field(default_factory=list)
     """Each call of a function: its name, the execution, when it began (Unix time), how many seconds
     it took, and whether it was the execution's first of that function."""
     requests: Counter[str] = field(default_factory=Counter)
-    """What functions asked of MiniStack, by target."""
+    """Functions' requests to MiniStack, by target."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     _called: set[tuple[str, str]] = field(default_factory=set)
 
@@ -76,7 +76,7 @@ class Record:
             self.functions.append(facts)
 
     def request(self, headers: list[tuple[bytes, bytes]]) -> bool:
-        """Count a request if it is a function's, not of a test or of MiniStack itself; say so."""
+        """Count a request if a function sent it, not a test or MiniStack; returns whether."""
         named = {name.lower(): value.decode(errors="replace") for name, value in headers}
         functions_own = is_of_function(named.get(b"user-agent", ""))
         if functions_own:
@@ -85,7 +85,7 @@ class Record:
         return functions_own
 
     def take(self) -> dict[str, Any]:
-        """Everything so far, which is then forgotten."""
+        """Return everything so far, and forget it."""
         with self.lock:
             taken = {
                 "states": self.states,
@@ -101,12 +101,12 @@ EXECUTION: ContextVar[str] = ContextVar("execution", default="")
 
 
 class WatchedStates(dict[str, Any]):
-    """The states of a Map's iteration; how it ends goes through no function of MiniStack's."""
+    """The states of a Map's iteration. MiniStack ends one without a function that we could wrap."""
 
     execution = ""
 
     def get(self, name: str, default: Any = None) -> Any:  # type: ignore[override]
-        """The state that is entered."""
+        """Return the entered state; counts the kinds for which MiniStack calls no function."""
         state = super().get(name, default)
         if state and state["Type"] not in KINDS:
             RECORD.enter(self.execution, state["Type"])
@@ -114,7 +114,7 @@ class WatchedStates(dict[str, Any]):
 
 
 def install(latencies: Latencies) -> None:
-    """Record, and wait, from now on."""
+    """Record, and add the latencies, from now on."""
     for kind in KINDS:
         name = f"_execute_{kind.lower()}"
         setattr(stepfunctions, name, _state(kind, getattr(stepfunctions, name), latencies))

@@ -9,7 +9,7 @@ from ministack.services.cloudformation import provisioners
 
 
 def install() -> None:
-    """Let templates have it."""
+    """Make the type available to templates."""
     provisioners._RESOURCE_HANDLERS["AWS::Events::EventBusPolicy"] = {
         "create": _create,
         "delete": _delete,
@@ -17,8 +17,10 @@ def install() -> None:
 
 
 def _create(_: str, properties: dict[str, Any], __: str) -> tuple[str, dict[str, Any]]:
-    """The statement's id is the resource's: two of one id exclude each other, on whatever buses
-    (aws-cdk#28520)."""
+    """Create the statement; its id is the resource's.
+
+    Two resources cannot have the same id, even on different buses (aws-cdk#28520).
+    """
     bus, name = properties["EventBusName"], properties["StatementId"]
     policies = eventbridge._event_bus_policies
     if name in [one["Sid"] for policy in policies.values() for one in policy["Statement"]]:

@@ -1,10 +1,9 @@
-"""Refuses what the role of a state machine, a rule or a schedule does not allow, and whom the
-policy of a bus does not let in.
+"""Refuses what the roles of machines, rules and schedules or the policies of buses do not allow.
 
-Step Functions does a task under its machine's role, EventBridge and Scheduler call a target under
-the target's. A task that may not be done fails; an event that may not go on waits in its target's
-dead-letter queue, where it has one. A role that IAM does not know is not judged: tests of
-definitions alone make none.
+Step Functions runs a task with its machine's role. EventBridge and Scheduler call a target with the
+target's role. A task that is not allowed fails. An event that is not allowed goes to its target's
+dead-letter queue, if the target has one. A role that IAM does not know is not checked: tests of
+definitions alone make no roles.
 """
 
 from __future__ import annotations
@@ -22,24 +21,24 @@ from ministack.services import eventbridge, iam, lambda_svc, stepfunctions
 
 from .aws.authorization import supplied
 
-# By this rule Step Functions learns that an execution ended which a task waits for (Step Functions
-# developer guide, "IAM policies for calling AWS Step Functions").
+# Step Functions uses this rule to wait for the end of an execution that a task started (Step
+# Functions developer guide, "IAM policies for calling AWS Step Functions").
 RULE_OF_SYNC = "rule/StepFunctionsGetEventsForStepFunctionsExecutionRule"
 CALLS = {
     "states": "states:StartExecution",
     "lambda": "lambda:InvokeFunction",
     "events": "events:PutEvents",
 }
-"""What a target of a service is called by."""
+"""The action that calls a target of a service."""
 logger = logging.getLogger("ministack")
 MACHINE: ContextVar[dict[str, Any]] = ContextVar("machine")
-"""The machine whose execution runs; the threads of its tasks and Maps inherit it."""
+"""The machine of the running execution; the threads of its tasks and Maps inherit it."""
 Need = tuple[str, str]
 """An action and its resource."""
 
 
 def install() -> None:
-    """Judge from now on."""
+    """Check roles and policies from now on."""
     stepfunctions._run_execution = _knowing_its_machine(stepfunctions._run_execution)
     stepfunctions._invoke_resource = _judged_task(stepfunctions._invoke_resource)
     eventbridge._invoke_target = _judged_target(eventbridge._invoke_target)
@@ -56,7 +55,7 @@ def _knowing_its_machine(run: Callable[[str], None]) -> Callable[[str], None]:
         try:
             run(execution)
         finally:
-            # What a task started may have run in the task's own thread.
+            # An execution that a task started may have run in the task's own thread.
             MACHINE.reset(before)
 
     return run_with_machine
@@ -76,7 +75,7 @@ def _judged_task(invoke: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]
 
 
 def needs_of_task(resource: str, given: dict[str, Any]) -> Iterator[Need]:
-    """What a task's role must allow. Raises NotImplementedError for a task of another kind."""
+    """What a task's role must allow. Raises NotImplementedError for an unknown kind of task."""
     kind = resource.partition(":states:::")[2]
     if kind == "lambda:invoke":
         yield "lambda:InvokeFunction", given["FunctionName"]
@@ -112,7 +111,7 @@ def _judged_target(invoke: Callable[..., None]) -> Callable[..., None]:
 
 
 def refusal_of_target(target: Any, event: Any, rule: Any) -> str:
-    """Why a target may not be called with an event; nothing when it may."""
+    """Why a target may not be called with an event; empty when it may."""
     arn, source = target["Arn"], rule["Arn"]
     service = parse_arn(arn).service
     is_schedule = ":schedule/" in source
@@ -130,13 +129,16 @@ def refusal_of_target(target: Any, event: Any, rule: Any) -> str:
 
 
 def _keys_of_event(event: dict[str, Any]) -> dict[str, Any]:
-    """Keys of many values each. That they come with what a rule puts on a bus is documented of the
-    policies of buses, and was not seen."""
+    """The multivalued condition keys of an event.
+
+    The documentation of bus policies says that they come with an event that a rule puts on a bus.
+    We have not seen it.
+    """
     return {"events:source": [event["Source"]], "events:detail-type": [event["DetailType"]]}
 
 
 def _refusal_of_function(arn: str, caller: str, source: str) -> str:
-    """EventBridge calls a function by the function's own policy, without a role."""
+    """Check the function's own policy: EventBridge calls a function without a role."""
     function, _, _ = lambda_svc._get_func_record_for_ref(arn)
     context = _context("", "lambda:InvokeFunction", arn, {"aws:sourcearn": source})
     policy = (function or {}).get("policy")
@@ -146,7 +148,7 @@ def _refusal_of_function(arn: str, caller: str, source: str) -> str:
 
 
 def _refusal_of_bus(role: Role, bus: str, keys: dict[str, Any]) -> str:
-    """A bus of another account asks its own policy, too."""
+    """A bus of another account also checks its own policy."""
     place = parse_arn(bus)
     if place.account_id == role.account:
         return ""
@@ -159,7 +161,7 @@ def _refusal_of_bus(role: Role, bus: str, keys: dict[str, Any]) -> str:
 
 
 def _to_any_account(dispatch: Callable[..., None]) -> Callable[..., None]:
-    """MiniStack looks for a bus in the rule's own account and region alone."""
+    """MiniStack itself looks for a bus only in the rule's own account and region."""
 
     def dispatched(place: Any, event: Any, rule: Any, path: Any, text: str | None = None) -> None:
         if (place.account_id, place.region) == (get_account_id(), get_region()):
@@ -178,7 +180,7 @@ def _to_any_account(dispatch: Callable[..., None]) -> Callable[..., None]:
 
 
 class Role:
-    """A role that a service takes on for something that is deployed."""
+    """A role that a service assumes for a deployed resource."""
 
     def __init__(self, arn: str, service: str, source: str) -> None:
         spec = parse_arn(arn)
@@ -189,7 +191,7 @@ class Role:
         self.session = f"arn:aws:sts::{self.account}:assumed-role/{self._name}/service"
 
     def refusal(self, action: str, resource: str, keys: dict[str, Any] | None = None) -> str:
-        """Why an action is not allowed; nothing when it is."""
+        """Why an action is not allowed; empty when it is."""
         known = iam._roles.get_scoped(self.account, None, self._name)
         if known is None:
             return ""

@@ -1,18 +1,19 @@
-"""MiniStack with calls of our own: what AWS does by itself and no API of AWS can ask for.
-And with a clock of our own for state machines, whose waits are shorter than they say.
+"""MiniStack with our own calls for what AWS does by itself, without an API to request it.
 
-POST /_local/events     {"account", "region", "event"}: an event, whole, on an account's default bus
-POST /_local/schedules  {"account", "region", "group", "name"}: a schedule of Scheduler is due now
-POST /_local/record     {"account", "region"}: what was done since the last one, see
+It also has our own clock for state machines, because their waits are scaled.
+
+POST /_local/events     {"account", "region", "event"}: a whole event on an account's default bus
+POST /_local/schedules  {"account", "region", "group", "name"}: make a schedule of Scheduler due now
+POST /_local/record     {"account", "region"}: what was done since the last call, see
                         `ministack_record.Record`
 POST /_local/go-wrong   see `ministack_faults`
-POST /_local/invalid-requests  what functions asked that AWS would refuse, since the last one
+POST /_local/invalid-requests  requests that AWS would refuse, since the last call
 
-PutEvents makes an event's id, account and time itself, and refuses the sources of AWS; and nobody
-waits a day for a schedule. Both go on through MiniStack's own delivery: rules, patterns, inputs and
+PutEvents sets an event's id, account and time itself, and refuses the sources of AWS. And no test
+can wait a day for a schedule. MiniStack's own delivery handles both: rules, patterns, inputs and
 targets are those of the deployed templates.
 
-Run as a module, with MiniStack's environment. The modules patched here are those of 1.5.33.
+Run as a module, with MiniStack's environment. It patches modules of MiniStack 1.5.33.
 """
 
 from __future__ import annotations
@@ -47,10 +48,10 @@ from .request_check import InvalidRequests, check_json, refusal_code
 
 PREFIX = "/_local/"
 FUNCTION_ASKS: ContextVar[bool] = ContextVar("function_asks", default=False)
-"""Whether the request that is answered is a function's."""
+"""Whether a function sent the current request."""
 INVALID_REQUESTS = InvalidRequests()
 SIGNED_FOR = re.compile(r"Credential=[^/]+/\d+/[^/]+/(?P<service>[^/]+)/aws4_request")
-# The envelope's fields as the store of MiniStack calls them; others travel along as they are.
+# MiniStack's names for the envelope's fields. Other fields pass through unchanged.
 FIELDS = {
     "version": "Version",
     "id": "EventId",
@@ -75,7 +76,7 @@ def deliver_event(order: dict[str, Any]) -> None:
 
 
 def run_schedule(order: dict[str, Any]) -> None:
-    """Start a schedule's target as when it is due. Raises LookupError where AWS would not."""
+    """Start a schedule's target as if it were due. Raises LookupError when AWS would not."""
     name = f"{order.get('group', 'default')}/{order['name']}"
     schedule = scheduler._schedules.get(name)
     if schedule is None:
@@ -95,7 +96,7 @@ CLOCK: ContextVar[ExecutionClock] = ContextVar("clock")
 
 
 def let_clock_follow_the_waits() -> None:
-    """Let JSONata's `$millis` count a wait as long as it was asked for."""
+    """Make JSONata's `$millis` count each wait in full, not scaled."""
     register = stepfunctions._register_sfn_jsonata_functions
     run, wait = stepfunctions._run_execution, stepfunctions._scaled_sleep
 
@@ -117,9 +118,9 @@ def let_clock_follow_the_waits() -> None:
 
 
 def let_ends_follow_the_waits(wait_scale: float) -> None:
-    """Tell a function that an execution ended as long ago as its waits are long.
+    """Move an execution's `stopDate` back for functions, as far as the waits are scaled.
 
-    What a function waits for after the end of an execution, it waits for in the seconds of AWS.
+    A function that waits after the end of an execution counts in the seconds of AWS.
     """
     describe = stepfunctions._describe_execution
 
@@ -136,7 +137,7 @@ def let_ends_follow_the_waits(wait_scale: float) -> None:
 
 
 def let_functions_have_their_roles() -> None:
-    """Give a function credentials that tell its role, for the AWS layer to judge by."""
+    """Give a function credentials that name its role, so that the AWS layer can apply it."""
 
     def credentials(config: dict[str, Any]) -> dict[str, str]:
         account, _ = lambda_runtime._account_region_from_function_config(config)
@@ -168,7 +169,7 @@ served_by_ministack = ministack.app
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Our own calls; everything else is MiniStack's."""
+    """Serve our own calls, and pass everything else to MiniStack."""
     if scope["type"] != "http":
         await served_by_ministack(scope, receive, send)
     elif scope["path"].startswith(PREFIX):
@@ -179,7 +180,7 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 async def serve(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """MiniStack's calls, and of functions only what AWS's models and their roles allow."""
+    """Serve MiniStack's calls; a function's only if AWS's models and its role allow it."""
     is_of_function = ministack_record.RECORD.request(scope["headers"])
     FUNCTION_ASKS.set(is_of_function)
     if is_of_function:
@@ -194,7 +195,7 @@ async def serve(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 def refuse_invalid(headers: Mapping[str, str], body: bytes) -> dict[str, str] | None:
-    """The error of a request that AWS's model of the call does not allow."""
+    """The error of a request that breaks AWS's model of the call; None for a valid one."""
     service = SIGNED_FOR.search(headers.get("authorization", ""))
     if service is None:
         return None
@@ -206,7 +207,7 @@ def refuse_invalid(headers: Mapping[str, str], body: bytes) -> dict[str, str] | 
 
 
 def replay(body: bytes, receive: Any) -> Any:
-    """Give a body that was read already, and then whatever else there is."""
+    """A `receive` that returns the body already read, and then what follows it."""
     parts = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def next_part() -> Any:
@@ -216,7 +217,7 @@ def replay(body: bytes, receive: Any) -> Any:
 
 
 async def answer(send: Any, status: int, document: dict[str, Any]) -> None:
-    """Send a document in JSON."""
+    """Send a document as JSON."""
     headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": json.dumps(document).encode()})
@@ -243,8 +244,8 @@ def perform(name: str, body: bytes) -> tuple[int, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    # The Runtime API answers in two writes; otherwise the second one waits 40 ms for the first
-    # one's acknowledgement, at every call of a Lambda.
+    # The Runtime API answers in two writes. With Nagle's algorithm the second write waits 40 ms for
+    # the first one's acknowledgement, at every call of a Lambda.
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True
     let_clock_follow_the_waits()
     let_ends_follow_the_waits(float(os.environ["SFN_WAIT_SCALE"]))

@@ -1,4 +1,4 @@
-"""Nodes as a consumer launches them: from what a parameter of its own account names."""
+"""Nodes as a consumer launches them: from the snapshot that a parameter of its account names."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class NodeRefused(Exception):
-    """EC2 would make no volume of what the parameter names; the message says why."""
+    """EC2 makes no volume from what the parameter names; the message says why."""
 
 
 def snapshot_for_node(cloud: LocalCloud, account: str, region: str, name: str) -> str:
-    """The snapshot that a parameter names, when EC2 makes a volume from it for this account.
+    """The snapshot that a parameter names, if EC2 makes a volume from it for this account.
 
     Raises NodeRefused when the parameter does not exist, or the snapshot is not visible to the
     account, not completed, or encrypted under a key that the account cannot use.
@@ -47,7 +47,7 @@ def _state_then_delete(ec2: Any, volume_id: str) -> str:
 def boot_node_from_parameter(
     cloud: LocalCloud, account: str, region: str, name: str, architecture: str = "x86_64"
 ) -> Node:
-    """A node of the consumer that boots from what its parameter names, registry off.
+    """Boot a node of the consumer from the snapshot that its parameter names, without a registry.
 
     Raises NodeRefused, or InstanceBootError.
     """

@@ -1,7 +1,7 @@
-"""The local cloud's child processes: started clean, waited for with a limit, ended for certain.
+"""Starts the local cloud's child processes clean, limits the waits for them, and ends them.
 
-Each child leads a process group of its own, so that Ctrl-C reaches this process alone, which
-ends the children in order. When this process dies without doing so, `janitor.py` does.
+Each child leads its own process group, so that Ctrl-C reaches only this process, which ends the
+children in order. When this process dies first, `janitor.py` ends them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PORTS_TRIED = 100
 
 
 class StartError(Exception):
-    """A part of the local cloud did not start; the message ends with the end of its log."""
+    """A part of the local cloud did not start; the message ends with the last part of its log."""
 
 
 class Process:
@@ -51,7 +51,7 @@ class Process:
         self.pid = self._popen.pid
 
     def wait_until_ready(self, ready: Callable[[], bool], seconds: float) -> None:
-        """Poll until ready. Raises StartError when it ends or the time is over."""
+        """Poll until ready. Raises StartError when the process ends or the time is over."""
         end = time.monotonic() + seconds
         while not ready():
             if self._popen.poll() is not None:
@@ -70,7 +70,7 @@ class Process:
         return self._popen.poll() is None
 
     def stop(self) -> None:
-        """SIGTERM to the group, then SIGKILL after a time limit."""
+        """Send SIGTERM to the group, then SIGKILL after a time limit."""
         for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
             try:
                 os.killpg(self.pid, number)
@@ -107,15 +107,16 @@ def python_module(module: str, *arguments: str) -> list[str]:
 def free_ports(count: int) -> list[int]:
     """Loopback ports that are free now and differ from each other.
 
-    Where that leaves enough, none is of those that the kernel gives to outgoing connections: one
-    of these would take it before somebody listens. Raises StartError.
+    If enough ports are left, none is in the range that the kernel gives to outgoing connections:
+    such a connection could take the port before a server listens. Raises StartError when fewer
+    than `count` of the ports tried are free.
     """
     candidates = range(FIRST_PORT, int(LOCAL_PORT_RANGE.read_text().split()[0]))
     if len(candidates) < PORTS_TRIED:
-        # A machine that gives almost all ports to outgoing connections.
+        # This machine gives almost all ports to outgoing connections.
         candidates = range(FIRST_PORT, END_OF_PORTS)
     ports: list[int] = []
-    # Not from a seed: two processes with the same one would take the same.
+    # Not seeded: two processes with the same seed would take the same ports.
     for port in SystemRandom().sample(candidates, k=PORTS_TRIED):
         with suppress(OSError), socket.socket() as one:
             one.bind(("127.0.0.1", port))
@@ -133,7 +134,7 @@ def accepts_connections(port: int) -> bool:
 
 
 def answers_http(url: str) -> bool:
-    """Whether a GET is answered with success."""
+    """Whether a GET succeeds."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=2.0):

@@ -1,4 +1,4 @@
-"""Real registries (Debian's docker-registry) with TLS, which can be switched off and made to fail.
+"""Real registries (Debian's docker-registry) with TLS. Tests can stop them and make them fail.
 
 One stands for ECR (password, push notifications to the AWS layer), one for a public registry.
 """
@@ -35,7 +35,7 @@ class Authority:
 class Registry:
     """One registry on a loopback port. Without a password anyone may pull and push.
 
-    `watch` is told the id of each process that is started, to be ended with the local cloud.
+    `watch` receives the id of each started process, so that it ends with the local cloud.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Registry:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it listens."""
+        """The address that it listens on."""
         return ("127.0.0.1", self.port)
 
     @property
@@ -78,7 +78,7 @@ class Registry:
         return "Basic " + base64.b64encode(f"{USER}:{self.password}".encode()).decode()
 
     def start(self) -> None:
-        """Switch on; returns when it listens."""
+        """Start serving; returns when it listens."""
         if self._failing is not None:
             self.stop()
         if self.process is None:
@@ -97,7 +97,7 @@ class Registry:
         self.process.wait_until_ready(lambda: accepts_connections(port), READY_SECONDS)
 
     def stop(self) -> None:
-        """Switch off; connections are refused. The content stays."""
+        """Stop; connections are refused. The content stays."""
         self._end_failing()
         if self.process is not None:
             self.process.stop()
@@ -109,8 +109,10 @@ class Registry:
         self._failing = _FailingServer(self.port, self._pem_file, status)
 
     def cut_off_after(self, size: int) -> None:
-        """Be gone once `size` bytes have been sent, in the middle of whatever that is, until
-        `start()`."""
+        """Cut off all connections once `size` bytes have been sent, even inside a response.
+
+        New connections are refused until `start()`.
+        """
         self.stop()
         (behind,) = free_ports(1)
         self._serve(behind)
@@ -125,7 +127,7 @@ class Registry:
         self._write_passwords(self.password)
 
     def blob_file(self, digest: str) -> Path:
-        """The file of a blob, for a test to damage or remove. Raises FileNotFoundError."""
+        """The file of a blob, which a test can damage or remove. Raises FileNotFoundError."""
         algorithm, _, value = digest.partition(":")
         root = self.home / "content/docker/registry/v2/blobs"
         path = root / algorithm / value[:2] / value / "data"
@@ -141,7 +143,7 @@ class Registry:
     def _write_passwords(self, password: str | None) -> None:
         if password is None:
             return
-        # bcrypt reads 72 bytes of a password; htpasswd refuses a longer one.
+        # bcrypt reads only 72 bytes of a password; htpasswd refuses a longer one.
         line = subprocess.run(
             ["htpasswd", "-niBC", "4", USER],
             input=password[:72],
@@ -189,7 +191,7 @@ class Registry:
 
 
 class _FailingServer:
-    """Answers everything with one status, over TLS, in this process."""
+    """Answers every request with one status, over TLS, in this process."""
 
     def __init__(self, port: int, pem_file: Path, status: int) -> None:
         class Handler(http.server.BaseHTTPRequestHandler):

@@ -1,10 +1,10 @@
-"""Holds a function's request against AWS's own description of the call.
+"""Checks a function's request against AWS's own model of the call.
 
-botocore carries the service models. Its validator, which a boto3 client runs before it sends
-anything, knows required and unknown members, types and smallest sizes; the rules that only the
-service enforces (enums, patterns, largest sizes) are added here. The models' enums are open, so
-that an SDK survives a value added later: a request that uses a value not listed is a mistake, or
-needs a newer botocore.
+botocore contains the service models. Its validator, which a boto3 client runs before it sends
+anything, checks required and unknown members, types and smallest sizes. This module adds the rules
+that only the service enforces: enums, patterns and largest sizes. The models' enums are open, so
+that an SDK accepts values that AWS adds later. A request with a value that is not listed is a
+mistake, or needs a newer botocore.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from botocore.validate import ParamValidator, ValidationErrors
 from .wire import read_json, read_query
 
 SDK = "aws-sdk-rust/"
-"""What a function's requests have in their user agent, and no client of a test has."""
+"""Part of the user agent of every function's request, and of no test's own client."""
 MODELS = {"states": "stepfunctions"}
-"""botocore's name of a service whose requests are signed for another one."""
+"""botocore's name of a service, by the different name in its requests' signatures."""
 CODES = {"ec2": "InvalidParameterValue", "sts": "ValidationError"}
-"""The error code of a bad parameter; the other services' is `ValidationException`."""
+"""The error code of a bad parameter; it is `ValidationException` for the other services."""
 _RULE = "rule"
 _LONGEST_LINE = 400
 _BITS = {"integer": 31, "long": 63}
@@ -35,9 +35,9 @@ _BITS = {"integer": 31, "long": 63}
 
 @functools.cache
 def service_model(service: str) -> ServiceModel:
-    """The model of a service, by the name that its requests are signed for."""
+    """The model of a service, by the service name in its requests' signatures."""
     name = MODELS.get(service, service)
-    # Not what a user of this machine keeps in ~/.aws/models.
+    # Ignores a user's own models in ~/.aws/models.
     loader = Loader([Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
     return ServiceModel(loader.load_service_model(name, "service-2"), name)
 
@@ -53,8 +53,10 @@ def refusal_code(service: str) -> str:
 
 
 def check_form(service: str, pairs: Iterable[tuple[str, str]]) -> list[str]:
-    """What is wrong with a request to EC2 or STS, by its decoded form: a line each, with the
-    operation, the member and the rule."""
+    """The mistakes in a request to EC2 or STS, from its decoded form.
+
+    Each is one line with the operation, the member and the rule.
+    """
     model = service_model(service)
     given = list(pairs)
     named = dict(given)
@@ -72,7 +74,7 @@ def check_form(service: str, pairs: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def check_json(service: str, target: str, body: bytes) -> list[str]:
-    """The same of a request to another service, by its `X-Amz-Target` and its body."""
+    """The same for a request to another service, from its `X-Amz-Target` and its body."""
     model = service_model(service)
     prefix, _, action = target.rpartition(".")
     operation = _operation(model, action)
@@ -106,33 +108,33 @@ def _broken(operation: OperationModel, parameters: Any) -> list[str]:
 
 
 class InvalidRequests:
-    """What functions asked that AWS would refuse; of requests that are alike, once."""
+    """The mistakes in functions' requests that AWS would refuse; equal ones once."""
 
     def __init__(self) -> None:
         self._lines: dict[str, None] = {}
         self._lock = threading.Lock()
 
     def add(self, lines: list[str]) -> None:
-        """Remember what is wrong with a request."""
+        """Remember the mistakes in a request."""
         with self._lock:
             self._lines.update(dict.fromkeys(lines))
 
     def take(self) -> list[str]:
-        """Everything so far, which is then forgotten."""
+        """Return everything so far, and forget it."""
         with self._lock:
             lines, self._lines = list(self._lines), {}
         return lines
 
 
 class InvalidRequestError(AssertionError):
-    """A function asked what AWS would refuse; the message has a line for each mistake."""
+    """A function sent a request that AWS would refuse; the message has a line for each mistake."""
 
 
 class Findings(ValidationErrors):
-    """botocore's, and those of the rules that are added here."""
+    """botocore's findings, and those of the rules added here."""
 
     def lines(self) -> list[str]:
-        """A line each."""
+        """One line for each finding."""
         return [self._format_error(error) for error in self._errors]
 
     def _format_error(self, error: Any) -> str:
@@ -143,13 +145,13 @@ class Findings(ValidationErrors):
 
 
 class RequestValidator(ParamValidator):
-    """botocore's, with the rules of the model that it leaves to the service."""
+    """botocore's validator, with the model's rules that botocore leaves to the service."""
 
-    # Without these it looks at no item of a list of such texts or numbers.
+    # Without these, botocore skips the items of a list of such strings or numbers.
     VALIDATED_METADATA_ATTRS = ParamValidator.VALIDATED_METADATA_ATTRS | {"enum", "pattern", "max"}
 
     def validate(self, params: Any, shape: Any) -> Findings:
-        """All that is wrong."""
+        """Return all findings."""
         errors = Findings()
         self._validate(params, shape, errors, name="")
         return errors
@@ -164,7 +166,7 @@ def _broken_rules(value: Any, shape: Any) -> Iterator[str]:
     kind, rules = shape.type_name, shape.metadata
     if isinstance(value, str) and kind == "string":
         yield from _broken_text_rules(value, rules)
-    # A number to Python, and to botocore.
+    # Python and botocore accept a bool as a number.
     if isinstance(value, bool) and kind != "boolean":
         yield f"{value} is no {kind}"
     size = _size(value, kind)
@@ -172,7 +174,7 @@ def _broken_rules(value: Any, shape: Any) -> Iterator[str]:
         return
     if "max" in rules and size > rules["max"]:
         yield f"{size} is more than the largest size, {rules['max']}"
-    # Of the others botocore knows.
+    # botocore checks the smallest sizes of the other types.
     if kind in ("map", "blob") and size < rules.get("min", 0):
         yield f"{size} is less than the smallest size, {rules['min']}"
     if kind in _BITS and not -(2 ** _BITS[kind]) <= size < 2 ** _BITS[kind]:
@@ -190,13 +192,15 @@ def _broken_text_rules(text: str, rules: dict[str, Any]) -> Iterator[str]:
 
 @functools.cache
 def _compiled(pattern: str) -> Any:
-    # Java's \w and \d are of ASCII; its \p{..} is of Unicode.
+    # In Java, \w and \d match ASCII only; \p{..} matches Unicode.
     return regex.compile(pattern, 0 if r"\p" in pattern else regex.ASCII)
 
 
 def _size(value: Any, kind: str) -> int | float | None:
-    """A number itself, of others the length; None for a value of another type, which botocore
-    tells."""
+    """A number itself, or the length of another value.
+
+    None for a value of the wrong type, which botocore reports.
+    """
     if kind in ("integer", "long", "float", "double"):
         return value if isinstance(value, int | float) else None
     expected = {"string": str, "list": list, "map": dict, "blob": bytes}.get(kind)

@@ -1,6 +1,6 @@
-"""A function under the Lambda runtime emulator of aws-sam-cli, on this machine without Docker.
+"""Runs a function in aws-sam-cli's Lambda runtime emulator, on this machine without Docker.
 
-The emulator starts the `bootstrap` at the first call and tells in its log how long that took.
+The emulator starts the `bootstrap` at the first call, and its log reports how long that took.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ INVOKE_DONE = re.compile(r"INVOKE RTDONE\(status: success,.* duration: ([0-9.]+)
 
 
 class EmulatorError(Exception):
-    """The emulator is missing, or did not tell what it should; the message says what, and more."""
+    """The emulator is missing, or did not report what it should; the message gives the details."""
 
 
 def init_milliseconds(log: str) -> list[float]:
@@ -69,11 +69,11 @@ class EmulatedFunction:
         self._url = f"http://127.0.0.1:{port}/2015-03-31/functions/function/invocations"
 
     def call(self, payload: Any) -> dict[str, Any]:
-        """Answer to a payload. Raises OSError when there is none within 20 s."""
+        """The function's answer to a payload. Raises OSError when there is none within 20 s."""
         return json.loads(self.answer(payload))
 
     def answer(self, payload: Any) -> str:
-        """The same as it came."""
+        """The same answer as unparsed text."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(self._url, json.dumps(payload).encode(), CALL_SECONDS) as answer:
             return answer.read().decode()
@@ -91,7 +91,7 @@ class EmulatedFunction:
         raise EmulatorError(f"the function's process is gone: {self._process.tail()}")
 
     def logged(self, read: Callable[[str], list[float]], count: int) -> list[float]:
-        """What `read` finds in the log, waited for until it is `count`. Raises EmulatorError."""
+        """Wait until `read` finds `count` values in the log; returns them. Raises EmulatorError."""
         end = time.monotonic() + LOG_SECONDS
         while len(found := read(self._process.tail(1_000_000))) != count:
             if time.monotonic() > end:
@@ -108,7 +108,7 @@ def emulated(
 ) -> Iterator[EmulatedFunction]:
     """A function that no call has started yet.
 
-    AWS is a port on which nobody listens, unless `variables` of the environment say otherwise.
+    AWS's endpoint is a port without a listener, unless the environment's `variables` override it.
     """
     runtime_port, port, closed_port = free_ports(3)
     usual = {

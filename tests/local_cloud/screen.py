@@ -1,4 +1,4 @@
-"""What a person sees of something that takes time: lines with elapsed seconds."""
+"""Shows a person the progress of a long task: lines with elapsed seconds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 
 class Screen:
-    """Lines with elapsed time; on a terminal, a last line that follows what happens."""
+    """Lines with elapsed time; on a terminal, the last line shows the current step."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -16,18 +16,18 @@ class Screen:
         self._last_at = 0.0
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         clear = "\r\033[K" if self._live else ""
         print(f"{clear}{self._clock()}  {text}", flush=True)
         self._last = ""
 
     def title(self, text: str) -> None:
-        """A heading."""
+        """Print a heading."""
         bold, plain = ("\033[1m", "\033[0m") if self._live else ("", "")
         print(f"\n{bold}{text}{plain}", flush=True)
 
     def show(self, text: str) -> None:
-        """What goes on now: rewritten on a terminal, else said when new or every ten seconds."""
+        """Show the current step: in place on a terminal, else when new or every ten seconds."""
         if self._live:
             print(f"\r\033[K{self._clock()}  {text[:150]}", end="", flush=True)
         elif text != self._last or time.monotonic() - self._last_at > 10:

@@ -1,7 +1,7 @@
 """A stand-in for the registries on machines without docker-registry: it serves nothing.
 
-A push goes straight to the AWS layer's ECR, manifests only; the scripted builder host pulls nothing
-anyway.
+A push sends only manifests, straight to the AWS layer's ECR. The scripted builder host pulls
+nothing anyway.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ INDEX_FIELD = "manifests"
 
 
 class ScriptedRegistry:
-    """What `LocalCloud` asks of a registry, without one."""
+    """The interface that `LocalCloud` needs of a registry, without a registry behind it."""
 
     address = ("127.0.0.1", 9)
     port = 9
@@ -28,7 +28,7 @@ class ScriptedRegistry:
 
 
 def manifests_of(directory: Path, digest: str) -> Iterator[tuple[str, str]]:
-    """Digest and text of each manifest of an OCI layout's image; of an index, its images first."""
+    """Digest and text of each manifest of an OCI layout's image; an index comes last."""
     text = (directory / "blobs" / digest.replace(":", "/")).read_text()
     for entry in json.loads(text).get(INDEX_FIELD, []):
         yield from manifests_of(directory, entry["digest"])

@@ -86,7 +86,7 @@ def test_nothing_is_left_when_its_process_is_ended(number: signal.Signals, tmp_p
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # Ignored by a background job of a shell, which these tests may be, and so by its children.
+        # A shell's background job, as these tests may be, ignores SIGINT, and so do its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert running.stdout is not None

@@ -112,7 +112,7 @@ def test_a_comment_over_100_characters_is_refused(aws: Aws) -> None:
 
 def test_a_command_is_refused_that_is_larger_than_64_kb_with_its_document(aws: Aws) -> None:
     instance_id = aws.launch_online()
-    # A line's end has two bytes in JSON, and so has an é.
+    # In JSON, a newline has two bytes, and so has an é.
     around = len('{"commands":[""],"executionTimeout":["30"]}')
     count = (SIZE_LIMIT - DOCUMENT_BYTES - around) // 2
     for end, refused in (("\n", False), ("\nx", True), ("éx", True)):

@@ -58,7 +58,7 @@ Resources:
 
 @pytest.fixture(scope="module")
 def consumer(cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
-    """The local cloud with the small consumer's stack in its account."""
+    """The local cloud with a stack of the small consumer in the consumer's account."""
     folder = tmp_path_factory.mktemp("consumer")
     (folder / "consumer.yaml").write_text(TEMPLATE)
     overrides = {"Publisher": ACCOUNT, "ExternalId": "agreed"}
@@ -129,7 +129,7 @@ def test_an_event_by_the_assumed_role_is_on_the_consumers_bus_in_that_region(
 
 @pytest.fixture
 def published(consumer: LocalCloud) -> Iterator[str]:
-    """A snapshot in Ireland, shared with the consumer, whose parameter names it; its id."""
+    """The id of a snapshot in Ireland, shared with the consumer and named by its parameter."""
     consumer.control.reset()
     ec2 = consumer.client("ec2", IRELAND)
     volume = ec2.create_volume(Size=1, AvailabilityZone=f"{IRELAND}a")["VolumeId"]

@@ -73,7 +73,7 @@ def test_a_region_takes_twenty_copies_at_once_and_no_more(aws: Aws) -> None:
         copy(aws, source)
     request = {"SourceRegion": REGION, "SourceSnapshotId": source}
     assert aws.client("ec2", "ap-southeast-2").copy_snapshot(**request)
-    # Whoever ends a copy makes room.
+    # A deleted copy makes room.
     first = aws.control.snapshots(region=IRELAND)[0]["id"]
     aws.client("ec2", IRELAND).delete_snapshot(SnapshotId=first)
     assert copy(aws, source)

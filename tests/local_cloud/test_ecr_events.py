@@ -1,4 +1,4 @@
-"""What the bus is told of images, and events that a test puts on it whole."""
+"""The events of images on the bus, and whole events that a test puts on it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Listen = Callable[[dict[str, Any]], Callable[[], list[dict[str, Any]]]]
 
 @pytest.fixture
 def listen(cloud: LocalCloud, request: pytest.FixtureRequest) -> Iterator[Listen]:
-    """Makes a rule of a pattern; what it returns gives the events that the rule took so far."""
+    """Makes a rule from a pattern; returns a function that gives the events matched so far."""
     events, sqs = cloud.client("events"), cloud.client("sqs")
     name = re.sub(r"\W+", "-", request.node.name)[:60]
     queue = sqs.create_queue(QueueName=name)["QueueUrl"]

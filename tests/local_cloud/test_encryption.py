@@ -1,4 +1,4 @@
-"""Volumes and snapshots are encrypted as asked, as their source, or as the account says."""
+"""Volumes and snapshots are encrypted as requested, like their source, or by account default."""
 
 from __future__ import annotations
 

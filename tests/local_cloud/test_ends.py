@@ -1,4 +1,4 @@
-"""Instances end in order, unless that takes too long: then EC2 cuts the power."""
+"""Instances shut down in order; EC2 cuts the power when that takes too long."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .conftest import Aws, wait_until
 
 
 def limits(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
-    """How long the builder host is given for each end from now on."""
+    """The time limits that the builder host gets for ends of instances from now on."""
     given: list[float | None] = []
     stop = aws.host.stop_instance
 
     def noting(instance_id: str, limit_seconds: float | None = None) -> bool:
         given.append(limit_seconds)
-        # The fake host ends in no time, and so in order if it has any.
+        # The fake host ends at once, so it ends in order unless the limit is zero.
         return stop(instance_id, limit_seconds) and limit_seconds != 0
 
     monkeypatch.setattr(aws.host, "stop_instance", noting)
@@ -28,7 +28,7 @@ def orderly(aws: Aws, instance_id: str) -> bool | None:
 
 
 def terminate(aws: Aws, instance_id: str) -> float:
-    """Terminate an instance; how many seconds that took."""
+    """Terminate an instance; returns how many seconds that took."""
     begun = time.monotonic()
     aws.ec2.terminate_instances(InstanceIds=[instance_id])
     wait_until(lambda: aws.state(instance_id) == "terminated")

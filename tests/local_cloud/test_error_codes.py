@@ -1,5 +1,7 @@
-"""The error codes that the functions match on are those with which AWS answers that call, and the
-local cloud answers them with AWS's status."""
+"""Functions match only error codes that AWS returns for the call.
+
+The local cloud returns them with AWS's status.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +51,9 @@ MATCHED: dict[str, dict[str, tuple[str, ...]]] = {
         "UnauthorizedOperation": ("ec2:DeleteSnapshot", "ec2:DeleteVolume"),
     },
 }
-"""By file: a code, or the name of a list of codes, and the calls whose errors are matched."""
+"""By file: a code, or the name of a list of codes, and the calls with these errors."""
 OF_NO_CALL = {"mod.rs": {"TRANSIENT", "DENIED"}, "instances.rs": {"INTERRUPTED", "REFUSED"}}
-"""Lists for errors of any call, and for the reason of an instance's state."""
+"""Lists that match errors of any call, or the reason of an instance's state."""
 SERVICES = ("dynamodb", "ec2", "ecr", "events", "kms", "ssm", "states", "sts")
 _CODE = r'"([A-Za-z.]+)"'
 _MATCH = re.compile(
@@ -63,24 +65,24 @@ _MATCH = re.compile(
 
 
 def source(name: str) -> str:
-    """A source without its tests."""
+    """The text of a source file without its tests."""
     return (SOURCES / name).read_text().partition("#[cfg(test)]")[0]
 
 
 def codes_in_list(text: str, name: str) -> list[str]:
-    """The codes of a constant."""
+    """The codes in a constant."""
     body = re.search(rf"const {name}: \[&str; \d+\] =\s*\[(.*?)\];", text, re.DOTALL)
     assert body, f"no list of codes is named {name}"
     return re.findall(_CODE, re.sub(r"//.*", "", body[1]))
 
 
 def matched_in(name: str) -> set[str]:
-    """Codes, and names of lists of codes, that a source compares an error's code with."""
+    """The codes, and names of lists of codes, that a source file compares an error's code with."""
     return {next(filter(None, found)) for found in _MATCH.findall(source(name))}
 
 
 def matches() -> Iterator[tuple[str, str, str]]:
-    """File, code and call of everything in the table."""
+    """File, code and call of every entry of the table."""
     for name, entries in MATCHED.items():
         for entry, calls in entries.items():
             codes = codes_in_list(source(name), entry) if entry.isupper() else [entry]
@@ -104,8 +106,10 @@ def test_a_reason_of_an_interruption_is_one_that_ec2_gives() -> None:
 
 
 def known_anywhere() -> set[str]:
-    """Every code that a service of ours documents or models, and those that SDKs take for
-    throttling of any service."""
+    """Every code that a service we call documents or models.
+
+    Also the codes that SDKs treat as throttling for any service.
+    """
     throttling = set(ThrottledRetryableChecker._THROTTLED_ERROR_CODES)
     modelled = {shape.error_code for one in SERVICES for shape in service_model(one).error_shapes}
     return throttling | modelled | {code for one in SERVICES for code in common_codes(one)}
@@ -120,14 +124,14 @@ def test_a_code_of_a_limit_that_passes_leads_to_another_try() -> None:
     asked = ("dynamodb:GetItem", "dynamodb:UpdateItem", "ssm:PutParameter", "ssm:GetParameter")
     limits = {code for call in asked for code in codes_of(*call.split(":"))}
     passing = limits & set(ThrottledRetryableChecker._THROTTLED_ERROR_CODES)
-    # While other snapshots of the account become ready.
+    # It passes when other snapshots of the account complete.
     passing.add("PendingSnapshotLimitExceeded")
     assert passing - set(codes_in_list(source("mod.rs"), "TRANSIENT")) == set()
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_what_a_service_says_when_it_is_busy_broken_or_closed_is_told_apart(service: str) -> None:
-    """As `call_error` does it: by the code, or by a status of 500 and more."""
+    """Decide as `call_error` does: by the code, or by a status of 500 or more."""
     transient = codes_in_list(source("mod.rs"), "TRANSIENT")
     for code in (throttled(service), broken(service)):
         assert code in transient or status_of(service, code) >= 500

@@ -8,14 +8,14 @@ import time
 from .execution_clock import ExecutionClock
 
 ROOM_SECONDS = 20.0
-"""What this machine may lose meanwhile."""
+"""How much time a slow machine may add."""
 
 
 def at_once(_: float) -> None: ...
 
 
 def passed(clock: ExecutionClock, begun: float) -> float:
-    """Seconds by the clock, since `begun`."""
+    """Seconds since `begun`, by the clock."""
     return clock.seconds() - begun
 
 

@@ -1,4 +1,4 @@
-"""Fast snapshot restores take time, have a limit, and belong to who enabled them."""
+"""Fast snapshot restores take time, have a limit, and belong to the account that enabled them."""
 
 from __future__ import annotations
 

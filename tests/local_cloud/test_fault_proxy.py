@@ -1,4 +1,4 @@
-"""The proxy between functions and AWS numbers calls alike and lets one of them go wrong."""
+"""The proxy between functions and AWS numbers calls alike and makes one of them go wrong."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def signed(service: str, key: str = ACCOUNT) -> str:
 
 
 class Upstream(BaseHTTPRequestHandler):
-    """Counts what reaches it."""
+    """Counts the requests that reach it."""
 
     reached = 0
 
@@ -58,7 +58,7 @@ def proxy() -> Iterator[FaultProxy]:
 
 
 def ask(proxy: FaultProxy, call: Call) -> tuple[int, str]:
-    """Status and body; raises what a dropped connection raises."""
+    """Send a call; returns status and body, and raises the error of a dropped connection."""
     host, port = proxy.urls["layer"].removeprefix("http://").split(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=10)
     headers = {"Authorization": signed(call.service, call.account)}

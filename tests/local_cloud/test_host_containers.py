@@ -121,7 +121,7 @@ def test_an_instance_is_online_no_sooner_than_its_control_container_runs(aws: Aw
 
 @contextmanager
 def instance_with(cloud: LocalCloud, statements: list[dict[str, Any]]) -> Iterator[str]:
-    """An instance whose profile and role are in the local cloud's IAM; its id."""
+    """The id of an instance whose profile and role are in the local cloud's IAM."""
     iam, ec2, ssm = (cloud.client(service) for service in ("iam", "ec2", "ssm"))
     path = "/aws/service/bottlerocket/aws-k8s-1.35/x86_64/latest/image_id"
     policy = json.dumps({"Version": "2012-10-17", "Statement": statements})

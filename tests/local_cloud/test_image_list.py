@@ -1,4 +1,4 @@
-"""ECR's list of a repository's images: tags, time of the push, filter and pages."""
+"""ECR's list of a repository's images: tags, push time, filter and pages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _numbers = itertools.count(1)
 
 
 def push(tag: str | None = None, text: str | None = None) -> str:
-    """Let ECR know an image, another one at each call or that of `text`; its digest."""
+    """Add an image to ECR: a new one at each call, or the one of `text`; returns its digest."""
     own = {"mediaType": MANIFEST, "config": {"mediaType": CONFIG}, "layers": [{"size": 3}]}
     text = text or json.dumps({**own, "number": next(_numbers)})
     digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
@@ -31,7 +31,7 @@ def push(tag: str | None = None, text: str | None = None) -> str:
 
 @pytest.fixture(autouse=True)
 def empty_repository(aws: Aws) -> None:
-    """Reset keeps the images: this repository is made anew."""
+    """Recreate the repository, because a reset keeps images."""
     if any(one["repositoryName"] == REPOSITORY for one in repositories(aws)):
         aws.ecr.delete_repository(repositoryName=REPOSITORY, force=True)
     aws.ecr.create_repository(repositoryName=REPOSITORY)
@@ -42,7 +42,7 @@ def repositories(aws: Aws) -> list[dict[str, Any]]:
 
 
 def described(aws: Aws, **request: Any) -> dict[str, dict[str, Any]]:
-    """What DescribeImages tells, by digest."""
+    """What DescribeImages returns, by digest."""
     details = aws.ecr.describe_images(repositoryName=REPOSITORY, **request)["imageDetails"]
     return {one["imageDigest"]: one for one in details}
 

@@ -1,4 +1,4 @@
-"""EC2 instances of the local cloud behave as AWS's."""
+"""EC2 instances of the local cloud behave like AWS's."""
 
 from __future__ import annotations
 

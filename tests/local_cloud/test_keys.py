@@ -1,4 +1,4 @@
-"""KMS keys belong to an account and region, and only who is allowed uses them."""
+"""KMS keys belong to an account and region, and only allowed principals use them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was written shows a little later in what functions describe and list."""
+"""Functions see a write a little later when they describe and list."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OF_INSTANCE = [{"Name": "tag:frontload:build", "Values": ["b1"]}]
 
 @pytest.fixture
 def ask(aws: Aws) -> Callable[[str], Any]:
-    """Clients that are taken for a function's."""
+    """Makes clients that the layer treats as a function's."""
     made: dict[str, Any] = {}
 
     def client(service: str) -> Any:
@@ -47,7 +47,7 @@ def test_an_instance_shows_later_than_it_was_launched(aws: Aws, ask: Callable[[s
     assert found() == [instance]
     with pytest.raises(ClientError, match="InvalidInstanceID.NotFound"):
         ask("ec2").describe_instances(InstanceIds=[late])
-    # The token finds it all the same, and it can be ended.
+    # The client token still finds the instance, and it can be terminated.
     assert aws.launch(ClientToken="b2") == late
     ask("ec2").terminate_instances(InstanceIds=[late])
 

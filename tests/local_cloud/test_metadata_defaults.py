@@ -1,4 +1,4 @@
-"""An instance's metadata service as its launch or its account says."""
+"""The launch or the account's default decides about an instance's metadata service."""
 
 from __future__ import annotations
 

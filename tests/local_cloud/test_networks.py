@@ -54,17 +54,17 @@ class Network:
         aws.ec2.associate_route_table(RouteTableId=self.table, SubnetId=self.subnet)
 
     def route(self, **target: str) -> None:
-        """Send what goes everywhere to a target."""
+        """Add a default route to a target."""
         self.ec2.create_route(RouteTableId=self.table, DestinationCidrBlock=ANYWHERE, **target)
 
     def make_internet_gateway(self) -> str:
-        """An attached internet gateway's id."""
+        """Attach an internet gateway; returns its id."""
         made = self.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
         self.ec2.attach_internet_gateway(InternetGatewayId=made, VpcId=self.vpc)
         return made
 
     def add_endpoint(self, service: str) -> None:
-        """A VPC endpoint, of the kind that the service usually has."""
+        """Add a VPC endpoint of the type that is usual for the service."""
         place: dict[str, Any] = {"VpcEndpointType": "Interface", "SubnetIds": [self.subnet]}
         if service == "s3":
             place = {"VpcEndpointType": "Gateway", "RouteTableIds": [self.table]}

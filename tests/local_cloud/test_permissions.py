@@ -1,5 +1,7 @@
-"""A function may do what the template grants its role, and a forged resource without our tag
-survives every function that deletes."""
+"""A function may do only what the template grants its role.
+
+No function that deletes can delete a forged resource without our tag.
+"""
 
 from __future__ import annotations
 

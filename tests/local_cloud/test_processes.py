@@ -1,4 +1,4 @@
-"""Ports of the local cloud are free, and stay so until somebody listens."""
+"""Ports of the local cloud are free, and stay free until a server listens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real builder host behind EC2, SSM and EBS: a snapshot holds what was pulled and flushed."""
+"""The real builder host behind EC2, SSM and EBS: a snapshot contains the pulled, flushed image."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .images import Layout
 REFERENCE = f"{ECR_HOST}/team/pulled:app"
 USER_DATA = "[settings.host-containers.admin]\nenabled = true\n"
 FLUSH = "sheltie sync -f /local"
-# The agent is online before the admin container is, hence the first loop. The token is minted on
-# the instance, from its role, as on AWS.
+# The first loop waits for the admin container, because the agent is online before it. The instance
+# gets the token itself, with the credentials of its role, as on AWS.
 SCRIPT = f"""
 until apiclient exec admin true; do sleep 0.1; done
 apiclient exec admin bash -c '
@@ -57,7 +57,7 @@ def real_cloud(cloud: LocalCloud, layout: Layout) -> Iterator[LocalCloud]:
 
 
 def run_builder(cloud: LocalCloud) -> tuple[str, str]:
-    """Launch an instance and run the script on it; returns instance and data volume."""
+    """Launch an instance and run the script on it; returns the ids of instance and data volume."""
     ec2, ssm = cloud.client("ec2"), cloud.client("ssm")
     path = "/aws/service/bottlerocket/aws-k8s-1.35/x86_64/latest/image_id"
     ebs = {"VolumeSize": 20, "VolumeType": "gp3", "DeleteOnTermination": True}
@@ -97,7 +97,7 @@ def run_script(ssm: Any, instance_id: str) -> None:
 
 
 def snapshot_of_a_build(cloud: LocalCloud) -> str:
-    """Build, take a snapshot, end the instance; returns the completed snapshot's id."""
+    """Build, take a snapshot, terminate the instance; returns the completed snapshot's id."""
     ec2 = cloud.client("ec2")
     instance_id, volume_id = run_builder(cloud)
     snapshot_id = ec2.create_snapshot(VolumeId=volume_id)["SnapshotId"]

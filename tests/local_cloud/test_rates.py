@@ -1,4 +1,4 @@
-"""What functions ask more often, or sooner, than AWS allows is refused."""
+"""Functions' calls are refused when they come more often, or sooner, than AWS allows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_bucket_gives_what_it_holds_and_then_what_comes_back() -> None:
 
 @pytest.fixture
 def function(aws: Aws) -> Any:
-    """Makes clients that are taken for a function's."""
+    """Makes clients that the layer treats as a function's."""
 
     def client(service: str, region: str) -> Any:
         url = aws.layer.url
@@ -38,7 +38,7 @@ def function(aws: Aws) -> Any:
 
 
 def _writes(ssm: Any, count: int) -> list[str]:
-    """The code of each of several writes."""
+    """The error code of each of several writes; empty for a success."""
     codes = []
     for number in range(count):
         try:
@@ -52,7 +52,7 @@ def _writes(ssm: Any, count: int) -> list[str]:
 def test_the_fourth_write_within_a_second_is_throttled_in_its_place_alone(
     aws: Aws, function: Any
 ) -> None:
-    # A share so small that nothing comes back meanwhile, and one call is left.
+    # The share is so small that no token returns meanwhile, and one call is left.
     aws.control.settings(rates_are_kept=True, share_of_rates=0.001)
     ssm = function("ssm", REGION)
     assert _writes(ssm, 3) == ["", "ThrottlingException", "ThrottlingException"]

@@ -20,7 +20,7 @@ from .registry import Registry
 
 
 def get(cloud: LocalCloud, registry: Registry, path: str, login: str | None = None) -> bytes:
-    """GET from a registry; raises HTTPError or URLError."""
+    """GET a path of a registry. Raises HTTPError or URLError."""
     request = urllib.request.Request(f"https://127.0.0.1:{registry.port}/v2/{path}")
     request.add_header("Accept", ",".join(MANIFEST_TYPES))
     if login is not None:
@@ -45,7 +45,7 @@ def status(cloud: LocalCloud, login: str | None = None) -> int:
 
 @pytest.fixture
 def sound(cloud: LocalCloud) -> Iterator[Registry]:
-    """The ECR registry, put right again after the test."""
+    """The ECR registry, repaired after the test."""
     yield cloud.registry
     cloud.registry.accept_password()
     cloud.registry.start()

@@ -1,4 +1,4 @@
-"""Releases of Bottlerocket: images and parameters, and what an instance of one is told."""
+"""Releases of Bottlerocket: images, parameters, and an instance's version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A function's request is held against AWS's own model of the call."""
+"""A function's request is checked against AWS's own model of the call."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ BROKEN: list[tuple[str, str, dict[str, Any], str]] = [
 
 
 def sent(service: str, action: str, parameters: dict[str, Any]) -> tuple[str, bytes]:
-    """Target and body as botocore sends them, unchecked."""
+    """Target and body as botocore sends them, without its checks."""
     model = service_model(service)
     serializer = create_serializer(model.metadata["protocol"], include_validation=False)
     request = serializer.serialize_to_request(parameters, model.operation_model(action))
@@ -177,7 +177,7 @@ def form_of(body: bytes) -> list[tuple[str, str]]:
 def check(service: str, action: str, parameters: dict[str, Any]) -> list[str]:
     metadata = service_model(service).metadata
     if metadata["protocol"] == "json":
-        # botocore would leave out what the model does not know.
+        # botocore would omit members that the model does not know.
         target = f"{metadata['targetPrefix']}.{action}"
         return check_json(service, target, json.dumps(parameters).encode())
     return check_form(service, form_of(sent(service, action, parameters)[1]))
@@ -222,7 +222,7 @@ def test_a_name_of_the_sdk_is_unknown_where_the_wire_has_another() -> None:
 
 
 def function_client(service: str, url: str, account: str) -> Any:
-    """A client that is taken for a function's, and sends what it is told."""
+    """A client that is treated as a function's and does not check its parameters."""
     return make_client(
         service, url, account, attempts=1, user_agent_extra=SDK, parameter_validation=False
     )
@@ -276,6 +276,6 @@ def test_a_local_cloud_does_not_end_well_after_an_invalid_request(
     with pytest.raises(InvalidRequestError, match="ec2:RunInstances: wrong"):
         ended.__exit__()
     RUNNING.append(ended)
-    # What went wrong already is not hidden.
+    # An earlier error must not be hidden.
     ended.__exit__(KeyError)
     assert ended not in RUNNING

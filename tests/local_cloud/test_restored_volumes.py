@@ -1,4 +1,4 @@
-"""Data volumes that an instance starts with from a snapshot, and what a volume can do."""
+"""Data volumes that an instance's launch makes from a snapshot, and the limits of a volume."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def data_device(**ebs: Any) -> list[dict[str, Any]]:
 
 
 def launched_volume(aws: Aws, **ebs: Any) -> dict[str, Any]:
-    """The data volume of an instance launched with it, as DescribeVolumes shows it."""
+    """Launch an instance; returns its data volume as DescribeVolumes shows it."""
     instance_id = aws.launch(BlockDeviceMappings=data_device(**ebs))
     return aws.ec2.describe_volumes(VolumeIds=[aws.data_volume(instance_id)])["Volumes"][0]
 
 
 def why_refused(aws: Aws, **ebs: Any) -> str:
-    """Code and message with which a launch is refused; nothing is left of it."""
+    """Code and message of a refused launch, which must leave no instance."""
     with pytest.raises(ClientError) as refused:
         aws.launch(BlockDeviceMappings=data_device(**ebs))
     assert aws.ec2.describe_instances()["Reservations"] == []
@@ -133,7 +133,7 @@ def test_only_a_volume_from_a_snapshot_is_initialized_at_a_rate(aws: Aws) -> Non
 
 
 def test_a_snapshot_and_its_copy_show_how_much_was_ever_written(aws: Aws) -> None:
-    """The stand-in host counts the bytes of its file; the real one is asked in its own tests."""
+    """The stand-in host counts the bytes of its file; the real host has its own tests of this."""
     snapshot_id = aws.make_snapshot(Size=10)
     assert aws.snapshot(snapshot_id)["FullSnapshotSizeInBytes"] == len("10 GiB")
     copied = aws.client("ec2", "eu-west-1").copy_snapshot(

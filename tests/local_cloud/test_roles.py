@@ -1,4 +1,4 @@
-"""Roles of other accounts: only who the trust policy admits, and only what the role may do."""
+"""Roles of other accounts allow only trusted callers, and only what their policies allow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A launch makes the image's root volume too, and a service control policy may refuse it."""
+"""A launch also makes the image's root volume, and a service control policy may refuse it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A deployed schedule starts its state machine, on its own and when it is fired."""
+"""A deployed schedule starts its state machine, when it is due and when a test fires it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ Outputs:
 
 @pytest.fixture(scope="module")
 def deployed(cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A stack with a state machine and its schedules; its outputs."""
+    """The outputs of a stack with a state machine and its schedules."""
     place: Path = tmp_path_factory.mktemp("schedules")
     (place / "template.yaml").write_text(TEMPLATE)
     cloud.deploy(place, stack="schedules")

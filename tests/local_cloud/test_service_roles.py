@@ -35,7 +35,7 @@ FOLLOW = [
 
 
 def role(service: str, *statements: dict[str, Any], **condition: Any) -> dict[str, Any]:
-    """A role that a service may take on, with these statements."""
+    """A role that a service may assume, with these statements."""
     trust = {
         "Effect": "Allow",
         "Principal": {"Service": service},
@@ -53,7 +53,7 @@ def role(service: str, *statements: dict[str, Any], **condition: Any) -> dict[st
 
 
 def machine(definition: dict[str, Any], of: str) -> dict[str, Any]:
-    """A state machine under a role of the template."""
+    """A state machine with a role of the template."""
     return {
         "Type": "AWS::StepFunctions::StateMachine",
         "Properties": {
@@ -69,7 +69,7 @@ def may(action: str, resource: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def deploy(cloud: LocalCloud, tmp_path: Path) -> Deploy:
-    """Deploys resources as a stack, in an account; returns what they are called."""
+    """Deploys resources as a stack in an account; returns the `Ref` of each by name."""
 
     def deployed(resources: dict[str, Any], account: str = ACCOUNT) -> dict[str, str]:
         outputs = {name: {"Value": {"Ref": name}} for name in resources}
@@ -149,7 +149,7 @@ def test_a_machine_whose_role_trusts_another_service_can_do_nothing(
 
 
 def queued(cloud: LocalCloud, queue: str) -> list[dict[str, Any]]:
-    """The messages of a queue of home."""
+    """The messages of a queue in the home account."""
     found = cloud.client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
     return [json.loads(one["Body"]) for one in found.get("Messages", [])]
 

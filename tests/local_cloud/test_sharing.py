@@ -1,4 +1,4 @@
-"""What another account sees of a snapshot, and what it can make of it."""
+"""What another account sees of a snapshot, and the volumes that it can make from it."""
 
 from __future__ import annotations
 

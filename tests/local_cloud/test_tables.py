@@ -1,4 +1,4 @@
-"""DynamoDB as a lease needs it: made by CloudFormation, reached by functions, one taker wins."""
+"""DynamoDB as a lease needs it: CloudFormation makes it, functions reach it, one taker wins."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def deployed(cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A stack with the table and a function that updates it; its outputs."""
+    """The outputs of a stack with the table and a function that updates it."""
     place: Path = tmp_path_factory.mktemp("tables")
     (place / "function").mkdir()
     bootstrap = place / "function" / "bootstrap"
@@ -82,12 +82,12 @@ def dynamodb(cloud: LocalCloud, deployed: dict[str, str]) -> Any:
 
 @pytest.fixture
 def name() -> Iterator[str]:
-    """Of an item that no other test has."""
+    """The name of an item that no other test uses."""
     yield f"cache-{next(_numbers)}"
 
 
 def take(name: str, holder: str) -> dict[str, Any]:
-    """UpdateItem's request for a free lease, which counts the token up and drops the request."""
+    """The UpdateItem request for a free lease: increments `token` and removes `pending`."""
     return {
         "TableName": TABLE,
         "Key": {"name": {"S": name}},
@@ -121,7 +121,7 @@ def read(dynamodb: Any, name: str) -> Item | None:
 
 
 def refusal(call: Callable[[], Any]) -> tuple[str, int]:
-    """Error code and HTTP status of a call that must fail."""
+    """The error code and HTTP status of a call that must fail."""
     with pytest.raises(ClientError) as caught:
         call()
     answer = caught.value.response
@@ -183,7 +183,7 @@ def test_the_token_counts_on_after_a_release(dynamodb: Any, name: str) -> None:
         ("attribute_not_exists(nowhere) AND holder = :a", True),
         ("attribute_not_exists(nowhere) AND holder = :b", False),
         ("attribute_exists(holder) AND attribute_not_exists(holder)", False),
-        # AND binds closer than OR.
+        # AND binds more tightly than OR.
         ("holder = :a OR holder = :b AND holder = :b", True),
         ("(holder = :a OR holder = :b) AND holder = :b", False),
         ("NOT (holder = :b OR attribute_not_exists(holder))", True),

@@ -1,4 +1,4 @@
-"""EBS snapshots of the local cloud hold the bytes of the moment and take time."""
+"""EBS snapshots of the local cloud contain the bytes at the request, and take time."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_only_the_accounts_own_snapshots_are_its_own(aws: Aws) -> None:
     snapshot_id = take_snapshot(aws, aws.data_volume(aws.launch_online()))
     own = aws.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
     assert [snapshot["SnapshotId"] for snapshot in own] == [snapshot_id]
-    # The others are the root volumes of Bottlerocket's images.
+    # The others are snapshots for the root volumes of Bottlerocket's images.
     assert len(aws.ec2.describe_snapshots()["Snapshots"]) > 1
 
 

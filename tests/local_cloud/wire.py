@@ -1,9 +1,9 @@
-"""Reads a request as it travels back into the parameters that AWS's service model describes.
+"""Parses a request from the wire into the parameters that AWS's service model describes.
 
-The opposite of botocore's serializers, for the protocols that Frontload's calls travel in: `ec2`
-(EC2), `query` (STS) and `json` (the others). What the model does not know stays in the result
-under a name that no member has, and what does not look like its type stays text: a validator
-then finds both.
+This is the opposite of botocore's serializers, for the protocols of Frontload's calls: `ec2` (EC2),
+`query` (STS) and `json` (the others). A name that the model does not know stays in the result as a
+name that no member has. A value that does not look like its type stays text. So a validator finds
+both.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from typing import Any
 from botocore.model import Shape
 
 UNKNOWN = "wire name "
-"""Begins the name of what no member is called on the wire; members' names have no blanks."""
+"""Prefix for a name that no member has on the wire; it contains blanks, and no member does."""
 _WHOLE = re.compile(r"-?\d+")
 _BOOLEANS = {"true": True, "false": False}
 
 
 @dataclass
 class Node:
-    """What a request says under a name and below it: `a.b=1` is a value of `b` below `a`."""
+    """The values of a name, and the names below it: `a.b=1` is a value of `b` below `a`."""
 
     values: list[str] = field(default_factory=list)
     children: dict[str, Node] = field(default_factory=dict)
 
     def plain(self) -> Any:
-        """For what has no shape: one text, or whatever else there is."""
+        """The content without a shape: its children, one text, or a list of texts."""
         if self.children:
             return {name: child.plain() for name, child in self.children.items()}
         return self.values[0] if len(self.values) == 1 else self.values
@@ -77,7 +77,7 @@ class _Form:
     def _list(self, shape: Any, node: Node) -> Any:
         if node.values == [""] and not node.children:
             return []
-        # EC2 numbers the items right below the list's name.
+        # In EC2's protocol, the numbers of items come directly below the list's name.
         if not self._is_ec2 and not shape.serialization.get("flattened"):
             between = self._wire_name(shape.member, "member")
             if list(node.children) != [between]:
@@ -118,7 +118,7 @@ def _number(text: str) -> Any:
 
 
 def _bytes(text: Any) -> Any:
-    """A blob; a list of the text, which no blob is, when it is not base64."""
+    """The decoded blob. Text that is not base64 comes back in a list, which no blob is."""
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, TypeError, ValueError):

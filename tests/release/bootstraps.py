@@ -1,7 +1,7 @@
 """Compiles the bootstrap with cargo-lambda, as `sam build` does.
 
-What else the bytes depend on comes from the Makefile: the flags that keep this machine's paths out
-of the program, and the compiler's shortcut for aws-sdk-ec2, which changes the order of things.
+The bytes also depend on two settings of the Makefile: the flags that keep this machine's paths out
+of the program, and the compiler's shortcut for aws-sdk-ec2, which changes the order of its parts.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from pathlib import Path
 BUILD_SECONDS = 2400.0
 VERSION_SECONDS = 30.0
 FLAGS = {"x86_64": "--x86-64", "arm64": "--arm64"}
-"""Architecture as Lambda calls it -> what cargo-lambda wants to be told."""
+"""Lambda's name of an architecture -> the flag of cargo-lambda."""
 TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "arm64": "aarch64-unknown-linux-gnu"}
 STRAY = ("RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR", "SOURCE_DATE_EPOCH")
-"""Settings of a shell that would make another program, or make it elsewhere."""
+"""Environment variables that would change the program, or the directory it is built in."""
 
 
 class BuildError(Exception):
-    """The compiler failed; it said why."""
+    """The compiler failed; its output says why."""
 
 
 def build_bootstrap(architecture: str, root: Path) -> Path:
-    """Compile the workspace at `root` for an architecture. Raises BuildError."""
+    """Compile the workspace at `root`, and return the program. Raises BuildError if that fails."""
     directory = root / "target" / "lambda" / architecture
     command = [
         *("cargo", "lambda", "build", "--release", "--locked", FLAGS[architecture]),
@@ -40,7 +40,7 @@ def build_bootstrap(architecture: str, root: Path) -> Path:
 
 
 def toolchain() -> str:
-    """The versions that who makes the same bytes needs, a line each. Raises BuildError."""
+    """The versions needed to make the same bytes, one a line. Raises BuildError."""
     commands = {
         "rustc": ["rustc", "--version"],
         "cargo-lambda": ["cargo", "lambda", "--version"],

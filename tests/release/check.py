@@ -1,4 +1,4 @@
-"""`make dist-check`: makes the release of an architecture again, elsewhere, and compares.
+"""`make dist-check`: makes an architecture's release again elsewhere, and compares the bytes.
 
 `python -m release.check <architecture>` copies the sources into a directory with a target
 directory and a cargo home of its own, runs `make dist` there, and compares with `target/dist`.
@@ -25,7 +25,7 @@ LEFT_OUT = shutil.ignore_patterns("target", ".git", ".aws-sam", "__pycache__")
 
 
 def main() -> int:
-    """Compare; the exit code is 1 when a byte differs, and the second release is kept then."""
+    """Compare. Returns 1 and keeps the second release if a byte differs or it was not made."""
     (architecture,) = sys.argv[1:]
     say = partial(say_at, time.monotonic())
     try:
@@ -45,7 +45,10 @@ def main() -> int:
 
 
 def make_again(architecture: str) -> Path:
-    """The directory of a second release, made of copies. Raises SubprocessError or OSError."""
+    """Make a second release from copies; returns its directory.
+
+    Raises SubprocessError when `make dist` fails, and OSError when a copy fails.
+    """
     shutil.rmtree(ELSEWHERE, ignore_errors=True)
     sources = ELSEWHERE / "a-directory-of-another-name"
     shutil.copytree(ROOT, sources, ignore=LEFT_OUT)
@@ -60,14 +63,14 @@ def make_again(architecture: str) -> Path:
 
 
 def copy_crates(cargo_home: Path, to: Path) -> None:
-    """A cargo home with the same crates and settings."""
+    """Make a cargo home with the same crates and settings."""
     shutil.copytree(cargo_home / "registry", to / "registry", copy_function=link_or_copy)
     for settings in cargo_home.glob("config*"):
         shutil.copy2(settings, to / settings.name)
 
 
 def link_or_copy(source: str, to: str) -> None:
-    """Half a million small files: a link where the file system can."""
+    """Link if the file system can, because there are half a million small files."""
     try:
         os.link(source, to)
     except OSError:

@@ -1,4 +1,4 @@
-"""Fixtures: the release that `make dist` made, and what the report says of how it ran."""
+"""Fixtures: the release that `make dist` made, and the report of how it ran."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Start = Callable[[str], Runner]
 
 
 def leave_out(why: str) -> None:
-    """Skip the test, or fail it where FRONTLOAD_REQUIRE_DIST says that it must run."""
+    """Skip the test, or fail it if FRONTLOAD_REQUIRE_DIST says that it must run."""
     if os.environ.get("FRONTLOAD_REQUIRE_DIST"):
         pytest.fail(why, pytrace=False)
     pytest.skip(why)
@@ -40,7 +40,7 @@ def dist() -> Path:
 
 @pytest.fixture(scope="session")
 def start(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Start:
-    """How a package's program is started here, by architecture."""
+    """A function that returns how to start an architecture's program here."""
     made: dict[str, Runner] = {}
 
     def prepare(architecture: str) -> Runner:
@@ -58,11 +58,11 @@ def start(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Start:
 
 @pytest.fixture(scope="session")
 def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """Adds a line to what is said at the end: what ran on what."""
+    """A function that adds a line to the report at the end: what ran on what."""
     return pytestconfig.stash.setdefault(REPORT, []).append
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what ran on what."""
+    """Print what ran on what."""
     for line in terminalreporter.config.stash.get(REPORT, []):
         terminalreporter.write_line(f"release: {line}")

@@ -1,4 +1,4 @@
-"""`make dist`: makes the files of a release, the same bytes wherever and whenever.
+"""`make dist`: makes the files of a release, with the same bytes everywhere and at any time.
 
 `python -m release.dist <cargo-cyclonedx> <architecture>…` writes them to `target/dist`.
 """
@@ -27,13 +27,13 @@ BESIDE = (
     "CHANGELOG.md",
     "LICENSE",
 )
-"""Files that a release holds as they are."""
+"""Files that a release contains unchanged."""
 
 Say = Callable[[str], None]
 
 
 def main() -> int:
-    """Make the files of a release; the exit code is 1 when that did not work."""
+    """Make the files of a release. Returns 1 if that fails, 2 for a wrong architecture or none."""
     tool, *architectures = sys.argv[1:]
     if not architectures or set(architectures) - set(FLAGS):
         print(f"which architectures? {' '.join(FLAGS)}", file=sys.stderr)
@@ -50,14 +50,14 @@ def main() -> int:
 
 
 def say_at(begun: float, text: str) -> None:
-    """A line with the time that passed."""
+    """Print a line with the elapsed time."""
     print(f"{time.monotonic() - begun:6.1f} s  {text}", flush=True)
 
 
 def make_dist(
     directory: Path, tool: Path, architectures: Sequence[str], release: Release, say: Say
 ) -> None:
-    """Make `directory` anew, the checksums last: without them it is not whole."""
+    """Recreate `directory`, the checksums last: without them it is incomplete."""
     say(f"Frontload {release.version} for {' and '.join(architectures)}")
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
@@ -73,7 +73,7 @@ def make_dist(
 def add_architecture(
     directory: Path, tool: Path, architecture: str, release: Release, say: Say
 ) -> None:
-    """Package, template and bill of materials of one architecture."""
+    """Add package, template and bill of materials of one architecture."""
     package = directory / f"bootstrap-{architecture}.zip"
     say(f"compiling for {architecture}: minutes when nothing is compiled yet")
     write_package(build_bootstrap(architecture, ROOT), package, release.date)

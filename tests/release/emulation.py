@@ -1,4 +1,4 @@
-"""Runs programs of both architectures on this machine, arm64's under qemu-user where need be."""
+"""Runs programs of both architectures on this machine, arm64's under qemu-user if needed."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ class NotHereError(Exception):
 
 
 class Runner(NamedTuple):
-    """A program that can be started here, and how it is told in a report."""
+    """A program that can be started here, and its description in a report."""
 
     program: Path
     how: str
 
 
 def machine() -> str:
-    """This machine's processor, as Lambda calls it."""
+    """Lambda's name of this machine's architecture."""
     return {"aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
 
 
 def unpack(package: Path, directory: Path) -> Path:
-    """The program of a package, in a directory of its own."""
+    """Unpack a package's program into a new directory; returns the program."""
     directory.mkdir(parents=True)
     with zipfile.ZipFile(package) as archive:
         archive.extract("bootstrap", directory)
@@ -41,9 +41,9 @@ def unpack(package: Path, directory: Path) -> Path:
 
 
 def runner(bootstrap: Path, architecture: str, emulation: Path = EMULATION) -> Runner:
-    """How to start a program of an architecture here. Raises NotHereError.
+    """How to start a program of an architecture here.
 
-    The emulated one is started by a script beside it.
+    A script beside an emulated program starts it. Raises NotHereError if this machine cannot.
     """
     if architecture == machine():
         return Runner(bootstrap, f"{architecture} on this machine")
@@ -58,6 +58,6 @@ def runner(bootstrap: Path, architecture: str, emulation: Path = EMULATION) -> R
 
 
 def wrapper(bootstrap: Path, emulation: Path) -> str:
-    """A script that becomes the emulator of a program."""
+    """A script that replaces itself with the emulator of a program."""
     words = [str(emulation / "qemu-aarch64"), "-L", str(emulation / "root"), str(bootstrap)]
     return f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n'

@@ -1,4 +1,4 @@
-"""Zips whose bytes follow from their content alone, and checksums."""
+"""Zips whose bytes depend only on their content, and checksums."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 SUMS = "SHA256SUMS"
 PROGRAM_MODE = 0o755
 UNIX = 3
-"""Zip's number of the system that made an entry; it says how its mode is to be read."""
+"""Zip's number of the system that made an entry; it determines how the mode is read."""
 
 
 def write_package(bootstrap: Path, package: Path, date: datetime) -> None:
@@ -41,9 +41,9 @@ def write_sums(directory: Path) -> None:
 
 
 def differences(directory: Path, other: Path) -> list[str]:
-    """Names of the files of `other` that `directory` has not, or has differently.
+    """Names of the files of `other` that `directory` lacks, or has with other content.
 
-    The checksums are left out: they tell of every file, and `other` may hold fewer.
+    The checksums are left out: they list every file, and `other` may have fewer.
     """
     names = sorted(path.name for path in other.iterdir() if path.name != SUMS)
     return [

@@ -1,4 +1,4 @@
-"""The bill of materials: cargo-cyclonedx's, without the directory in which it was made."""
+"""The bill of materials of cargo-cyclonedx, without the directory that it was made in."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ NAME = "bootstrap.cdx"
 
 
 class SbomError(Exception):
-    """cargo-cyclonedx failed; the message holds what it said."""
+    """cargo-cyclonedx failed; the message contains its output."""
 
 
 def write_sbom(tool: Path, architecture: str, root: Path, to: Path, date: datetime) -> None:
-    """Write what is compiled into the bootstrap as CycloneDX JSON. Raises SbomError.
+    """Write what is compiled into the bootstrap as CycloneDX JSON, with the timestamp `date`.
 
-    `date` is its timestamp. cargo-cyclonedx puts its files beside the sources, which are
-    therefore a copy.
+    cargo-cyclonedx puts its files beside the sources, so it runs on a copy of them. Raises
+    SbomError if it fails.
     """
     with tempfile.TemporaryDirectory(prefix="sbom-", dir=root / "target") as directory:
         copy = Path(directory).resolve()
@@ -58,6 +58,6 @@ def write_sbom(tool: Path, architecture: str, root: Path, to: Path, date: dateti
 
 
 def placeless(document: str, directory: Path) -> str:
-    """A bill whose own crates lie in no directory of any machine, in a form of its own."""
+    """The bill with its own crates in no directory of this machine, and in a fixed format."""
     parsed = json.loads(document.replace(f"file://{directory}", "file:///frontload"))
     return json.dumps(parsed, indent=2, ensure_ascii=False) + "\n"

@@ -1,7 +1,7 @@
 """The template of a release: the compiled package instead of the sources, comments kept.
 
-Every replacement must find what it replaces as often as it should, so that a template which was
-changed cannot come out half converted.
+Every replacement must match the expected number of times. So a changed template cannot come out
+half converted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ BUILT = """\
         Binary: bootstrap
     Properties:
 """
-# `sam deploy` looks for code beside each function only, and takes the whole directory otherwise.
+# `sam deploy` reads `CodeUri` only at each function. Otherwise it takes the whole directory.
 SOURCES = re.compile(r"(?:    #.*\n)*    CodeUri: \.\./\n")
 ARCHITECTURE = re.compile(
     r"(  Architecture:\n(?:    .*\n)*?)    Default: .*\n((?:    .*\n)*?)    AllowedValues: .*\n"
@@ -25,13 +25,14 @@ DEFINITION = re.compile(r"DefinitionUri: \.\./statemachine/(\w+\.asl\.json)\n")
 
 
 class TemplateError(Exception):
-    """The template is not what its packaging expects; the message says what is not there."""
+    """The template is not what its packaging expects; the message says what differs."""
 
 
 def packaged(template: str, architecture: str, package: str, definitions: int = 2) -> str:
-    """The text of the template that deploys `package`, a file beside it, as are the definitions.
+    """The text of the template that deploys `package`; package and definitions lie beside it.
 
-    Raises TemplateError.
+    Raises TemplateError when a replacement does not match the expected number of times, or when
+    the text still names something outside of its directory.
     """
 
     def replace(pattern: re.Pattern[str], by: str, text: str, times: int = 1) -> str:

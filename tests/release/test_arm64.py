@@ -1,9 +1,9 @@
 """The arm64 functions answer every event as the x86_64 ones do.
 
-Both run under the Lambda runtime emulator of aws-sam-cli, arm64's bootstrap under qemu-user. AWS is
-one local cloud for both, with the scripted builder host. A step that changes the world is done by
-arm64 alone; when it is ready both are asked once more, and as a step may be called again they say
-the same.
+Both run under the Lambda runtime emulator of aws-sam-cli, arm64's bootstrap under qemu-user. Both
+use one local cloud with the scripted builder host. Only arm64 does a step that changes the world.
+When the step is ready, both are called once more. A step may be called again, so both must give
+the same answer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MOST_CALLS = 100
 
 Facts = dict[str, Any]
 Answers = dict[str, tuple[str, str]]
-"""Name of a case -> what arm64 and x86_64 answered, as it came."""
+"""Name of a case -> the raw answers of arm64 and x86_64."""
 
 REQUESTS = {
     "build": "InvalidRequest",
@@ -61,7 +61,7 @@ REQUESTS = {
     "request-reconcile": "4 builds",
     "snapshot-published": "InvalidRequest",
 }
-"""Every file of `tests/events`, and what the pipeline makes of it as a request."""
+"""Every file of `tests/events`, and the outcome when the pipeline gets it as a request."""
 
 STEPS: dict[str, Callable[[Facts], dict[str, Any]]] = {
     "claim": lambda facts: {"request": facts["request"], "executionId": EXECUTION},
@@ -92,14 +92,14 @@ STEPS: dict[str, Callable[[Facts], dict[str, Any]]] = {
     "prune": lambda facts: {"prune": {"cache": facts["build"]["cache"]}},
     "clean_up": lambda facts: {"request": facts["request"], "build": facts["build"]},
 }
-"""The steps of a build in their order, with the payload that the state machine gives to each."""
+"""The steps of a build in their order, with the payload that the state machine sends to each."""
 
 FUNCTIONS = ["plan", *STEPS, "rollback", "reap"]
 OF_A_REPORT = ("ready", "waitSeconds", "progress")
 
 
 def outcome(answer: str) -> str:
-    """A few words on an answer: the error's name, how many builds, or whether it is ready."""
+    """An answer in brief: the error's name, how many builds, or whether it is ready."""
     told = json.loads(answer)
     if "errorType" in told:
         return told["errorType"]
@@ -118,11 +118,11 @@ class Pair:
         self._x86_64 = x86_64
 
     def ask(self, payload: dict[str, Any]) -> tuple[str, str]:
-        """What arm64 answers, and x86_64 after it."""
+        """Call arm64, then x86_64; returns both answers."""
         return self._arm64.answer(payload), self._x86_64.answer(payload)
 
     def settle(self, payload: dict[str, Any]) -> tuple[str, str]:
-        """The same after arm64 was asked until it was ready or failed, as a state machine would."""
+        """Call arm64 until it is ready or fails, as a state machine would; then `ask` both."""
         waited = 0
         for _ in range(MOST_CALLS):
             answer = self._arm64.answer({**payload, "waitedSeconds": waited})
@@ -169,7 +169,7 @@ def answers(
     tmp_path_factory: pytest.TempPathFactory,
     tell: Callable[[str], None],
 ) -> Answers:
-    """What every function said to everything, on both architectures."""
+    """The answers of every function to every case, on both architectures."""
     directory = tmp_path_factory.mktemp("emulators")
     programs = [start(architecture) for architecture in ("arm64", "x86_64")]
 
@@ -189,7 +189,7 @@ def answers(
 
 
 def aws(cloud: LocalCloud) -> dict[str, str]:
-    """Where the functions find AWS."""
+    """The environment variables by which the functions find AWS and the leases."""
     return {
         "AWS_ENDPOINT_URL": cloud.url,
         **{f"AWS_ENDPOINT_URL_{service}": cloud.layer_url for service in LAYER_SERVICES},
@@ -198,7 +198,7 @@ def aws(cloud: LocalCloud) -> dict[str, str]:
 
 
 def ask_everything(pair: Callable[[str], Any]) -> Answers:
-    """Plan is asked for every file, then a build is made, a function after the other."""
+    """Call `plan` with every file; then make a build, one function after the other."""
     said: Answers = {}
     with pair("plan") as plan:
         for name, event in EVENTS.items():

@@ -1,7 +1,7 @@
-"""A release deploys from its directory with `sam deploy` alone, and builds a snapshot.
+"""A release deploys from its directory with only `sam deploy`, and builds a snapshot.
 
-The real template, state machines and functions on the local cloud; builder host and registry are
-the scripted stand-ins. arm64's functions run under qemu-user where the machine is another.
+Template, state machines and functions are the real ones, on the local cloud. Builder host and
+registry are the scripted stand-ins. arm64's functions run under qemu-user on another machine.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Deployed:
 
 
 def startable(dist: Path, architecture: str, runner: Runner, directory: Path) -> None:
-    """A copy of the release, its program replaced by what starts it here where it must be."""
+    """Copy the release; replace its program by the script that starts it here, if it needs one."""
     shutil.copytree(dist, directory)
     package = directory / f"bootstrap-{architecture}.zip"
     if runner.program.name != "bootstrap":
@@ -55,7 +55,7 @@ def deployed(
     start: Start,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Deployed]:
-    """Deployed by people who have neither the sources nor a compiler."""
+    """A release that is deployed with neither the sources nor a compiler."""
     architecture, runner = request.param, start(request.param)
     directory = tmp_path_factory.mktemp("release") / architecture
     startable(dist, architecture, runner, directory)

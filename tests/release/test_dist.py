@@ -1,4 +1,4 @@
-"""What `make dist` made: whole, for the right processor, and without a trace of this machine."""
+"""The release is whole, for the right processor, and without a trace of this machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .versions import current_release, workspace_version
 ARCHITECTURES = list(FLAGS)
 ELF_MACHINES = {"x86_64": 62, "arm64": 183}
 NEWEST_GLIBC = (2, 34)
-"""Of Amazon Linux 2023, on which the functions run."""
+"""The glibc of Amazon Linux 2023, on which the functions run."""
 MOST_PACKAGE_BYTES = 3_200_000
 
 

@@ -1,4 +1,4 @@
-"""The bytes of a package follow from its content, and a difference is found."""
+"""The bytes of a package depend only on its content, and a difference is found."""
 
 from __future__ import annotations
 

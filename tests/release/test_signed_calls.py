@@ -1,8 +1,8 @@
-"""What depends on a processor's own instructions: TLS, and the signatures of the calls to AWS.
+"""TLS and the signatures of calls to AWS, which depend on a processor's own instructions.
 
-A stand-in for Systems Manager with a certificate of its own takes a call of each architecture's
-`plan` and refuses it; botocore signs the same request and must come to the same signature. The
-local cloud has neither TLS nor an opinion on signatures.
+A stand-in for Systems Manager with its own certificate receives a call of each architecture's
+`plan` and refuses it. botocore signs the same request and must compute the same signature. The
+local cloud has no TLS and does not check signatures.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from .bootstraps import FLAGS
 from .conftest import Start
 
 SECRET = "local"
-"""What `emulated` gives to every function."""
+"""The secret access key that `emulated` gives to every function."""
 RECONCILE = {"request": {"reconcile": True}, "executionId": "arn:aws:states:::execution:a:b"}
 
 
 @dataclass
 class Endpoint:
-    """A server that speaks TLS alone, denies every call, and remembers the last one."""
+    """A server that speaks only TLS, denies every call, and records the calls."""
 
     url: str
     ca_file: Path
@@ -77,7 +77,7 @@ def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
 
 
 def signature_by_botocore(call: AWSRequest) -> tuple[str, str]:
-    """The signature of a received call, and what botocore makes of the same."""
+    """The signature of a received call, and the one that botocore computes for it."""
     told = dict(
         part.split("=", 1) for part in call.headers["authorization"].split(" ", 1)[1].split(", ")
     )

@@ -1,4 +1,4 @@
-"""The packaged template is the template, but for where its code and definitions are."""
+"""The packaged template differs only in its architecture and in where code and definitions are."""
 
 from __future__ import annotations
 

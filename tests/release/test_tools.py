@@ -1,4 +1,4 @@
-"""Which commands a release is made with, and what is kept out of it."""
+"""The commands that make a release, and what they keep out of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def program(path: Path, *lines: str) -> Path:
 
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory whose programs are found before all others."""
+    """A directory at the front of PATH."""
     directory = tmp_path / "bin"
     monkeypatch.setenv("PATH", f"{directory}{os.pathsep}{os.environ['PATH']}")
     return directory
@@ -53,7 +53,7 @@ def test_a_compiler_that_fails_makes_no_release(tools: Path, tmp_path: Path) -> 
 
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
-    """A workspace with as much in it as a bill of materials needs."""
+    """A workspace with only what a bill of materials needs."""
     root = tmp_path / "sources"
     for crate in ("functions", "shared"):
         (root / crate).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""One version, wherever it is told."""
+"""Every place that names the version names the same one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The version and date of the release: `Cargo.toml` has the one, `CHANGELOG.md` both."""
+"""The version and date of the release: `Cargo.toml` has the version, `CHANGELOG.md` both."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def workspace_version(root: Path = ROOT) -> str:
 
 
 def releases(changelog: str) -> list[Release]:
-    """Every release that a changelog tells of, in its order: the newest first."""
+    """Every release of a changelog in its order, the newest first."""
     return [
         Release(version, datetime.fromisoformat(date).replace(tzinfo=UTC))
         for version, date in HEADING.findall(changelog)
@@ -33,7 +33,7 @@ def releases(changelog: str) -> list[Release]:
 
 
 def current_release(root: Path = ROOT) -> Release:
-    """The release that these sources are. Raises ValueError unless both files agree."""
+    """The release of these sources. Raises ValueError unless both files agree."""
     version = workspace_version(root)
     told = releases((root / "CHANGELOG.md").read_text())
     if not told or told[0].version != version:

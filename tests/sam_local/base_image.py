@@ -1,8 +1,8 @@
-"""The image under the functions: AWS's where it can be had, otherwise a small stand-in for it.
+"""The base image of the functions: AWS's if it is available, otherwise a small stand-in.
 
 `sam local` puts the Lambda runtime emulator of its own wheel on top (`ADD aws-lambda-rie`, then
 `mv` and `chmod` by the image's shell), makes it the entry point and mounts the built function at
-/var/task. Of the base it needs a shell with those two commands; the functions need the C library.
+/var/task. It needs a shell with those two commands in the base; the functions need the C library.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from .docker_engine import Docker, DockerError
 AWS_IMAGE = "public.ecr.aws/lambda/provided:al2023-{architecture}"
 REACH_SECONDS = 10
 PULL_SECONDS = 120.0
-# Not AWS's name: what is made here must never be taken for theirs. `sam local` puts its own image
+# Not AWS's name: nobody must mistake the stand-in for AWS's image. `sam local` puts its own image
 # beside it, as `rapid-<architecture>`.
 STAND_IN = "frontload-stand-in/provided"
 ARCHITECTURES = {"x86_64": ("amd64", "/lib64/ld-linux-x86-64.so.2")} | {
     "arm64": ("arm64", "/lib/ld-linux-aarch64.so.1")
 }
-# What Amazon Linux 2023 has as well: glibc and the compiler's runtime, and nothing else.
+# Amazon Linux 2023 also has these: only glibc and the compiler's runtime.
 LIBRARIES = (
     *("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1", "libresolv.so.2"),
     *("libnss_dns.so.2", "libnss_files.so.2", "libgcc_s.so.1"),
@@ -35,7 +35,7 @@ LIBRARIES = (
 BUSYBOX = "/bin/busybox"
 COMMANDS = ("sh", "mv", "chmod")
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-# Where programs on Amazon Linux look for them.
+# Where programs on Amazon Linux look for certificates.
 AMAZON_CERTIFICATES = "/etc/pki/tls/certs/ca-bundle.crt"
 ACCOUNTS = {
     "/etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n",
@@ -56,7 +56,7 @@ class Base:
 
     @property
     def sam_options(self) -> list[str]:
-        """How `sam local` is told of it."""
+        """The options of `sam local` that select it."""
         return ["--skip-pull-image", *(["--invoke-image", self.image] if self.is_stand_in else [])]
 
     def __str__(self) -> str:
@@ -64,7 +64,7 @@ class Base:
 
 
 def find_base(docker: Docker, architecture: str, say: Callable[[str], None]) -> Base:
-    """AWS's base image of `x86_64` or `arm64`, else the stand-in."""
+    """AWS's base image for `x86_64` or `arm64`, or the stand-in if AWS's cannot be pulled."""
     image = AWS_IMAGE.format(architecture=architecture)
     if _digest(docker, image):
         return Base(image, False, f"was there, {_digest(docker, image)}")
@@ -80,11 +80,11 @@ def find_base(docker: Docker, architecture: str, say: Callable[[str], None]) -> 
 
 
 def remove_stand_in(docker: Docker) -> None:
-    """Take the stand-in and what `sam local` built on it out of a Docker that is not our own."""
+    """Remove the stand-in and what `sam local` built on it; Docker may not be our own."""
     images = list(dict.fromkeys(docker.run("images", "--quiet", STAND_IN).split()))
     if not images:
         return
-    # What `sam local` had no time to remove keeps its image.
+    # A container that `sam local` had no time to remove keeps its image.
     made_of = [f"--filter=ancestor={image}" for image in images]
     if containers := docker.run("ps", "--all", "--quiet", *made_of).split():
         docker.run("rm", "--force", *containers)
@@ -92,7 +92,7 @@ def remove_stand_in(docker: Docker) -> None:
 
 
 def _digest(docker: Docker, image: str) -> str:
-    """The digest under which its registry has it; empty when it is not here, or was made here."""
+    """The image's digest in its registry; empty when it is not here, or was made here."""
     form = "{{range .RepoDigests}}{{.}} {{end}}"
     try:
         names = docker.run("image", "inspect", "--format", form, image)
@@ -102,9 +102,9 @@ def _digest(docker: Docker, image: str) -> str:
 
 
 def _pull(docker: Docker, image: str, say: Callable[[str], None]) -> str | None:
-    """Pull it; returns why that was impossible."""
+    """Pull the image; returns why that was impossible, or None."""
     host = image.partition("/")[0]
-    # Its limit holds for the look-up of the name as well.
+    # The time limit of curl includes the lookup of the name.
     asked = subprocess.run(
         ["curl", "--silent", "--show-error", "--output", "/dev/null"]
         + ["--max-time", str(REACH_SECONDS), f"https://{host}/v2/"],
@@ -124,7 +124,7 @@ def _pull(docker: Docker, image: str, say: Callable[[str], None]) -> str | None:
 
 
 def stand_in_archive(architecture: str) -> bytes:
-    """The stand-in's files as a tar, made of this machine's, which must be of that architecture.
+    """The stand-in's files as a tar, copied from this machine, which must have that architecture.
 
     Raises DockerError when one of them is missing here.
     """
@@ -161,6 +161,6 @@ def _programs(architecture: str) -> dict[str, bytes]:
 
 
 def newest_glibc(program: bytes) -> tuple[int, ...]:
-    """The newest version of the C library of which a program asks for a symbol."""
+    """The newest glibc version among the symbols that a program needs."""
     asked = re.findall(rb"GLIBC_(\d+(?:\.\d+)+)\0", program)
     return max(tuple(map(int, version.split(b"."))) for version in asked)

@@ -1,5 +1,7 @@
-"""Fixtures: one local cloud, `sam local` with every function in front of it, and the state machines
-pointed at `sam local`, for the whole run. The report is written at its end."""
+"""Fixtures for the whole run: a local cloud, and in front of it `sam local` with every function.
+
+The state machines call `sam local`. The report is written at the end of the run.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ def report(pytestconfig: pytest.Config) -> Report:
 
 @pytest.fixture(scope="session")
 def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """Tells a person what takes its time, whatever pytest captures."""
+    """A function that prints what takes long, although pytest captures output."""
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
 
     def tell(line: str) -> None:
@@ -60,7 +62,7 @@ def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
 
 @pytest.fixture(scope="session")
 def logs() -> Path:
-    """Where what `sam local` and dockerd say stays."""
+    """The directory that keeps the logs of `sam local` and dockerd."""
     shutil.rmtree(LOGS, ignore_errors=True)
     LOGS.mkdir(parents=True)
     return LOGS
@@ -68,8 +70,10 @@ def logs() -> Path:
 
 @pytest.fixture(scope="session")
 def directory() -> Iterator[tuple[Path, Callable[[int], None]]]:
-    """A directory whose name is short enough for a socket in it, and who is to be told of
-    processes that must not outlive this one."""
+    """A directory with a name short enough for a socket in it, and the janitor's `watch`.
+
+    `watch` takes the id of a process that must not outlive this one.
+    """
     made = Path(tempfile.mkdtemp(prefix="frontload-docker-"))
     janitor = Janitor(made)
     yield made, janitor.watch
@@ -173,7 +177,7 @@ def layout(cloud: LocalCloud) -> Layout:
 def frontload(
     cloud: LocalCloud, deployed: dict[str, Deployed], sam: SamLocal, layout: Layout
 ) -> Frontload:
-    """The state machines, whose Lambda tasks are answered by `sam local`."""
+    """The state machines; `sam local` answers their Lambda tasks."""
     forward(cloud, deployed, sam.url)
     return Frontload(cloud, layout)
 
@@ -185,7 +189,7 @@ def world(cloud: LocalCloud) -> World:
 
 @pytest.fixture
 def cache(cloud: LocalCloud, frontload: Frontload) -> Iterator[Cache]:
-    """A test's own cache, still without a document; afterwards nothing runs or is planted."""
+    """A test's own cache, without a document; afterwards nothing runs and no fault is planted."""
     made = Cache(frontload, f"sam-local-{next(_numbers)}")
     yield made
     try:
@@ -203,7 +207,7 @@ def read_event(name: str) -> Any:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Write the report; show it when something was run in containers."""
+    """Write the report; print it if containers ran something."""
     told = config.stash[REPORT]
     outcomes = ("passed", "failed", "error", "skipped")
     told.tests = {name: len(terminalreporter.stats.get(name, [])) for name in outcomes}

@@ -1,4 +1,4 @@
-"""Docker: the one that is there or, as root, one of our own that leaves nothing behind."""
+"""Finds the Docker that runs or, as root, starts one that leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from local_cloud.processes import Process, clean_environment
 
 COMMAND_SECONDS = 60.0
 READY_SECONDS = 60.0
-# Where Debian keeps daemons, which is not everybody's PATH.
+# Debian keeps daemons in directories that are not on every user's PATH.
 DAEMON_PATH = os.pathsep.join([*os.get_exec_path(), "/usr/sbin", "/sbin"])
 BRIDGE = Path("/sys/class/net/docker0")
 LEFT_BEHIND = (BRIDGE, Path("/run/docker/plugins"), Path("/run/docker"))
@@ -26,24 +26,30 @@ INSTALL = "bash tests/tools/install_docker.sh"
 
 
 class DockerError(Exception):
-    """Docker is not there or did not do what it was told; the message says what to do."""
+    """Docker is missing or a command of it failed; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Docker:
-    """A Docker daemon, by its command line. `host` is its socket; None is what the environment
-    and the machine's Docker configuration name. `started` says whether it is our own."""
+    """A Docker daemon, used by its command line.
+
+    `host` is its socket; None means the one that the environment and the machine's Docker
+    configuration name. `started` says whether it is our own.
+    """
 
     host: str | None = None
     started: bool = False
 
     def environment(self) -> dict[str, str]:
-        """The variables by which a client finds it."""
+        """The environment variables by which a client finds it."""
         host = self.host or os.environ.get("DOCKER_HOST")
         return {"DOCKER_HOST": host} if host else {}
 
     def run(self, *arguments: str, given: bytes = b"", seconds: float = COMMAND_SECONDS) -> str:
-        """What a command of `docker` says, `given` on its input. Raises DockerError."""
+        """Run a `docker` command with the input `given`; returns its output.
+
+        Raises DockerError when there is no `docker`, it fails, or it takes longer than `seconds`.
+        """
         what = f"docker {' '.join(arguments)}"
         try:
             done = subprocess.run(
@@ -64,14 +70,14 @@ class Docker:
         return done.stdout.decode().strip()
 
     def answers(self) -> bool:
-        """Whether there is such a daemon."""
+        """Whether this daemon responds."""
         try:
             return bool(self.run("version", "--format", "{{.Server.Version}}", seconds=10.0))
         except DockerError:
             return False
 
     def describe(self) -> dict[str, Any]:
-        """Version, storage and whose it is, for the report."""
+        """Version, storage driver and origin, for the report."""
         info = json.loads(self.run("info", "--format", "{{json .}}"))
         return {
             "version": info["ServerVersion"],
@@ -84,9 +90,9 @@ class Docker:
 def find_docker(
     directory: Path, logs: Path, watch: Callable[[int], None], say: Callable[[str], None]
 ) -> Iterator[Docker]:
-    """The Docker that is there, else one of our own in an empty `directory` with a short name.
+    """The Docker that runs, else one of our own in an empty `directory` with a short name.
 
-    `watch` is told of its process. Raises DockerError.
+    `watch` gets the id of its process. Raises DockerError when none runs and none can be started.
     """
     there = Docker()
     if there.answers():
@@ -106,9 +112,9 @@ def find_docker(
 def own_docker(
     program: str, directory: Path, logs: Path, watch: Callable[[int], None]
 ) -> Iterator[Docker]:
-    """A daemon with everything of its own, that changes neither the packet filter nor sysctls.
+    """A daemon with its own files, which changes neither the packet filter nor sysctls.
 
-    Should this process be killed, the janitor ends it; then its idle bridges stay.
+    If this process is killed, the janitor ends the daemon; then its idle bridges stay.
     """
     before = [path for path in LEFT_BEHIND if path.exists()]
     docker = Docker(f"unix://{directory}/docker.sock", started=True)
@@ -136,7 +142,7 @@ def own_docker(
 
 
 def _remove_what_is_left(before: list[Path]) -> None:
-    """What a daemon does not take away itself, but for what was there before it."""
+    """Remove what a daemon leaves behind, except what was there before it."""
     for path in LEFT_BEHIND:
         if path in before or not path.exists():
             continue
@@ -149,7 +155,7 @@ def _remove_what_is_left(before: list[Path]) -> None:
 
 @dataclass(frozen=True)
 class Network:
-    """A bridge of Docker's. At `gateway`, its containers reach this machine."""
+    """A bridge of Docker. Its containers reach this machine at `gateway`."""
 
     name: str
     gateway: str
@@ -157,7 +163,7 @@ class Network:
 
 @contextmanager
 def own_network(docker: Docker) -> Iterator[Network]:
-    """A bridge that nobody else's containers are on; at the end it goes with those on it."""
+    """A bridge for our containers only. At the end, the bridge and its containers are removed."""
     name = f"frontload-sam-local-{secrets.token_hex(4)}"
     docker.run("network", "create", "--driver", "bridge", name)
     try:

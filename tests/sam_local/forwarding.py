@@ -1,7 +1,7 @@
 """Points the Lambda tasks of the deployed state machines at `sam local`.
 
-The stack is deployed by `sam deploy` as ever; then the code of each of its functions in MiniStack
-is replaced by `forwarding_function.py`. The state machines stay as they were deployed.
+`sam deploy` deploys the stack as usual. Then `forwarding_function.py` replaces the code of each of
+its functions in MiniStack. The state machines stay as they were deployed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def package(program: str) -> bytes:
 
 
 def forward(cloud: LocalCloud, functions: dict[str, Deployed], sam_local: str) -> None:
-    """Let every function of MiniStack be answered by `sam local` at this URL."""
+    """Make every function in MiniStack forward its events to `sam local` at this URL."""
     client = cloud.client("lambda")
     code = package(PROGRAM.read_text())
     for logical_id, function in functions.items():

@@ -1,8 +1,8 @@
-"""Stand-in for every Lambda of Frontload in MiniStack: a bootstrap that lets `sam local` answer.
+"""Stand-in for every function of Frontload in MiniStack: a bootstrap that lets `sam local` answer.
 
-MiniStack's Step Functions call Lambdas of MiniStack and no others. This one speaks the Runtime API
-as the real binary does, posts each event to FRONTLOAD_SAM_LOCAL, the URL of the same function's
-invocations, and passes on the result, or the error under its own name.
+MiniStack's Step Functions call only functions of MiniStack. This one speaks the Runtime API as the
+real binary does. It posts each event to FRONTLOAD_SAM_LOCAL, the URL of the same function's
+invocations. It passes on the result, or the error under its own name.
 """
 
 import json
@@ -10,7 +10,7 @@ import os
 import urllib.error
 import urllib.request
 
-# Longer than a function may take, so that it is MiniStack's time limit that counts.
+# Longer than a function may take, so that MiniStack's time limit counts.
 CALL_SECONDS = 55
 POST_SECONDS = 30
 UNAVAILABLE = "SamLocalUnavailable"
@@ -25,7 +25,7 @@ def ask_sam_local(url: str, event: bytes) -> tuple[bytes, str | None]:
             body, failed = answer.read(), "x-amz-function-error" in answer.headers
         document = json.loads(body)
     except (OSError, ValueError) as error:
-        # No name that the state machines would try again.
+        # The state machines do not retry this error name.
         told = {"errorType": UNAVAILABLE, "errorMessage": f"{url}: {error}"}
         return json.dumps(told).encode(), UNAVAILABLE
     return body, document["errorType"] if failed else None

@@ -1,7 +1,7 @@
 """Carries connections from the containers' bridge to the local cloud, which listens on loopback.
 
-A relay listens on the bridge's own address alone: nobody but its containers and this machine can
-connect.
+A relay listens only on the bridge's own address, so only the bridge's containers and this machine
+can connect.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CHUNK_BYTES = 65536
 
 
 class Relay(socketserver.ThreadingTCPServer):
-    """Listens at an address, on a free port, for a loopback port."""
+    """Listens at an address on a free port, and forwards to a loopback port."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -30,12 +30,12 @@ class Relay(socketserver.ThreadingTCPServer):
 
     @property
     def url(self) -> str:
-        """Where clients find it."""
+        """The URL for clients."""
         address, port = self.server_address[:2]
         return f"http://{address}:{port}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client whose target is gone sees its connection end."""
+        """Print nothing: when the target is gone, the client sees its connection end."""
 
 
 class _Connection(socketserver.BaseRequestHandler):
@@ -53,7 +53,7 @@ class _Connection(socketserver.BaseRequestHandler):
 
 
 def _carry(source: socket.socket, sink: socket.socket) -> None:
-    """Until the source ends, or either end is gone or silent for too long."""
+    """Copy until the source ends, or either end is gone or silent for too long."""
     with contextlib.suppress(OSError):
         while data := source.recv(CHUNK_BYTES):
             sink.sendall(data)
@@ -63,9 +63,9 @@ def _carry(source: socket.socket, sink: socket.socket) -> None:
 
 @contextlib.contextmanager
 def relayed(address: str, target_port: int) -> Iterator[Relay]:
-    """A relay that serves.
+    """A running relay.
 
-    Raises OSError when the address is none of this machine's, as with a Docker that runs
+    Raises OSError when the address is not one of this machine, as with a Docker that runs
     elsewhere.
     """
     with Relay(address, target_port) as relay:

@@ -1,4 +1,4 @@
-"""What was run on what: `target/sam-local/report.json` and a table for a person."""
+"""Reports what ran on what: `target/sam-local/report.json` and a table for people."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Report:
     base: dict[str, Any] = field(default_factory=dict)
     emulator: dict[str, str] = field(default_factory=dict)
     cloud: dict[str, str] = field(default_factory=dict)
-    """Which program stands for which services of AWS."""
+    """Services of AWS -> the program that stands in for them."""
     events: dict[str, list[str]] = field(default_factory=dict)
-    """Handler -> the files whose events it was called with by the SDK."""
+    """Handler -> the event files with which the SDK called it."""
     calls: dict[str, int] = field(default_factory=dict)
     """Handler -> how often its container was called, by the SDK and by the state machines."""
     executions: list[dict[str, str]] = field(default_factory=list)
-    """Of the state machines: what was asked for and how it ended."""
+    """Executions of the state machines: what was requested and how it ended."""
     tests: dict[str, int] = field(default_factory=dict)
     """Outcome -> how many tests had it."""
     seconds: float = 0.0
@@ -46,7 +46,7 @@ class Report:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n")
 
     def lines(self) -> list[str]:
-        """The same for a person."""
+        """The report as lines for people."""
         by_function = [
             (handler, f"{count} calls, {_files(self.events.get(handler, []))} by the SDK")
             for handler, count in sorted(self.calls.items())

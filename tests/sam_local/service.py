@@ -32,7 +32,7 @@ from .docker_engine import Docker, Network
 
 READY_SECONDS = 90.0
 START_ATTEMPTS = 3
-# Written by sam before it hands an event to a container.
+# sam writes this before it passes an event to a container.
 INVOKED = re.compile(r"Invoking (\w+) \(provided\.al2023\)")
 Template = dict[str, Any]
 
@@ -52,8 +52,11 @@ def functions_of(template: Template) -> dict[str, str]:
 
 
 def prepare_template(template: Template, directory: Path, names: list[str]) -> Template:
-    """The template that `sam build` put into a directory, to be read from anywhere, with these
-    environment variables declared: `sam local` sets none that are not, whatever it is given."""
+    """Prepare the template that `sam build` put into `directory` for `sam local`.
+
+    The result can be read from anywhere, and declares the environment variables `names`:
+    `sam local` sets only variables that the template declares.
+    """
     prepared = json.loads(json.dumps(template))
     for logical_id in functions_of(prepared).values():
         properties = prepared["Resources"][logical_id]["Properties"]
@@ -75,8 +78,11 @@ def describe_emulator() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Setting:
-    """On what `sam local` runs, and what the functions are told: `deployed` are the variables that
-    CloudFormation gave to each function by logical id, `endpoints` those of the local cloud."""
+    """What `sam local` runs on, and the environment variables of the functions.
+
+    `deployed` are the variables that CloudFormation gave to each function, by logical id.
+    `endpoints` are those of the local cloud.
+    """
 
     build: Path
     docker: Docker
@@ -107,7 +113,7 @@ class SamLocal:
         return Answer(result=body)
 
     def calls(self) -> Counter[str]:
-        """How often each handler was called so far, whoever called."""
+        """How often each handler was called so far, by any caller."""
         return Counter(INVOKED.findall(self._process.log.read_text(errors="replace")))
 
 
@@ -115,7 +121,7 @@ class SamLocal:
 def sam_local(
     setting: Setting, directory: Path, logs: Path, watch: Callable[[int], None]
 ) -> Iterator[SamLocal]:
-    """Run it, with a container for every function ready. Raises StartError."""
+    """Run it with a ready container for every function. Raises StartError if it does not start."""
     template = yaml.safe_load((setting.build / "template.yaml").read_text())
     prepared, variables = directory / "template.json", directory / "variables.json"
     names = sorted(setting.endpoints)
@@ -153,8 +159,11 @@ def _start(
     port: int,
     attempts: int = START_ATTEMPTS,
 ) -> Process:
-    """The process, once it listens. It is tried again: sam draws a port of 4,000 for each container
-    without keeping it, so that in one start of 70 two of eleven draw the same."""
+    """Start the process, and return it when it listens. Raises StartError after `attempts` tries.
+
+    sam draws one of 4,000 ports for each container and does not reserve it. So in one start of 70,
+    two of eleven containers draw the same port.
+    """
     process = Process("sam local start-lambda", command, environment, log)
     try:
         watch(process.pid)

@@ -1,4 +1,4 @@
-"""The stand-in holds what it says and nothing that Amazon Linux lacks; AWS's image comes first."""
+"""The stand-in has what it says and nothing that Amazon Linux lacks; AWS's image comes first."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AWS = AWS_IMAGE.format(architecture=NATIVE)
 
 
 class FakeDocker:
-    """Answers from a table of commands' first words; others fail, but for imports."""
+    """Answers a command by its first word; other commands fail, except imports."""
 
     def __init__(self, **answers: str) -> None:
         self.answers = answers

@@ -1,4 +1,4 @@
-"""Docker is asked with limits, found or refused with what to do, and left as it was."""
+"""Commands have time limits, a missing Docker is refused with a remedy, and nothing is left."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ esac
 
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program `docker` that writes down how it was called; none runs behind it."""
+    """The log of a fake `docker` program, which records its calls; no daemon runs behind it."""
     program = tmp_path / "docker"
     program.write_text(PROGRAM)
     program.chmod(0o755)

@@ -19,7 +19,7 @@ Recorded = list[tuple[str, bytes, str | None]]
 
 
 class Emulated(BaseHTTPRequestHandler):
-    """`sam local` and the Runtime API: the first part of the path says what is answered."""
+    """`sam local` and the Runtime API: the first part of the path selects the answer."""
 
     posted: Recorded = []
 

@@ -23,8 +23,8 @@ from .service import SamLocal, functions_of
 ORIGIN = "in account 123456789012 in us-east-1"
 COMES = f"1 builds: team/app:v1 {ORIGIN} has come"
 EXECUTION = "arn:aws:states:us-east-1:123456789012:execution:frontload-pipeline:sam-local"
-# What `plan` makes of each event while there is one cache, `default`, which holds team/app:v1 for
-# x86_64: how many builds, and how its reason begins.
+# The answer of `plan` to each event while there is one cache, `default`, with team/app:v1 for
+# x86_64: how many builds, and how the reason begins.
 PLANNED = {
     "ecr-archive": (0, '"UPDATE_STORAGE_CLASS" of "team/app" is no push'),
     "ecr-delete": (0, '"DELETE" of "team/app" is no push'),
@@ -51,7 +51,7 @@ REFUSED = {
     "request-caches": ("InvalidCache", "the one that is asked for is not among them"),
     "snapshot-published": ("InvalidRequest", "unknown field"),
 }
-# What the steps say to their events while nothing of that build is there.
+# The answers of the steps to their events while nothing of that build exists.
 REPORTED = {
     "preflight": (
         "checked",
@@ -68,7 +68,7 @@ FAILED = {
     "end": ("BuilderLost", "default-x86-64-0123456789ab"),
     "snapshot": ("AwsRejected", "ec2:CreateSnapshot of volume vol-0123456789abcdef0"),
 }
-# They take the lease and give it back, so that they are called one after the other.
+# They take and release the lease, so they are called one after the other.
 LEASING = ("claim", "clean_up")
 STEPS = {*REPORTED, *FAILED, *LEASING}
 FUNCTIONS = functions_of(yaml.safe_load((BUILD_DIR / "template.yaml").read_text()))
@@ -78,8 +78,8 @@ Call = Callable[..., Answer]
 
 @pytest.fixture(scope="module")
 def digest(cloud: LocalCloud, frontload: Frontload, layout: Layout) -> Iterator[str]:
-    """Of team/app:v1, the one image of the one cache, `default`."""
-    # No cache wants it when it comes: the push builds nothing.
+    """The digest of team/app:v1, the only image of the only cache, `default`."""
+    # No cache wants the image yet, so the push builds nothing.
     digest = frontload.push("app", "team/app", "v1").digest
     cache = Cache(frontload, "default")
     cache.put(f"{ECR_HOST}/team/app:v1")
@@ -89,7 +89,7 @@ def digest(cloud: LocalCloud, frontload: Frontload, layout: Layout) -> Iterator[
 
 @pytest.fixture
 def call(sam: SamLocal, report: Report) -> Call:
-    """Calls a function with an event, which may stand in a larger payload."""
+    """A function that calls a handler with an event, or with a payload that `wrap` makes of it."""
 
     def called(handler: str, event: str, wrap: Callable = lambda content: content) -> Answer:
         report.called_with(handler, event)

@@ -1,4 +1,4 @@
-"""The template for `sam local`, and what its log tells."""
+"""The template for `sam local`, and what is read from its log."""
 
 from __future__ import annotations
 

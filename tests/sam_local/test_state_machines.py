@@ -1,4 +1,4 @@
-"""The state machines as deployed, with every Lambda task answered by a container."""
+"""The state machines as deployed; a container answers every Lambda task."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ ENTERED, FAILED = "stateEnteredEventDetails", "taskFailedEventDetails"
 
 
 def entered(frontload: Frontload, execution: Execution) -> list[str]:
-    """Names of the states that an execution went through, those inside its Maps left out."""
+    """Names of the states that an execution entered, except those inside its Maps."""
     events = frontload.history(execution.arn)
     return [one["stateEnteredEventDetails"]["name"] for one in events if ENTERED in one]
 
 
 def failures(frontload: Frontload, execution: Execution) -> list[str]:
-    """Names of the errors that its Tasks met, those that were retried among them."""
+    """Names of the errors of its Tasks, including those that were retried."""
     events = frontload.history(execution.arn)
     return [one["taskFailedEventDetails"]["error"] for one in events if FAILED in one]
 
@@ -99,7 +99,7 @@ def test_an_error_name_from_a_container_reaches_the_catch_and_cleans_up(
     assert (build.status, build.error) == ("FAILED", "LaunchRefused")
     assert failures(frontload, build) == ["LaunchRefused"]
     called = sam.calls() - before
-    # The event of the failure calls the reaper, which may be seen or not yet.
+    # The event of the failure calls the reaper; the log may not show that call yet.
     assert set(called) - {"reap"} == {"plan", "claim", "preflight", "launch", "clean_up"}
     # Each call asks for one of the three instance types.
     assert called["launch"] == 3
@@ -115,7 +115,7 @@ def test_an_outage_in_a_container_is_retried_by_its_error_name(
 ) -> None:
     cache.push()
     cache.put()
-    # The SDK asks once, so that one call of the function fails.
+    # The SDK makes one attempt, so that one call of the function fails.
     cloud.control.plant_call("ec2", "RunInstances", code="Unavailable", message="later", status=503)
     built = frontload.run(cache.name)
     report.ended("a build through an outage", built.status, built.error)

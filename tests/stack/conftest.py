@@ -1,4 +1,4 @@
-"""Fixtures: one local cloud for the package, without a stack; each test deploys its own."""
+"""Fixtures: one local cloud for the package, without a stack; the tests deploy their own."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ NewStack = Callable[[str], Deployment]
 
 @pytest.fixture(scope="package")
 def cloud() -> Iterator[LocalCloud]:
-    """Not for the session: other packages have their own, and a process holds one at a time."""
+    """Has package scope: other packages have their own cloud, and a process runs one at a time."""
     with real_cloud(WAIT_SCALE, QUICK) as running:
-        # One of the stacks is of the previous template, others are hardly used.
+        # One of the stacks has the previous template, and others are hardly used.
         running.keeps_grants = False
         yield running
 
 
 @pytest.fixture(scope="package")
 def layout(cloud: LocalCloud) -> Layout:
-    """Images that start: `app`, `other` and `third`."""
+    """Images that can start: `app`, `other` and `third`."""
     made = Layout(cloud.state_dir / "layout")
     base = [BUSYBOX, Layer("mixed", "base", 2)]
     for name in ("app", "other", "third"):
@@ -36,7 +36,7 @@ def layout(cloud: LocalCloud) -> Layout:
 
 @pytest.fixture(scope="module")
 def new_stack(cloud: LocalCloud, layout: Layout) -> Iterator[NewStack]:
-    """Names a stack, which no other test does; it is deleted when the module's tests are over.
+    """Creates a Deployment by stack name, which must be unique; deleted after the module's tests.
 
     A push starts the pipeline of every stack there is.
     """

@@ -1,4 +1,4 @@
-"""One stack of Frontload in the local cloud: deployed, looked at from outside, deleted."""
+"""One Frontload stack in the local cloud: deployed, inspected from outside, and deleted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from local_cloud.images import Layout
 
 DELETE_SECONDS = 60.0
 POLL_SECONDS = 0.2
-# What carries a stack's name, by kind: service, operation, and where the names are in its answer.
+# What carries a stack's name, by kind: service, operation, and the keys of list and name.
 NAMED = {
     "alarms": ("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
     "functions": ("lambda", "list_functions", "Functions", "FunctionName"),
@@ -39,7 +39,7 @@ NAMED = {
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A snapshot as a consumer cares for it."""
+    """What a consumer relies on in a snapshot."""
 
     state: str
     tags: frozenset[tuple[str, str]]
@@ -47,7 +47,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Kept:
-    """What must outlive an upgrade, and all but the leases the stack itself."""
+    """What must survive an upgrade. All but the leases must survive the stack's deletion, too."""
 
     configuration: dict[str, str]
     published: dict[str, list[Version]]
@@ -56,7 +56,7 @@ class Kept:
 
 
 class Deployment:
-    """A stack by name, with a path in Parameter Store of its own. Every wait has a limit."""
+    """A stack by name, with its own path in Parameter Store. Every wait has a time limit."""
 
     def __init__(self, cloud: LocalCloud, layout: Layout, stack: str) -> None:
         self._cloud = cloud
@@ -65,21 +65,21 @@ class Deployment:
         self.stack = stack
         self.prefix = f"/{stack}"
 
-    # Its life
+    # Life cycle
 
     def deploy(self, **parameters: str) -> None:
-        """Create or upgrade it to the template that was built. Raises DeployError."""
+        """Create it from the built template, or upgrade it to that. Raises DeployError."""
         deploy_home(self._cloud, self.stack, **{"ParameterPrefix": self.prefix, **parameters})
 
     def upgrade_to(self, directory: Path, **parameters: str) -> None:
-        """Deploy `template.yaml` of a directory; parameters not given stay as they are.
+        """Deploy `template.yaml` of a directory; parameters that are not given keep their values.
 
         Raises DeployError.
         """
         self._cloud.deploy(directory, parameters, self.stack)
 
     def delete(self) -> None:
-        """Delete it; no error when there is none.
+        """Delete the stack; no error when there is none.
 
         Raises TimeoutError when it is not gone in time, or when something cannot be deleted.
         """
@@ -91,7 +91,7 @@ class Deployment:
             time.sleep(POLL_SECONDS)
 
     def status(self) -> str:
-        """CloudFormation's word for its state; nothing when there is no such stack."""
+        """The stack's status in CloudFormation; empty when there is no such stack."""
         return self._describe().get("StackStatus", "")
 
     def _describe(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class Deployment:
         return next((one for one in listed if one["StackName"] == self.stack), {})
 
     def refusals(self) -> dict[str, str]:
-        """What could not be made, by logical id, and why."""
+        """The reason of every resource that could not be created, by logical id."""
         pages = self._formation.get_paginator("describe_stack_events")
         events = (
             one for page in pages.paginate(StackName=self.stack) for one in page["StackEvents"]
@@ -110,7 +110,7 @@ class Deployment:
             if one["ResourceStatus"] == "CREATE_FAILED"
         }
 
-    # What it is
+    # Inspection
 
     def parameters(self) -> dict[str, str]:
         """The values that the stack was given."""
@@ -123,7 +123,7 @@ class Deployment:
         return {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in listed}
 
     def traces(self) -> dict[str, list[str]]:
-        """By kind, what carries the stack's name in its own; and the path's owner."""
+        """Names that contain the stack's name, by kind, and the path's owner."""
         found = {}
         for kind, (service, operation, many, name) in NAMED.items():
             listed = getattr(self._cloud.client(service), operation)().get(many, [])
@@ -133,23 +133,23 @@ class Deployment:
         return found
 
     def _owner(self) -> list[str]:
-        """Whom the path belongs to. CloudFormation writes it into MiniStack's Parameter Store."""
+        """The path's owner. CloudFormation writes it to MiniStack's Parameter Store."""
         ssm = make_client("ssm", self._cloud.url, ACCOUNT)
         name = f"{self.prefix}/stack"
         return [one["Value"] for one in ssm.get_parameters(Names=[name])["Parameters"]]
 
-    # What it does
+    # Use
 
     def frontload(self) -> Frontload:
-        """The stack to work with, as it is deployed now."""
+        """A driver of the stack as it is deployed now."""
         return Frontload(self._cloud, self._layout, self.stack, self.prefix)
 
     def cache(self, name: str = "default") -> Cache:
-        """A cache of this stack, of the deployment of now."""
+        """A cache of this stack as it is deployed now."""
         return Cache(self.frontload(), name)
 
     def kept(self) -> Kept:
-        """All that is to outlive an upgrade, as it is now."""
+        """The current state of all that must survive an upgrade."""
         world = World(self._cloud)
         ssm = self._cloud.client("ssm")
         pages = ssm.get_paginator("get_parameters_by_path")
@@ -164,7 +164,7 @@ class Deployment:
         )
 
     def snapshots(self) -> dict[str, Snapshot]:
-        """Those that carry the stack's tag."""
+        """The snapshots that carry the stack's tag."""
         found = {}
         for name, one in World(self._cloud).snapshots().items():
             tags = frozenset((tag["Key"], tag["Value"]) for tag in one.get("Tags", []))

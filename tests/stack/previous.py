@@ -1,7 +1,7 @@
-"""The stack as it was before: its template and state machines, ready to be deployed.
+"""The previous version of the stack: its template and state machines, ready to be deployed.
 
-Its functions run the binary of now, as compiling the one of then would take minutes. Where the old
-template needs the old binary, give its directory in FRONTLOAD_PREVIOUS_BOOTSTRAP.
+Its functions run the current binary, because compiling the old one would take minutes. Where the
+old template needs the old binary, set FRONTLOAD_PREVIOUS_BOOTSTRAP to its directory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CODE = "    CodeUri: ../\n"
 
 
 def stage_previous(directory: Path) -> Path:
-    """The directory of the previous `template.yaml`, whose code and definitions it finds.
+    """Stage the previous `template.yaml` with code and definitions; returns its directory.
 
     Raises HistoryError, and ValueError when the template keeps its code elsewhere.
     """

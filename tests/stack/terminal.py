@@ -1,4 +1,4 @@
-"""A command on a terminal of its own, to which somebody only ever answers with Return."""
+"""Runs a command on its own terminal, where Return answers every question."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-# The answers were given in advance: what follows a question may stand in the same line.
+# All answers are sent in advance, so output after a question may be on the same line.
 QUESTION = re.compile(r"\t(?P<asked>[A-Z][\w ]+?) \[(?P<offered>[^\n\]]*)\]: ")
 RETURNS = 60
 
 
 @dataclass(frozen=True)
 class Session:
-    """What was said until the end."""
+    """The command's exit status and all its output."""
 
     status: int
     said: str
@@ -33,9 +33,9 @@ class Session:
 def press_return(
     command: list[str], directory: Path, environment: dict[str, str], seconds: float
 ) -> Session:
-    """Run the command, and answer each of its questions, up to 60, with Return.
+    """Run the command and answer each of its questions, up to 60, with Return.
 
-    Raises TimeoutError, with what was said, when it has not ended in time.
+    Raises TimeoutError, with the output, when it has not ended in time.
     """
     ours, theirs = pty.openpty()
     os.write(ours, b"\n" * RETURNS)
@@ -65,12 +65,12 @@ def press_return(
 
 
 def _read(terminal: int, end: float) -> bytes:
-    """What is said next; nothing when the other side is closed. Raises TimeoutError."""
+    """The next output; empty when the other side is closed. Raises TimeoutError."""
     ready, _, _ = select.select([terminal], [], [], max(0.0, end - time.monotonic()))
     if not ready:
         raise TimeoutError
     try:
         return os.read(terminal, 65536)
     except OSError:
-        # Linux says so of a terminal that nobody holds any more.
+        # Linux fails the read when no process has the terminal open any more.
         return b""

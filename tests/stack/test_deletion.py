@@ -1,4 +1,4 @@
-"""What deleting a stack takes along, what it leaves, and that the next one goes on from there."""
+"""What a stack's deletion removes, what it leaves, and that the next stack continues from it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_deleted_stack_leaves_what_nodes_boot_from_and_the_next_one_goes_on(
     cache.put()
     rollback = {"cache": cache.name, "architecture": cache.architecture}
     for _ in range(2):
-        # Takes the lease and changes nothing: what is published next has a later token than the
+        # Takes the lease and changes nothing: the next publication has a later token than the
         # first one of the next stack's table.
         assert cache.frontload.ask(rollback=rollback).error == "NothingToRollBack"
     first = cache.push("app")

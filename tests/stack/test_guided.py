@@ -1,4 +1,4 @@
-"""`sam deploy --guided`, as somebody does it who presses Return at every question."""
+"""`sam deploy --guided`, with Return as the answer to every question."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from local_cloud.deploy import DEPLOY_SECONDS, Target, find_sam, sam_environment
 from .conftest import NewStack
 from .terminal import press_return
 
-# Asked by sam itself, before and after the template's own parameters.
+# sam's own questions, before and after those for the template's parameters.
 BEFORE = ["Stack Name", "AWS Region"]
 AFTER = [
     "Confirm changes before deploy",

@@ -1,7 +1,7 @@
-"""The options of the template, deployed: over a stack without them, and taken away again.
+"""The template's options, deployed to a stack without them and removed again.
 
-MiniStack takes them and stores those of queue, table and logs. It enforces none: neither the VPC,
-nor a boundary, nor a key; what the template says of these is checked in `infra/test_options.py`.
+MiniStack accepts them and stores those of queue, table and logs. It enforces none: not the VPC, the
+boundary or a key. `infra/test_options.py` checks what the template sets for these.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def test_only_a_source_accounts_push_starts_the_pipeline_by_way_of_its_rule_and_
         [sent[STRANGER]],
         [],
     ]
-    # On home's default bus other rules of the account would see it, and ours takes none.
+    # On home's default bus the account's other rules would see it, and ours does not match it.
     cloud.send_event(sent[SOURCE])
     assert frontload.executions(frontload.pipeline) == [arn]
 
@@ -84,7 +84,7 @@ def test_only_a_source_accounts_push_starts_the_pipeline_by_way_of_its_rule_and_
 
 
 def waiting_pushes(cloud: LocalCloud, account: str) -> list[Any]:
-    """What an account could not forward."""
+    """The pushes that an account could not forward."""
     formation, queues = (cloud.client(of, account=account) for of in ("cloudformation", "sqs"))
     (shown,) = formation.describe_stacks(StackName="forwards")["Stacks"]
     queue = {one["OutputKey"]: one["OutputValue"] for one in shown["Outputs"]}["DeadLetterQueueUrl"]

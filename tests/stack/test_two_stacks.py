@@ -1,4 +1,4 @@
-"""Two stacks in one account and region: each does its own work on its own things."""
+"""Two stacks in one account and region: each works only on its own resources."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .deployment import Deployment
 
 @pytest.fixture(scope="module")
 def pair(new_stack: NewStack) -> tuple[Deployment, Deployment]:
-    """Two stacks, each under a path of its own."""
+    """Two stacks, each with its own path."""
     one, two = new_stack("first"), new_stack("second")
     one.deploy()
     two.deploy()
@@ -44,7 +44,7 @@ def test_two_stacks_build_from_one_push_and_touch_only_their_own(
     assert [[name] for name in published] == [list(one.snapshots()), list(two.snapshots())]
     assert world.builders_alive() == []
 
-    # The first gives its cache up; the second has one of the same name and architecture.
+    # The first retires its cache; the second has one with the same name and architecture.
     before = two.kept()
     request = {"cache": caches[0].name, "retire": True, "confirm": caches[0].name}
     retired = caches[0].frontload.ask(prune=request)
@@ -54,7 +54,7 @@ def test_two_stacks_build_from_one_push_and_touch_only_their_own(
 
 
 def only_execution(frontload: Frontload) -> Execution:
-    """The one execution of the pipeline that its rule started, when it is over."""
+    """Wait for the only execution of the pipeline, which its rule started; returns it."""
     pipeline = frontload.pipeline
     (arn,) = wait_until(lambda: frontload.executions(pipeline), f"an execution of {pipeline}")
     return frontload.wait(arn)

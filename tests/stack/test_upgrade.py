@@ -1,7 +1,7 @@
-"""A stack of the previous template becomes one of this template, and goes back, and loses nothing.
+"""An upgrade from the previous template to this one, and a rollback of it, lose nothing.
 
-What "previous" means says `infra/history.py`; the binary is the one of now. CloudFormation is
-MiniStack's: what AWS would replace is told by `infra/upgrade_rules.py`.
+`infra/history.py` defines "previous"; the binary is the current one. CloudFormation is MiniStack's:
+`infra/upgrade_rules.py` checks what AWS would replace.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def test_an_upgrade_and_its_way_back_keep_configuration_publications_and_leases(
     kept_across(stack, previous)
     assert {name: stack.parameters()[name] for name in given} == given
     kept_across(stack, BUILD_DIR)
-    # CREATE_COMPLETE where the two templates come to the same with these parameters.
+    # CREATE_COMPLETE where both templates give the same resources with these parameters.
     assert stack.status() in ("UPDATE_COMPLETE", "CREATE_COMPLETE")
     assert {name: stack.parameters()[name] for name in given} == given
     cache = stack.cache()
     snapshots.append(build(cache, "other", world))
     assert world.published(cache, "previous")[0] == snapshots[0]
-    # A rollback of the publication goes back to what was published before the upgrade.
+    # A rollback of the publication restores what was published before the upgrade.
     rollback = {"cache": cache.name, "architecture": cache.architecture}
     succeeded(cache.frontload.ask(rollback=rollback))
     assert world.published(cache)[0] == snapshots[0]
@@ -58,7 +58,7 @@ def succeeded(execution: Execution) -> Execution:
 
 
 def build(cache: Cache, image: str, world: World) -> str:
-    """Push an image, and let the stack publish it; returns the snapshot."""
+    """Push an image and wait until the stack publishes it; returns the snapshot id."""
     push = cache.push(image)
     succeeded(push.execution)
     snapshot_id, manifest = world.published(cache)
@@ -67,7 +67,7 @@ def build(cache: Cache, image: str, world: World) -> str:
 
 
 def kept_across(stack: Deployment, template: Path) -> None:
-    """Deploy a template over the stack: what it keeps, and what others name, is as it was."""
+    """Deploy a template over the stack; its state and the ids that others use must not change."""
     before, ids = stack.kept(), stack.resources()
     assert before.configuration and before.published and before.snapshots and before.leases
     stack.upgrade_to(template)

@@ -32,12 +32,12 @@ TemplateLoader.add_multi_constructor("!", _short_form)
 
 
 def load_definition(name: str) -> dict[str, Any]:
-    """The definition as it is written, substitutions not filled in."""
+    """The definition as written, with its substitutions not filled in."""
     return json.loads(DEFINITIONS[name].read_text())
 
 
 def fill_definition(name: str, values: dict[str, str]) -> str:
-    """The definition's text with every `${name}` replaced; an unknown name is a KeyError."""
+    """The definition's text with every `${name}` replaced. Raises KeyError for an unknown name."""
     return SUBSTITUTION.sub(lambda found: values[found[1]], DEFINITIONS[name].read_text())
 
 
@@ -57,12 +57,12 @@ def template_substitutions(template: dict[str, Any]) -> dict[str, set[str]]:
 
 
 def rust_error_names(source: str) -> set[str]:
-    """The names that the Rust source's errors have."""
+    """The names of the errors in the Rust source."""
     return set(rust_error_classes(source))
 
 
 def rust_error_classes(source: str) -> dict[str, str]:
-    """The class of each name in the table of `Error::name_and_class` of the Rust source."""
+    """The class of each error name in `Error::name_and_class` of the Rust source."""
     body = source.partition("fn name_and_class(&self)")[2].partition("\n    }\n")[0]
     classes = dict(re.findall(r'=> \("(\w+)", Class::(\w+)\)', body))
     if not classes:
@@ -77,7 +77,7 @@ def rust_fields(struct: str, source: str) -> list[str]:
 
 
 def rust_retryable_names(source: str) -> set[str]:
-    """The names of the class for which `Error::retryable` of the Rust source is true."""
+    """The error names for whose class `Error::retryable` of the Rust source is true."""
     body = source.partition("fn retryable(&self)")[2].partition("=> true")[0]
     retryable = set(re.findall(r"Class::(\w+)", body))
     return {name for name, of in rust_error_classes(source).items() if of in retryable}

@@ -1,7 +1,7 @@
-"""The rules of our own that a definition must keep; each returns its complaints.
+"""Our own rules for a definition; each returns its complaints.
 
-The linters see none of these: not an unknown variable or function, not `$states.result` where it
-does not exist, not a loop without an end.
+The linters miss all of these, such as an unknown variable or function, `$states.result` where it
+does not exist, and an endless loop.
 """
 
 import re
@@ -15,7 +15,7 @@ CALL_LAMBDA = "arn:${Partition}:states:::lambda:invoke"
 RUN_EXECUTION = "arn:${Partition}:states:::states:startExecution.sync:2"
 CALL_LIMIT_SECONDS = 60
 RETRY_LIMIT = 10
-# Error names that the service gives, as opposed to those that our functions give (Step Functions
+# Error names from the service, as opposed to those from our functions (Step Functions
 # developer guide, "Error names" and "Handle transient Lambda service exceptions").
 SERVICE_ERRORS = {
     *("States.ALL", "States.DataLimitExceeded", "States.ExceedToleratedFailureThreshold"),
@@ -24,9 +24,9 @@ SERVICE_ERRORS = {
     *("States.ResultWriterFailed", "States.Runtime", "States.TaskFailed", "States.Timeout"),
     *("Lambda.Unknown", "Runtime.ExitError", "Sandbox.Timedout"),
 }
-# Lambda's own, which pass. The last three are those of a function in a VPC that nobody called for
-# weeks: its network is made anew while the first calls fail (Lambda developer guide, "Function
-# states" and "Invoke" errors).
+# Lambda's own transient errors. The last three come from a function in a VPC that was not called
+# for weeks: Lambda recreates its network while the first calls fail (Lambda developer guide,
+# "Function states" and "Invoke" errors).
 LAMBDA_PASSES = {
     *("Lambda.AWSLambdaException", "Lambda.ClientExecutionTimeoutException"),
     *("Lambda.SdkClientException", "Lambda.ServiceException", "Lambda.TooManyRequestsException"),
@@ -34,7 +34,7 @@ LAMBDA_PASSES = {
     "Lambda.EC2ThrottledException",
 }
 SERVICE_ERRORS |= LAMBDA_PASSES
-# The states whose ends part the way to a publication.
+# The states whose ends delimit the phases on the way to a publication.
 PHASES = {
     "ClaimBuild": "claim",
     "Preflight": "preflight",
@@ -46,7 +46,7 @@ PHASES = {
 }
 NEED_THE_BUILDER = ("LaunchBuilder", "PullImages", "EndBuilder")
 INTERRUPTION = ["BuilderInterrupted"]
-# What is known after an interruption: nothing of the builder that was lost.
+# The variables after an interruption: nothing of the lost builder remains.
 AFTER_INTERRUPTION = {
     "interruptions": "{% $interruptions + 1 %}",
     "instanceId": None,
@@ -55,7 +55,7 @@ AFTER_INTERRUPTION = {
     "commandId": None,
 }
 FAILURE_FIELDS = ("step", "error", "cause")
-# Of JSONata and of Step Functions, what the definitions use.
+# The functions of JSONata and of Step Functions that the definitions use.
 KNOWN_FUNCTIONS = {
     *("append", "contains", "count", "exists", "floor", "join", "length", "map", "max", "merge"),
     *("millis", "not", "parse", "sift", "string", "substring", "toMillis"),
@@ -131,7 +131,7 @@ def has_time_limits(definition: Definition) -> list[str]:
 
 
 def beats_within_its_time_limits(definition: Definition) -> list[str]:
-    """A heartbeat that may take longer than the Task is never missed."""
+    """The heartbeat limit is shorter than the Task's time limit, or it would never be missed."""
     return [
         f"{name} may go without a heartbeat for longer than it may take"
         for name, task in tasks_of(definition)
@@ -148,7 +148,10 @@ def calls_known_services(definition: Definition) -> list[str]:
 
 
 def retries_alike(definition: Definition) -> list[str]:
-    """One Retry for every call of a function; none for a child execution, which has its own."""
+    """Every call of a function has the same Retry; the start of a child execution has none.
+
+    A child execution has its own.
+    """
     complaints = []
     calls = [(name, task) for name, task in tasks_of(definition) if task["Resource"] == CALL_LAMBDA]
     for name, task in tasks_of(definition):
@@ -166,7 +169,7 @@ def retries_alike(definition: Definition) -> list[str]:
 
 
 def _catcher_of_everything(state: State) -> State:
-    """The last one; before it errors may be caught by name."""
+    """The last catcher; those before it may catch errors by name."""
     return (state.get("Catch") or [{"ErrorEquals": [], "Next": "nowhere"}])[-1]
 
 
@@ -176,15 +179,14 @@ def _catcher_without_next(task: State) -> State:
 
 
 WARNING = ("PruneSnapshots",)
-"""What comes after a publication: its failure is a warning."""
+"""States after a publication: their failure is a warning."""
 
 
 def catches_alike(definition: Definition) -> list[str]:
-    """Every Task catches everything, once, and every Task of a machine in the same way, but for
-    those whose failure is a warning.
+    """Every Task catches everything, once, and all Tasks of a machine do so in the same way.
 
-    So does a Map that catches. In a Map a variable of the outside cannot be assigned, so there the
-    failure is the item's output.
+    Tasks whose failure is a warning are the exception. A Map that catches must do so like a Task.
+    Inside a Map an outer variable cannot be assigned, so there the failure is the item's output.
     """
     complaints = []
     for machine in machines_of(definition):
@@ -210,7 +212,7 @@ def catches_alike(definition: Definition) -> list[str]:
 
 
 def keeps_the_failures_of_items(definition: Definition) -> list[str]:
-    """What failed inside a Map joins the list outside, and the next state looks at the list."""
+    """A Map adds its items' failures to the outer list, and the next state checks the list."""
     complaints = []
     for machine in machines_of(definition):
         for name, state in machine["States"].items():
@@ -226,9 +228,9 @@ def keeps_the_failures_of_items(definition: Definition) -> list[str]:
 
 
 def cleans_up_after_every_failure(definition: Definition) -> list[str]:
-    """For the build: a caught error leads to CleanUp, that of CleanUp itself to the end.
+    """For the build: a caught error leads to CleanUp, and an error of CleanUp to the end.
 
-    A Task inside a Map leads out of it by its output: see keeps_the_failures_of_items.
+    A Task inside a Map passes its failure on in its output: see keeps_the_failures_of_items.
     """
     complaints = []
     for name, state in definition["States"].items():
@@ -241,7 +243,7 @@ def cleans_up_after_every_failure(definition: Definition) -> list[str]:
 
 
 def replaces_an_interrupted_builder(definition: Definition) -> list[str]:
-    """For the build: whatever needs the builder catches its interruption, and nothing else does."""
+    """For the build: exactly the states that need the builder catch its interruption."""
     complaints = []
     for name, state in definition["States"].items():
         named = state.get("Catch", [])[:-1]
@@ -256,7 +258,7 @@ def replaces_an_interrupted_builder(definition: Definition) -> list[str]:
 
 
 def decides_between_redrive_and_undo(definition: Definition) -> list[str]:
-    """The comment of whatever can fail says what becomes of what it has done."""
+    """The comment of each state that can fail says what happens to its work."""
     decided = ("undo", "redrive", "neither")
     return [
         f"{name} does not say what becomes of its work"
@@ -268,14 +270,14 @@ def decides_between_redrive_and_undo(definition: Definition) -> list[str]:
 
 
 def cleans_up_last(definition: Definition) -> list[str]:
-    """For the build: from the claim on, no way to its end leads past CleanUp."""
+    """For the build: from the claim on, every path to the end passes CleanUp."""
     reached, open_ends = set(), ["ClaimBuild"]
     while open_ends:
         name = open_ends.pop()
         if name not in reached and name != "CleanUp":
             reached.add(name)
             open_ends += _successors(definition["States"][name])
-    # Nothing was made yet where the build is found to be unchanged.
+    # A build that turns out to be unchanged has created nothing yet.
     ends = {name for name in reached if definition["States"][name]["Type"] in ("Succeed", "Fail")}
     return [f"{name} is reached without CleanUp" for name in sorted(ends - {"NothingToDo"})]
 
@@ -291,13 +293,13 @@ def _counts_its_waits(state: State) -> bool:
     if state["Type"] != "Task":
         return False
     given = state["Arguments"].get("Payload", {}).get("waitedSeconds", "")
-    # The waits, or at least these.
+    # The variable with the waits, alone or as the first argument of $max.
     counter = re.fullmatch(r"\{% (?:\$max\(\[)?\$(\w*[wW]aitedSeconds)(?:, .+\]\))? %\}", given)
     return bool(counter) and f"${counter[1]} +" in state.get("Assign", {}).get(counter[1], "")
 
 
 def bounds_every_loop(definition: Definition) -> list[str]:
-    """Every cycle passes a Task that is told how long was waited, and adds to it."""
+    """Every cycle passes a Task that gets the seconds waited so far and adds to them."""
     complaints = []
     for machine in machines_of(definition):
         graph = {
@@ -314,7 +316,7 @@ def bounds_every_loop(definition: Definition) -> list[str]:
 
 
 def measures_every_phase(definition: Definition) -> list[str]:
-    """For the build: each phase on the way to the publication notes its end, once it is ready.
+    """For the build: each phase on the way to the publication records its end once it is ready.
 
     The names are those that the publish function reads: `PhaseEnds` in Rust.
     """
@@ -349,8 +351,10 @@ def names_known_errors(definition: Definition, error_names: set[str]) -> list[st
 
 
 def retries_what_heals(definition: Definition, retryable: set[str]) -> list[str]:
-    """Of our own error names, Retry matches those that Rust calls retryable, all and only them;
-    of Lambda's, all that pass."""
+    """Retry matches exactly those of our error names that are retryable in Rust.
+
+    It also matches all transient errors of Lambda.
+    """
     complaints = []
     for name, task in tasks_of(definition):
         matched = {error for retrier in task.get("Retry", []) for error in retrier["ErrorEquals"]}
@@ -363,7 +367,7 @@ def retries_what_heals(definition: Definition, retryable: set[str]) -> list[str]
 
 
 def _variables_of(machine: Definition) -> set[str]:
-    """What the states of this machine assign, those inside its Maps left out."""
+    """The variables that this machine's states assign, without those inside its Maps."""
     return {
         variable
         for state in machine["States"].values()
@@ -373,9 +377,9 @@ def _variables_of(machine: Definition) -> set[str]:
 
 
 def assigns_no_variable_of_the_outside(definition: Definition) -> list[str]:
-    """Step Functions refuses an iteration's variable that has an outer one's name.
+    """Step Functions refuses a variable inside a Map that has the name of an outer one.
 
-    The local cloud gives each iteration a copy of all variables and sees nothing wrong.
+    The local cloud gives each iteration a copy of all variables, so it does not notice this.
     """
     complaints = []
     for machine in machines_of(definition):
@@ -392,7 +396,7 @@ def assigns_no_variable_of_the_outside(definition: Definition) -> list[str]:
 
 
 def names_variables_as_allowed(definition: Definition) -> list[str]:
-    """Step Functions keeps `$states` for itself, and refuses other names than identifiers."""
+    """Step Functions reserves `$states`, and refuses names that are not identifiers."""
     names = {one for machine in machines_of(definition) for one in _variables_of(machine)}
     return [
         f"${name} cannot be assigned"
@@ -402,7 +406,7 @@ def names_variables_as_allowed(definition: Definition) -> list[str]:
 
 
 def uses_known_variables(definition: Definition) -> list[str]:
-    """Every variable and function exists where it is read: an iteration's only inside its Map."""
+    """Every variable and function exists where it is used; an iteration's only inside its Map."""
     return _unknown_names(definition, set())
 
 
@@ -444,7 +448,7 @@ def reads_results_where_they_exist(definition: Definition) -> list[str]:
 
 
 def agrees_on_substitutions(text: str, defined: set[str]) -> list[str]:
-    """`text` is the definition as written, `defined` what the template substitutes."""
+    """Definition (`text`) and template (`defined`) must have the same substitutions."""
     used = set(re.findall(r"\$\{(\w+)\}", text))
     return [f"${{{name}}} is not defined in the template" for name in sorted(used - defined)] + [
         f"{name} is defined in the template, not used" for name in sorted(defined - used)

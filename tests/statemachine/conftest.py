@@ -1,4 +1,4 @@
-"""A MiniStack of its own, with both state machines in it."""
+"""Fixtures: a separate MiniStack with both state machines."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ from .jsonata_reference import differences, read_evaluations
 from .machines import Machines
 
 START_LIMIT_SECONDS = 60
-# Failures in the shape AWS documents and MiniStack does not produce by itself.
+# Failures in the form that AWS documents and MiniStack does not produce by itself.
 RECORDING_MINISTACK = Path(__file__).with_name("recording_ministack.py")
 AWS_FAILURES = Path(__file__).with_name("aws_failures.json")
 
@@ -41,7 +41,7 @@ def _await_ministack(endpoint: str, server: subprocess.Popen[bytes], log: Path) 
 
 @pytest.fixture
 def machines(deployed_machines: Machines) -> Iterator[Machines]:
-    """Both state machines; of every expression the reference implementation must think alike."""
+    """Both state machines; the reference implementation must agree on every expression."""
     log = deployed_machines.evaluations
     begin = log.stat().st_size if log.exists() else 0
     yield deployed_machines
@@ -50,10 +50,10 @@ def machines(deployed_machines: Machines) -> Iterator[Machines]:
 
 @pytest.fixture(scope="session")
 def deployed_machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
-    """Both state machines on a MiniStack of their own, waits a thousand times shorter."""
+    """Both state machines on their own MiniStack, with waits a thousand times shorter."""
     directory = tmp_path_factory.mktemp("ministack")
     port = _free_port()
-    # The stand-ins inherit MiniStack's environment: nothing of the caller's may be in it.
+    # The stand-ins inherit MiniStack's environment: it must contain nothing of the caller's.
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(directory),

@@ -1,4 +1,4 @@
-"""Recorded evaluations of JSONata, and what the reference implementation makes of them.
+"""Compares recorded evaluations of JSONata with the reference implementation.
 
 Step Functions documents JSONata 2.0.6: the npm package `jsonata` of that version is the reference.
 """
@@ -18,7 +18,7 @@ LIMIT_SECONDS = 60
 
 
 def read_evaluations(log: Path, begin: int = 0) -> list[Evaluation]:
-    """The evaluations that the log holds from byte `begin` on; none when there is no log yet."""
+    """The evaluations in the log from byte `begin` on; none when there is no log yet."""
     if not log.exists():
         return []
     with log.open("rb") as lines:
@@ -27,10 +27,10 @@ def read_evaluations(log: Path, begin: int = 0) -> list[Evaluation]:
 
 
 def differences(evaluations: list[Evaluation]) -> list[str]:
-    """What the reference sees otherwise: another value, or only one of the two an error.
+    """Where the reference differs: another value, or only one of the two has an error.
 
     The texts of errors differ and are not compared. Raises RuntimeError when the reference cannot
-    be run, or does not answer everything.
+    be run, or does not evaluate everything.
     """
     told = []
     for ours, reference in zip(evaluations, _evaluate_again(evaluations), strict=True):

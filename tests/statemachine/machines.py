@@ -33,9 +33,9 @@ class Ended:
 
 
 class Machines:
-    """The two deployed state machines, and the reports their stand-in Lambdas give.
+    """The two deployed state machines, and the reports of their stand-in Lambdas.
 
-    `evaluations` is the log that recording_ministack.py writes; it may not be there yet.
+    `evaluations` is the log that recording_ministack.py writes; it may not exist yet.
     """
 
     def __init__(self, endpoint: str, directory: Path) -> None:
@@ -50,7 +50,7 @@ class Machines:
         self._arns["pipeline"] = self._create("pipeline", values)
 
     def record(self, reports: dict[str, list[Any]]) -> None:
-        """Sets what the stand-ins answer and forgets the calls so far."""
+        """Sets the reports of the stand-ins and deletes the record of calls."""
         (self._directory / "reports.json").write_text(json.dumps(reports))
         (self._directory / "calls.jsonl").write_text("")
 

@@ -1,10 +1,9 @@
-"""MiniStack that writes down every JSONata expression it evaluates, with what it saw and gave, and
-keeps to Step Functions' sizes.
+"""MiniStack that records every JSONata evaluation and enforces Step Functions' size limits.
 
-`FRONTLOAD_EVALUATIONS` names the file, one line per evaluation: `expression`, `variables`,
-`states` (`input`, `result`, `errorOutput`, `context`; what did not exist is left out), `millis`
-(what `$millis()` was), and either `value` or `error`. Run as a module, with MiniStack's
-environment. What is patched here is that of 1.5.33.
+`FRONTLOAD_EVALUATIONS` names the file, with one line per evaluation: `expression`, `variables`,
+`states` (`input`, `result`, `errorOutput`, `context`; without those that did not exist), `millis`
+(the value of `$millis()`), and either `value` or `error`. Run as a module, with MiniStack's
+environment. The patches are for MiniStack 1.5.33.
 """
 
 import json
@@ -26,7 +25,7 @@ _register = stepfunctions._register_sfn_jsonata_functions
 
 
 def register_with_one_clock(expression: Any) -> None:
-    """An evaluation sees one time only, so that it can be repeated."""
+    """Gives an evaluation one fixed time, so that it can be repeated."""
     _register(expression)
     now = _millis.value
     expression.register_lambda("millis", lambda: now)
@@ -35,7 +34,7 @@ def register_with_one_clock(expression: Any) -> None:
 def evaluate_and_record(
     expression: str, given: Any, context: Any = None, result: Any = None, error: Any = None
 ) -> Any:
-    """MiniStack's own evaluation."""
+    """Evaluate as MiniStack does, and record the evaluation."""
     _millis.value = int(time.time() * 1000)
     context = context or {}
     states = {"input": given, "result": result, "errorOutput": error}
@@ -49,7 +48,7 @@ def evaluate_and_record(
         },
         "millis": _millis.value,
     }
-    # Before the evaluation: a definition's Assign changes the variables in place.
+    # Serialized before the evaluation, because Assign changes the variables in place.
     line = json.dumps(evaluation, default=str)
     try:
         value = _evaluate(expression, given, context, result, error)

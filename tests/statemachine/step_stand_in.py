@@ -1,11 +1,11 @@
 """Stand-in for every Lambda of Frontload: a bootstrap that answers with recorded reports.
 
-It speaks the Runtime API like the real binary, and `_HANDLER` names the step, as it does there.
-`FRONTLOAD_STAND_IN_DIR` holds `reports.json` (`{"<step>": [report, ...]}`, or
-`"<step> <build id>"` or `"<step> <region>"` for one build or region alone; the last report
-repeats, and a build in it gets the id of the request) and receives `calls.jsonl`, one line per
-call. A report `{"raise": [name, message]}` fails the call under that error name; one with `seconds`
-is given after so many.
+It uses the Runtime API like the real binary, and `_HANDLER` names the step, as it does there.
+`FRONTLOAD_STAND_IN_DIR` contains `reports.json` (`{"<step>": [report, ...]}`, or
+`"<step> <build id>"` or `"<step> <region>"` for only one build or region; the last report
+repeats, and a build in it gets the id of the request). The stand-in writes `calls.jsonl` there, one
+line per call. A report `{"raise": [name, message]}` fails the call with that error name. A report
+with `seconds` is returned after that time.
 """
 
 import fcntl
@@ -20,7 +20,7 @@ INVOCATIONS = f"http://{os.environ['AWS_LAMBDA_RUNTIME_API']}/2018-06-01/runtime
 
 
 def next_report(step: str, event: dict[str, Any]) -> Any:
-    """The next recorded report of `step`; the call is written down first."""
+    """The next recorded report of `step`; records the call first."""
     directory = Path(os.environ["FRONTLOAD_STAND_IN_DIR"])
     subject = event.get("request") or event.get("build")
     build = subject.get("id", "") if isinstance(subject, dict) else ""

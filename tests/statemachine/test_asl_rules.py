@@ -119,7 +119,7 @@ def states(build: Definition) -> Any:
 
 
 def states_inside(definition: Definition, name: str) -> Any:
-    """The states of the Map of this name."""
+    """The states inside the Map with this name."""
     return states(definition)[name]["ItemProcessor"]["States"]
 
 

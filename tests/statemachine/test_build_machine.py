@@ -205,8 +205,8 @@ def test_waited_seconds_add_up_within_a_step_and_start_anew_in_the_next(
 def test_a_phase_lasts_until_its_step_is_ready_and_all_together_as_long_as_the_build(
     machines: Machines,
 ) -> None:
-    # A thousandth of what is asked for: two seconds and a bit for the pull, and then for the
-    # slower one of two regions.
+    # Waits take a thousandth of the requested time: just over two seconds for the pull, and then
+    # the same for the slower of two regions.
     machines.record(
         REPORTS
         | {
@@ -271,7 +271,7 @@ def test_a_region_that_fails_late_ends_the_build_unpublished_and_cleaned_up(
         "ReplicateSnapshot in eu-west-1 failed with ReplicaFailed: the key in eu-west-1 is disabled"
     )
     steps = machines.steps()
-    # The other region came to its own end first: nothing runs beside the clean-up.
+    # The other region finished first: nothing runs in parallel with the clean-up.
     assert (steps.count("replicate"), steps[-1]) == (6, "clean_up")
     assert "publish" not in steps
     assert machines.calls()[-1]["event"]["waitedSeconds"] == 0
@@ -384,7 +384,7 @@ def test_the_time_of_an_end_counts_the_waits_or_what_passed_whichever_is_more(
     assert machines.run("build", {"request": REQUEST}).status == "SUCCEEDED"
     ends = [call["event"] for call in machines.calls() if call["step"] == "end"]
     assert [one["waitedSeconds"] for one in ends] == [0, 3, 2003]
-    # Two seconds pass in calls that fail, without a wait.
+    # Two seconds pass in calls, without a wait; one of them fails.
     outage = {"raise": ["AwsUnavailable", "throttled"]}
     slow = {"seconds": 2, **not_ready(1)}
     machines.record(REPORTS | {"end": [slow, outage, *REPORTS["end"]]})

@@ -1,7 +1,7 @@
-"""What the state machines' expressions give is what the reference implementation gives.
+"""The state machines' expressions give the same values as in the reference implementation.
 
-The fixture `machines` compares the expressions of every test that uses it; here they are counted,
-and it is shown that a difference would be noticed.
+The fixture `machines` compares the expressions of every test that uses it. These tests count them
+and prove that a difference would be noticed.
 """
 
 from typing import Any

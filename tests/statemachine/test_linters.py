@@ -1,7 +1,7 @@
-"""What the public linters notice of a definition, and what they leave to our own rules.
+"""What the public linters notice in a definition, and what they leave to our own rules.
 
-The definition in which mistakes are planted is the build's. Each mistake is noticed by somebody;
-who does is written down, so that an update of a tool that sees less or more is seen.
+The mistakes are planted in the build's definition. Some tool or rule notices each of them. The
+tests record which one does, so that an update of a tool that notices less or more is visible.
 """
 
 import json

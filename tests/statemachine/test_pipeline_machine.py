@@ -1,4 +1,4 @@
-"""The pipeline state machine, with real build executions under it, run by MiniStack."""
+"""The pipeline state machine, with real child executions of the build, run by MiniStack."""
 
 import time
 from typing import Any

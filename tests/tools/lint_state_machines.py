@@ -2,7 +2,7 @@
 
 usage: lint_state_machines.py <asl-validator> <statelint> <definition>...
 
-The linters want ARNs where the template substitutes them, so they see a copy with samples in it.
+The linters require ARNs where the template substitutes them, so they get a copy with samples.
 """
 
 import re
@@ -18,7 +18,7 @@ SAMPLES = (
     (re.compile(r"\$\{(\w+)FunctionArn\}"), rf"arn:aws:lambda:{ACCOUNT}:function:\1"),
     (re.compile(r"\$\{(\w+)StateMachineArn\}"), rf"arn:aws:states:{ACCOUNT}:stateMachine:\1"),
 )
-# statelint 3.1.0 knows no JSONata in a Wait, where Step Functions takes an expression.
+# statelint 3.1.0 rejects JSONata in a Wait, where Step Functions accepts an expression.
 KNOWN_TO_BE_WRONG = re.compile(r'\.Seconds is "\{%.*%\}" but should be an Integer$')
 
 

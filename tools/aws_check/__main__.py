@@ -48,7 +48,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def options_of(given: argparse.Namespace) -> Options:
-    """What is to be asked."""
+    """The options that the arguments name."""
     return Options(
         stack=given.stack,
         template=given.template,
@@ -68,7 +68,7 @@ def options_of(given: argparse.Namespace) -> Options:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run it; the exit code is 0 only if no row failed, and 2 when nothing was asked."""
+    """Run the check. Returns 0 only if no row failed, and 2 if nothing was asked."""
     given = parsed(arguments)
     options, progress = options_of(given), Progress()
     if (stale := why_stale()) and not given.clean_up:
@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     if ":" not in options.image.rpartition("/")[2] or "@" in options.image:
         return refuse(f"--image {options.image} needs a tag, and no digest")
     if given.local:
-        # Only here: the local cloud is among the tests.
+        # Imported only here, because the local cloud is part of the tests.
         from .local import run_locally
 
         with run_locally(options, progress) as (account, ran):
@@ -104,7 +104,7 @@ def new_run() -> str:
 
 
 def refuse(reason: str) -> int:
-    """Say why nothing is asked."""
+    """Print why nothing is asked; returns 2."""
     print(f"aws_check: {reason}", file=sys.stderr)
     return 2
 
@@ -123,7 +123,7 @@ def check(account: Account, options: Options, given: argparse.Namespace) -> int:
 
 
 def whom(account: Account, options: Options) -> str:
-    """Who asks whom."""
+    """A line with account, region, stack, caller and run."""
     return (
         f"Account {account.id}, region {account.region}, stack {options.stack}, "
         f"as {account.caller}; run {account.run}."
@@ -191,5 +191,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        # Before anything was made.
+        # Nothing was made yet.
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""The account that is asked: clients, names of things, and what its errors mean."""
+"""The account that is asked: its clients and ARNs, and what its errors mean."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ ClientOf = Callable[[str, str], Any]
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds that is waited at most, and between two looks."""
+    """The longest waits, and the pause between two looks, in seconds."""
 
     online: float = 600
     answering: float = 300
     command: float = 900
     end: float = 600
     trusted_end: float = 120
-    """After which Frontload does not trust an end (`functions/src/end.rs`)."""
+    """Frontload does not trust an end that takes longer (`functions/src/end.rs`)."""
     snapshot: float = 1800
     stack: float = 300
     forwarding: float = 120
-    """Until a role that was just made is known to EventBridge."""
+    """Until EventBridge knows a new role."""
     removal: float = 900
     pause: float = 5
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is to be asked, and with what."""
+    """What to ask, and with which settings."""
 
     stack: str
     template: Path
@@ -77,13 +77,13 @@ class Options:
 
     @property
     def machine(self) -> str:
-        """The instance type: the first that Frontload takes for little (`domain/volume.rs`)."""
+        """The instance type; by default Frontload's first for small images (`domain/volume.rs`)."""
         usual = {"x86_64": "m6i.large", "arm64": "m6g.large"}
         return self.instance_type or usual[self.architecture]
 
 
 class Account:
-    """Who is asked, and where. Raises ClientError where the caller is nobody."""
+    """The account and region to ask. Raises ClientError when AWS does not know the caller."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Account:
         self._clients_with = clients_with or credentials_clients
         self.region = region
         self.run = run
-        """The id of this run: everything that it makes carries it."""
+        """The id of this run; everything that it makes carries it."""
         self.progress = progress
         identity = client("sts", region).get_caller_identity()
         self.id: str = identity["Account"]
@@ -125,7 +125,7 @@ class Account:
         return self.client("ssm")
 
     def arn(self, service: str, resource: str, region: str | None = None) -> str:
-        """Of a resource that this account owns."""
+        """The ARN of a resource that this account owns."""
         return f"arn:{self.partition}:{service}:{region or self.region}:{self.id}:{resource}"
 
     def other_region(self, asked: str | None) -> str:
@@ -153,7 +153,7 @@ class Account:
         return f"{type(error).__name__}: {error}", f"The check itself is wrong. {HERE}"
 
     def _decoded(self, error: Exception) -> str:
-        """What an authorization failure is about, where the caller may have it decoded."""
+        """What an authorization failure is about, if the caller may decode it."""
         message = error.response["Error"].get("Message", "")  # type: ignore[attr-defined]
         words, _, encoded = message.partition(ENCODED)
         if not encoded:
@@ -172,12 +172,12 @@ HERE = "Report it with the whole output."
 
 
 def code_of(error: Exception) -> str:
-    """AWS's code of an error; empty when it is no answer of AWS."""
+    """AWS's code of an error; empty when the error is not an answer of AWS."""
     return error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
 
 
 def aws_clients(session: boto3.Session) -> ClientOf:
-    """Clients of AWS, each made once; they try again when AWS slows them down."""
+    """Clients of AWS, each made once; they retry when AWS throttles them."""
     config = Config(
         retries={"mode": "standard", "total_max_attempts": 6},
         connect_timeout=10,
@@ -194,7 +194,7 @@ def aws_clients(session: boto3.Session) -> ClientOf:
 
 
 def credentials_clients(given: dict[str, Any]) -> ClientOf:
-    """Clients of AWS with the credentials that sts:AssumeRole gave."""
+    """Clients of AWS with the credentials that sts:AssumeRole returned."""
     session = boto3.Session(
         aws_access_key_id=given["AccessKeyId"],
         aws_secret_access_key=given["SecretAccessKey"],
@@ -204,5 +204,5 @@ def credentials_clients(given: dict[str, Any]) -> ClientOf:
 
 
 def region_of(session: boto3.Session, asked: str | None) -> str | None:
-    """The region: what is asked for, else AWS_REGION, which boto3 does not read, else boto3's."""
+    """The region: `asked`, else AWS_REGION, which boto3 does not read, else boto3's."""
     return asked or os.environ.get("AWS_REGION") or session.region_name

@@ -1,4 +1,4 @@
-"""One small builder in earnest: launched, used, ended and snapshotted as Frontload does it."""
+"""One real small builder: launched, used, ended and snapshotted as Frontload does it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .scripts import PATHS, PULL, host_programs, identity, programs
 from .table import Answer, CheckError, Question, Table
 
 ORCHESTRATION = "/document/orchestration/"
-"""In the path of the SSM agent's copy of a command, which tells the script its id."""
+"""In the path of the SSM agent's copy of a command; the script reads its id from the path."""
 EXPIRY_SECONDS = 5400
 PROBE_SECONDS, LIST_SECONDS = 30, 120
 
@@ -86,11 +86,11 @@ QUESTIONS = (
 
 @dataclass(frozen=True)
 class Snapshotted:
-    """What the builder came to, as far as it came."""
+    """The results of the builder, as far as it came."""
 
     snapshot: str | None = None
     digest: str | None = None
-    """Of the image; None when it was not pulled."""
+    """The image's digest; None when it was not pulled."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Builder:
     made: Made
 
     def build(self, launch: Launch, given: Given, dry_runs: DryRuns) -> Snapshotted:
-        """All rows, each of which may need the one before it."""
+        """Ask all rows; each may need the one before it."""
         ask = self.table.ask
         instance = ask(LAUNCHED, lambda: self.launch(launch, "builder"))
         if instance is None or ask(ONLINE, lambda: self.wait_online(instance)) is None:
@@ -123,7 +123,7 @@ class Builder:
         self.table.skip_all([one for one in QUESTIONS if one.name not in answered], reason)
 
     def _use(self, instance: str, given: Given) -> str | None:
-        """The rows of what runs on it; returns the digest that was pulled."""
+        """Ask the rows about what runs on it; returns the digest that was pulled."""
         ask = self.table.ask
         if ask(ANSWERS, lambda: self.wait_answering(instance)) is None:
             self.table.skip_all((LISTED, PULLED), "the admin container does not answer")
@@ -134,7 +134,7 @@ class Builder:
     # Launch
 
     def launch(self, launch: Launch, name: str, snapshot: str | None = None) -> Answer:
-        """Launch one; its id is the value."""
+        """Launch a builder; the answer's value is its id."""
         asked = launch.request(name, self.options.subnet, snapshot)
         answer = self.account.ec2.run_instances(**asked)
         instance = answer["Instances"][0]["InstanceId"]
@@ -142,7 +142,10 @@ class Builder:
         return Answer(f"{instance}, {self.options.machine}", instance)
 
     def wait_online(self, instance: str) -> Answer:
-        """Until SSM's agent answers. Raises Late, or CheckError when the instance ends before."""
+        """Wait until SSM's agent is online.
+
+        Raises Late at the limit, and CheckError when the instance ends before.
+        """
         limits, begun = self.account.limits, self.account.progress.seconds
 
         def look() -> tuple[Any, str]:
@@ -160,7 +163,7 @@ class Builder:
         return Answer(f"Online {seconds:.0f} s after the launch", True)
 
     def wait_answering(self, instance: str) -> Answer:
-        """Until the admin container takes commands. Raises Late."""
+        """Wait until the admin container takes commands. Raises Late at the limit."""
         probes = 0
 
         def look() -> tuple[Any, str]:
@@ -174,7 +177,7 @@ class Builder:
         return Answer(f"exit code 0, at probe {probes}", True)
 
     def describe(self, instance: str) -> dict[str, Any]:
-        """As EC2 shows it; one that EC2 does not show yet is pending."""
+        """The instance as EC2 shows it; one that EC2 does not show yet is pending."""
         found = self.account.ec2.describe_instances(
             Filters=[{"Name": "instance-id", "Values": [instance]}]
         )["Reservations"]

@@ -1,4 +1,4 @@
-"""Real calls that harm nothing: those whose answer Frontload relies on and no dry run gives."""
+"""Harmless real calls: Frontload relies on their answers, and no dry run gives them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ AGENTS = Question(
 
 
 def ask_calls(account: Account, options: Options, table: Table, made: Made) -> Os | None:
-    """The rows of these calls; returns the newest Bottlerocket."""
+    """Ask the rows of these calls; returns the newest Bottlerocket, or None."""
     table.ask(LABELLED, lambda: _labelled(account, made))
     os = table.ask(RELEASE, lambda: _release(account, options))
     table.ask(EVENT, lambda: _event(account))
@@ -75,7 +75,7 @@ def _event(account: Account) -> Answer:
 
 
 def put_event(account: Account, run: str) -> str:
-    """Put an event of a run on the default bus; returns its id. Raises CheckError."""
+    """Put an event of a run on the default bus; returns its id. Raises CheckError if refused."""
     entry = {
         "Source": "frontload.check",
         "DetailType": "Frontload Check",

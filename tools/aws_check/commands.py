@@ -12,9 +12,9 @@ from .table import CheckError
 
 HERE = Path(__file__).parent
 PROBE = "apiclient exec admin true"
-"""What Frontload asks the admin container first (`shared/src/builder/script.rs`)."""
+"""Frontload's first command to the admin container (`shared/src/builder/script.rs`)."""
 READER = r'IFS= read -r -d \` script || exit 1; exec 2>&1 </dev/null; eval "$script"'
-"""As in `script.rs`, but that what goes wrong is shown."""
+"""As in `script.rs`, except that the output includes errors."""
 END = "frontload-end"
 FINAL = {"Success", "Failed", "TimedOut", "Cancelled"}
 
@@ -30,13 +30,16 @@ class Ended(NamedTuple):
 
     @property
     def told(self) -> str:
-        """All that it printed."""
+        """Everything that it printed."""
         return f"{self.stdout}\n{self.stderr}".strip()
 
 
 def for_admin(script: str, **assignments: str) -> str:
-    """A command that runs one of the scripts beside this file in the admin container, by way of
-    standard input. The values may hold no quote and no backtick."""
+    """A command that passes one of the scripts beside this file to the admin container.
+
+    The script travels on standard input. Raises ValueError when a value contains a quote, or when
+    a value or the script contains a backtick.
+    """
     text = "\n".join(f"{name}='{value}'" for name, value in assignments.items())
     body = (HERE / script).read_text().splitlines()
     text = "\n".join([text, *(line for line in body if not line.lstrip().startswith("#"))])
@@ -46,7 +49,7 @@ def for_admin(script: str, **assignments: str) -> str:
 
 
 def run_command(account: Account, instance: str, what: str, text: str, seconds: int) -> Ended:
-    """Run a command to its end. Raises Late when SSM does not end it."""
+    """Run a command to its end. Raises Late when SSM does not report its end in time."""
     ssm = account.ssm
     limits = account.limits
     sent = ssm.send_command(
@@ -77,7 +80,7 @@ def run_command(account: Account, instance: str, what: str, text: str, seconds: 
 
 
 def require_success(ended: Ended) -> Ended:
-    """The same. Raises CheckError unless the command ended with exit code 0."""
+    """Return `ended`. Raises CheckError unless the command ended with exit code 0."""
     if ended.status != "Success":
         raise CheckError(f"SSM says {ended.details}: {ended.told[-300:]}", ended.told)
     return ended

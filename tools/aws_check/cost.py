@@ -1,4 +1,4 @@
-"""What a run costs and how long it takes, reckoned beforehand."""
+"""Estimates what a run costs and how long it takes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ASSUMED = (
 
 
 def dollars(options: Options, minutes: float) -> float:
-    """What the builders, their volumes and the snapshot cost that live so long."""
+    """What builders, volumes and snapshot cost in US dollars if they exist for these minutes."""
     hours = minutes / 60
     instance = INSTANCE_HOUR.get(options.machine, UNKNOWN_HOUR) + ADDRESS_HOUR
     disks = (options.volume_gib + ROOT_GIB) * VOLUME_GB_MONTH
@@ -35,14 +35,14 @@ def dollars(options: Options, minutes: float) -> float:
 
 
 def longest_minutes(limits: Limits) -> float:
-    """How long it takes when every wait takes as long as it may."""
+    """How long a run takes if every wait reaches its limit."""
     builders = BUILDERS * (limits.online + limits.answering + 2 * limits.command)
     ends = limits.trusted_end + limits.end + limits.snapshot + limits.removal
     return (builders + ends) / 60
 
 
 def estimate(options: Options) -> str:
-    """For people, before they agree."""
+    """The estimate as text, for the user who is asked to agree."""
     if not options.builder:
         return "It launches nothing, costs nothing and takes about two minutes."
     longest = longest_minutes(Limits())

@@ -1,6 +1,6 @@
-"""Calls of EC2 that change something, asked with DryRun and the caller's own rights.
+"""Calls of EC2 that change something, made with DryRun and the caller's own permissions.
 
-AWS answers such a call with the error DryRunOperation when it would have done it.
+AWS answers with the error DryRunOperation when it would have done such a call.
 """
 
 from __future__ import annotations
@@ -71,7 +71,10 @@ OF_SNAPSHOTS = (COPY, SHARE, FAST)
 
 
 def dry(call: Callable[..., Any], **parameters: Any) -> Answer:
-    """Make a call as a dry run. Raises what AWS says when it would not do it."""
+    """Make a call as a dry run.
+
+    Raises ClientError when AWS would not do it, and CheckError when AWS ignored DryRun.
+    """
     try:
         call(DryRun=True, **parameters)
     except ClientError as error:
@@ -91,7 +94,7 @@ class DryRuns:
     table: Table
 
     def launches(self, launch: Launch) -> None:
-        """The rows of RunInstances."""
+        """Ask the rows of RunInstances."""
         ask = self.table.ask
         ask(FULL, lambda: self._launch(launch, "full", self._subnet()))
         ask(DEFAULT, lambda: self._launch(launch, "default network", None))
@@ -103,7 +106,7 @@ class DryRuns:
         return dry(self.account.ec2.run_instances, **asked)
 
     def code_of_launch(self, launch: Launch, ec2: Any) -> str:
-        """AWS's code for the launch in somebody else's name."""
+        """AWS's code for a dry run of the launch by another caller, whose client is `ec2`."""
         request = launch.request("as the role", self.options.subnet, more_tags=self.tags())
         try:
             ec2.run_instances(DryRun=True, **request)
@@ -112,7 +115,7 @@ class DryRuns:
         return "no answer to a dry run"
 
     def tags(self) -> dict[str, str]:
-        """Frontload's own, of a launch that nobody makes."""
+        """Frontload's own tags, for launches that are only dry runs."""
         told = {"stack": self.stack.name, "build": f"check-{self.account.run}", "cache": "check"}
         return {f"frontload:{name}": value for name, value in told.items()}
 
@@ -128,12 +131,12 @@ class DryRuns:
     def _incremental(self, launch: Launch) -> Answer:
         snapshot = snapshot_of_stack(self.account, self.stack)
         asked = launch.request("incremental", self.options.subnet, snapshot, more_tags=self.tags())
-        # A snapshot's volume cannot be smaller, and how large this one is does not matter here.
+        # A volume cannot be smaller than its snapshot, and its size does not matter here.
         asked["BlockDeviceMappings"][1]["Ebs"].pop("VolumeSize")
         return dry(self.account.ec2.run_instances, **asked)
 
     def keep(self, instance: str) -> None:
-        """The row of ModifyInstanceAttribute."""
+        """Ask the row of ModifyInstanceAttribute."""
         self.table.ask(
             KEEP,
             lambda: dry(
@@ -144,7 +147,7 @@ class DryRuns:
         )
 
     def create_snapshot(self, volume: str) -> None:
-        """The row of CreateSnapshot."""
+        """Ask the row of CreateSnapshot."""
         self.table.ask(
             SNAPSHOT,
             lambda: dry(
@@ -155,7 +158,7 @@ class DryRuns:
         )
 
     def of_snapshots(self, own: str | None) -> None:
-        """The rows that are about a snapshot: this run's own, else one of the stack."""
+        """Ask the rows about a snapshot: this run's own, else one of the stack."""
 
         def asked(of: Callable[[str], Answer]) -> Callable[[], Answer]:
             return lambda: of(own or snapshot_of_stack(self.account, self.stack))
@@ -196,7 +199,7 @@ class DryRuns:
 
 
 def kept() -> dict[str, Any]:
-    """What End asks for (`shared/src/aws/instances.rs`, `keep_data_volume`)."""
+    """The block device as End requests it (`shared/src/aws/instances.rs`, `keep_data_volume`)."""
     return {"DeviceName": DATA_DEVICE, "Ebs": {"DeleteOnTermination": False}}
 
 

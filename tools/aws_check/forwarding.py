@@ -1,4 +1,4 @@
-"""What a rule forwards to a bus: whether it comes with the keys that Frontload's bus demands."""
+"""Checks that an event that a rule forwards has the condition keys that Frontload's bus demands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORWARDED = Question(
 
 
 def ask_forwarding(account: Account, table: Table, made: Made) -> None:
-    """The row of the forwarded event."""
+    """Ask the row of the forwarded event."""
     table.ask(FORWARDED, lambda: _forwarded(account, made))
 
 
@@ -39,7 +39,7 @@ def _forwarded(account: Account, made: Made) -> Answer:
     queue = account.progress.wait_for(
         "the stack", lambda: _queue(account, name), limits.stack, limits.pause
     )
-    # A role is known everywhere a while after it was made: the event is put again and again.
+    # A new role takes a while to be known everywhere, so every look puts the event again.
     account.progress.wait_for(
         "a forwarded event",
         lambda: _arrival(account, name, queue),

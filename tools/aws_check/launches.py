@@ -15,7 +15,7 @@ from .rust import Os
 
 DATA_DEVICE, ROOT_DEVICE = "/dev/xvdb", "/dev/xvda"
 IOPS, THROUGHPUT_MIBS = 3000, 250
-"""Of the data volume for little (`shared/src/domain/volume.rs`)."""
+"""Of the data volume for small images (`shared/src/domain/volume.rs`)."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Launch:
         spot: bool = False,
         more_tags: dict[str, str] | None = None,
     ) -> dict[str, Any]:
-        """The parameters, with this run's tags on instance and volumes."""
+        """The parameters of a launch, with this run's tags on instance and volumes."""
         own = tags(self.account, name, "instance", "volume")
         for one in own:
             one["Tags"] = one["Tags"] + [

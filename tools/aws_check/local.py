@@ -1,4 +1,4 @@
-"""The local cloud in AWS's place: started, deployed to, and asked the same."""
+"""Runs the check on the local cloud instead of AWS: starts it, deploys, and asks the same."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ NOTHING_RUNS = "the local cloud has no builder host that runs commands (needs ro
 
 @contextmanager
 def run_locally(options: Options, progress: Progress) -> Iterator[tuple[Account, Ran]]:
-    """A run on a local cloud of its own, with the stack deployed."""
+    """A run on its own local cloud, with the stack deployed."""
     with LocalCloud("auto", settings=QUICK, say=progress.say) as cloud:
         cloud.keeps_grants = False
         template = options.template
@@ -74,8 +74,11 @@ def local_account(
 
 
 def local_options(cloud: LocalCloud, options: Options) -> Options:
-    """The same, with what the local cloud has: an image in its public registry, a bucket,
-    and an earlier snapshot."""
+    """The options with what the local cloud has, which this prepares.
+
+    That is a bucket, an earlier snapshot and, unless the builder host is scripted, an image in the
+    public registry.
+    """
     cloud.client("s3").create_bucket(Bucket=BUCKET)
     plant_snapshot(cloud, options.stack)
     if cloud.host.kind != "scripted":
@@ -91,7 +94,7 @@ def local_options(cloud: LocalCloud, options: Options) -> Options:
 
 
 def plant_snapshot(cloud: LocalCloud, stack: str) -> None:
-    """Let the stack have built before."""
+    """Make a snapshot of the stack, as if it had built before."""
     ec2 = cloud.client("ec2")
     volume = ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1, VolumeType="gp3")
     tag = {"Key": "frontload:stack", "Value": stack}
@@ -111,8 +114,10 @@ def ask_locally(cloud: LocalCloud, account: Account, options: Options) -> Ran:
 
 
 def simulator(cloud: LocalCloud, account: Account) -> Simulator:
-    """The local cloud's authoriser: MiniStack's iam:SimulatePrincipalPolicy knows no condition
-    keys."""
+    """A simulator that uses the local cloud's authoriser.
+
+    MiniStack's iam:SimulatePrincipalPolicy knows no condition keys.
+    """
     find = RoleFinder(cloud.url)
 
     def simulate(name: str, use: Use) -> Decisions:

@@ -1,5 +1,7 @@
-"""What a run makes, and its removal. Everything carries the run's id: what was made by a call
-whose answer was lost is found as well."""
+"""What a run makes, and its removal.
+
+Everything carries the run's id. So it is found even if the answer to its call was lost.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from .progress import Late
 from .table import Answer, CheckError, Question
 
 TAG = "frontload:check"
-"""Not the tags of Frontload: a deployed stack's reaper would take what it finds for its own."""
+"""Not a tag of Frontload: a deployed stack's reaper would treat what it finds as its own."""
 PARAMETERS = "/frontload-check"
 OBJECTS = "frontload-check"
 STACKS = "frontload-check-"
@@ -37,7 +39,7 @@ class Thing(NamedTuple):
 
 
 def tags(account: Account, name: str, *kinds: str) -> list[dict[str, Any]]:
-    """`TagSpecifications` for what is made by a call to EC2."""
+    """`TagSpecifications` for what a call to EC2 makes."""
     own = [{"Key": TAG, "Value": account.run}, {"Key": "Name", "Value": f"frontload check {name}"}]
     return [{"ResourceType": kind, "Tags": own} for kind in kinds]
 
@@ -51,11 +53,11 @@ class Made:
         self._noted: set[Thing] = set()
 
     def note(self, kind: str, id: str) -> None:
-        """Remember what was made: right after that EC2 may not find it by its tag yet."""
+        """Remember what was made, because EC2 may not find it by its tag yet."""
         self._noted.add(Thing(kind, id, self._account.run))
 
     def find(self, run: str | None = None) -> list[Thing]:
-        """What a run left, or all runs, as AWS finds it."""
+        """What a run left, or what all runs left, as AWS finds it."""
         account = self._account
         found = [*_tagged(account, run), *_parameters(account), *_stacks(account)]
         if self._bucket:
@@ -63,7 +65,7 @@ class Made:
         return [thing for thing in found if run in (None, thing.run)]
 
     def remove(self, run: str | None, limit: float, pause: float) -> Answer:
-        """Remove what a run made, or all runs. Raises CheckError with what is left."""
+        """Remove what a run made, or what all runs made. Raises CheckError with what is left."""
         removal = _Removal(self._account, self._bucket)
         noted = self._noted if run else set()
 
@@ -93,7 +95,7 @@ class _Removal:
         self._errors: dict[str, Exception] = {}
 
     def step(self, noted: set[Thing], find: Callable[[], list[Thing]]) -> str:
-        """Remove what is there; returns what is still there."""
+        """Remove what is there; returns what is left as text."""
         self._errors = {}
         found: set[Thing] = set()
         try:
@@ -119,14 +121,14 @@ class _Removal:
             self.gone.add(thing)
 
     def errors_told(self) -> str:
-        """Why the last step did not do everything."""
+        """Why the last step did not remove everything."""
         return "\n".join(f"{what}: {why}" for what, why in sorted(self._errors.items()))
 
 
 CLEAN_LOOKS = 2
-"""EC2 may show something a moment after it was made, and a moment after it was deleted."""
+"""EC2 may show a resource late after it was made, and for a moment after it was deleted."""
 HOPELESS_LOOKS = 5
-"""After so many in which all that remained was denied, waiting longer is of no use."""
+"""After so many looks with only denials left, it is of no use to wait longer."""
 
 
 def _tagged(account: Account, run: str | None) -> Iterator[Thing]:
@@ -187,7 +189,7 @@ def _remove_instance(account: Account, thing: Thing, _: str | None) -> bool:
 
 def _remove_volume(account: Account, thing: Thing, _: str | None) -> bool:
     found = account.ec2.describe_volumes(VolumeIds=[thing.id])["Volumes"]
-    # One that is attached goes with its instance, or is free when that has ended.
+    # An attached volume goes with its instance, or is free when the instance has ended.
     if found and found[0]["State"] != "in-use":
         account.ec2.delete_volume(VolumeId=thing.id)
         return True

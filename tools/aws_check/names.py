@@ -1,4 +1,4 @@
-"""What resources are called in the account that is asked: those of the stack, and made-up ones."""
+"""Names of resources in the account that is asked: those of the stack, and made-up ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OWNERS = {
     "us-gov-east-1": "388230364387",
     "us-gov-west-1": "347163068887",
 }
-"""Whose the control and admin containers are, where it is not the usual account
+"""Owners of the control and admin containers where it is not the usual account
 (bottlerocket-core-kit, `sources/api/schnauzer/src/helpers/mod.rs`)."""
 
 
@@ -50,11 +50,11 @@ class Names:
         self.builder_role = self._iam(f"role/{self.id('BuilderRole')}")
 
     def id(self, logical: str) -> str:
-        """What a resource of the template is called."""
+        """The physical id of a resource of the template, made up if the stack lacks it."""
         return self.stack.ids.get(logical, f"no-{logical}")
 
     def own(self, service: str, resource: str, region: str | None = None) -> str:
-        """Something of this account."""
+        """The ARN of a resource of this account."""
         return self.account.arn(service, resource, region)
 
     def _public(self, service: str, resource: str, region: str | None = None) -> str:
@@ -65,29 +65,29 @@ class Names:
         return f"arn:{self.account.partition}:iam::{account or self.account.id}:{resource}"
 
     def service(self, name: str, region: str | None = None) -> str:
-        """A service's name as condition keys have it, in a region where one is named."""
+        """A service's name as in condition keys, with the region if one is given."""
         suffix = "amazonaws.com.cn" if self.account.partition == "aws-cn" else "amazonaws.com"
         return ".".join(filter(None, (name, region, suffix)))
 
     def snapshot(self, region: str | None = None, id: str = "snap-0123456789abcdef0") -> str:
-        """A snapshot; one that is to be made has an asterisk for its id."""
+        """A snapshot; one that a call would make has an asterisk as its id."""
         return self._public("ec2", f"snapshot/{id}", region)
 
     def document(self, name: str) -> str:
-        """A document of SSM's own."""
+        """A document that SSM provides."""
         return self._public("ssm", f"document/{name}")
 
     def released(self) -> str:
-        """A parameter of Bottlerocket's."""
+        """A public parameter of Bottlerocket."""
         path = "aws/service/bottlerocket/aws-k8s-1.35/x86_64/latest/image_id"
         return self._public("ssm", f"parameter/{path}")
 
     def parameter(self, path: str, region: str | None = None) -> str:
-        """A parameter of the stack's."""
+        """A parameter of the stack."""
         return self.own("ssm", f"parameter{self.stack.prefix}/{path}", region)
 
     def published(self) -> list[str]:
-        """The parameters of a publication, elsewhere."""
+        """The parameters of a publication in the region `elsewhere`."""
         names = ("snapshot-id", "manifest")
         return [self.parameter(f"default/x86_64/{name}", self.elsewhere) for name in names]
 
@@ -96,7 +96,7 @@ class Names:
         return self.own("kms", "key/01234567-89ab-cdef-0123-456789abcdef", region)
 
     def repository(self) -> str:
-        """Of images of this account, elsewhere."""
+        """An image repository of this account in the region `elsewhere`."""
         return self.own("ecr", "repository/team/app", self.elsewhere)
 
     def host_containers(self) -> list[str]:
@@ -106,11 +106,11 @@ class Names:
         return [f"{prefix}-{container}" for container in ("control", "admin")]
 
     def function(self, name: str) -> str:
-        """A function of the stack's."""
+        """A function of the stack."""
         return self.own("lambda", f"function:{self.id(f'{name}Function')}")
 
     def execution(self, machine: str) -> str:
-        """An execution of a state machine of the stack's."""
+        """An execution of a state machine of the stack."""
         return f"{self.id(machine).replace(':stateMachine:', ':execution:')}:0123"
 
     def profile(self, name: str | None = None) -> str:
@@ -124,15 +124,15 @@ class Names:
         return publisher, f"{publisher}-reader"
 
     def log_stream(self, function: str) -> str:
-        """Of a function's log."""
+        """A log stream of a function."""
         group = self.id(f"{function}LogGroup")
         return self.own("logs", f"log-group:{group}:log-stream:check")
 
     def tagged(self, stack: str | None = None) -> Keys:
-        """The keys of a resource that carries a stack's tag, this one's or another's."""
+        """The condition keys of a resource with the tag of this stack, or of another."""
         value = stack or self.stack.name
         return {f"{of}:ResourceTag/frontload:stack": value for of in ("aws", "ec2")}
 
     def tagging(self, stack: str | None = None) -> Keys:
-        """The keys of a call that makes something with that tag."""
+        """The condition keys of a call that makes something with that tag."""
         return {"aws:RequestTag/frontload:stack": stack or self.stack.name}

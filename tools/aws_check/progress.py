@@ -1,4 +1,4 @@
-"""What goes on, with the elapsed time, on standard error."""
+"""Prints progress and the elapsed time on standard error."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, TextIO
 from .table import COLOURS, PLAIN, Row
 
 QUIET_SECONDS = 2.0
-"""What takes less is not told of."""
+"""Work that takes less is not reported."""
 REPEAT_SECONDS = 15.0
 
 
 class Late(Exception):
-    """Something awaited did not come."""
+    """A wait reached its limit."""
 
 
 class Progress:
-    """Lines that stay; on a terminal, a last line that follows what goes on."""
+    """Prints lines that stay and, on a terminal, a last line that changes with the current work."""
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:
         self._stream = stream
@@ -27,20 +27,20 @@ class Progress:
         self._begun = self._shown_at = time.monotonic()
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         clear = "\r\033[K" if self._live else ""
         print(f"{clear}{self.seconds:7.1f} s  {text}", file=self._stream, flush=True)
         self._shown_at = time.monotonic()
 
     def tell(self, row: Row) -> None:
-        """A row that was answered."""
+        """Print a row that was answered."""
         outcome = f"{row.outcome:8}"
         if self._live:
             outcome = f"{COLOURS[row.outcome]}{outcome}{PLAIN}"
         self.say(f"{outcome}{row.name}")
 
     def show(self, text: str) -> None:
-        """What goes on now, unless something was told a moment ago."""
+        """Print the current work, unless something was printed a moment ago."""
         quiet = QUIET_SECONDS if self._live else REPEAT_SECONDS
         if time.monotonic() - self._shown_at < quiet:
             return
@@ -52,15 +52,15 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """Since the beginning."""
+        """Seconds since the beginning."""
         return time.monotonic() - self._begun
 
     def wait_for(
         self, what: str, look: Callable[[], tuple[Any, str]], limit: float, pause: float
     ) -> Any:
-        """Look until it gives a value, which is returned; each look also says how far it is.
+        """Call `look` until it returns a value, and return that value.
 
-        Raises Late, with the last of what was said.
+        Each look also returns the state as text. Raises Late with the last state at the limit.
         """
         begun, told = time.monotonic(), False
         while True:

@@ -1,4 +1,4 @@
-"""A second small builder whose data volume is made from the snapshot: what came with it."""
+"""A second small builder with a data volume from the snapshot, and what came with the volume."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ QUESTIONS = (LAUNCHED, HELD, IMAGE, STARTS)
 
 
 def ask_restored(builder: Builder, launch: Launch, came_to: Snapshotted) -> None:
-    """The rows of the second builder."""
+    """Ask the rows of the second builder."""
     table = builder.table
     if came_to.snapshot is None:
         table.skip_all(QUESTIONS, "there is no snapshot")
@@ -76,7 +76,7 @@ class _Restored:
         return Answer(f"{self._instance} from {snapshot}: {online.said}", True)
 
     def list_what_came(self) -> Answer:
-        """What is on the volume outside of containerd's store and older than this builder."""
+        """List what is on the volume outside of containerd's store and older than this builder."""
         launched = self._builder.describe(self._instance)["LaunchTime"]
         text = for_admin(
             "restored.sh",
@@ -104,11 +104,11 @@ class _Restored:
         return Answer(said, True, ended.stdout)
 
     def _rows(self, first: str) -> list[list[str]]:
-        """What follows a word at the beginning of lines."""
+        """The other words of the lines that begin with this one."""
         return [line.split(" ")[1:] for line in self.lines if line.split(" ")[0] == first]
 
     def find_image(self) -> Answer:
-        """Whether containerd knows it under both names, whole and unpacked."""
+        """Check that containerd knows the image under both names, complete and unpacked."""
         wrong = [
             f"{name} has digest {digest} and is {' '.join(state)}"
             for name, digest, *state in self._rows("image")
@@ -120,7 +120,7 @@ class _Restored:
         return Answer(f"complete and unpacked as {' and '.join(one[0] for one in names)}")
 
     def start_container(self) -> Answer:
-        """Whether its program printed what it was to."""
+        """Check that the container's program printed what it should."""
         said = " ".join(one for row in self._rows("container") for one in row)
         if said != "started":
             raise CheckError(f"it printed {said!r}")

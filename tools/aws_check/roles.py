@@ -1,7 +1,7 @@
-"""Whether each role of the deployed stack may do what it is used for, and not what it must not.
+"""Checks that each role of the deployed stack may do what it is used for, and no misuse.
 
-The roles trust services alone. Where one also trusts this account it is assumed, and dry runs are
-made in its name; everything else is simulated (iam:SimulatePrincipalPolicy).
+The roles trust only services. If a role also trusts this account, the check assumes it and makes
+dry runs in its name. Everything else is simulated (iam:SimulatePrincipalPolicy).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Decisions = dict[str, str]
 
 
 class Simulator(NamedTuple):
-    """What tells what a role, by its name, may do."""
+    """Decides what a role, given by its name, may do."""
 
     name: str
     decide: Callable[[str, Use], Decisions]
 
 
 DryRun = Callable[[Any], str]
-"""Makes the dry run of a launch by a client of EC2; returns the code of AWS's answer."""
+"""Makes a dry run with a client of EC2; returns the code of AWS's answer."""
 WHAT_FAILS = {
     "BuilderRole": "The builder does not come online, or pulls nothing.",
     "BuildStateMachineRole": "A build fails at the first function that it may not call.",
@@ -63,7 +63,7 @@ def ask_roles(
     simulator: Simulator,
     launch: DryRun,
 ) -> None:
-    """A row for each role."""
+    """Ask a row for each role."""
     for number, (role, question) in enumerate(QUESTIONS.items(), 1):
         account.progress.show(f"role {number} of {len(QUESTIONS)}: {role}")
         asked = _Role(account, stack, role, names, simulator, launch)
@@ -71,7 +71,7 @@ def ask_roles(
 
 
 def iam_simulator(account: Account) -> Simulator:
-    """IAM's own."""
+    """IAM's own simulator."""
     iam = account.client("iam")
 
     def simulate(role: str, use: Use) -> Decisions:
@@ -89,7 +89,7 @@ def iam_simulator(account: Account) -> Simulator:
 
 
 def context_entry(name: str, value: Any) -> dict[str, Any]:
-    """A condition key as the simulator takes it."""
+    """A condition key in the form of IAM's simulator."""
     kinds = {bool: "boolean", int: "numeric", list: "stringList", str: "string"}
     values = value if isinstance(value, list) else [str(value).lower() if value is True else value]
     return {
@@ -130,7 +130,10 @@ class _Role:
         self._launch = launch
 
     def judge(self) -> Answer:
-        """Whether all is as it must be. Raises CheckError."""
+        """Check the role.
+
+        Raises CheckError when it is missing, a use is denied, or a misuse is allowed.
+        """
         if self._name is None:
             raise CheckError(
                 f"the stack has no {self._role}: it was deployed from another version than this"
@@ -163,7 +166,10 @@ class _Role:
                     yield f"{action} on {use.resource} is allowed and must not be ({keys})"
 
     def _dry_runs(self) -> tuple[int, list[str]]:
-        """What EC2 says to the role itself: looks, and the launch of its function."""
+        """Make dry runs as the role: its Describe calls, and the launch if it is LaunchRole.
+
+        Returns how many, and those that were denied.
+        """
         ec2 = self._assumed()
         calls = {"ec2:RunInstances": self._launch} if self._role == "LaunchRole" else {}
         for use in self._uses:

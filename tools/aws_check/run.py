@@ -1,4 +1,4 @@
-"""One run: every group of questions in turn, and at the end, whatever happens, the removal."""
+"""One run: asks every group of questions in turn, and always removes what it made at the end."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ MISTAKE = Question(
 )
 OF_BUILDERS = (*OF_BUILDER, *OF_RESTORED)
 SOME_ACCOUNT = "210987654321"
-"""A consumer, where none is named: nothing is shared with it."""
+"""The consumer if none is named; nothing is shared with it."""
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Ran(NamedTuple):
-    """What a run came to."""
+    """The result of a run."""
 
     table: Table
     interrupted: bool
 
     @property
     def exit_code(self) -> int:
-        """0 only if every row that was asked is as it must be."""
+        """130 when the run was interrupted, else 1 if a row failed, else 0."""
         return 130 if self.interrupted else int(bool(self.table.failed))
 
 
@@ -61,7 +61,7 @@ def run(
     simulator: Simulator | None = None,
     cannot: dict[str, str] | None = None,
 ) -> Ran:
-    """Ask everything. `simulator` takes IAM's place, `cannot` are rows that cannot be asked."""
+    """Ask everything. `simulator` replaces IAM's, `cannot` are rows that cannot be asked."""
     table = Table(account.progress.tell, account.explain, cannot or {})
     made = Made(account, options.template_bucket)
     interrupted = False
@@ -80,7 +80,7 @@ def run(
 
 
 def _note_mistake(table: Table, error: Exception) -> None:
-    """Keep the rows that were answered, and say why there are no more."""
+    """Keep the answered rows, and add one that says why there are no more."""
 
     def again() -> Answer:
         raise error
@@ -129,7 +129,7 @@ def _render(account: Account, options: Options, os: Os) -> Answer:
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """Let whoever ends this process have everything removed first."""
+    """Turn signals that end this process into KeyboardInterrupt, so it removes everything first."""
 
     def interrupt(number: int, _: object) -> None:
         raise KeyboardInterrupt(signal.Signals(number).name)
@@ -140,7 +140,7 @@ def _signals_interrupt() -> Iterator[None]:
 
 @contextmanager
 def _signals_wait(account: Account) -> Iterator[None]:
-    """Do not leave the removal half done."""
+    """Only print a line at such a signal, so that the removal is not left half done."""
 
     def wait(*_: object) -> None:
         account.progress.say("what was made is being removed; it ends by itself")

@@ -27,7 +27,7 @@ class Os(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What SSM and EC2 carry to the builder."""
+    """What SSM and EC2 pass to the builder."""
 
     command: str
     user_data: str
@@ -43,7 +43,10 @@ def why_stale() -> str:
 
 
 def render(account: Account, options: Options, os: Os) -> Given:
-    """The command and user data of a build of the one small image. Raises CheckError."""
+    """The command and user data of a build of the one small image.
+
+    Raises CheckError when Frontload's own code refuses the build.
+    """
     done = subprocess.run(
         [str(PROGRAM)],
         input=json.dumps(build_document(account, options, os)),
@@ -59,7 +62,7 @@ def render(account: Account, options: Options, os: Os) -> Given:
 
 
 def build_document(account: Account, options: Options, os: Os) -> dict[str, Any]:
-    """A build as Plan would make it, of one image that is known by its tag alone."""
+    """A build as Plan would make it, of one image that is known only by its tag."""
     return {
         "id": f"check-{account.run}",
         "cache": "check",

@@ -1,4 +1,4 @@
-"""What the scripts use that run on a builder, read from them: Frontload's own and those here."""
+"""Reads from the scripts what they use on a builder: from Frontload's own, and from those here."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ KNOWN = """
     readlink realpath rm rmdir sed seq sha256sum sheltie sleep sort stat stdbuf tac tail tar tee
     timeout touch tr truncate umount uname uniq unshare uuidgen wc wget xargs xxd zstd
 """
-"""Programs that such scripts call, but for those that are common words, such as `sum`."""
+"""Programs that such scripts call, except those named by common words, such as `sum`."""
 PATHS = "/local /local/host-containers /run/containerd/containerd.sock /var/lib/containerd"
-"""Of the host: without them Frontload's script does not work."""
+"""Paths on the host without which Frontload's script does not work."""
 HOST_CONTAINERS = "/local/host-containers /var/lib/host-containerd"
 OF_SCRIPTS = "/local/frontload- /local/user-data-"
-"""Files of Frontload's script, and of settings that every node would read."""
+"""How the paths of Frontload's files begin, and of settings that every node would read."""
 
 
 @cache
@@ -37,7 +37,7 @@ def programs(*scripts: str) -> str:
 
 
 def host_programs(*scripts: str) -> str:
-    """The programs that they call on the host, by `sheltie` or by a unit of systemd."""
+    """The programs that scripts call on the host, by `sheltie` or by a systemd unit."""
     text = "\n".join(map(code, scripts))
     called = re.findall(r"\b(?:on_host|sheltie) ([a-z][a-z-]+)", text)
     called += re.findall(r"/usr/bin/([a-z]+)", text)
@@ -45,6 +45,6 @@ def host_programs(*scripts: str) -> str:
 
 
 def identity(script: str) -> str:
-    """Where Bottlerocket keeps what makes an instance this one, as the script says."""
+    """The paths where Bottlerocket keeps an instance's identity, as the script lists them."""
     (places,) = re.findall(r"^identity=\((.*?)\)", script, re.MULTILINE | re.DOTALL)
     return " ".join(places.split())

@@ -34,7 +34,7 @@ class Answer(NamedTuple):
 
 
 class CheckError(Exception):
-    """AWS answered, and not as Frontload needs it."""
+    """AWS answered, but not as Frontload needs it."""
 
     def __init__(self, said: str, details: str = "") -> None:
         super().__init__(said)
@@ -42,7 +42,7 @@ class CheckError(Exception):
 
 
 class Skipped(Exception):
-    """A question that cannot be asked; `how` tells what would let it be asked."""
+    """A question that cannot be asked; `how` says how to make that possible."""
 
     def __init__(self, reason: str, how: str = "") -> None:
         super().__init__(reason)
@@ -63,10 +63,10 @@ class Row:
 
 @dataclass
 class Table:
-    """The rows in the order in which they were answered; `say` is told of each.
+    """The rows in the order in which they were answered; `say` gets each of them.
 
-    `explain` makes words of an exception, and of what it means for a question. `cannot` are rows
-    that cannot be asked here, by name, with the reason.
+    `explain` turns an exception into text, and says what it means for a question. `cannot` are
+    rows that cannot be asked here, by name, with the reason.
     """
 
     say: Callable[[Row], None]
@@ -75,7 +75,7 @@ class Table:
     rows: list[Row] = field(default_factory=list)
 
     def ask(self, question: Question, work: Callable[[], Answer]) -> Any:
-        """Answer a question by `work`; returns its value, None unless all is well."""
+        """Answer a question by `work`; returns the answer's value, or None unless the row is ok."""
         if question.name in self.cannot:
             self.skip(question, self.cannot[question.name])
             return None
@@ -97,7 +97,7 @@ class Table:
         self._add(question, SKIPPED, f"skipped: {reason}", meaning)
 
     def skip_all(self, questions: Sequence[Question], reason: str, how: str = "") -> None:
-        """Note of each that it is not asked."""
+        """Note that none of these questions is asked, and why."""
         for question in questions:
             self.skip(question, reason, how)
 
@@ -113,11 +113,11 @@ class Table:
 
     @property
     def failed(self) -> list[Row]:
-        """The rows that are not as they must be."""
+        """The rows that failed."""
         return [row for row in self.rows if row.outcome == FAILED]
 
     def as_dicts(self) -> list[dict[str, str]]:
-        """For JSON."""
+        """The rows for JSON."""
         return [dataclasses.asdict(row) for row in self.rows]
 
     def as_markdown(self, colour: bool = False) -> str:
@@ -137,11 +137,11 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """Without what a terminal would obey, and without the end of a Markdown block."""
+    """The text without control characters, and without the end of a Markdown block."""
     return re.sub(r"[^\n\t\x20-\x7e\u00a0-\u024f…]", "?", text).replace("```", "'''")
 
 
 def one_line(text: str) -> str:
-    """For a cell: without line ends, and not too long."""
+    """The text for a cell: without line ends, and not too long."""
     line = " ".join(printable(text).split())
     return line if len(line) <= LONGEST_CELL else f"{line[: LONGEST_CELL - 1]}…"

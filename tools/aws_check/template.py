@@ -1,4 +1,4 @@
-"""Whether CloudFormation takes the built template, and whether the stack is there."""
+"""Checks that CloudFormation accepts the built template, and that the stack exists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .made import OBJECTS, Made
 from .table import Answer, CheckError, Question, Skipped, Table
 
 LARGEST_BODY = 51_200
-"""Bytes of a template that CloudFormation takes without S3 (its API reference, `TemplateBody`)."""
+"""The most bytes that CloudFormation takes without S3 (its API reference, `TemplateBody`)."""
 STACK = Question(
     "stack",
     "cloudformation:DescribeStacks, cloudformation:ListStackResources",
@@ -27,7 +27,7 @@ TEMPLATE = Question(
 
 
 def ask_stack(account: Account, options: Options, table: Table) -> Stack | None:
-    """The row of the stack, and the stack."""
+    """Ask the row of the stack; returns the stack, or None."""
     return table.ask(STACK, lambda: _find_stack(account, options.stack))
 
 
@@ -37,7 +37,7 @@ class Stack:
     def __init__(self, name: str, described: dict[str, Any], ids: dict[str, str]) -> None:
         self.name = name
         self.ids = ids
-        """What the template's resources are called, by their logical id."""
+        """The physical ids of the template's resources, by their logical id."""
         self.outputs = _pairs(described, "Outputs", "Output")
         self.parameters = _pairs(described, "Parameters", "Parameter")
 
@@ -76,7 +76,7 @@ def _find_stack(account: Account, name: str) -> Answer:
 
 
 def ask_template(account: Account, options: Options, table: Table, made: Made) -> None:
-    """The row of the template."""
+    """Ask the row of the template."""
     table.ask(TEMPLATE, lambda: _validate(account, options, made))
 
 

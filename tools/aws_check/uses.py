@@ -1,7 +1,7 @@
 """What each role of the template is used for: actions, resources and condition keys.
 
-Written down from what the functions call (`functions/src`, `shared/src/aws`) and from AWS's Service
-Authorization Reference, not from the template: the two are compared.
+The list is written from what the functions call (`functions/src`, `shared/src/aws`) and from AWS's
+Service Authorization Reference. It does not use the template, because the two are compared.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ class Use:
     resource: str
     keys: Keys = field(default_factory=dict)
     allowed: bool = True
-    """False for what no function does and the role must not do."""
+    """False for a misuse, which no function makes and the role must not allow."""
 
 
 def use(actions: str, resource: str = "*", keys: Keys | None = None) -> Use:
-    """Something that is done."""
+    """A use that the role must allow."""
     return Use(tuple(actions.split()), resource, keys or {})
 
 
 def misuse(actions: str, resource: str = "*", keys: Keys | None = None) -> Use:
-    """Something that must be refused."""
+    """A misuse that the role must deny."""
     return Use(tuple(actions.split()), resource, keys or {}, allowed=False)
 
 
@@ -43,7 +43,7 @@ def log(names: Names, function: str) -> list[Use]:
 
 
 def assume(names: Names, *, reads: bool = False) -> list[Use]:
-    """The consumers' role that publishes, or that reads, where the stack has an external id."""
+    """Of the consumers' role that publishes, or reads; nothing if the stack has no external id."""
     external_id = names.stack.parameters.get("ConsumerExternalId", "")
     if not external_id:
         return []
@@ -208,7 +208,7 @@ def end(names: Names) -> list[Use]:
         *log(names, "End"),
         use("ec2:DescribeInstances ec2:DescribeVolumes"),
         use(f"{modify} ec2:TerminateInstances", names.instance, ours),
-        # Its block devices: the reference lists the volume as a resource of this action.
+        # For its block devices, the reference lists the volume as a resource of this action.
         use(modify, names.volume, ours),
         misuse(f"{modify} ec2:TerminateInstances", names.instance, names.tagged(ANOTHER)),
     ]
@@ -373,4 +373,4 @@ ROLES: dict[str, Callable[[Names], list[Use]]] = {
     "ReconcileScheduleRole": reconcile_schedule,
     "ReapScheduleRole": reap_schedule,
 }
-"""By the logical id of the role."""
+"""The uses of each role, by its logical id."""

@@ -1,6 +1,6 @@
-"""What is measured: a module a part, with `measure(bench: Bench) -> Document`.
+"""The parts of the benchmarks: one module each, with `measure(bench: Bench) -> Document`.
 
-Two names are fixed by the summary: `pull` calls its ratios `<set>.<link>.<version>.ratio`, such as
+The summary expects these names: `pull` calls its ratios `<set>.<link>.<version>.ratio`, such as
 `sharing.shaped.2.1.ratio`; `incremental` and `floor` have `ratio`, `node` has `speedup`,
 `orchestration` has `overhead`.
 """
@@ -13,7 +13,7 @@ from types import ModuleType
 
 from ..frame import BenchError
 
-# In the order in which they run: `cost` reckons with what the two before it counted.
+# In the order in which they run: `cost` uses the counts of the two parts before it.
 MODULES = {
     "lambda": "functions",
     "demo": "demo",
@@ -29,7 +29,7 @@ MODULES = {
 
 
 def chosen(names: list[str]) -> list[str]:
-    """The parts of these names, or all, in the order in which they run. Raises BenchError."""
+    """The parts named, or all, in running order. Raises BenchError for an unknown name."""
     unknown = sorted(set(names) - set(MODULES))
     if unknown:
         raise BenchError(f"no part {', '.join(unknown)}; there are {', '.join(MODULES)}")
@@ -37,10 +37,10 @@ def chosen(names: list[str]) -> list[str]:
 
 
 def exists(part: str) -> bool:
-    """Whether the part has its module."""
+    """Whether the part's module exists."""
     return importlib.util.find_spec(f"{__name__}.{MODULES[part]}") is not None
 
 
 def parts_module(part: str) -> ModuleType:
-    """The part's module. Loaded only when it is its turn: some load whole emulators."""
+    """The part's module, imported only when the part runs: some import whole emulators."""
     return import_module(f"{__name__}.{MODULES[part]}")

@@ -1,6 +1,6 @@
-"""Part `cost`: dollars of a build and of a month, by what `growth` and `orchestration` counted.
+"""Part `cost`: dollars of a build and of a month, from the counts of `growth` and `orchestration`.
 
-Nothing is measured here: counts of those two parts' documents times public prices.
+Nothing is measured here: the counts in those two parts' documents are multiplied by public prices.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ USERS = (
 )
 PULL_SECONDS = 120.0
 SHUTDOWN_SECONDS = 20.0
-"""From the snapshot's begin until the builder is billed no more."""
+"""From the start of the snapshot until the builder is no longer billed."""
 NOTES = (
     f"Public on-demand prices of us-east-1, written down {READ}, without free tiers. Counts are"
     " those of parts `growth` and `orchestration`: transitions and Lambda seconds of a build in as"
@@ -42,7 +42,7 @@ NOTES = (
 
 
 def measure(bench: Bench) -> Document:
-    """The part's document. Raises BenchError when what it reckons with was not measured."""
+    """The part's document. Raises BenchError unless `growth` and `orchestration` were measured."""
     found = read_documents(bench.directory, ["growth", "orchestration"])
     if len(found) < 2:
         raise BenchError("cost reckons with growth and orchestration: measure them first")
@@ -77,12 +77,14 @@ BILLS = {
     "initialization": "or initialization at 300 MiB/s",
     "nothing": "no snapshots: nodes that wait",
 }
-"""The figures' names, and the columns' titles."""
+"""Names of the figures, and titles of the columns."""
 
 
 def bills_of(user: User, build: Mapping[str, float]) -> dict[str, float]:
-    """A month's bills, in the order of `BILLS`; the third and fourth come on top of one of the
-    first two."""
+    """A month's bills, in the order of `BILLS`.
+
+    The third and the fourth each come on top of one of the first two.
+    """
     return {
         "incremental": sum(month_dollars(user, build, incremental=True).values()),
         "full": sum(month_dollars(user, build, incremental=False).values()),
@@ -93,7 +95,7 @@ def bills_of(user: User, build: Mapping[str, float]) -> dict[str, float]:
 
 
 def storage_table(user: User) -> Document:
-    """What the month's bill is made of, with chains and with full snapshots."""
+    """The items of the month's bill, with chains and with full snapshots."""
     none: dict[str, float] = {}
     chains, full = month_dollars(user, none, True), month_dollars(user, none, False)
     rows = [[name, f"{chains[name]:,.2f}", f"{full[name]:,.2f}"] for name in list(chains)[1:]]
@@ -101,8 +103,7 @@ def storage_table(user: User) -> Document:
 
 
 def facts_of(user: User, growth: Document, orchestration: Document) -> BuildFacts:
-    """What one of the user's builds takes; between two measured numbers of regions a straight
-    line."""
+    """Resources of one of the user's builds; linear between two measured numbers of regions."""
 
     def per_build(name: str) -> float:
         points = {
@@ -121,7 +122,7 @@ def facts_of(user: User, growth: Document, orchestration: Document) -> BuildFact
 
 
 def builder_seconds(orchestration: Document) -> float:
-    """How long a builder is paid for: launch and pull as measured, and its shutdown."""
+    """Seconds that a builder is billed: launch and pull as measured, and its shutdown."""
     (phases,) = [
         one["rows"]
         for one in orchestration["tables"]
@@ -132,7 +133,7 @@ def builder_seconds(orchestration: Document) -> float:
 
 
 def between(points: Mapping[int, float], at: int) -> float:
-    """The value at a place on the straight lines between measured points."""
+    """The value at `at`, interpolated linearly between the measured points."""
     if at in points:
         return points[at]
     below = max(place for place in points if place < at)

@@ -1,4 +1,4 @@
-"""Part `demo`: how long a person waits for the local cloud and the demo, from command to end."""
+"""Part `demo`: how long a user waits for the local cloud and the demo, from command to end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLOUD_SECONDS = 120.0
 DEMO_SECONDS = 900.0
 STOP_SECONDS = 30.0
 STILL_SECONDS = 10.0
-"""How often a demo that goes on is mentioned."""
+"""How often the progress of a running demo is printed."""
 NOTES = ("From the command on, Python's own start included; everything was built before.",)
 RESULT = TESTS_DIR.parent / "target" / "demo" / "result.json"
 
@@ -37,7 +37,7 @@ def measure(bench: Bench) -> Document:
 
 
 def measure_cloud(bench: Bench) -> list[float]:
-    """Seconds from the command until the local cloud is ready, modules loaded included."""
+    """Seconds from the command until the local cloud is ready, including module imports."""
     values = []
     for run in range(1, bench.runs + 1):
         begun = time.monotonic()
@@ -52,12 +52,12 @@ def measure_cloud(bench: Bench) -> list[float]:
 
 
 def is_ready(log: str) -> bool:
-    """Whether the local cloud said that it is ready."""
+    """Whether the local cloud reported in its log that it is ready."""
     return any(line.startswith("local cloud ready (") for line in log.splitlines())
 
 
 def measure_demo(bench: Bench) -> tuple[list[float], list[float], str]:
-    """Seconds of the demo, those of its build, and the builder host that it had."""
+    """Seconds of each demo, seconds of its build, and the builder host that it used."""
     totals, builds, host = [], [], ""
     for run in range(1, bench.runs + 1):
         bench.say(f"demo {run} of {bench.runs} begins")
@@ -71,7 +71,10 @@ def measure_demo(bench: Bench) -> tuple[list[float], list[float], str]:
 
 
 def run_demo(bench: Bench, name: str) -> dict[str, Any]:
-    """Run the demo to its end; returns its result document. Raises BenchError."""
+    """Run the demo to its end; returns its result document.
+
+    Raises BenchError when the demo fails or takes longer than `DEMO_SECONDS`.
+    """
     log = bench.directory / f"{name}.log"
     begun = time.monotonic()
     with log.open("wb") as output:
@@ -81,7 +84,7 @@ def run_demo(bench: Bench, name: str) -> dict[str, Any]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # Ctrl-C reaches this process alone, which then ends the demo.
+            # Ctrl-C reaches only this process, which then ends the demo.
             start_new_session=True,
         )
     try:
@@ -95,7 +98,7 @@ def run_demo(bench: Bench, name: str) -> dict[str, Any]:
 
 
 def wait_a_while(demo: subprocess.Popen[bytes], begun: float, say: Callable[[str], None]) -> None:
-    """Return when the demo ended or after ten seconds. Raises BenchError past its limit."""
+    """Return when the demo ended or after 10 s. Raises BenchError after `DEMO_SECONDS`."""
     try:
         demo.wait(STILL_SECONDS)
     except subprocess.TimeoutExpired:
@@ -106,7 +109,7 @@ def wait_a_while(demo: subprocess.Popen[bytes], begun: float, say: Callable[[str
 
 
 def end(demo: subprocess.Popen[bytes]) -> None:
-    """End the demo if it still runs: as Ctrl-C does, and when that takes too long for certain."""
+    """End the demo if it still runs: with SIGINT as Ctrl-C does, after 30 s with SIGKILL."""
     if demo.poll() is None:
         demo.send_signal(signal.SIGINT)
         try:

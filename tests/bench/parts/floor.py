@@ -1,4 +1,4 @@
-"""Part `floor`: our pull phase against the least that has to be done for the same layers."""
+"""Part `floor`: our pull phase against the least work that the same layers need."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VERSION = "2.1"
 SET = "sharing"
 WANTED = 1.4
 PARALLEL = 6
-"""Layers at a time: enough to fill the link and two processors."""
+"""Layers processed at a time: enough to fill the link and two processors."""
 _SCRIPT = Path(__file__).parents[1] / "floor.sh"
 NOTES = (
     f"Floor: {_SCRIPT.name} on the same kind of builder downloads (curl), hashes, decompresses"
@@ -52,7 +52,7 @@ def measure(bench: Bench) -> Document:
 
 
 def floor_way(images: Sequence[PushedImage]) -> Way:
-    """The command that does no more than it must."""
+    """The command that does only the necessary work."""
     distinct = {
         layer.digest: (layer.size, image.repository) for image in images for layer in image.layers
     }
@@ -67,7 +67,7 @@ def floor_way(images: Sequence[PushedImage]) -> Way:
     }
     assignments = "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
     encoded = base64.b64encode((assignments + _SCRIPT.read_text()).encode()).decode()
-    # As an argument it would be too long for apiclient.
+    # On standard input: as an argument the script would be too long for apiclient.
     reader = 'read -r script; eval "$(echo "$script" | base64 -d)" </dev/null'
     command = f"echo {encoded} | apiclient exec admin sheltie bash -c '{reader}'"
     admin = "[settings.host-containers.admin]\nenabled = true\n"
@@ -75,7 +75,7 @@ def floor_way(images: Sequence[PushedImage]) -> Way:
 
 
 def measure_run(host: PullHost, way: Way, images: Sequence[PushedImage]) -> float:
-    """Seconds of one run on a fresh builder, whose work is then checked."""
+    """Seconds of one run on a fresh builder; checks its content afterwards."""
     with host.builder(way.user_data, SHAPED) as builder:
         seconds = builder.seconds_of(way)
         if way.name == "ours":
@@ -86,7 +86,7 @@ def measure_run(host: PullHost, way: Way, images: Sequence[PushedImage]) -> floa
 
 
 def check_layers(builder: Builder, images: Sequence[PushedImage]) -> None:
-    """Raises BenchError when a layer is missing or has no files."""
+    """Check the unpacked layers. Raises BenchError when a layer is missing or has no files."""
     wanted = {layer.digest for image in images for layer in image.layers}
     found = builder.run(
         "apiclient exec admin sheltie sh -c"

@@ -1,4 +1,4 @@
-"""Part `lambda`: what the functions cost. Cold start, warm call, memory and size."""
+"""Part `lambda`: cold start, warm call, memory and package size of the functions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..documents import Document, document, figure
 from ..frame import BUILD, Bench, BenchError
 
 COLD_STARTS = 7
-"""Of each function; there are so many functions that the rounds asked for are not counted."""
+"""Cold starts of each function. `RUNS` does not apply here: there are many functions."""
 WARM_CALLS = 20
 """Calls after each cold start of `plan`."""
 FIGURES = {
@@ -29,7 +29,7 @@ FIGURES = {
     "peakResidentBytes": ("bytes", 15e6),
     "zipBytes": ("bytes", 3e6),
 }
-"""Unit, and what the median should not exceed."""
+"""By figure: its unit, and the limit that the median should not exceed."""
 NOTES = (
     "Cold start: until the function asks for work, under the Lambda runtime emulator of"
     " aws-sam-cli on this machine; `initMs` is over all functions.",
@@ -40,12 +40,12 @@ EXECUTION = f"arn:aws:states:{REGION}:{ACCOUNT}:execution:frontload-pipeline:ben
 
 
 def handler_of(directory: str) -> str:
-    """The handler of the function that `sam build` put into a directory: CleanUpFunction."""
+    """The handler of the function in a directory of `sam build`, such as CleanUpFunction."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", directory.removesuffix("Function")).lower()
 
 
 def find_bootstraps(build: Path) -> dict[str, Path]:
-    """The functions' programs by handler. Raises BenchError when nothing is built."""
+    """The functions' programs by handler. Raises BenchError when `plan` is not built."""
     found = {
         handler_of(path.parent.name): path for path in sorted(build.glob("*Function/bootstrap"))
     }
@@ -55,7 +55,7 @@ def find_bootstraps(build: Path) -> dict[str, Path]:
 
 
 def zip_bytes(bootstrap: Path) -> int:
-    """Size of the deployment package: the program alone, deflated as small as it gets."""
+    """Size of the deployment package: only the program, deflated at the highest level."""
     package = io.BytesIO()
     entry = zipfile.ZipInfo("bootstrap", (1980, 1, 1, 0, 0, 0))
     entry.compress_type = zipfile.ZIP_DEFLATED
@@ -66,8 +66,11 @@ def zip_bytes(bootstrap: Path) -> int:
 
 
 def payload(handler: str) -> Any:
-    """A call that ends before AWS is asked: no push for `plan`, no object for `reap`, which takes
-    any, no build for the others."""
+    """A payload with which the function ends before it calls AWS.
+
+    `plan` gets an event that is no push. `reap` accepts any object, so it gets a string. The other
+    functions get no build.
+    """
     if handler == "reap":
         return "no object"
     event = json.loads((TESTS_DIR / "events" / "ecr-delete.json").read_text())
@@ -75,7 +78,7 @@ def payload(handler: str) -> Any:
 
 
 def check_answer(handler: str, answer: dict[str, Any]) -> None:
-    """Raises BenchError when the function did something else than what is measured."""
+    """Raises BenchError when the answer is not the one of the measured call."""
     if handler == "plan":
         as_meant = answer.get("builds") == [] and answer.get("refused") == []
     else:
@@ -85,7 +88,7 @@ def check_answer(handler: str, answer: dict[str, Any]) -> None:
 
 
 def cold_start(handler: str, bootstrap: Path, log: Path, warm_calls: int) -> dict[str, list[float]]:
-    """Figures of one cold start and the calls after it. Raises BenchError."""
+    """Figures of one cold start and the calls after it. Raises BenchError for a wrong answer."""
     with emulated(bootstrap, handler, log) as function:
         for _ in range(1 + warm_calls):
             check_answer(handler, function.call(payload(handler)))
@@ -101,7 +104,7 @@ def cold_start(handler: str, bootstrap: Path, log: Path, warm_calls: int) -> dic
 
 
 def measure_functions(build: Path, say: Callable[[str], None]) -> dict[str, list[float]]:
-    """All values of the functions by figure, those of one function under its handler's name."""
+    """All values by figure; those of a single function have its handler in the name."""
     bootstraps = find_bootstraps(build)
     values: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="frontload-bench-") as directory:

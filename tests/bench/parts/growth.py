@@ -1,8 +1,8 @@
-"""Part `growth`: what more images, regions, consumers and caches take.
+"""Part `growth`: what a request takes with more images, regions, consumers and caches.
 
-One thing grows at a time, from a cache of one image in one region for one consumer. Waits of the
-state machines and durations of boots, pulls, snapshots and copies are a twentieth of what is
-assumed of AWS; calls, cold starts and transitions take their time in full.
+One size grows at a time, from a cache of one image in one region for one consumer. Waits of the
+state machines and durations of boots, pulls, snapshots and copies are a twentieth of those assumed
+for AWS. Calls, cold starts and transitions take their full time.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ SIZES = {
     "consumers": (1, 10, 50, 100),
     "caches": (1, 20, 50),
 }
-"""200 caches pushed at once are more than the emulators answer in time on two processors: the SDK's
-calls run into their time limits there, which says nothing of AWS."""
+"""Sizes along each axis. With 200 caches pushed at once, the emulators do not answer in time on two
+processors: the SDK's calls time out, which says nothing about AWS."""
 TOO_MANY_IMAGES = (100, 1000)
 ACCOUNTS = consumer_accounts(max(SIZES["consumers"]))
 REGIONS = (
@@ -42,12 +42,12 @@ REGIONS = (
 )  # fmt: skip
 WAIT_SCALE = 0.05
 LINEAR = 1.0
-"""The greatest power of the size with which calls may grow."""
+"""The greatest exponent with which calls may grow with the size."""
 LIMIT_SECONDS = 1800.0
 AT_ONCE = ("ec2:RunInstances",)
-"""The calls that follow a push before any wait that is shorter here than on AWS."""
+"""The calls that follow a push before any wait that is shortened here."""
 TOGETHER = (10, 10)
-"""Regions and consumers that are measured together, besides each alone."""
+"""Numbers of regions and consumers measured together, in addition to each alone."""
 MEASURES = {
     "seconds": ("seconds", "seconds"),
     "calls": ("calls", "count"),
@@ -58,7 +58,7 @@ MEASURES = {
     "longestCallSeconds": ("longest_call_seconds", "seconds"),
     "functionsAtOnce": ("functions_at_once", "count"),
 }
-"""The figures: the field of `Counts` and the unit."""
+"""By figure: the field of `Counts` and the unit."""
 NOTES = (
     "One run of each size: calls and transitions hardly differ between runs. One thing grows at a"
     " time, from 1 image, 1 region, 1 consumer and 1 cache.",
@@ -80,7 +80,7 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything a request has."""
+    """The size of a request along each axis."""
 
     images: int = 1
     regions: int = 1
@@ -90,7 +90,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a request took, and the size of what it published."""
+    """The counts of a request, and the size of the manifest that it published."""
 
     counts: Counts
     actions: dict[str, list[float]]
@@ -144,10 +144,10 @@ def measure(bench: Bench) -> Document:
 
 
 def growth_of(axis: str, outcomes: dict[tuple[str, int], Outcome]) -> float:
-    """The power of the size with which calls grow between the last two sizes: 1 is linear.
+    """The exponent with which calls grow between the last two sizes: 1 is linear.
 
-    There must be two sizes. A power, because what a further unit takes may be less than what two
-    runs differ by.
+    There must be two sizes. An exponent, because the calls of one more unit may be fewer than the
+    difference between two runs.
     """
     *_, before, last = sizes_of(axis, outcomes)
     calls = [outcomes[axis, size].counts.calls for size in (before, last)]
@@ -155,7 +155,7 @@ def growth_of(axis: str, outcomes: dict[tuple[str, int], Outcome]) -> float:
 
 
 def sizes_of(axis: str, outcomes: dict[tuple[str, int], Outcome]) -> list[int]:
-    """The sizes along an axis that were built."""
+    """The sizes along an axis that were built successfully."""
     return [size for size in SIZES[axis] if (axis, size) in outcomes]
 
 
@@ -173,7 +173,7 @@ class Growth:
         self._number = 0
 
     def run_all(self) -> dict[tuple[str, int], Outcome]:
-        """Every size along every axis; the smallest is the same for all."""
+        """Run every size along every axis; all axes share the smallest size."""
         smallest = self.run(Size())
         outcomes = {}
         for axis, sizes in SIZES.items():
@@ -187,14 +187,17 @@ class Growth:
         return outcomes
 
     def run_together(self) -> Document:
-        """Regions and consumers at once: their number of places is a product."""
+        """Measure regions and consumers together: each pair is a place to publish in."""
         regions, consumers = TOGETHER
         outcome = self.run(Size(regions=regions, consumers=consumers))
         row = [f"{regions} x {consumers}", *outcome_row(outcome)]
         return table("Regions and consumers together", ["regions x consumers", *COLUMNS], [row])
 
     def run(self, size: Size) -> Outcome:
-        """Push to caches of this size at once, and wait until all are published."""
+        """Push to all caches of this size at once, and wait until all are published.
+
+        Raises BenchError when a push starts no execution or a build is not published.
+        """
         self._cloud.host.pull_seconds = self._pull_seconds / size.images
         caches = [self._name() for _ in range(size.caches)]
         for cache in caches:
@@ -230,7 +233,7 @@ class Growth:
         )
 
     def _take(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """What was recorded since the last time."""
+        """The record and the calls since the last `_take`."""
         calls = self._cloud.control.calls()
         new, self._seen = calls[self._seen :], len(calls)
         return self._cloud.take_record(), new
@@ -284,14 +287,14 @@ COLUMNS = (
 
 
 def axis_table(axis: str, outcomes: dict[tuple[str, int], Outcome]) -> Document:
-    """One axis: a row a size."""
+    """The table of one axis: one row per size."""
     sizes = sizes_of(axis, outcomes)
     rows = [[str(size), *outcome_row(outcomes[axis, size])] for size in sizes]
     return table(f"More {axis}", [axis, *COLUMNS], rows)
 
 
 def outcome_row(outcome: Outcome) -> list[str]:
-    """The cells of `COLUMNS`."""
+    """The cells for `COLUMNS`."""
     counts = outcome.counts
     return [
         f"{counts.seconds:.0f}", f"{counts.calls:,}", f"{counts.transitions:,}",
@@ -301,14 +304,14 @@ def outcome_row(outcome: Outcome) -> list[str]:
 
 
 def action_table(outcome: Outcome) -> Document:
-    """The calls of the smallest request."""
+    """The table of the smallest request's calls."""
     rows = sorted(([name, str(len(times))] for name, times in outcome.actions.items()),
                   key=lambda row: -int(row[1]))  # fmt: skip
     return table("Calls of one build, one image, one region, one consumer", ["call", "times"], rows)
 
 
 def quota_table(outcomes: dict[tuple[str, int], Outcome]) -> Document:
-    """AWS's quotas and our share at the greatest of each size."""
+    """The table of AWS's quotas, and our share at the greatest size of each axis."""
     greatest = {axis: outcomes[axis, sizes_of(axis, outcomes)[-1]] for axis in SIZES}
     measured = Measured(
         events=max(one.counts.events for one in greatest.values()),

@@ -1,9 +1,11 @@
-"""Part `incremental`: one changed layer in each of four images, on the volume of the build before.
+"""Part `incremental`: one changed layer in each of four images, on the volume of the last build.
 
 Ours starts from the snapshot of an earlier build; theirs is snapshot.sh's full build on an empty
-volume. Beside the seconds it counts what ours writes: to the volume, and into the next snapshot.
+volume. Besides the seconds, it counts the bytes that ours writes to the volume and into the next
+snapshot.
 
-`PULL_LINKS` and `INCREMENTAL_VERSIONS` (names with commas between them) choose.
+`PULL_LINKS` and `INCREMENTAL_VERSIONS` (names separated by commas) choose the link (the first
+one named) and the versions.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ FIGURES = {
     "stored.ebsBytes": ("bytes", None),
     "read.bytes": ("bytes", None),
 }
-"""What of a run's bytes is told, with unit and what is wanted."""
+"""The figures of a run's bytes, with unit and wanted value."""
 NOTES = (
     "Ours: Frontload's command on a volume made from the snapshot of its build of the set"
     " `sharing`, for the set `changed`, whose four topmost layers are others; verifying the"
@@ -54,7 +56,7 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Written:
-    """What a run of ours read and wrote, in bytes."""
+    """Bytes that a run of ours read and wrote."""
 
     volume: int
     stored: int
@@ -78,28 +80,28 @@ class Rounds:
 
 @dataclass(frozen=True)
 class Versions:
-    """The images of the earlier build, and those of the measured one."""
+    """The images of the earlier build, and those of the measured build."""
 
     before: list[PushedImage]
     after: list[PushedImage]
 
     @property
     def fetched(self) -> list[tuple[PushedImage, PushedLayer]]:
-        """The layers that the earlier build had not, each with an image that has it."""
+        """The layers that the earlier build did not have, each with an image that has it."""
         known = {layer for image in self.before for layer in image.layers}
         layers = {layer: image for image in self.after for layer in image.layers}
         return [(image, layer) for layer, image in layers.items() if layer not in known]
 
     @property
     def unpacked(self) -> list[tuple[PushedImage, PushedLayer]]:
-        """The layers to be unpacked: those fetched, and those above one that is fetched."""
+        """The layers to be unpacked: the fetched ones, and those above a fetched one."""
         known = {layers for image in self.before for layers in stacks(image)}
         layers = {layers: image for image in self.after for layers in stacks(image)}
         return [(image, stack[-1]) for stack, image in layers.items() if stack not in known]
 
 
 def stacks(image: PushedImage) -> Iterator[tuple[PushedLayer, ...]]:
-    """Each layer of an image with those below it, which containerd unpacks once."""
+    """Each layer of an image with the layers below it; containerd unpacks each such stack once."""
     return (image.layers[: count + 1] for count in range(len(image.layers)))
 
 
@@ -118,7 +120,7 @@ def measure(bench: Bench) -> Document:
 
 
 def size_of_changes(images: Versions, source: BlobSource) -> int:
-    """Bytes that have to be written: the layers fetched, compressed, and those to be unpacked."""
+    """Bytes that must be written: the fetched layers, compressed, and the unpacked files."""
     total = sum(layer.size for _, layer in images.fetched)
     for image, layer in images.unpacked:
         with source.open(image.reference, layer.digest, False) as blob:
@@ -128,7 +130,7 @@ def size_of_changes(images: Versions, source: BlobSource) -> int:
 
 
 def measure_version(bench: Bench, host: PullHost, images: Versions, link: str) -> Rounds:
-    """Rounds of both ways, each way first in every other round."""
+    """Run rounds of both ways; each way goes first in every other round."""
     rounds = Rounds()
     with ancestor_of(host, images.before) as ancestor:
         bench.say(f"{host.version}: the ancestor is built")
@@ -145,7 +147,7 @@ def measure_version(bench: Bench, host: PullHost, images: Versions, link: str) -
 
 @contextmanager
 def ancestor_of(host: PullHost, images: Sequence[PushedImage]) -> Iterator[Ancestor]:
-    """The snapshot of a full build of ours, deleted at the end."""
+    """The snapshot of a full build of ours; deleted at the end."""
     way = our_way(images)
     with host.builder(way.user_data, None) as builder:
         report = json.loads(builder.run(way.command).stdout)
@@ -160,7 +162,7 @@ def ancestor_of(host: PullHost, images: Sequence[PushedImage]) -> Iterator[Ances
 def measure_ours(
     host: PullHost, images: Sequence[PushedImage], link: str, ancestor: Ancestor, rounds: Rounds
 ) -> None:
-    """One incremental build. Raises BenchError when it was none, or its content is wrong."""
+    """One incremental build. Raises BenchError if it was not incremental or has wrong content."""
     way = our_way(images, ancestor)
     machine = host.host
     with host.builder(way.user_data, LINKS[link], ancestor.snapshot_id) as builder:
@@ -191,7 +193,7 @@ def measure_theirs(
 def as_document(
     results: dict[str, Rounds], images: Versions, changed_bytes: int, link: str
 ) -> Document:
-    """The figures of every version; those of the headline's also without its name."""
+    """The figures of every version; the headline version's ratio also without its name."""
     figures: dict[str, Document] = {}
     for version, rounds in results.items():
         own = figures_of(rounds, changed_bytes)

@@ -1,7 +1,7 @@
 """Part `node`: a node's first container from a booted snapshot, against a cold pull.
 
-Both nodes are the same host with the same containerd; one has a volume made from a snapshot of a
-builder, and its registry switched off, the other an empty volume and the shaped link.
+Both nodes are the same host with the same containerd. One has a volume made from a builder's
+snapshot, and its registry is off. The other has an empty volume and the shaped link.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Start:
-    """One node, from nothing to a container that ran."""
+    """The durations of one node, from making its volume to the end of a container."""
 
     boot: float
     """Seconds from making the volume until containerd answers."""
@@ -44,7 +44,7 @@ class Start:
 
     @property
     def after_boot(self) -> float:
-        """Seconds from when containerd answers."""
+        """Seconds from the moment containerd answers."""
         return self.pull + self.container
 
 
@@ -71,7 +71,7 @@ def measure(bench: Bench) -> Document:
 
 
 def take_snapshot(host: PullHost, image: PushedImage) -> str:
-    """A snapshot with the image, checked, made by our command."""
+    """Make a snapshot with the image by our command, and check it; returns its id."""
     way = our_way([image])
     snapshot_id = f"snap-node-{next(_numbers)}"
     with host.builder(way.user_data, None) as builder:
@@ -83,7 +83,7 @@ def take_snapshot(host: PullHost, image: PushedImage) -> str:
 
 
 def start_cold(host: PullHost, image: PushedImage) -> Start:
-    """Pull over the shaped link on an empty node, and run."""
+    """Pull the image over the shaped link on an empty node, and run it."""
     settle()
     options = InstanceOptions(role_name="node", link=SHAPED)
     with boot_node(host.host, None, options=options) as node:
@@ -92,21 +92,21 @@ def start_cold(host: PullHost, image: PushedImage) -> Start:
 
 
 def start_cached(host: PullHost, snapshot_id: str, image: PushedImage) -> Start:
-    """Run on a node that booted from the snapshot."""
+    """Run the image on a node that booted from the snapshot."""
     settle()
     with boot_node(host.host, snapshot_id) as node:
         return Start(node.boot_seconds, 0.0, run(node, image))
 
 
 def run(node: Node, image: PushedImage) -> float:
-    """Seconds of the image's own entry point, from asking for the container to its end."""
+    """Seconds from the request for the container to the end of the image's own entry point."""
     return node.start_container(image.reference)
 
 
 def as_document(
     cold: dict[int, list[Start]], cached: dict[int, list[Start]], images: dict[int, PushedImage]
 ) -> Document:
-    """The speedup on the middle size, and seconds by size."""
+    """The part's document: the speedup for `HEADLINE_MB`, and seconds by size."""
     pairs = list(zip(cold[HEADLINE_MB], cached[HEADLINE_MB], strict=True))
     with_boot = [
         (slow.boot + slow.after_boot) / (fast.boot + fast.after_boot) for slow, fast in pairs

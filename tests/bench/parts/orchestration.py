@@ -1,8 +1,8 @@
-"""Part `orchestration`: from a push to the published parameters, against what must be waited for.
+"""Part `orchestration`: time from a push to the published parameters, against the physical waits.
 
-Each round is a cache of its own in one local cloud with AWS's durations. It is built twice, for the
-first time and after another push, while the way by hand makes the same snapshot beside it. The
-rounds run side by side: they mostly wait.
+Each round has its own cache in one local cloud with AWS's durations. The cache is built twice: for
+the first time, and after another push. Meanwhile the way by hand makes the same snapshot. The
+rounds run in parallel: they mostly wait.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CONSUMERS = consumer_accounts(2)
 WANTED = 0.08
 LIMIT_SECONDS = 3600.0
 START_SECONDS = 2.0
-"""Between the starts of two rounds, so that they do not ask in step."""
+"""Time between the starts of two rounds, so that they do not poll in step."""
 PHASES = {
     "gather and claim": ("ClaimBuild", "Preflight"),
     "preflight": ("Preflight", "LaunchBuilder"),
@@ -58,7 +58,7 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Build:
-    """A build from its push on."""
+    """The durations of a build, from its push."""
 
     seconds: float
     waits: PhysicalWaits
@@ -66,13 +66,13 @@ class Build:
 
     @property
     def overhead(self) -> float:
-        """The share that was added to the physical waits."""
+        """The time added to the physical waits, as a share of them."""
         return self.waits.overhead(self.seconds)
 
 
 @dataclass(frozen=True)
 class Hand:
-    """The way by hand."""
+    """The durations of the way by hand."""
 
     home_seconds: float
     seconds: float
@@ -81,7 +81,7 @@ class Hand:
 
 @dataclass(frozen=True)
 class Round:
-    """A cache's first build, the one after its next push, and the same by hand."""
+    """A cache's first build, the build after its next push, and the same by hand."""
 
     first: Build
     later: Build
@@ -111,7 +111,7 @@ def measure(bench: Bench) -> Document:
 
 
 def seconds_figures(prefix: str, rounds: Sequence[Round]) -> dict[str, Document]:
-    """How long each way took, what of it was physical, and the ratio of the two ways."""
+    """Seconds of each way, its physical waits, and the ratio of the two ways."""
     values = {
         "seconds": [one.later.seconds for one in rounds],
         "physicalSeconds": [one.later.waits.total for one in rounds],
@@ -129,7 +129,7 @@ def seconds_figures(prefix: str, rounds: Sequence[Round]) -> dict[str, Document]
 
 
 def run_rounds(bench: Bench, name: str, latencies: Latencies) -> list[Round]:
-    """All rounds of one set of latencies, in one cloud."""
+    """Run all rounds of one set of latencies in one cloud."""
     scale = wait_scale()
     used = latencies.scaled(scale)
     bench.say(f"{name} latencies: {bench.runs} rounds side by side")
@@ -148,13 +148,16 @@ def run_rounds(bench: Bench, name: str, latencies: Latencies) -> list[Round]:
 
 
 def wait_scale() -> float:
-    """1, or less to try the benchmark out; its figures then mean nothing: what the functions and
-    the emulators themselves take is not scaled."""
+    """1, or less to try the benchmark out.
+
+    With less than 1 the figures mean nothing: the time of the functions and the emulators
+    themselves is not scaled.
+    """
     return float(os.environ.get("BENCH_WAIT_SCALE", "1"))
 
 
 class Rounds:
-    """The rounds in one cloud; times are told as at full scale."""
+    """The rounds in one cloud; times are reported as at full scale."""
 
     def __init__(
         self, bench: Bench, frontload: Frontload, latencies: Latencies, scale: float
@@ -166,7 +169,7 @@ class Rounds:
         self._scale = scale
 
     def run(self, number: int) -> Round:
-        """Build a cache of its own twice, and once by hand meanwhile."""
+        """Build the round's own cache twice, and once by hand in parallel."""
         cache = f"round-{number + 1}"
         repositories = [f"team/{cache}-{image}" for image in range(IMAGES)]
         self._frontload.prepare("image-1", repositories[1:])
@@ -209,7 +212,7 @@ class Rounds:
         return {**spans, "publish": published - times["PublishSnapshot"]}
 
     def _by_hand(self, cache: str, repositories: Sequence[str]) -> Hand:
-        # The scripted host takes its time for each image that a command names with its digest.
+        # The scripted host waits `pull_seconds` for each image that a command names by digest.
         digest = "sha256:" + "0" * 64
         images = [f"{ECR_HOST}/{repository}:v1@{digest}" for repository in repositories]
         script = SnapshotScript(self._client, REGION, self._scale)
@@ -237,7 +240,7 @@ class Rounds:
 
 
 def phase_table(title: str, rounds: Sequence[Round], of: Callable[[Round], Build]) -> Document:
-    """Medians of each phase, and of the physical wait in it."""
+    """A table of the median of each phase, and of the physical wait in it."""
     builds = [of(one) for one in rounds]
     rows = []
     for phase in builds[0].phases:
@@ -248,7 +251,7 @@ def phase_table(title: str, rounds: Sequence[Round], of: Callable[[Round], Build
 
 
 def physical_of(phase: str, waits: PhysicalWaits) -> float:
-    """The physical wait that a phase holds, in seconds."""
+    """The physical wait in a phase, in seconds."""
     return {
         "launch": waits.boot,
         "pull": waits.pull,
@@ -259,7 +262,7 @@ def physical_of(phase: str, waits: PhysicalWaits) -> float:
 
 
 def assumed_table() -> Document:
-    """The latencies that were assumed."""
+    """A table of the assumed latencies."""
     rows = [
         [title, f"{getattr(USUAL, name):g}", f"{getattr(SHORT, name):g}", source]
         for name, (title, source) in ASSUMPTIONS.items()

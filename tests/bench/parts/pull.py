@@ -1,7 +1,7 @@
-"""Part `pull`: our pull phase against snapshot.sh's, flush included, on the same builder host.
+"""Part `pull`: our pull phase against snapshot.sh's, including the flush, on the same builder host.
 
-`PULL_SETS`, `PULL_LINKS` and `PULL_VERSIONS` (names with commas between them) choose some of the
-combinations, for who works on the pull itself.
+`PULL_SETS`, `PULL_LINKS` and `PULL_VERSIONS` (names separated by commas) choose some of the
+combinations, for work on the pull itself.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Combination:
-    """What is pulled, over which link, by which containerd."""
+    """Which set is pulled, over which link, by which containerd."""
 
     set_name: str
     link: str
@@ -43,12 +43,12 @@ class Combination:
 
     @property
     def name(self) -> str:
-        """As in the figures' names."""
+        """The combination's name in the figures' names."""
         return f"{self.set_name}.{self.link}.{self.version}"
 
     @property
     def wanted(self) -> float:
-        """What the median ratio should not exceed."""
+        """The limit that the median ratio should not exceed."""
         is_headline = self.set_name == "sharing" and self.version == "2.1"
         return WANTED_OF_SHARING if is_headline else WANTED
 
@@ -78,7 +78,7 @@ def measure(bench: Bench) -> Document:
                     try:
                         results[one] = measure_combination(bench, host, one, sets[one.set_name])
                     except BenchError as error:
-                        # An hour's other figures are worth keeping; this one stays unmeasured.
+                        # Keep an hour's other figures; this combination stays unmeasured.
                         failures.append(f"NOT MEASURED: {one.name}: {error}")
                         bench.say(failures[-1])
     if not results:
@@ -87,7 +87,10 @@ def measure(bench: Bench) -> Document:
 
 
 def chosen_combinations(environment: os._Environ[str] | dict[str, str]) -> list[Combination]:
-    """All combinations, or those that the environment chooses. Raises BenchError."""
+    """All combinations, or those that the environment chooses.
+
+    Raises BenchError for an unknown name.
+    """
     sets = chosen(environment, "PULL_SETS", SETS)
     links = chosen(environment, "PULL_LINKS", tuple(LINKS))
     versions = chosen(environment, "PULL_VERSIONS", VERSIONS)
@@ -102,7 +105,7 @@ def chosen_combinations(environment: os._Environ[str] | dict[str, str]) -> list[
 def chosen(
     environment: os._Environ[str] | dict[str, str], variable: str, known: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """The names in the variable, or all that are known. Raises BenchError."""
+    """The names in the variable, or all known ones. Raises BenchError for an unknown name."""
     names = tuple(filter(None, environment.get(variable, "").split(",")))
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -118,7 +121,7 @@ def unique(names: Iterable[str]) -> list[str]:
 def measure_combination(
     bench: Bench, host: PullHost, one: Combination, images: Sequence[PushedImage]
 ) -> Rounds:
-    """Rounds of both ways, each way first in every other round."""
+    """Run rounds of both ways; each way goes first in every other round."""
     rounds = Rounds()
     ours, theirs = our_way(images), snapshot_sh_way(images)
     for number in range(bench.runs):
@@ -137,7 +140,7 @@ def measure_combination(
 def measure_run(
     host: PullHost, one: Combination, way: Way, images: Sequence[PushedImage], checked: bool
 ) -> float:
-    """Seconds of one pull on a fresh builder; its content is checked afterwards."""
+    """Seconds of one pull on a fresh builder; checks its content afterwards if `checked`."""
     with host.builder(way.user_data, LINKS[one.link]) as builder:
         seconds = builder.seconds_of(way)
         if checked:
@@ -150,7 +153,7 @@ def as_document(
     sets: dict[str, list[PushedImage]],
     failures: Sequence[str] = (),
 ) -> Document:
-    """The figures of every combination, and what the sets hold."""
+    """The part's document: the figures of every combination, and the contents of the sets."""
     figures = {}
     for one, rounds in results.items():
         figures[f"{one.name}.ratio"] = figure("ratio", rounds.ratios, one.wanted)
@@ -163,7 +166,7 @@ def as_document(
 
 
 def set_row(name: str, images: Sequence[PushedImage]) -> list[object]:
-    """A set in numbers."""
+    """The row of a set in the table of the sets."""
     distinct = {layer.digest: layer.size for image in images for layer in image.layers}
     total = sum(image.size for image in images)
     return [

@@ -1,4 +1,4 @@
-"""What the part `cost` makes of the other parts' documents."""
+"""Tests of the part `cost` on the documents of other parts."""
 
 from __future__ import annotations
 

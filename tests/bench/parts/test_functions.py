@@ -1,4 +1,4 @@
-"""Reading the emulator's log, the process's memory, and the package."""
+"""Tests of reading the emulator's log, the process's memory, and the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the part `growth` makes of its counts."""
+"""Tests of what the part `growth` computes from its counts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COUNTS = Counts(30.0, 100, 130, 400, 40, 3.5, 0.75, 2)
 
 
 def outcomes(**calls: list[int]) -> dict[tuple[str, int], Outcome]:
-    """Outcomes of each axis with so many calls."""
+    """Outcomes of each axis, with these numbers of calls."""
     written = {"ssm:PutParameter": [1.0, 1.04, 1.5]}
     return {
         (axis, size): Outcome(replace(COUNTS, calls=number), written, 900)

@@ -1,4 +1,4 @@
-"""What the part `orchestration` makes of its rounds."""
+"""Tests of what the part `orchestration` computes from its rounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which combinations are measured, in which order, and what is made of their seconds."""
+"""Tests of which combinations are measured, in which order, and of their figures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_an_unknown_name_is_refused() -> None:
 
 
 class FakeHost:
-    """Takes what it is told a command takes, and notes the order."""
+    """A host on which ours takes 2 s and theirs 4 s; it records the order."""
 
     def __init__(self) -> None:
         self.order: list[str] = []

@@ -14,7 +14,7 @@ from .world import World
 
 @handles("ssm", "DescribeInstanceInformation")
 def describe_instance_information(world: World, request: BaseResponse) -> Any:
-    """The instances whose SSM agent has answered, Online or ConnectionLost."""
+    """List the instances whose SSM agent has connected: Online or ConnectionLost."""
     wanted = _wanted_ids(request)
     views = []
     for life in world.instances.values():

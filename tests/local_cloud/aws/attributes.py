@@ -1,4 +1,4 @@
-"""ModifyInstanceAttribute: whether a volume goes when its instance does."""
+"""ModifyInstanceAttribute: whether EC2 deletes a volume when its instance terminates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .world import World
 
 @handles("ec2", "ModifyInstanceAttribute")
 def modify_instance_attribute(world: World, request: EC2BaseResponse) -> Any:
-    """Change `DeleteOnTermination` of attached volumes; every other attribute is moto's."""
+    """Change `DeleteOnTermination` of attached volumes; moto handles every other attribute."""
     devices = request._get_param("BlockDeviceMappings", [])
     if not devices:
         return request.modify_instance_attribute()

@@ -1,7 +1,8 @@
-"""What AWS asks about an action: its resource types, and the condition keys that come with each.
+"""An action's resource types, and the condition keys that AWS supplies for each.
 
-The words are those of the Service Authorization Reference. `authorization.json` holds a part of it,
-for the actions that the local cloud asks a role about; `make authorization` writes it.
+The terms are those of the Service Authorization Reference. `authorization.json` is an extract of
+it, with the actions that the local cloud checks against a role's policies. `make authorization`
+writes it.
 """
 
 from __future__ import annotations
@@ -25,37 +26,37 @@ class ResourceType(NamedTuple):
 
     name: str
     arn: str
-    """Its form, such as `arn:${Partition}:ec2:${Region}::snapshot/${SnapshotId}`."""
+    """Its format, such as `arn:${Partition}:ec2:${Region}::snapshot/${SnapshotId}`."""
     keys: tuple[str, ...]
-    """The condition keys that this action is asked with for this type."""
+    """The condition keys that AWS supplies to this action for this type."""
 
 
 class Action(NamedTuple):
-    """An action and what it may be about; without types it knows no resources."""
+    """An action and its resource types; an action without types has no resource."""
 
     name: str
     types: tuple[ResourceType, ...]
     keys: tuple[str, ...]
-    """The condition keys whatever the resource."""
+    """The condition keys that AWS supplies for every resource."""
 
     def types_of(self, resource: str) -> list[ResourceType]:
-        """The types that an ARN or pattern of a policy can be."""
+        """Return the types that an ARN or a policy's pattern can match."""
         return [one for one in self.types if can_be(resource, one.arn)]
 
     def has_key(self, key: str, of: ResourceType | None) -> bool:
-        """Whether the action is asked with the key for the type."""
+        """Whether AWS supplies the key to the action for the type."""
         return is_listed(key, self.keys + (of.keys if of else ()))
 
 
 class Reference(NamedTuple):
-    """Actions by lower-case name, and the keys that come with any call."""
+    """Actions by lower-case name, and the keys that AWS supplies to every call."""
 
     actions: dict[str, Action]
     global_keys: tuple[str, ...]
 
 
 def is_listed(key: str, listed: Iterable[str]) -> bool:
-    """Whether a key is among those listed, `aws:ResourceTag/${TagKey}` standing for any tag."""
+    """Whether a key is in the list, where `aws:ResourceTag/${TagKey}` matches any tag."""
     return any(re.fullmatch(_key_pattern(one), key, re.IGNORECASE) for one in listed)
 
 
@@ -67,7 +68,7 @@ def _key_pattern(listed: str) -> str:
 
 
 def can_be(resource: str, arn: str) -> bool:
-    """Whether anything is both of the resource's pattern and of the ARN's form."""
+    """Whether any ARN matches both the resource's pattern and the ARN format."""
     form = _PLACEHOLDER.sub("?*", arn.replace(_ACCOUNT, "*"))
     fields, forms = resource.split(":", _ARN_FIELDS - 1), form.split(":", _ARN_FIELDS - 1)
     if len(fields) != len(forms):
@@ -89,7 +90,7 @@ def _overlap(one: str, other: str) -> bool:
 
 
 def to_json(reference: Reference, version: str) -> str:
-    """The text of `authorization.json`: a line for each action."""
+    """Return the text of `authorization.json`: a line for each action."""
     actions = [
         f"  {json.dumps(name)}: {json.dumps(_plain(action))}"
         for name, action in sorted(reference.actions.items())
@@ -105,7 +106,7 @@ def _plain(action: Action) -> dict[str, Any]:
 
 @functools.cache
 def extract() -> Reference:
-    """The reference as far as `authorization.json` has it."""
+    """Return the part of the reference that `authorization.json` contains."""
     held = json.loads(EXTRACT.read_text())
     actions = {
         name: Action(
@@ -119,11 +120,14 @@ def extract() -> Reference:
 
 
 class UnknownActionError(RuntimeError):
-    """The extract lacks an action that comes with keys."""
+    """The extract lacks an action that a check supplies condition keys for."""
 
 
 def supplied(action: str, resource: str, keys: dict[str, Any]) -> dict[str, Any]:
-    """Those of the keys that AWS asks the action with for the resource."""
+    """Return only the keys that AWS supplies to the action for the resource.
+
+    Raises UnknownActionError when there are keys and the extract lacks the action.
+    """
     if not keys:
         return {}
     reference = extract()

@@ -1,4 +1,4 @@
-"""The block devices of an instance to be launched: the image's, overlaid by the request's."""
+"""The block devices of a launch: the request's mappings override the image's."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ BOTTLEROCKET_DEVICES: dict[str, dict[str, Any]] = {
     ROOT_DEVICE: {"VolumeSize": 2, "VolumeType": "gp2", "DeleteOnTermination": True},
     DATA_DEVICE: {"VolumeSize": 20, "VolumeType": "gp2", "DeleteOnTermination": True},
 }
-"""Of Bottlerocket's images, which are not encrypted (twoliter tools/pubsys/src/aws/ami/register.rs;
-sizes: bottlerocket variants/README.md, "image-layout")."""
+"""The devices of Bottlerocket's images. They are not encrypted (twoliter
+tools/pubsys/src/aws/ami/register.rs; sizes: bottlerocket variants/README.md, "image-layout")."""
 
 
 class MadeFrom(NamedTuple):
-    """What moto is not told of a volume, to be noted on the volume that it made."""
+    """A volume's properties that moto does not get; we set them on the volume that moto made."""
 
     snapshot_id: str | None
-    """moto would look for a shared one among the account's own."""
+    """moto would look for a shared snapshot in the account's own snapshots."""
     performance: Performance
 
     def note_on(self, volume: Volume) -> None:
-        """Let the volume show it."""
+        """Set the properties on the volume."""
         volume.snapshot_id = self.snapshot_id
         self.performance.give_to(volume)
 
@@ -45,11 +45,14 @@ class PreparedDevices(NamedTuple):
     volumes: dict[str, MadeFrom]
     """By device."""
     doomed: bool
-    """A volume cannot be made: the launch fails right after it began."""
+    """EBS cannot create a volume: the instance terminates right after the launch."""
 
 
 def prepare_devices(world: World, place: Place, asked: list[dict[str, Any]]) -> PreparedDevices:
-    """The devices of a launch in an account and region. Raises AwsError."""
+    """Return the devices of a launch in an account and region.
+
+    Raises AwsError when EC2 would refuse a device.
+    """
     devices = _devices(asked)
     volumes, lacking = {}, []
     for device in devices:
@@ -62,7 +65,7 @@ def prepare_devices(world: World, place: Place, asked: list[dict[str, Any]]) -> 
 
 
 def _devices(asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The image's two devices, overlaid by what the request says of them."""
+    """Return the image's two devices and the request's own, as the request sets them."""
     defaults = {name: dict(ebs) for name, ebs in BOTTLEROCKET_DEVICES.items()}
     for mapping in asked:
         device = defaults.setdefault(mapping["DeviceName"], {"DeleteOnTermination": False})
@@ -75,8 +78,11 @@ def _devices(asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _require_room(of_image: dict[str, Any], given: dict[str, Any]) -> None:
-    """A device for which the request names no snapshot is made of the image's, which sets its least
-    size (EC2 user guide, "Block device mappings"; bottlerocket#4000)."""
+    """Raise AwsError when a volume is smaller than the image's snapshot.
+
+    EC2 creates a device from the image's snapshot when the request names none (EC2 user guide,
+    "Block device mappings"; bottlerocket#4000).
+    """
     size, least = given.get("VolumeSize"), of_image.get("VolumeSize")
     if "SnapshotId" not in given and size and least and int(size) < least:
         raise AwsError(
@@ -87,7 +93,7 @@ def _require_room(of_image: dict[str, Any], given: dict[str, Any]) -> None:
 
 
 def _prepare(world: World, place: Place, ebs: dict[str, Any], snapshot_id: str | None) -> bool:
-    """Fill in size and encryption as EC2 would; says whether the volume cannot be made."""
+    """Fill in size and encryption as EC2 would; return True when EBS cannot create the volume."""
     snapshot = require_completed(world, place, snapshot_id) if snapshot_id else None
     ebs["VolumeSize"] = sized_for(snapshot, ebs.get("VolumeSize"), "InvalidBlockDeviceMapping")
     encryption = of_volume(place, ebs, snapshot)

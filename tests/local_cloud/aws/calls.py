@@ -11,8 +11,10 @@ from .world import Place
 
 
 class CallRecord:
-    """Every AWS call in order: number, Unix time, account, region, service, action, parameters,
-    outcome."""
+    """Every AWS call in order.
+
+    A call has a number, Unix time, account, region, service, action, parameters and an outcome.
+    """
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -20,7 +22,7 @@ class CallRecord:
         self._lock = threading.Lock()
 
     def begin(self, place: Place, service: str, action: str, parameters: Any) -> dict[str, Any]:
-        """Add a call; the caller fills in `status` when it is answered."""
+        """Add a call and return it; the caller sets `status` when the answer is known."""
         call = {
             "number": next(self._numbers),
             "time": time.time(),
@@ -36,7 +38,7 @@ class CallRecord:
         return call
 
     def list(self, **wanted: str | None) -> list[dict[str, Any]]:
-        """The calls so far, filtered by service, action, account and region where given."""
+        """Return the calls so far, filtered by service, action, account and region if given."""
         given = {name: value for name, value in wanted.items() if value is not None}
         with self._lock:
             return [
@@ -52,7 +54,7 @@ class CallRecord:
 
 
 def plain(value: Any) -> Any:
-    """Reduce parsed parameters to what JSON can hold."""
+    """Reduce parsed parameters to values that JSON can represent."""
     if hasattr(value, "original_dict"):
         value = value.original_dict()
     if isinstance(value, dict):

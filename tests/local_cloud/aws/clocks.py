@@ -1,5 +1,7 @@
-"""Whose clock is wrong is refused by ECR, the one service that a builder's script signs for: a
-signature holds for five minutes (IAM user guide, "Signing AWS API requests").
+"""ECR refuses a caller whose clock is wrong.
+
+A signature is valid for five minutes (IAM user guide, "Signing AWS API requests"). A builder's
+script signs requests for ECR only, so only ECR checks.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ _FORMAT = "%Y%m%dT%H%M%SZ"
 
 
 def require_right_time(_world: World, request: Any, service: str, _action: str) -> None:
-    """Hold the time of the signature, where there is one, against ours."""
+    """Raise AwsError when the signature's time, if there is one, differs too much from ours."""
     stamp = request.headers.get("X-Amz-Date")
     if service != "ecr" or not stamp:
         return

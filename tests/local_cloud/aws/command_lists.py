@@ -1,4 +1,4 @@
-"""SSM Run Command's answers: commands and invocations, listed and in full."""
+"""SSM Run Command: ListCommands, ListCommandInvocations and GetCommandInvocation."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .world import World
 STDOUT_LIMIT = 24_000
 STDERR_LIMIT = 8_000
 PLUGIN_OUTPUT_LIMIT = 2_500
-"""What ListCommandInvocations shows of a plugin's output, in characters."""
+"""How many characters of a plugin's output ListCommandInvocations returns."""
 
 
 @handles("ssm", "ListCommands")
 def list_commands(world: World, request: BaseResponse) -> Any:
-    """The commands, newest first."""
+    """List the commands, newest first."""
     chosen, token = _page(request, _chosen(world, request))
     return {"Commands": [command_view(command) for command in chosen], "NextToken": token}
 
 
 @handles("ssm", "ListCommandInvocations")
 def list_command_invocations(world: World, request: BaseResponse) -> Any:
-    """The invocations that exist by now, newest first."""
+    """List the invocations that exist by now, newest first."""
     visible = [c for c in _chosen(world, request) if _invocation_exists(world, c)]
     chosen, token = _page(request, visible)
     details = bool(request._get_param("Details"))
@@ -39,7 +39,7 @@ def list_command_invocations(world: World, request: BaseResponse) -> Any:
 
 @handles("ssm", "GetCommandInvocation")
 def get_command_invocation(world: World, request: BaseResponse) -> Any:
-    """One invocation with its output; right after SendCommand it does not exist yet."""
+    """Return one invocation with its output; right after SendCommand it does not exist yet."""
     command = known_command(world, request, request._get_param("CommandId"))
     if command.instance_id != request._get_param("InstanceId") or not _invocation_exists(
         world, command

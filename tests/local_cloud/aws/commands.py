@@ -22,9 +22,9 @@ COMMENT_LIMIT = 100
 DEFAULT_SECONDS = 3600
 DOCUMENT = "AWS-RunShellScript"
 DOCUMENT_BYTES = 1_345
-"""The document itself, laid out as AWS shows it."""
+"""The size of the document itself, formatted as AWS shows it."""
 SIZE_LIMIT = 65_536
-"""What a document and its parameters may have together, as JSON in bytes: "The size limit of a
+"""The limit for a document and its parameters together, in bytes of JSON: "The size limit of a
 document is 64 KB" (botocore's ssm model, `MaxDocumentSizeExceeded` of SendCommand)."""
 _LOOK_SECONDS = 0.05
 FINAL = {"Success", "Failed", "TimedOut", "Cancelled"}
@@ -54,7 +54,7 @@ class Command:
     ended_at: float | None = None
 
     def end(self, status: str, details: str | None = None) -> None:
-        """Take a final status once; a later one is ignored."""
+        """Set the final status; later calls change nothing."""
         if self.status in FINAL:
             return
         self.status, self.details = status, details or status
@@ -142,13 +142,13 @@ def _run(world: World, command: Command) -> None:
 
 
 def _is_lost(world: World, command: Command) -> bool:
-    """Whether the agent died with its instance: it reports nothing, and SSM waits for it."""
+    """Whether the agent died with its instance; it then reports nothing, and SSM waits for it."""
     life = world.instances.get(command.instance_id)
     return life is None or life.agent != "online"
 
 
 def _run_on_host(world: World, command: Command, script: str) -> bool:
-    """Whether the agent lived to report how the command ended."""
+    """Run the script; return whether the agent was still online to report how it ended."""
     try:
         result = world.host.run_command(
             command.instance_id, script, command.id, float(command.execution_seconds)
@@ -166,10 +166,13 @@ def _run_on_host(world: World, command: Command, script: str) -> bool:
 
 
 def _outlive_agent(world: World, command: Command, script: str) -> None:
-    """What becomes of a command whose processes ended with its agent. One that comes back with a
-    reboot finds the command on the volume. It reports it as failed when it also finds the
-    directory by which it spoke with the command's process, otherwise it runs it again
-    (amazon-ssm-agent, `agent/framework/processor/executer/outofproc/master.go`)."""
+    """End a command whose processes died with the agent.
+
+    An agent that returns after a reboot finds the command on the volume. If it also finds the
+    directory through which it communicated with the command's process, it reports the command as
+    failed. Otherwise it runs the command again (amazon-ssm-agent,
+    `agent/framework/processor/executer/outofproc/master.go`).
+    """
     assert command.started_at is not None
     deadline = command.started_at + command.execution_seconds
     while _is_lost(world, command):
@@ -205,7 +208,7 @@ def _wait_in_vain(world: World, command: Command, seconds: float, details: str) 
 
 @handles("ssm", "CancelCommand")
 def cancel_command(world: World, request: BaseResponse) -> Any:
-    """Cancel a command; a finished one is left as it is."""
+    """Cancel a command; a finished one does not change."""
     command = known_command(world, request, request._get_param("CommandId"))
     if command.status in FINAL:
         return {}
@@ -227,7 +230,7 @@ def _cancel_on_host(world: World, command: Command) -> None:
 
 
 def known_command(world: World, request: BaseResponse, command_id: str) -> Command:
-    """The caller's command of that id; raises AwsError."""
+    """Return the caller's command with that id. Raises AwsError when there is none."""
     command = world.commands.get(command_id)
     if command is None or command.place != place_of(request):
         raise AwsError("InvalidCommandId", f"command {command_id} does not exist")
@@ -235,7 +238,7 @@ def known_command(world: World, request: BaseResponse, command_id: str) -> Comma
 
 
 def command_view(command: Command) -> dict[str, Any]:
-    """A command as SendCommand and ListCommands show it."""
+    """Return a command as SendCommand and ListCommands show it."""
     done = command.status in FINAL
     return {
         "CommandId": command.id,

@@ -1,15 +1,15 @@
 """The tests' own endpoint, JSON over HTTP under `/_local/`.
 
 GET  calls[?service=&action=&account=&region=]   the AWS calls so far
-GET  snapshots[?account=&region=]    what accounts have in their regions, see `views`
+GET  snapshots[?account=&region=]    the accounts' own snapshots by region, see `views`
 GET  parameters[?account=&region=]
 GET  state                      settings, planted faults, instances, commands, host errors
-POST settings {name: value}     change durations and choices
+POST settings {name: value}     change settings (see `world.Settings`)
 POST faults   {name: value}     plant faults (see `world.Faults`)
-POST lose     {"instanceId"}    end an instance from outside, as a failing machine would
-POST interrupt {"instanceId"}   end a Spot instance as EC2 does that takes it back
-POST bottlerocket {"version"}    publish a release with images of its own, as the newest one
-POST reset                      empty EC2, SSM and KMS; images stay, for the registry keeps them
+POST lose     {"instanceId"}    terminate an instance from outside, as a failing machine would
+POST interrupt {"instanceId"}   terminate a Spot instance, as an EC2 Spot interruption does
+POST bottlerocket {"version"}    publish a release with its own images, as the newest one
+POST reset                      empty EC2, SSM and KMS; images stay, as the registry keeps them
 POST registry-events            the registry's notifications
 """
 
@@ -79,7 +79,7 @@ class Control:
     def _everywhere(
         self, query: dict[str, str], view: Callable[[Place], list[dict[str, Any]]]
     ) -> list[dict[str, Any]]:
-        """A view of every account and region that was called, or of the wanted ones."""
+        """Return the view of every account and region that was called, or of the queried ones."""
         with self.world.lock:
             return [
                 entry

@@ -1,4 +1,4 @@
-"""CopySnapshot: called in the destination, slow, limited, and told of KMS failures late."""
+"""CopySnapshot: runs in the destination, takes time, has limits, reports KMS failures late."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_ACCESS = (
 
 
 class CopiedSnapshot(TimedSnapshot):
-    """A copy; it has no volume of its own, for which AWS shows an id that means none."""
+    """A copy; it has no volume, so AWS shows a placeholder volume id."""
 
     source_snapshot_id: str
     completion_duration_minutes: int | None
@@ -39,8 +39,10 @@ class CopiedSnapshot(TimedSnapshot):
 
 @handles("ec2", "CopySnapshot")
 def copy_snapshot(world: World, request: EC2BaseResponse) -> Any:
-    """Copy a completed snapshot that the caller sees into this region; without asked tags the
-    copy has none."""
+    """Copy a completed snapshot that the caller sees into this region.
+
+    The copy has only the tags that the request gives.
+    """
     request.error_on_dryrun()
     destination = place_of(request)
     source_place = Place(destination.account, request._get_param("SourceRegion"))
@@ -52,7 +54,7 @@ def copy_snapshot(world: World, request: EC2BaseResponse) -> Any:
     made = Snapshot(
         request.ec2_backend,
         random_snapshot_id(),
-        # The copy's size is the source's at this moment, whatever becomes of its volume.
+        # The copy keeps the source's present size, even if the source's volume changes later.
         volume=copy.copy(source.volume),
         description=request._get_param("Description") or "",
         encrypted=encryption.on,
@@ -103,7 +105,7 @@ def _require_room(world: World, request: EC2BaseResponse) -> None:
 def _failure(
     world: World, source_place: Place, source: Snapshot, destination: Place, key: str | None
 ) -> str | None:
-    """What will be wrong with the copy once it ends: the keys are looked at behind the call."""
+    """Return why the copy will fail, or None; AWS checks the keys only after the call."""
     reasons = []
     if source.encrypted:
         reasons.append(why_unusable(source.kms_key_id or "", source_place))

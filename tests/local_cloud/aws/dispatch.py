@@ -1,7 +1,7 @@
-"""Routes an AWS action: planted fault, checks, then our handler, else moto's own; all recorded.
+"""Route an AWS action: planted fault, checks, our handler or else moto's; record each call.
 
-moto has one method through which every action goes, `BaseResponse.call_action`. It is wrapped
-here once, so a handler of ours needs no subclass of moto's response and backend classes.
+Every action in moto goes through `BaseResponse.call_action`. This module wraps that method once,
+so our handlers need no subclass of moto's response and backend classes.
 """
 
 from __future__ import annotations
@@ -30,15 +30,18 @@ Reply = tuple[int, dict[str, str], Any]
 
 HANDLERS: dict[tuple[str, str], Handler] = {}
 CHECKS: list[Check] = []
-"""What every call passes before its handler, in this order; each raises `AwsError` to refuse it."""
+"""The checks that run before the handler, in this order; each raises `AwsError` to refuse."""
 VIEWS: list[View] = []
-"""What every call is answered within."""
+"""The context managers in which every handler runs."""
 SERVICES = {"ec2", "ssm", "ecr", "sts", "kms"}
 
 
 def handles(service: str, action: str) -> Callable[[Handler], Handler]:
-    """Make a function the handler of an AWS action. It returns the response as a dict or
-    object, or raises `AwsError`; it runs with the world's lock held."""
+    """Make a function the handler of an AWS action.
+
+    The handler returns the response as a dict or object, or raises `AwsError`. It runs with the
+    world's lock held.
+    """
 
     def register(handler: Handler) -> Handler:
         HANDLERS[(service, action)] = handler
@@ -48,14 +51,14 @@ def handles(service: str, action: str) -> Callable[[Handler], Handler]:
 
 
 class AwsError(ServiceException):
-    """An AWS error answer: code and message."""
+    """An AWS error response: code and message."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(code, message)
 
 
 def unknown_credentials(service: str, message: str) -> AwsError:
-    """The error by which a service says that it does not know who calls."""
+    """Return the error with which a service rejects unknown credentials."""
     if service == "ec2":
         return AwsError(
             "AuthFailure", "AWS was not able to validate the provided access credentials"
@@ -65,30 +68,33 @@ def unknown_credentials(service: str, message: str) -> AwsError:
 
 
 def account_of_key(authorization: str) -> str | None:
-    """The account that a signature's access key id is, also an assumed role's; None for a key id
-    of another form, which is taken for home's."""
+    """Return the account of a signature; the access key id is the account's number.
+
+    The key id of an assumed role is the number of its account, too. None for a key id of another
+    format: the call is treated as home's.
+    """
     found = _CREDENTIAL.search(authorization)
     return found["account"] if found else None
 
 
 def place_of(request: BaseResponse) -> Place:
-    """The account and region of a call."""
+    """Return the account and region of a call."""
     return Place(request.current_account, request.region)
 
 
 LAYER: ContextVar[tuple[World, CallRecord]] = ContextVar("layer")
-"""The layer whose server received the request."""
+"""The layer (world and call record) whose server received the request."""
 OWNERS: dict[str, World] = {}
-"""The layer that an account belongs to: moto keeps accounts apart, not the layers of a process."""
+"""The layer of each account: moto separates accounts, but not the layers of a process."""
 
 _moto_dispatch = BaseResponse.call_action
 
 
 def install() -> None:
-    """Let every request to moto go through here."""
+    """Route every request to moto through this module."""
     BaseResponse.call_action = _call_action  # type: ignore[method-assign]
-    # It would warn of each error code that botocore's description of the service does not list;
-    # AWS answers with such codes too.
+    # moto would warn about each error code that botocore's model of the service does not list.
+    # AWS returns such codes, too.
     errors.warn = _say_nothing  # type: ignore[attr-defined]
 
 
@@ -97,7 +103,7 @@ def _say_nothing(*_: Any, **__: Any) -> None:
 
 
 def claim_account(world: World, account: str) -> None:
-    """Make the account this layer's. Raises AccountTakenError when another layer has it."""
+    """Assign the account to this layer. Raises AccountTakenError when another layer has it."""
     if OWNERS.setdefault(account, world) is not world:
         raise AccountTakenError(f"account {account} belongs to another layer in this process")
 
@@ -107,12 +113,12 @@ class AccountTakenError(RuntimeError):
 
 
 def accounts_of(world: World) -> list[str]:
-    """The accounts that called this layer, home included."""
+    """Return the accounts that called this layer, and home."""
     return [account for account, owner in list(OWNERS.items()) if owner is world]
 
 
 def remove(world: World) -> None:
-    """Give the layer's accounts back."""
+    """Release the layer's accounts."""
     for account in accounts_of(world):
         OWNERS.pop(account)
 
@@ -164,7 +170,7 @@ def _perform(world: World, request: BaseResponse, service: str, action: str) -> 
     except ServiceException as error:
         return _refuse(request, error, error_codes.status_of(service, error.code))
     except NotImplementedError as error:
-        # A client error: the SDKs would retry a 5xx and hide the gap behind a time-out.
+        # A 4xx, because the SDKs retry a 5xx: a timeout would then hide the missing feature.
         return _refuse(request, AwsError("NotImplemented", str(error)), 400)
     except Exception as error:
         told = f"{type(error).__name__}: {error}"

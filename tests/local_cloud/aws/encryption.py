@@ -1,4 +1,4 @@
-"""EBS encryption: the account's defaults, and under which key a new volume or copy is."""
+"""EBS encryption: the account's defaults, and the key of a new volume or copy."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from .world import Place, World
 
 
 class Encryption(NamedTuple):
-    """Under which key something is encrypted: an ARN, or what the caller wrote when no such key
-    exists; None is not encrypted."""
+    """The key of a volume or snapshot.
+
+    `key` is an ARN, or the caller's text when no such key exists. None means not encrypted.
+    """
 
     key: str | None
 
@@ -29,13 +31,16 @@ NONE = Encryption(None)
 
 
 def default_key(place: Place) -> str:
-    """The ARN of the key that EBS uses in an account and region when none is named."""
+    """Return the ARN of the key that EBS uses in an account and region by default."""
     backend = ec2_backends[place.account][place.region]
     return backend.default_kms_key_id or managed_key(place).arn
 
 
 def of_volume(place: Place, asked: dict[str, Any], snapshot: Snapshot | None) -> Encryption:
-    """The encryption of a new volume, empty or from a snapshot. Raises AwsError."""
+    """Return the encryption of a new volume, empty or from a snapshot.
+
+    Raises AwsError when the request names a key without encryption.
+    """
     wanted, named = _asked(asked)
     source_encrypted = snapshot is not None and snapshot.encrypted
     if named and not wanted and not source_encrypted:
@@ -54,7 +59,10 @@ def of_volume(place: Place, asked: dict[str, Any], snapshot: Snapshot | None) ->
 
 
 def of_copy(place: Place, asked: dict[str, Any], source: Snapshot) -> Encryption:
-    """The encryption of a snapshot's copy in its destination. Raises AwsError."""
+    """Return the encryption of a snapshot's copy in its destination.
+
+    Raises AwsError when the request names a key without encryption.
+    """
     wanted, named = _asked(asked)
     if named and not wanted and not source.encrypted:
         raise _key_without_encryption()
@@ -84,14 +92,14 @@ def _key_without_encryption() -> AwsError:
 
 @handles("ec2", "GetEbsDefaultKmsKeyId")
 def get_ebs_default_kms_key_id(world: World, request: EC2BaseResponse) -> Any:
-    """The default key; `alias/aws/ebs` as long as none was chosen."""
+    """Return the default key; `alias/aws/ebs` unless the account set another."""
     request.error_on_dryrun()
     return {"KmsKeyId": request.ec2_backend.default_kms_key_id or "alias/aws/ebs"}
 
 
 @handles("ec2", "ModifyEbsDefaultKmsKeyId")
 def modify_ebs_default_kms_key_id(world: World, request: EC2BaseResponse) -> Any:
-    """Choose the default key."""
+    """Set the default key."""
     request.error_on_dryrun()
     named = request._get_param("KmsKeyId")
     key = find_key(place_of(request), named)
@@ -104,7 +112,7 @@ def modify_ebs_default_kms_key_id(world: World, request: EC2BaseResponse) -> Any
 
 @handles("ec2", "ResetEbsDefaultKmsKeyId")
 def reset_ebs_default_kms_key_id(world: World, request: EC2BaseResponse) -> Any:
-    """Go back to `aws/ebs`."""
+    """Reset the default key to `aws/ebs`."""
     request.error_on_dryrun()
     request.ec2_backend.default_kms_key_id = ""
     return {"KmsKeyId": "alias/aws/ebs"}

@@ -1,4 +1,4 @@
-"""The end of instances: in order, or by cutting the power of one that takes too long."""
+"""How instances end: by an orderly shutdown, or by a power cut when that takes too long."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INTERRUPTION = StateReason(
 
 @handles("ec2", "TerminateInstances")
 def terminate_instances(world: World, request: EC2BaseResponse) -> Any:
-    """Begin termination; a terminated instance stays terminated and is no error."""
+    """Begin termination; a terminated instance does not change and is no error."""
     request.error_on_dryrun()
     ids = request._get_param("InstanceIds", [])
     changes = []
@@ -44,16 +44,19 @@ def terminate_instances(world: World, request: EC2BaseResponse) -> Any:
 
 
 def interrupt(world: World, life: InstanceLife) -> None:
-    """Take a Spot instance back, as EC2 does; the lock must be held. ValueError for any other."""
+    """Interrupt a Spot instance, as EC2 does; the caller holds the lock.
+
+    Raises ValueError when the instance is not a Spot instance.
+    """
     if life.instance.lifecycle != "spot":
         raise ValueError(f"{life.instance.id} is no Spot instance, EC2 does not take it back")
     begin_termination(world, life, INTERRUPTION)
 
 
 def begin_termination(world: World, life: InstanceLife, reason: StateReason = USER) -> None:
-    """Move an instance to shutting-down and end it on the host; the lock must be held.
+    """Set an instance to shutting-down and end it on the host; the caller holds the lock.
 
-    One that ends or has ended already is left as it is.
+    An instance that is shutting down or terminated does not change.
     """
     if life.instance.state in ("shutting-down", "terminated"):
         return
@@ -74,7 +77,7 @@ def _end(world: World, life: InstanceLife) -> None:
             if block.delete_on_termination
         ]
         reason = life.instance.state_reason
-        # Detaches every volume: DescribeInstances shows none from now on.
+        # Detaches every volume: DescribeInstances lists none from now on.
         life.instance.terminate()
         life.instance.state_reason = reason
         for volume_id in doomed:
@@ -85,15 +88,18 @@ def _end(world: World, life: InstanceLife) -> None:
 
 
 def end_on_host(world: World, life: InstanceLife) -> None:
-    """Let the operating system shut down, for as long as EC2 waits: "if an instance does not shut
-    down cleanly within a few minutes, the power is cut" (EC2 user guide, "Terminate Amazon EC2
-    instances"). It may be planted to be slow. One that is down already has ended in order."""
+    """Let the operating system shut down, and cut the power when EC2's time limit is over.
+
+    "if an instance does not shut down cleanly within a few minutes, the power is cut" (EC2 user
+    guide, "Terminate Amazon EC2 instances"). A planted fault can make the shutdown slow. An
+    instance that is already down had an orderly shutdown.
+    """
     with life.on_host:
         if not life.started_on_host:
             return
         slow = 0.0 if life.is_down else slow_end(world)
         limit = world.settings.power_cut_seconds
-        # Interrupted by a reset, which stops the instance itself.
+        # A reset interrupts the wait and stops the instance itself.
         if not world.wait(min(slow, limit)):
             return
         left = max(0.0, limit - slow)
@@ -102,6 +108,6 @@ def end_on_host(world: World, life: InstanceLife) -> None:
 
 
 def slow_end(world: World) -> float:
-    """How much longer than usual an operating system now takes to shut down, as planted."""
+    """Return the planted extra seconds of the next shutdown of an operating system, or 0."""
     with world.lock:
         return float(world.faults.slow_ends.pop(0)) if world.faults.slow_ends else 0.0

@@ -1,4 +1,4 @@
-"""Fast snapshot restores: enabled by an account for a snapshot it sees, per zone, over time."""
+"""Fast snapshot restores: an account enables them per zone for a snapshot that it sees."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILTERS = {
 
 @dataclass
 class FastRestore:
-    """Fast restores of one snapshot in one zone, as asked for by one account."""
+    """Fast restores of one snapshot in one zone, requested by one account."""
 
     place: Place
     snapshot_id: str
@@ -49,7 +49,7 @@ class FastRestore:
         return "optimizing" if age < self.settings.fast_restore_optimizing_seconds else "enabled"
 
     def view(self) -> dict[str, Any]:
-        """As EC2 shows it."""
+        """Return it as EC2 shows it."""
         state = self.state
         first = state in ("enabling", "disabling")
         shown: dict[str, Any] = {
@@ -68,7 +68,7 @@ class FastRestore:
 
 @handles("ec2", "EnableFastSnapshotRestores")
 def enable_fast_snapshot_restores(world: World, request: EC2BaseResponse) -> Any:
-    """Begin fast restores; a snapshot over the limit is listed as unsuccessful, not an error."""
+    """Begin fast restores; a snapshot over the limit goes into `Unsuccessful`, without an error."""
     place, zones = _where(request)
     done, failed = [], []
     for snapshot_id in request._get_param("SourceSnapshotIds", []):
@@ -115,7 +115,7 @@ def _active(world: World, place: Place) -> list[FastRestore]:
 
 
 def _listed(world: World, place: Place) -> list[FastRestore]:
-    """The account's fast restores. They end with the snapshot, or with its being shared."""
+    """Return the account's fast restores of snapshots that exist and that it still sees."""
     mine = [r for r in world.fast_restores if r.place == place]
     return [r for r in mine if _is_visible(world, place, r.snapshot_id)]
 
@@ -147,7 +147,7 @@ def _unsuccessful(snapshot_id: str, zones: list[str], error: AwsError) -> dict[s
 
 @handles("ec2", "DisableFastSnapshotRestores")
 def disable_fast_snapshot_restores(world: World, request: EC2BaseResponse) -> Any:
-    """End the caller's fast restores; one that was never enabled is listed as unsuccessful."""
+    """Disable the caller's fast restores; one that is not enabled goes into `Unsuccessful`."""
     place, zones = _where(request)
     done, failed = [], []
     for snapshot_id in request._get_param("SourceSnapshotIds", []):
@@ -164,7 +164,7 @@ def disable_fast_snapshot_restores(world: World, request: EC2BaseResponse) -> An
 
 @handles("ec2", "DescribeFastSnapshotRestores")
 def describe_fast_snapshot_restores(world: World, request: EC2BaseResponse) -> Any:
-    """The caller's fast restores in this region, the disabled ones too."""
+    """List the caller's fast restores in this region, including disabled ones."""
     request.error_on_dryrun()
     views = [restore.view() for restore in _listed(world, place_of(request))]
     for name, values in request._filters_from_querystring().items():

@@ -1,7 +1,7 @@
-"""What roles are granted and what of it was used, to be compared when all tests are over.
+"""Record what roles are granted and what they used, for a comparison after all tests.
 
 A grant is an action of a statement: role, action, the kinds of resources and the condition keys.
-Accounts, regions and names differ from stack to stack and are left out.
+It has no accounts, regions and names, because they differ from stack to stack.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Grant(NamedTuple):
 
 
 def grants_of(role_name: str, statement: dict[str, Any]) -> Iterator[Grant]:
-    """The grants of a statement of a policy document, one for each of its actions."""
+    """Yield the grants of a policy's statement, one for each action."""
     found = _ROLE.search(role_name)
     role = found["logical"] if found else role_name
     resources = sorted({_kind(one) for one in _listed(statement.get("Resource"))})
@@ -42,7 +42,10 @@ def _listed(value: Any) -> list[str]:
 
 
 def _kind(resource: str) -> str:
-    """`ssm parameter/*/manifest` and the like: without partition, region, account and names."""
+    """Return the kind of an ARN, without partition, region, account and names.
+
+    An example is `ssm parameter/*/manifest`.
+    """
     if not resource.startswith("arn:"):
         return resource
     _, _, service, _, _, rest = resource.split(":", 5)
@@ -52,14 +55,14 @@ def _kind(resource: str) -> str:
 
 
 class Grants:
-    """What one local cloud has seen."""
+    """The grants that one local cloud recorded."""
 
     def __init__(self) -> None:
         self.granted: set[Grant] = set()
         self.used: set[Grant] = set()
 
     def write(self, directory: Path) -> None:
-        """A file of its own, so that processes do not disturb each other."""
+        """Write the grants to a new file, so that processes do not overwrite each other's."""
         if not self.granted:
             return
         directory.mkdir(parents=True, exist_ok=True)
@@ -69,7 +72,7 @@ class Grants:
 
 
 def read(directory: Path) -> Grants:
-    """All that was written there."""
+    """Return the union of all grants that were written to the directory."""
     found = Grants()
     for path in sorted(directory.glob("*.json")):
         seen = json.loads(path.read_text())

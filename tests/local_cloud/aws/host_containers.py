@@ -1,7 +1,7 @@
 """Whether an instance's role may pull Bottlerocket's control and admin containers.
 
-They lie in private ECR repositories of accounts of Bottlerocket's own. Without the control
-container no SSM agent runs.
+Their images are in private ECR repositories in Bottlerocket's own accounts. No SSM agent runs
+without the control container.
 """
 
 from __future__ import annotations
@@ -51,23 +51,22 @@ _ACCOUNTS = {
     "us-west-1": _USUAL,
     "us-west-2": _USUAL,
 }
-"""Whose repositories a region's instances pull from: `ECR_MAP` in bottlerocket-core-kit
+"""The account from which a region's instances pull: `ECR_MAP` in bottlerocket-core-kit
 sources/api/schnauzer/src/helpers/mod.rs."""
 _FALLBACK = "us-east-1"
-"""Where instances of any other region pull from (the same file, `ECR_FALLBACK_REGION`)."""
+"""Instances in any other region pull from this one (the same file, `ECR_FALLBACK_REGION`)."""
 _REPOSITORIES = ("bottlerocket-control", "bottlerocket-admin")
 _PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
-"""What `host-ctr` calls: core-kit sources/host-ctr/cmd/host-ctr/main.go, `withDynamicResolver`,
-and amazon-ecr-containerd-resolver's ecr/resolver.go and ecr/fetcher.go. The resolver checks the
-availability of layers only when it pushes."""
+"""The actions that `host-ctr` calls: core-kit sources/host-ctr/cmd/host-ctr/main.go,
+`withDynamicResolver`, and amazon-ecr-containerd-resolver's ecr/resolver.go and ecr/fetcher.go. The
+resolver checks the availability of layers only when it pushes."""
 _TOKEN = "ecr:GetAuthorizationToken"
-"""host-ctr asks for a token since core-kit 12.3.0 (core-kit#760); before, its calls were signed. A
-builder's script needs one in any case."""
+"""host-ctr requests a token since core-kit 12.3.0 (core-kit#760); before, it signed its calls. A
+builder's script always needs a token."""
 
 
 def missing_permissions(role: Role, role_name: str, place: Place, instance_id: str) -> list[str]:
-    """What an instance's role may not do and must, to have its host containers pulled; a text for
-    each."""
+    """Return the permissions that the role lacks to pull the host containers, a text for each."""
     partition = get_partition(place.region)
     caller = f"arn:{partition}:sts::{place.account}:assumed-role/{role_name}/{instance_id}"
     return [
@@ -78,7 +77,7 @@ def missing_permissions(role: Role, role_name: str, place: Place, instance_id: s
 
 
 def _needs(region: str) -> Iterator[tuple[str, str, str]]:
-    """Action, resource and the region that is called."""
+    """Yield action, resource and the region of the call."""
     source = region if region in _ACCOUNTS else _FALLBACK
     yield _TOKEN, "*", source
     registry = f"arn:{get_partition(source)}:ecr:{source}:{_ACCOUNTS[source]}"

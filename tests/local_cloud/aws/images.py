@@ -1,4 +1,4 @@
-"""ECR's image actions over what was pushed to the real registry."""
+"""ECR's image actions for the images in the real registry."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ DESCRIBED_AT_ONCE = 100
 
 
 class RegistryImage(Image):
-    """An image whose size is its layers', as ECR counts, not its config's.
+    """An image whose size is that of its layers without the config, as ECR counts.
 
-    It was pushed when its manifest was: another tag, or the same push again, changes nothing of
-    that (aws/containers-roadmap 214, 2746).
+    Its push time is that of its manifest. Another tag or a repeated push does not change it
+    (aws/containers-roadmap 214, 2746).
     """
 
     size: int | None = None
@@ -36,11 +36,11 @@ class RegistryImage(Image):
 def remember_push(
     account: str, region: str, repository: str, tag: str | None, digest: str, manifest: str
 ) -> dict[str, Any]:
-    """Record a pushed manifest and move its tag; returns the parsed manifest."""
+    """Record a pushed manifest, move its tag, and return the parsed manifest."""
     backend = ecr_backends[account][region]
     known = backend.repositories.get(repository)
     if known is None:
-        # The registry takes any name; on AWS someone has created the repository.
+        # The registry accepts any name; on AWS the repository exists before a push.
         known = Repository(account, region, repository, None, None, "", "")
         backend.repositories[repository] = known
     parsed = json.loads(manifest)
@@ -59,7 +59,7 @@ def remember_push(
 
 
 def _next_push_time(repository: Repository) -> float:
-    """Now, in seconds, but later than every earlier push, to the millisecond that ECR tells."""
+    """Return now, in seconds, but later than every earlier push, in ECR's whole milliseconds."""
     last = max((image.image_pushed_at for image in repository.images), default=0.0)
     return max(round(time.time(), 3), round(last + 0.001, 3))
 
@@ -82,7 +82,7 @@ def _find(repository: Repository, image_id: dict[str, str]) -> Image | None:
 
 @handles("ecr", "BatchGetImage")
 def batch_get_image(world: World, request: ECRResponse) -> Any:
-    """Manifests by tag or digest; what cannot be given is listed under failures."""
+    """Return manifests by tag or digest; the rest goes into `failures`."""
     name = request._get_param("repositoryName")
     registry = request._get_param("registryId") or world.account
     repository = request.ecr_backend.repositories.get(name)
@@ -125,7 +125,7 @@ def _failure(repository: Repository, image_id: dict[str, str]) -> dict[str, Any]
 
 @handles("ecr", "DescribeImages")
 def describe_images(world: World, request: ECRResponse) -> Any:
-    """Details of the images asked for, or of all; of those only the ones of a tag status."""
+    """Return details of the requested images, or of all with the filter's tag status."""
     repository = request.ecr_backend._get_repository(
         request._get_param("repositoryName"), request._get_param("registryId")
     )
@@ -135,7 +135,7 @@ def describe_images(world: World, request: ECRResponse) -> Any:
         return {"imageDetails": [_details(image) for image in images]}
     wanted = (request._get_param("filter") or {}).get("tagStatus", "ANY")
     images = [i for i in repository.images if wanted in ("ANY", _tag_status(i))]
-    # ECR promises no order: nobody is to take the first for the oldest or the newest.
+    # ECR guarantees no order: no caller may treat the first as the oldest or the newest.
     images.sort(key=lambda image: image.get_image_digest())
     size = request._get_int_param("maxResults") or DESCRIBED_AT_ONCE
     page, token = page_after(
@@ -169,13 +169,13 @@ def _details(image: Image) -> dict[str, Any]:
     }
     if artifact := json.loads(image.image_manifest).get("config", {}).get("mediaType"):
         shown["artifactMediaType"] = artifact
-    # ECR leaves the field out of an untagged image.
+    # ECR omits the field for an untagged image.
     return {**shown, "imageTags": list(image.image_tags)} if image.image_tags else shown
 
 
 @handles("ecr", "GetAuthorizationToken")
 def get_authorization_token(world: World, request: ECRResponse) -> Any:
-    """The token of this run, which the registry accepts for 12 hours in name only."""
+    """Return this run's token; it shows a 12-hour expiry that the registry does not enforce."""
     now = datetime.datetime.now(datetime.UTC)
     return {
         "authorizationData": [

@@ -1,4 +1,4 @@
-"""EC2 instances that take time, and that really run on the builder host."""
+"""EC2 instances that take time to start and end, and that really run on the builder host."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from .world import World
 
 _LOOK_SECONDS = 0.1
 
-# moto answers RunInstances with `pending` whatever the state; a repeated token must show the
-# instance as it is now.
+# moto always answers RunInstances with the state `pending`. A repeated ClientToken must show the
+# instance's present state.
 EC2BaseResponse.RESPONSE_KEY_PATH_TO_TRANSFORMER.pop(
     "RunInstances.Reservation.Instances.Instance.State", None
 )
@@ -35,7 +35,7 @@ EC2BaseResponse.RESPONSE_KEY_PATH_TO_TRANSFORMER.pop(
 
 @handles("ec2", "RunInstances")
 def run_instances(world: World, request: EC2BaseResponse) -> Any:
-    """Launch one instance; the same ClientToken finds the same one again."""
+    """Launch one instance; a repeated ClientToken returns the same instance."""
     request.error_on_dryrun()
     token = request._get_param("ClientToken")
     arguments = json.dumps(plain(request.params), sort_keys=True)
@@ -109,7 +109,7 @@ def _launch(world: World, request: EC2BaseResponse) -> InstanceLife:
     )
     instance = reservation.instances[0]
     instance._state = InstanceState("pending", 0)
-    # Named, not looked up: the profile lives in the other emulator's IAM.
+    # Not looked up: the profile is in the IAM of the other emulator, MiniStack.
     if profile:
         instance.iam_instance_profile = {
             "Arn": f"arn:aws:iam::{request.current_account}:instance-profile/{profile}",
@@ -134,8 +134,10 @@ def _launch(world: World, request: EC2BaseResponse) -> InstanceLife:
 
 
 def _require_encryption(world: World, request: EC2BaseResponse, prepared: PreparedDevices) -> None:
-    """Refuse what a service control policy refuses that asks for `ec2:Encrypted`
-    (karpenter-provider-aws#8190 has the words)."""
+    """Raise AwsError for an unencrypted volume, like a service control policy on `ec2:Encrypted`.
+
+    The message is from karpenter-provider-aws#8190.
+    """
     if all(device["Ebs"]["Encrypted"] for device in prepared.devices):
         return
     session, place = session_of(world, request), place_of(request)
@@ -192,7 +194,10 @@ def _start_on_host(world: World, life: InstanceLife) -> None:
 
 
 def _live(world: World, life: InstanceLife) -> OwnEnd | None:
-    """From booted to its end."""
+    """Bring the agent online, wait for the instance's own end, and return it.
+
+    None when a reset interrupts the wait for the agent.
+    """
     if not world.wait(life.online_seconds):
         return None
     name = f"agent of {life.instance.id}"
@@ -208,8 +213,11 @@ def _live(world: World, life: InstanceLife) -> OwnEnd | None:
 
 
 def _come_online(world: World, life: InstanceLife) -> None:
-    """The SSM agent runs in the control container (bottlerocket-control-container,
-    start_control_ssm.sh): for EC2 an instance without one runs like any other."""
+    """Set the agent online when the control container runs.
+
+    The SSM agent runs in that container (bottlerocket-control-container, start_control_ssm.sh).
+    Without it, EC2 still shows the instance as running.
+    """
     while _runs(life):
         with life.on_host:
             online = _runs(life) and world.host.control_running(life.instance.id)
@@ -227,7 +235,7 @@ def _runs(life: InstanceLife) -> bool:
 
 
 def _reboot(world: World, life: InstanceLife) -> None:
-    """Start it again with the same volume: for EC2 it runs all the while."""
+    """Restart it on the host with the same volume; EC2 shows it as running the whole time."""
     with world.lock:
         if life.instance.state == "running":
             life.agent = "lost"
@@ -238,7 +246,10 @@ def _reboot(world: World, life: InstanceLife) -> None:
 
 
 def _shut_down(world: World, life: InstanceLife) -> None:
-    """What becomes of an instance that its own operating system shut down, as its launch asked."""
+    """Terminate or stop an instance that its own operating system shut down.
+
+    The launch's InstanceInitiatedShutdownBehavior decides which.
+    """
     if life.instance.instance_initiated_shutdown_behavior == "terminate":
         begin_termination(world, life, OWN)
     elif life.instance.state == "running":
@@ -267,7 +278,7 @@ def _options(world: World, life: InstanceLife) -> InstanceOptions:
     instance, place = life.instance, place_of_instance(life)
     profile = instance.iam_instance_profile
     name = world.role_of_profile(place.account, _name(profile["Arn"])) if profile else None
-    # Of a role that no IAM knows everything is allowed, as to functions.
+    # A role that is in no IAM may do everything; the same applies to functions.
     role = world.find_role(place.account, name) if name else None
     life.missing_permissions = (
         missing_permissions(role, name, place, instance.id) if role and name else []
@@ -276,7 +287,7 @@ def _options(world: World, life: InstanceLife) -> InstanceOptions:
         role_name=name,
         host_containers=not life.missing_permissions,
         reaches_internet=reaches_services(instance),
-        # early-boot-config fails without the metadata service, and so the boot: core-kit
+        # Without the metadata service early-boot-config fails, and then the boot: core-kit
         # packages/early-boot-config/early-boot-config.service, `RequiredBy=preconfigured.target`.
         http_endpoint=instance.metadata_options.http_endpoint == "enabled",
         os_version=version_of(instance.ec2_backend.amis[instance.image_id].name or ""),

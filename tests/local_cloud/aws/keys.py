@@ -1,4 +1,4 @@
-"""KMS keys: who may use one, the key `aws/ebs` of each region, and keys named by ARN."""
+"""KMS keys: who may use a key, each region's key `aws/ebs`, and lookup by ARN."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ EBS_ACTIONS = (
     "ReEncryptTo",
     "GenerateDataKeyWithoutPlaintext",
 )
-"""What an account must be allowed so that EBS can make or copy a volume under the key."""
+"""The actions that EBS needs for an account to create or copy a volume under the key."""
 SPOT_ROLE = "role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot"
 OWNER_ONLY = {"GetKeyPolicy", "PutKeyPolicy", "CreateAlias", "ListAliases", "ScheduleKeyDeletion"}
 
 
 def managed_key(place: Place) -> Key:
-    """The key `aws/ebs` of an account and region, made on first use as AWS does."""
+    """Return the key `aws/ebs` of an account and region; created on first use, as on AWS."""
     key = kms_backends[place.account][place.region].describe_key(EBS_ALIAS)
     if key.key_manager != "AWS":
         key.key_manager = "AWS"
@@ -67,8 +67,10 @@ def _managed_policy(place: Place) -> str:
 
 
 def find_key(place: Place, name: str) -> Key | None:
-    """The key of that id, alias or ARN, as seen from an account and region; None when there is
-    none, or it is another region's."""
+    """Return the key with that id, alias or ARN, as seen from an account and region.
+
+    None when there is no such key, or when it is in another region.
+    """
     if name.startswith("arn:"):
         _, _, _, region, account, name = name.split(":", 5)
         if region != place.region:
@@ -85,7 +87,7 @@ def find_key(place: Place, name: str) -> Key | None:
 
 
 def why_unusable(name: str, place: Place) -> str | None:
-    """Why EBS cannot use the key for this account in this region; None when it can."""
+    """Return why EBS cannot use the key for this account in this region; None when it can."""
     key = find_key(place, name)
     if key is None:
         return f"Key {name} does not exist in {place.region}"
@@ -98,7 +100,7 @@ def why_unusable(name: str, place: Place) -> str | None:
 
 
 def allows(key: Key, place: Place, action: str, through_ebs: bool = True) -> bool:
-    """Whether the key's policy or a grant lets the account do this, by EBS or directly."""
+    """Whether the key's policy or a grant allows the account the action, via EBS or directly."""
     if _granted(key, place.account, action):
         return True
     condition_keys = {"kms:CallerAccount": place.account, "kms:GrantIsForAWSResource": "true"}
@@ -110,7 +112,7 @@ def allows(key: Key, place: Place, action: str, through_ebs: bool = True) -> boo
 
 
 def _granted(key: Key, account: str, action: str) -> bool:
-    # Callers are known by account alone: any principal of it stands for all.
+    # A caller is identified by its account only: one principal counts for the whole account.
     return any(
         account in grant.grantee_principal.split(":") and action in grant.operations
         for grant in key.grants.values()
@@ -118,9 +120,12 @@ def _granted(key: Key, account: str, action: str) -> bool:
 
 
 def spot_may_use(name: str, place: Place) -> bool:
-    """Whether EC2's role for Spot may make volumes under a key: a customer's must name it, in a
-    grant or in its policy (karpenter-provider-aws#933, #1407). What the policy leaves to the
-    account's own policies does not help: those of that role are AWS's."""
+    """Whether EC2's service-linked role for Spot may create volumes under a key.
+
+    A customer managed key must name that role in a grant or in its policy
+    (karpenter-provider-aws#933, #1407). A key policy that defers to the account's IAM policies is
+    not enough: AWS owns the policies of that role.
+    """
     key = find_key(place, name)
     if key is None or key.key_manager == "AWS":
         return True
@@ -146,8 +151,11 @@ def _listed(value: str | list[str]) -> list[str]:
 
 
 def resolve_key(world: World, request: BaseResponse, service: str, action: str) -> None:
-    """Find the key a KMS call names, refuse what its policy does not allow, and let moto see the
-    bare id in the owner's account. moto would look for any ARN's id at home."""
+    """Replace the key that a KMS call names by its bare id in the owner's account.
+
+    moto would look up every ARN's id at home. Raises AwsError when the key does not exist or does
+    not allow the action.
+    """
     if service != "kms":
         return
     body = json.loads(request.body or "{}")
@@ -168,7 +176,7 @@ def resolve_key(world: World, request: BaseResponse, service: str, action: str) 
             "action",
         )
     request.current_account = key.account_id
-    # moto demands the policy's name, of which there is only one.
+    # moto requires the policy's name; "default" is the only one.
     request.body = json.dumps({"PolicyName": "default", **body, "KeyId": key.id})
 
 
@@ -181,7 +189,7 @@ def _not_found(place: Place, name: str, region: str) -> str:
 
 
 def is_managed(arn: str) -> bool:
-    """Whether the key of that ARN is AWS's own, which cannot be shared."""
+    """Whether the key with that ARN is AWS managed, so that it cannot be shared."""
     _, _, _, region, account, _ = arn.split(":", 5)
     key = find_key(Place(account, region), arn)
     return key is not None and key.key_manager == "AWS"

@@ -1,10 +1,10 @@
-"""What was written shows a little later in what functions describe and list.
+"""Writes appear with a delay in what functions describe and list.
 
 EC2 is eventually consistent: "the result of an API command you run that affects your Amazon EC2
 resources might not be immediately visible to all subsequent commands you run" (EC2 developer guide,
-"Eventual consistency"). ListCommands may leave out a command that has not reached its instance. The
-call itself answers in full, and what a call by id changes is changed at once. Tests see everything
-as it is.
+"Eventual consistency"). ListCommands may omit a command that has not reached its instance. The call
+itself returns the full result, and a change by id takes effect at once. Tests see the present
+state.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SEED = 1
 
 @dataclass(frozen=True)
 class TagChange:
-    """A tag that was written; `before` is its value until then, None when there was none."""
+    """A tag that was written; `before` is its earlier value, None when there was none."""
 
     backend: Any
     resource: str
@@ -33,7 +33,7 @@ class TagChange:
 
 
 class Lags:
-    """When what was written shows; how much later follows from the order of the writes."""
+    """When each write becomes visible; the order of the writes determines the delays."""
 
     def __init__(self) -> None:
         self._random = random.Random(SEED)
@@ -41,16 +41,16 @@ class Lags:
         self._tags: list[TagChange] = []
 
     def note(self, world: Any, identity: str) -> None:
-        """An instance or a command was made just now."""
+        """Note that an instance or a command was just created."""
         self._shown_at[identity] = time.monotonic() + self.lag(world.settings.longest_lag_seconds)
 
     def note_tags(self, world: Any, backend: Any, resource: str, keys: list[str]) -> None:
-        """These tags of a resource are about to be written."""
+        """Note that these tags of a resource are about to be written."""
         now = time.monotonic()
         self._tags = [one for one in self._tags if one.shown_at > now]
         shown_at = max(
             now + self.lag(world.settings.longest_lag_seconds),
-            # Never before what was written before it.
+            # Never visible before an earlier write to the same resource.
             *(one.shown_at for one in self._tags if one.resource == resource),
             now,
         )
@@ -59,21 +59,21 @@ class Lags:
             self._tags.append(TagChange(backend, resource, key, before, shown_at))
 
     def shows(self, identity: str) -> bool:
-        """Whether an instance or a command is listed by now."""
+        """Whether an instance or a command is visible by now."""
         return self._shown_at.get(identity, 0.0) <= time.monotonic()
 
     def unshown_tags(self, backend: Any) -> list[TagChange]:
-        """The changes that do not show yet, in order."""
+        """Return the changes that are not visible yet, in order."""
         now = time.monotonic()
         return [one for one in self._tags if one.backend is backend and one.shown_at > now]
 
     def lag(self, longest: float) -> float:
-        """How many seconds later the next write shows."""
+        """Return the delay of the next write, in seconds."""
         return self._random.uniform(0, longest)
 
 
 def lists(world: Any, request: Any, identity: str) -> bool:
-    """Whether whoever asks is told of an instance or a command."""
+    """Whether the caller's list contains an instance or a command by now."""
     return not _is_late(request) or world.lags.shows(identity)
 
 
@@ -83,7 +83,7 @@ def _is_late(request: Any) -> bool:
 
 @contextmanager
 def as_it_shows(world: Any, request: Any, service: str, action: str) -> Iterator[None]:
-    """Let EC2's descriptions leave out, meanwhile, what does not show yet."""
+    """Hide writes that are not visible yet while an EC2 Describe action of a function runs."""
     if service != "ec2" or not action.startswith("Describe") or not _is_late(request):
         yield
         return

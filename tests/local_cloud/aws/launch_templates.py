@@ -1,4 +1,4 @@
-"""Launch templates listed in pages: moto cuts both lists after 15 and says nothing."""
+"""Launch templates in pages: moto cuts both lists after 15 without a token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALL = 1_000_000
 
 @handles("ec2", "DescribeLaunchTemplates")
 def describe_launch_templates(world: World, request: EC2BaseResponse) -> Any:
-    """The templates by name, id and filter."""
+    """List the templates by name, id and filter."""
     request.error_on_dryrun()
     templates = request.ec2_backend.describe_launch_templates(
         template_names=request._get_param("LaunchTemplateNames", []),
@@ -41,7 +41,7 @@ def describe_launch_templates(world: World, request: EC2BaseResponse) -> Any:
 
 @handles("ec2", "DescribeLaunchTemplateVersions")
 def describe_launch_template_versions(world: World, request: EC2BaseResponse) -> Any:
-    """Versions of one template, or the default or latest one of all."""
+    """List versions of one template, or the default or latest version of all templates."""
     request.error_on_dryrun()
     found = request.ec2_backend.describe_launch_template_versions(
         template_name=request._get_param("LaunchTemplateName"),

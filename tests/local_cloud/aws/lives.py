@@ -1,4 +1,4 @@
-"""An instance's life beside moto's record of it."""
+"""An instance's state that moto does not record."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .world import Place
 
 @dataclass
 class InstanceLife:
-    """What EC2 and SSM know of an instance: `agent` is absent, online or lost."""
+    """What EC2 and SSM know about an instance; `agent` is absent, online or lost."""
 
     instance: Instance
     reservation: Any
     agent: str = "absent"
     doomed: bool = False
-    """It ends by itself right after the launch: a volume's key cannot be used."""
+    """The launch fails right after the call: EBS cannot use a volume's key."""
     started_on_host: bool = False
     options: InstanceOptions | None = None
-    """What it was started with on the builder host."""
+    """The options with which the builder host started it."""
     missing_permissions: list[str] = field(default_factory=list)
-    """What its role lacks to pull the host containers."""
+    """The permissions that its role lacks to pull the host containers."""
     is_down: bool = False
     """Its own operating system shut it down."""
     orderly_end: bool | None = None
@@ -34,18 +34,18 @@ class InstanceLife:
     running_seconds: float = 0.0
     """How long it is pending."""
     online_seconds: float = 0.0
-    """How long its agent then takes to answer, from running and booted."""
+    """How long its agent then takes to come online, from running and booted."""
     on_host: threading.Lock = field(default_factory=threading.Lock)
     """Held while the builder host starts or stops it, so that a stop never overtakes a start."""
 
 
 def place_of_instance(life: InstanceLife) -> Place:
-    """The account and region in which an instance runs."""
+    """Return the account and region in which an instance runs."""
     backend = life.instance.ec2_backend
     return Place(backend.account_id, backend.region_name)
 
 
 def data_volume(instance: Instance) -> Any:
-    """The volume attached as the data device."""
+    """Return the volume attached as the data device."""
     attached = instance.block_device_mapping[DATA_DEVICE]
     return instance.ec2_backend.volumes[attached.volume_id]

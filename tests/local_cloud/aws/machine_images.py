@@ -1,4 +1,4 @@
-"""AMIs that name snapshots: RegisterImage with block devices, DescribeImages by snapshot."""
+"""AMIs with snapshots: RegisterImage with block devices, DescribeImages by snapshot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BY_SNAPSHOT = "block-device-mapping.snapshot-id"
 
 
 class RegisteredImage(Ami):
-    """An image with the block devices it was registered with."""
+    """An image with the block devices from its registration."""
 
     devices: list[dict[str, Any]]
 
@@ -30,7 +30,7 @@ class RegisteredImage(Ami):
 
 @handles("ec2", "RegisterImage")
 def register_image(world: World, request: EC2BaseResponse) -> Any:
-    """Register an image over snapshots that the caller sees."""
+    """Register an image with snapshots that the caller sees."""
     request.error_on_dryrun()
     devices = [plain(one) for one in request._get_param("BlockDeviceMappings", [])]
     for device in devices:
@@ -46,7 +46,7 @@ def register_image(world: World, request: EC2BaseResponse) -> Any:
         root_device_name=request._get_param("RootDeviceName", "/dev/xvda"),
         root_device_type="ebs",
     )
-    # moto makes a root snapshot for every image; this one has what it was given.
+    # moto creates a root snapshot for every image; this image has only the request's snapshots.
     backend.snapshots.pop(image.ebs_snapshot.id)
     image.devices = devices
     backend.amis[image.id] = image
@@ -55,7 +55,7 @@ def register_image(world: World, request: EC2BaseResponse) -> Any:
 
 @handles("ec2", "DescribeImages")
 def describe_images(world: World, request: EC2BaseResponse) -> Any:
-    """The images, also by a snapshot they name, in pages."""
+    """List the images in pages, also by a snapshot in their block devices."""
     request.error_on_dryrun()
     filters = request._filters_from_querystring()
     wanted = filters.pop(BY_SNAPSHOT, None)
@@ -72,6 +72,6 @@ def describe_images(world: World, request: EC2BaseResponse) -> Any:
 
 
 def snapshots_of(image: Ami) -> set[str]:
-    """The snapshots that an image's block devices name."""
+    """Return the snapshots that an image's block devices name."""
     named = {device.get("Ebs", {}).get("SnapshotId") for device in image.block_device_mappings}
     return {snapshot_id for snapshot_id in named if snapshot_id}

@@ -1,7 +1,7 @@
 """The account's defaults for the metadata service of new instances.
 
-What a launch leaves out follows them (EC2 user guide, "Where to configure instance metadata
-options": the launch, then the account's default, then the image's).
+They apply to options that a launch does not set (EC2 user guide, "Where to configure instance
+metadata options": the launch, then the account's default, then the image's).
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ _NONE = {"no-preference", -1}
 
 
 def defaults_of(world: World, place: Place) -> dict[str, Any]:
-    """What an account's default says in a region, without that on which it says nothing."""
+    """Return the options that an account's default sets in a region."""
     given = {ENDPOINT: world.settings.metadata_default}
     return {**given, **world.metadata_defaults.get(place, {})}
 
 
 def options_of(world: World, request: EC2BaseResponse) -> dict[str, Any]:
-    """A launch's options for the metadata service."""
+    """Return a launch's options for the metadata service."""
     asked = plain(request._get_param("MetadataOptions", {}))
     return {**defaults_of(world, place_of(request)), **asked}
 
 
 @handles("ec2", "GetInstanceMetadataDefaults")
 def get_instance_metadata_defaults(world: World, request: EC2BaseResponse) -> Any:
-    """The account's defaults in this region."""
+    """Return the account's defaults in this region."""
     request.error_on_dryrun()
     return {"AccountLevel": defaults_of(world, place_of(request))}
 
 
 @handles("ec2", "ModifyInstanceMetadataDefaults")
 def modify_instance_metadata_defaults(world: World, request: EC2BaseResponse) -> Any:
-    """Change the account's defaults in this region; `no-preference` takes one back."""
+    """Change the account's defaults in this region; `no-preference` or -1 removes one."""
     request.error_on_dryrun()
     chosen = world.metadata_defaults.setdefault(place_of(request), {})
     for name in (*_CHOICES, _HOPS):

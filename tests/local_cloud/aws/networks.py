@@ -15,18 +15,18 @@ from .world import Place
 
 EVERYWHERE = "0.0.0.0/0"
 SERVICES = frozenset({"ec2", "ecr.api", "ecr.dkr", "s3", "ssm", "ssmmessages"})
-"""What a builder calls. An instance without a way out needs a VPC endpoint for each: ECR's layers
-come from S3 (ECR user guide, "Amazon ECR interface VPC endpoints"; Systems Manager user guide,
-"Improve the security of EC2 instances by using VPC endpoints")."""
+"""The services that a builder calls. An instance without internet access needs a VPC endpoint for
+each. ECR's layers come from S3 (ECR user guide, "Amazon ECR interface VPC endpoints"; Systems
+Manager user guide, "Improve the security of EC2 instances by using VPC endpoints")."""
 
 
 def has_way_out(
     default_target: str | None, public_address: bool, endpoints: Collection[str]
 ) -> bool:
-    """Whether AWS's services can be reached from a subnet.
+    """Whether an instance in a subnet reaches AWS's services.
 
-    `default_target` is the id to which the subnet's route table sends what goes everywhere, if it
-    has such a route. An internet gateway serves only who has a public address (VPC user guide,
+    `default_target` is the target id of the default route in the subnet's route table, None
+    without one. An internet gateway serves only instances with a public address (VPC user guide,
     "Enable internet access for a VPC using an internet gateway"); a NAT gateway or another
     network's gateway serves all. `endpoints` are the services that the VPC has endpoints for.
     """
@@ -38,7 +38,7 @@ def has_way_out(
 
 
 def reaches_services(instance: Instance) -> bool:
-    """`has_way_out` of an instance, by what moto knows of its network."""
+    """Return `has_way_out` for an instance, based on moto's record of its network."""
     backend = instance.ec2_backend
     subnet = backend.get_subnet(instance.subnet_id)
     table = _route_table(backend, subnet)
@@ -47,7 +47,7 @@ def reaches_services(instance: Instance) -> bool:
 
 
 def _route_table(backend: Any, subnet: Subnet) -> RouteTable:
-    """The subnet's own route table, else its VPC's main one."""
+    """Return the subnet's own route table, or its VPC's main one."""
     tables = [one for one in backend.route_tables.values() if one.vpc_id == subnet.vpc_id]
     own = [one for one in tables if subnet.id in one._associations.values()]
     return own[0] if own else _main_table(tables)
@@ -63,8 +63,11 @@ def _default_target(table: RouteTable) -> str | None:
 
 
 def _target(route: Route) -> str | None:
-    """A VPC peering connection is no target: it leads nowhere else (VPC peering guide, "Edge to
-    edge routing")."""
+    """Return the route's target id, or None.
+
+    A VPC peering connection is no target: it reaches only the peer VPC (VPC peering guide, "Edge
+    to edge routing").
+    """
     return (
         route.gateway_id
         or route.nat_gateway_id
@@ -89,8 +92,11 @@ def _endpoints(backend: Any, table: RouteTable) -> set[str]:
 def interfaces(
     backend: Any, asked: list[Any], subnet_id: str | None, zone: str | None
 ) -> list[dict[str, Any]]:
-    """A launch's network interfaces. The first one gets a public address as the request says, and
-    where it says nothing, as the subnet does (EC2 API reference, `AssociatePublicIpAddress`)."""
+    """Return a launch's network interfaces.
+
+    The request decides whether the first one gets a public address, and otherwise the subnet does
+    (EC2 API reference, `AssociatePublicIpAddress`).
+    """
     found = [plain(one) for one in asked] or [{"DeviceIndex": 0}]
     first = found[0]
     subnet = _subnet(backend, first.get("SubnetId") or subnet_id, zone)
@@ -107,8 +113,10 @@ def _subnet(backend: Any, subnet_id: str | None, zone: str | None) -> Subnet | N
 
 
 def open_default_vpc(place: Place) -> None:
-    """Give the default VPC its internet gateway, which it has on AWS and moto leaves out (VPC user
-    guide, "Default VPC components")."""
+    """Add the default VPC's internet gateway and default route, which moto omits.
+
+    On AWS the default VPC has them (VPC user guide, "Default VPC components").
+    """
     backend = ec2_backends[place.account][place.region]
     vpc = backend.get_default_vpc()
     gateway = backend.create_internet_gateway()

@@ -1,4 +1,4 @@
-"""The pages of lists: MaxResults, NextToken, and limits, as EC2 and ECR have them."""
+"""Pages of lists: MaxResults, NextToken and limits, as in EC2 and ECR."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _MARK = "page-from-"
 def cut_page(
     world: World, request: EC2BaseResponse, items: Sequence[Item], smallest: int, largest: int
 ) -> tuple[Sequence[Item], str | None]:
-    """The page that the request asks for, and the token of the next.
+    """Return the requested page, and the token of the next page.
 
-    `smallest` and `largest` are the limits of MaxResults; more than the largest is cut, as AWS
-    does. Raises AwsError.
+    `smallest` and `largest` are the limits of MaxResults. A larger value is reduced to `largest`,
+    as on AWS. Raises AwsError when the value is too small or the token is invalid.
     """
     asked = request._get_param("MaxResults")
     if asked is not None and int(asked) < smallest:
@@ -38,9 +38,9 @@ def cut_page(
 def page_after(
     token: str | None, items: Sequence[Item], size: int
 ) -> tuple[Sequence[Item], str | None]:
-    """The page to which a token leads, or the first one, and the token of the next.
+    """Return the page of a token, or the first page, and the token of the next page.
 
-    Raises AwsError for a token that is none.
+    Raises AwsError when the token is invalid.
     """
     start = _start(token)
     end = start + size

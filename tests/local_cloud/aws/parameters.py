@@ -1,4 +1,4 @@
-"""Parameter Store: the limits AWS keeps and moto does not."""
+"""Parameter Store: the limits that AWS enforces and moto does not."""
 
 from __future__ import annotations
 
@@ -40,15 +40,17 @@ def put_parameter(world: World, request: SimpleSystemManagerResponse) -> Any:
 
 @handles("ssm", "DeleteParameter")
 def delete_parameter(world: World, request: SimpleSystemManagerResponse) -> Any:
-    """Delete a parameter, and remember when."""
+    """Delete a parameter, and record when."""
     world.deleted_parameters[place_of(request), request._get_param("Name")] = time.monotonic()
     return request.delete_parameter()
 
 
 def _require_rest(world: World, request: SimpleSystemManagerResponse, name: str) -> None:
-    """SSM asks whoever deletes a parameter to wait for 30 s before creating one of that name
-    (botocore's model of DeleteParameter), and does not say what happens otherwise. Here the test
-    fails whose function does not wait."""
+    """Refuse a function that recreates a deleted parameter too early, and fail its test.
+
+    SSM tells callers to wait 30 s after a deletion before they create a parameter of that name
+    (botocore's model of DeleteParameter). It does not say what happens otherwise.
+    """
     deleted = world.deleted_parameters.get((place_of(request), name))
     rest = world.settings.deleted_parameter_rest_seconds
     if deleted is None or time.monotonic() - deleted >= rest:
@@ -89,7 +91,7 @@ def _tier(request: SimpleSystemManagerResponse, name: str, size: int) -> str:
 
 @handles("ssm", "GetParameter")
 def get_parameter(world: World, request: SimpleSystemManagerResponse) -> Any:
-    """Read a parameter; a label that no version carries is another error than an unknown name."""
+    """Read a parameter; an unknown label gives another error than an unknown name."""
     name, _, selector = request._get_param("Name").partition(":")
     known = request.ssm_backend._parameters.get(name)
     found = request.ssm_backend.get_parameter(request._get_param("Name"))

@@ -1,6 +1,6 @@
-"""What a volume can do: gp3's provisioned IOPS and throughput, and how fast it is initialized.
+"""A volume's performance: gp3's provisioned IOPS and throughput, and the initialization rate.
 
-The limits are those of gp3 since it was raised to 80,000 IOPS and 2,000 MiB/s (EC2 API reference,
+The limits are those of gp3 since AWS raised it to 80,000 IOPS and 2,000 MiB/s (EC2 API reference,
 CreateVolume; EBS user guide, "General Purpose SSD volumes").
 """
 
@@ -22,23 +22,26 @@ MOST_THROUGHPUT_PER_IOPS = 0.25
 
 
 class Performance(NamedTuple):
-    """As DescribeVolumes shows it; None where it does not apply."""
+    """The values as DescribeVolumes shows them; None where one does not apply."""
 
     iops: int | None
     throughput: int | None
     """MiB/s."""
     initialization_rate: int | None
-    """MiB/s at which a snapshot's blocks come to the volume, where that was asked for."""
+    """MiB/s at which EBS loads a snapshot's blocks, where the request sets it."""
 
     def give_to(self, volume: Volume) -> None:
-        """Let the volume show it."""
+        """Set the values on the volume."""
         volume.iops = self.iops
         volume.throughput = self.throughput
         volume.volume_initialization_rate = self.initialization_rate  # type: ignore[attr-defined]
 
 
 def of_volume(asked: dict[str, Any], gib: int, snapshot_id: str | None) -> Performance:
-    """What a volume of that size can do, by what was asked of it. Raises AwsError."""
+    """Return the performance of a volume of that size, by the request.
+
+    Raises AwsError when a value is out of range or does not fit the volume.
+    """
     rate = _number(asked, "VolumeInitializationRate")
     if rate is not None:
         _check_rate(rate, snapshot_id)
@@ -69,7 +72,7 @@ def _check_rate(rate: int, snapshot_id: str | None) -> None:
 def _check_gp3(iops: int, throughput: int, gib: int) -> None:
     _require_between("Volume iops", iops, GP3_IOPS)
     _require_between("Volume throughput", throughput, GP3_THROUGHPUT)
-    # 3,000 are there at any size: the ratio concerns what is provisioned beyond.
+    # Every size has 3,000 IOPS: the ratio limits only values above that.
     if iops > GP3_IOPS.start and iops > gib * MOST_IOPS_PER_GIB:
         raise AwsError(
             "InvalidParameterValue",

@@ -1,9 +1,10 @@
-"""What a call must be allowed: each action, the resource it is about, and the condition keys, as
-the Service Authorization Reference lists them for the actions that Frontload calls. What is given
-here and not listed there `policies.py` leaves out.
+"""The permissions that a call needs: action, resource and condition keys of each.
 
-A call may need several: RunInstances is asked about the image, the instance, its volumes, the
-subnet and more, and besides needs to tag and to pass the builder's role.
+They follow the Service Authorization Reference, for the actions that Frontload calls. `policies.py`
+drops condition keys that the reference does not list.
+
+A call may need several permissions. RunInstances needs one for the image, the instance, its
+volumes, the subnet and more, and also needs to tag and to pass the builder's role.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ USES_OF_A_KEY = (
     *("CreateGrant", "Decrypt", "DescribeKey", "GenerateDataKeyWithoutPlaintext"),
     *("ReEncryptFrom", "ReEncryptTo"),
 )
-"""What EC2 does with a key in the caller's name for an encrypted volume or copy (EBS user guide,
+"""The KMS actions that EC2 performs as the caller for an encrypted volume or copy (EBS user guide,
 "Requirements for Amazon EBS encryption")."""
 
 
 class Need(NamedTuple):
-    """One thing that must be allowed."""
+    """One permission that a call needs."""
 
     action: str
     resource: str
@@ -39,8 +40,11 @@ _NEEDS: dict[str, Needs] = {}
 
 
 def needs_of(world: World, request: BaseResponse, action: str) -> list[Need]:
-    """All that a call needs; `action` is such as `ec2:RunInstances`. An action without an entry
-    here is one that knows no resources."""
+    """Return all permissions that a call needs.
+
+    `action` is, for example, `ec2:RunInstances`. An action without an entry here has no resource
+    types.
+    """
     known = _NEEDS.get(action)
     if known is None:
         return [Need(action, "*", {})]
@@ -63,7 +67,7 @@ def _request_tags(tags: dict[str, str]) -> Keys:
 
 
 def _resource_tags(resource: Any, prefix: str) -> Keys:
-    """Under the global key and the service's own older one; none of what is not there."""
+    """Return the tags under the global key and the service's older key; {} without a resource."""
     tags = {tag["key"]: tag["value"] for tag in resource.get_tags()} if resource else {}
     return {f"{of}/{k}": v for k, v in tags.items() for of in ("aws:ResourceTag", prefix)}
 
@@ -209,7 +213,7 @@ def _own_instance(world: World, request: Any, place: Place, identity: str) -> Ne
 
 @_needs("ec2:ModifyInstanceAttribute")
 def _modify_instance_attribute(world: World, request: Any, place: Place) -> Iterator[Need]:
-    """The reference lists volumes, too, as what may be concerned: those of the named devices."""
+    """Yield the instance, and the volumes of the named devices: the reference lists both."""
     identity = request._get_param("InstanceId")
     yield _own_instance(world, request, place, identity)
     life = world.instances.get(identity)
@@ -245,7 +249,7 @@ def _own_volume(request: Any, place: Place, volume: str) -> Need:
 )
 def _parameters(world: World, request: Any, place: Place) -> Iterator[Need]:
     for name in _named(request, "Names", "Name", "Path"):
-        # A version or label is no part of the parameter's ARN.
+        # The parameter's ARN has no version and no label.
         bare = name.partition(":")[0].lstrip("/")
         arn = f"arn:aws:ssm:{place.region}:{place.account}:parameter/{bare}"
         if bare.startswith("aws/service/"):

@@ -1,7 +1,7 @@
-"""Whether a policy document lets a caller do something, by MiniStack's evaluator.
+"""Whether a policy document allows a caller an action, by MiniStack's evaluator.
 
-A caller is known by its account: `arn:aws:iam::<account>:root` stands for all of its principals.
-Of condition keys, a policy sees those alone that AWS supplies to the action for the resource.
+For a resource's policy, `arn:aws:iam::<account>:root` stands for all principals of the account.
+A policy sees only the condition keys that AWS supplies to the action for the resource.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def resource_allows(
 def trust_allows(
     policy: dict[str, Any], caller: str, role_arn: str, region: str, keys: dict[str, str]
 ) -> bool:
-    """Whether a role's trust policy lets the caller, by its ARN, assume it."""
+    """Whether a role's trust policy allows the caller, given by ARN, to assume it."""
     account = caller.split(":")[4]
     context = _context(caller, account, "sts:AssumeRole", role_arn, region, keys)
     return evaluate_trust_policy(policy, caller, context)
@@ -44,7 +44,7 @@ def trust_allows(
 def statements_allowing(
     role: Role, caller_arn: str, action: str, resource: str, region: str, keys: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """The statements of a role's own policies that allow it the action; none when one denies it."""
+    """Return the statements of a role's policies that allow the action; [] when one denies it."""
     account = caller_arn.split(":")[4]
     context = _context(caller_arn, account, action, resource, region, keys)
     if evaluate(context, [parsed for _, parsed in role.statements]).decision != "Allow":

@@ -1,8 +1,8 @@
-"""What happens when the registry says that a manifest was pushed: ECR knows it, and an event.
+"""The registry's push notifications: ECR then lists the manifest, and the bus gets an event.
 
-The registry calls `/_local/registry-events`; the manifest is read back from the registry, so
-ECR serves the very bytes that were pushed. A push may stand for another way in which an image
-arrives, such as replication: then ECR's event is the one of that way.
+The registry calls `/_local/registry-events`. The receiver reads the manifest from the registry, so
+that ECR serves exactly the pushed bytes. A push can represent another way in which an image
+arrives, such as replication: ECR's event is then the event for that way.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MANIFEST_TYPES = (
 
 @dataclass(frozen=True)
 class PushSource:
-    """The registry whose pushes are received, and MiniStack, whose bus is told of them."""
+    """The registry that sends notifications, and MiniStack's bus, which gets the events."""
 
     url: str
     authorization: str
@@ -43,7 +43,7 @@ class PushReceiver:
         self.world = world
         self.registry = registry
         self.arrivals: dict[str, Arrival] = {}
-        """How images arrive in a repository, where it is not by a push."""
+        """How images arrive in a repository, by its name, if not by a push."""
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}),
             urllib.request.HTTPSHandler(
@@ -52,7 +52,7 @@ class PushReceiver:
         )
 
     def receive(self, notification: dict[str, Any]) -> None:
-        """Take the registry's notification, pushes of manifests only."""
+        """Process the registry's notification; only pushes of manifests count."""
         for event in notification.get("events", []):
             target = event.get("target", {})
             if event.get("action") == "push" and target.get("mediaType") in MANIFEST_TYPES:
@@ -61,7 +61,7 @@ class PushReceiver:
                 self.remember(repository, target.get("tag"), digest, manifest)
 
     def remember(self, repository: str, tag: str | None, digest: str, manifest: str) -> None:
-        """Let ECR know a manifest, given as text, and tell the bus of its arrival."""
+        """Add a manifest, given as text, to ECR, and send its event to the bus."""
         world = self.world
         arrived = self.arrivals.get(repository, pushed)
         with world.lock:

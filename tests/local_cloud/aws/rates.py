@@ -1,6 +1,6 @@
-"""Refuses what functions ask too often, by account and region as AWS does.
+"""Throttle functions' calls by account and region, as AWS does.
 
-Off unless `rates_are_kept`. Tests look as often as they like.
+Off unless `rates_are_kept`. Tests' own calls have no limit.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from .dispatch import AwsError, place_of
 from .token_buckets import Rate
 from .world import World
 
-# Parameter Store: "AWS Systems Manager endpoints and quotas", default throughput, which its reads
-# share. EC2: "Request throttling for the Amazon EC2 API".
+# Parameter Store: "AWS Systems Manager endpoints and quotas", default throughput; its read actions
+# share one rate. EC2: "Request throttling for the Amazon EC2 API".
 RATES = {
     "parameter reads": Rate(40, 40),
     "parameter writes": Rate(3, 3),
@@ -31,7 +31,7 @@ KINDS = {
 
 
 def require_rate(world: World, request: Any, service: str, action: str) -> None:
-    """Refuse a call for which the account's bucket in the region holds none."""
+    """Raise AwsError when the account's bucket in the region has no call left."""
     kind = KINDS.get((service, action))
     if kind is None or not world.settings.rates_are_kept:
         return

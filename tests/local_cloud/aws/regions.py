@@ -17,7 +17,7 @@ OPT_IN_REGIONS = {
     "ap-southeast-5", "ap-southeast-6", "ap-southeast-7", "ca-west-1", "eu-central-2",
     "eu-south-1", "eu-south-2", "il-central-1", "me-central-1", "me-south-1", "mx-central-1",
 }  # fmt: skip
-"""The regions that AWS enables only when asked to."""
+"""The regions that AWS enables only on request."""
 ALL_REGIONS = {region.name for region in EC2Backend.regions if region.name.count("-") == 2}
 
 
@@ -28,7 +28,7 @@ def is_enabled(world: World, place: Place) -> bool:
 
 
 def require_region(world: World, request: BaseResponse, service: str, action: str) -> None:
-    """Refuse what AWS refuses in a region that is not enabled: the credentials are not known."""
+    """Raise AwsError in a region that is not enabled; AWS does not know the credentials there."""
     place = place_of(request)
     if place.region in ALL_REGIONS and is_enabled(world, place):
         return
@@ -52,13 +52,13 @@ class RegionView:
             self.opt_in_status = "opted-in" if opted else "opt-in-not-required"
 
     def get_filter_value(self, name: str) -> str:
-        """The value that a filter looks at."""
+        """Return the value that a filter compares."""
         return getattr(self, name.replace("-", "_"))
 
 
 @handles("ec2", "DescribeRegions")
 def describe_regions(world: World, request: EC2BaseResponse) -> Any:
-    """The enabled regions; with AllRegions, or asked for by name, the others too."""
+    """List the enabled regions; with AllRegions, or by name, the others too."""
     request.error_on_dryrun()
     names = request._get_param("RegionNames", [])
     for name in names:
@@ -75,5 +75,5 @@ def describe_regions(world: World, request: EC2BaseResponse) -> Any:
 
 
 def zone_names(request: EC2BaseResponse) -> set[str]:
-    """The names of the region's availability zones."""
+    """Return the names of the region's availability zones."""
     return {zone.name for zone in request.ec2_backend.describe_availability_zones()}

@@ -23,20 +23,19 @@ _NAME_VERSION = re.compile(r"-v(\d+\.\d+\.\d+)")
 
 
 def publish_newest(world: World, place: Place) -> None:
-    """Make the newest release known in an account and region: one image per architecture."""
+    """Publish the newest release in an account and region: one image per architecture."""
     _publish(world, place, world.newest_bottlerocket or BOTTLEROCKET_VERSION)
 
 
 def release_bottlerocket(world: World, version: str) -> None:
-    """Let there be another Bottlerocket, with images of its own: in every place seeded so far, and
-    in those that are still to be."""
+    """Publish another release, with its own images, in every place seeded so far and later."""
     world.newest_bottlerocket = version
     for place in world.seeded:
         _publish(world, place, version)
 
 
 def version_of(image_name: str) -> str:
-    """The release that an image's name tells, without the commit."""
+    """Return the release in an image's name, without the commit; the default if it has none."""
     found = _NAME_VERSION.search(image_name)
     return found[1] if found else BOTTLEROCKET_VERSION.partition("-")[0]
 
@@ -54,7 +53,7 @@ def _publish(world: World, place: Place, version: str) -> None:
 
 def _register_image(place: Place, architecture: str, home: bool, version: str) -> RegisteredImage:
     backend = ec2_backends[place.account][place.region]
-    # Fixed ids: a test may write them down. Each region and release has images of its own.
+    # The ids are fixed, so that a test can name them. Each region and release has its own images.
     own = hashlib.sha256(f"{place.region} {version}".encode()).hexdigest()[:16]
     unique = "0b0771e0c8e70064" if home else own
     image_id = f"ami-{unique}" + ("a" if architecture == "x86_64" else "b")

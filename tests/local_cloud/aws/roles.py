@@ -1,7 +1,7 @@
-"""STS: assuming a role of another account, and what that role and those of the functions may do.
+"""STS: AssumeRole, and the permissions of assumed roles and of the functions' roles.
 
-The access key id of assumed credentials is the account's number, which MiniStack understands as
-well; the session token says which role it is.
+The access key id of assumed credentials is the account's number; MiniStack understands it, too.
+The session token identifies the role.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DEFAULT_SECONDS = 3600
 
 @handles("sts", "AssumeRole")
 def assume_role(world: World, request: BaseResponse) -> Any:
-    """Credentials of a role whose trust policy admits the caller's account and external id."""
+    """Return credentials of a role whose trust policy allows the caller and external id."""
     arn, name = request._get_param("RoleArn") or "", request._get_param("RoleSessionName") or ""
     found = ROLE_ARN.fullmatch(arn)
     if found is None or not SESSION_NAME.fullmatch(name):
@@ -62,7 +62,7 @@ def assume_role(world: World, request: BaseResponse) -> Any:
 
 
 def _caller_arn(world: World, request: BaseResponse) -> str:
-    """Who calls, as `aws:PrincipalArn` has it: of an assumed role the role."""
+    """Return the caller's ARN as in `aws:PrincipalArn`: for a session, the ARN of its role."""
     session = session_of(world, request)
     account = session.account if session else request.current_account
     name = session.role_name if session else world.settings.caller_role
@@ -71,7 +71,7 @@ def _caller_arn(world: World, request: BaseResponse) -> str:
 
 @handles("sts", "GetCallerIdentity")
 def get_caller_identity(world: World, request: BaseResponse) -> Any:
-    """The caller: an assumed role, or an account."""
+    """Return the caller: an assumed role, or an account."""
     account = request.current_account
     session = session_of(world, request)
     arn = session.arn if session else f"arn:aws:iam::{account}:root"
@@ -79,8 +79,11 @@ def get_caller_identity(world: World, request: BaseResponse) -> Any:
 
 
 def session_of(world: World, request: BaseResponse) -> Session | None:
-    """The assumed role that makes the call, if it is one. Raises AwsError for a session that
-    ended or never was; an instance's made-up credentials are home's."""
+    """Return the session that makes the call; None when the caller is an account.
+
+    An instance's made-up credentials belong to home. Raises AwsError when the session expired or
+    never existed.
+    """
     token = request.headers.get("X-Amz-Security-Token")
     account = account_of_key(request.headers.get("Authorization") or "")
     if not token or account is None:
@@ -99,7 +102,7 @@ def session_of(world: World, request: BaseResponse) -> Session | None:
 
 
 def _session_of_function(world: World, account: str, name: str) -> Session | None:
-    """A Lambda's own role; None where no IAM knows it."""
+    """Return a session of a Lambda's own role; None when no IAM has the role."""
     role = world.function_roles.get((account, name)) or world.find_role(account, name)
     if role is None:
         return None
@@ -116,7 +119,7 @@ def _note_grants(world: World, name: str, role: Role) -> None:
 
 
 def require_permission(world: World, request: BaseResponse, service: str, action: str) -> None:
-    """Refuse a role what its policies do not allow; accounts themselves may do all."""
+    """Raise AwsError when a role's policies do not allow the call; an account may do all."""
     session = session_of(world, request)
     if session is None or action == "GetCallerIdentity":
         return

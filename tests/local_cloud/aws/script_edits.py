@@ -6,7 +6,7 @@ from typing import Any
 
 
 def edit_script(script: str, edits: list[dict[str, Any]]) -> str:
-    """Apply {"find", "replace"} edits; each counts what it found in its `hits`."""
+    """Apply {"find", "replace"} edits; each adds its number of matches to its `hits`."""
     for edit in edits:
         edit["hits"] = edit.get("hits", 0) + script.count(edit["find"])
         script = script.replace(edit["find"], edit.get("replace", ""))

@@ -1,4 +1,4 @@
-"""What is in an account and region before anybody calls there."""
+"""What an account and region contain before the first call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .world import World
 
 
 def seed(world: World, request: BaseResponse, service: str, _action: str) -> None:
-    """Before the first call: a default VPC that is open, and Bottlerocket's images."""
+    """Before the first call, open the default VPC and publish Bottlerocket's images."""
     place = place_of(request)
     if place in world.seeded or service not in ("ec2", "ssm"):
         return

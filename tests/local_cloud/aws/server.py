@@ -1,6 +1,6 @@
 """Serves the layer on a loopback port, from a thread of this process.
 
-moto keeps its backends in the process, by account: layers of one process share no account.
+moto keeps its backends in the process, by account, so layers of one process share no account.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any
 
-# Read by moto when it is imported.
+# moto reads it on import.
 os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
 
 from moto.ec2 import ec2_backends
@@ -149,7 +149,7 @@ class Layer:
 
 
 class MotoApplication(DomainDispatcherApplication):
-    """moto, which would read its own directory and try its patterns twice for every call."""
+    """moto with a cache: it would read its directory and try its patterns twice for every call."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -157,9 +157,9 @@ class MotoApplication(DomainDispatcherApplication):
 
 
 class QuietHandler(MotoRequestHandler):
-    """No line per request: the record of calls says it better."""
+    """Log no line per request: the record of calls has more."""
 
-    # Connections are kept, and an answer's body does not wait for its head to be acknowledged.
+    # Keep connections open, and send a response's body without waiting for the ACK of its head.
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 

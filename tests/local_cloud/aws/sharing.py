@@ -33,7 +33,10 @@ def modify_snapshot_attribute(world: World, request: EC2BaseResponse) -> Any:
 
 
 def _changes(request: EC2BaseResponse) -> tuple[Holders, Holders]:
-    """What to add and what to remove, from both ways in which a request can say it."""
+    """Return what to add and what to remove, from both forms of the request.
+
+    Raises AwsError when an account id or a group is invalid.
+    """
     asked = request._get_param("CreateVolumePermission") or {}
     added, removed = _holders(asked.get("Add") or []), _holders(asked.get("Remove") or [])
     if operation := request._get_param("OperationType"):
@@ -65,7 +68,7 @@ def _require_shareable(snapshot: Snapshot, added: Holders) -> None:
 
 @handles("ec2", "DescribeSnapshotAttribute")
 def describe_snapshot_attribute(world: World, request: EC2BaseResponse) -> Any:
-    """With whom the owner has shared a snapshot."""
+    """Return the accounts and groups with which the owner shared a snapshot."""
     request.error_on_dryrun()
     snapshot = own_snapshot(world, request, request._get_param("SnapshotId"))
     if request._get_param("Attribute") != "createVolumePermission":

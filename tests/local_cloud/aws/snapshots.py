@@ -41,7 +41,7 @@ class TimedSnapshot(Snapshot):
     @property
     def progress(self) -> str:
         done = int(self._share_done() * 100)
-        # A failing snapshot stops short of the end, as AWS shows it.
+        # A failing snapshot stays below 100%, as on AWS.
         return f"{min(done, 90) if self.failure else done}%"
 
     @property
@@ -62,7 +62,7 @@ def follow_the_clock(
     seconds: float,
     failure: str | None,
 ) -> None:
-    """Make moto's finished snapshot one that takes time, and then fails if a reason is given."""
+    """Make moto's finished snapshot take time, and then fail if `failure` gives a reason."""
     del snapshot.__dict__["status"]
     snapshot.__class__ = kind
     snapshot.started = time.monotonic()  # type: ignore[attr-defined]
@@ -94,16 +94,16 @@ def create_snapshot(world: World, request: EC2BaseResponse) -> Any:
 
 
 def is_public(snapshot: Snapshot) -> bool:
-    """Whether everybody sees it: shared with all, or one of AWS's own."""
+    """Whether every account sees it: it is shared with all, or AWS owns it."""
     amazons = snapshot.owner_id != snapshot.ec2_backend.account_id
     return amazons or "all" in snapshot.create_volume_permission_groups
 
 
 def visible_snapshots(world: World, place: Place) -> Iterator[Snapshot]:
-    """The snapshots an account sees in a region: its own, AWS's, and those shared with it.
+    """Yield the snapshots that an account sees in a region: its own, AWS's and shared ones.
 
-    Another account's is a view of it, without its owner's tags: whatever tags it shows the
-    account has put there itself.
+    Another account's snapshot is a view without its owner's tags: the view shows only the tags
+    that the viewing account itself set.
     """
     yield from list(ec2_backends[place.account][place.region].snapshots.values())
     for account in accounts_of(world):
@@ -120,7 +120,7 @@ def visible_snapshots(world: World, place: Place) -> Iterator[Snapshot]:
 
 
 def known_snapshot(world: World, place: Place, snapshot_id: str) -> Snapshot:
-    """The snapshot as the account sees it. Raises AwsError."""
+    """Return the snapshot as the account sees it. Raises AwsError when it sees none."""
     for snapshot in visible_snapshots(world, place):
         if snapshot.id == snapshot_id:
             return snapshot
@@ -129,7 +129,7 @@ def known_snapshot(world: World, place: Place, snapshot_id: str) -> Snapshot:
 
 
 def own_snapshot(world: World, request: EC2BaseResponse, snapshot_id: str) -> Snapshot:
-    """The snapshot, if it is the caller's; a shared one is refused. Raises AwsError."""
+    """Return the caller's snapshot. Raises AwsError when it is another's or does not exist."""
     place = place_of(request)
     snapshot = known_snapshot(world, place, snapshot_id)
     if snapshot.owner_id != place.account:
@@ -142,9 +142,9 @@ def own_snapshot(world: World, request: EC2BaseResponse, snapshot_id: str) -> Sn
 
 @handles("ec2", "DescribeSnapshots")
 def describe_snapshots(world: World, request: EC2BaseResponse) -> Any:
-    """The visible snapshots by id, owner, who may restore them, and filter, in pages.
+    """List the visible snapshots in pages, by id, owner, who may restore them, and filter.
 
-    As on AWS a page is cut before the filters: it may be empty although more follow.
+    As on AWS, the filters apply after a page is cut: a page may be empty although more follow.
     """
     request.error_on_dryrun()
     place = place_of(request)
@@ -206,7 +206,7 @@ def delete_snapshot(world: World, request: EC2BaseResponse) -> Any:
 
 
 def require_completed(world: World, place: Place, snapshot_id: str) -> Snapshot:
-    """The snapshot, or the error AWS gives when something is made from it too early."""
+    """Return the snapshot. Raises AwsError, as AWS does, when it is not completed."""
     snapshot = known_snapshot(world, place, snapshot_id)
     if snapshot.status != "completed":
         raise AwsError("IncorrectState", f"Snapshot is in invalid state - {snapshot.status}")

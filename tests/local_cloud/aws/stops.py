@@ -1,4 +1,4 @@
-"""StopInstances: what the way by hand does before its snapshot. Frontload terminates instead."""
+"""StopInstances: the manual way stops before its snapshot. Frontload terminates instead."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from .world import World
 
 @handles("ec2", "StopInstances")
 def stop_instances(world: World, request: EC2BaseResponse) -> Any:
-    """Begin to stop running instances; their volumes stay attached. One that is stopping or
-    stopped already is no error."""
+    """Begin to stop running instances; their volumes stay attached.
+
+    An instance that is already stopping or stopped is no error.
+    """
     request.error_on_dryrun()
     ids = request._get_param("InstanceIds", [])
     instances = request.ec2_backend.get_multi_instances_by_id(ids)
@@ -37,8 +39,10 @@ def stop_instances(world: World, request: EC2BaseResponse) -> Any:
 
 
 def _refuse_spot(instance: Instance) -> None:
-    """The layer knows one-time requests alone, which end with their instance
-    (cloud-custodian#8003)."""
+    """Raise AwsError for a Spot instance.
+
+    The layer has only one-time requests, which end with their instance (cloud-custodian#8003).
+    """
     if instance.lifecycle == "spot":
         raise AwsError(
             "UnsupportedOperation",
@@ -49,7 +53,10 @@ def _refuse_spot(instance: Instance) -> None:
 
 
 def begin_stop(world: World, life: InstanceLife) -> None:
-    """Move a running instance to stopping and end it on the host; the lock must be held."""
+    """Set a running instance to stopping and end it on the host; the caller holds the lock.
+
+    Raises AwsError when the instance is neither running, stopping nor stopped.
+    """
     if life.instance.state in ("stopping", "stopped"):
         return
     if life.instance.state != "running":

@@ -1,4 +1,4 @@
-"""CreateTags, whose tags show a little later."""
+"""CreateTags: the tags become visible with a delay."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .world import World
 
 @handles("ec2", "CreateTags")
 def create_tags(world: World, request: EC2BaseResponse) -> Any:
-    """Write them as moto does."""
+    """Note when the tags become visible, and let moto write them."""
     keys = [tag["Key"] for tag in request._get_param("Tags", [])]
     for resource in request._get_param("Resources", []):
         world.lags.note_tags(world, request.ec2_backend, resource, keys)

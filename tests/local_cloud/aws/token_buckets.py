@@ -1,4 +1,4 @@
-"""Token buckets: how many calls of a kind may come at once, and how many a second after that."""
+"""Token buckets limit a burst of calls and the calls per second after it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rate:
-    """How many calls a bucket holds when it is full, and how many it gets back each second."""
+    """A bucket's capacity in calls, and how many calls it regains per second."""
 
     capacity: float
     per_second: float
 
 
 class TokenBuckets:
-    """What is left in each bucket; one that nobody took from is full."""
+    """The calls left in each bucket; an unused bucket is full."""
 
     def __init__(self) -> None:
         self._left: dict[Hashable, tuple[float, float]] = {}
 
     def take(self, bucket: Hashable, rate: Rate, now: float) -> bool:
-        """Take one call out, at a time in seconds; False when there is none."""
+        """Take one call at the time `now`, in seconds; return False when none is left."""
         left, since = self._left.get(bucket, (rate.capacity, now))
         left = min(rate.capacity, left + (now - since) * rate.per_second)
         taken = left >= 1

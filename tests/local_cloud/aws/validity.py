@@ -1,4 +1,4 @@
-"""Refuses a function's request that AWS's model of the call does not allow, and remembers it."""
+"""Refuse and record a function's request that AWS's model of the call does not allow."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .world import World
 
 
 def require_valid_request(world: World, request: Any, service: str, _action: str) -> None:
-    """Hold the request against the model; what a test asks is the test's own matter."""
+    """Raise AwsError when a function's request breaks the model; tests' requests may break it."""
     if not is_of_function(request.headers.get("User-Agent", "")):
         return
     target = request.headers.get("X-Amz-Target", "")
     if target:
         found = check_json(service, target, request.raw_body)
     else:
-        # moto has read the form; its body is empty.
+        # moto has already read the form, so the body is empty.
         found = check_form(service, request.normalized_request.form.items(multi=True))
     if found:
         world.invalid_requests.add(found)

@@ -1,4 +1,4 @@
-"""What an account has in a region, as tests want to see it: plain, and without AWS's own things."""
+"""An account's snapshots and parameters in a region, for tests: plain and without AWS's own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ View = dict[str, Any]
 
 
 def snapshots(world: World, place: Place) -> list[View]:
-    """The account's own snapshots."""
+    """Return the account's own snapshots."""
     found = ec2_backends[place.account][place.region].snapshots.values()
     return [_snapshot(world, place, one) for one in found if one.owner_id == place.account]
 
@@ -42,7 +42,7 @@ def _snapshot(world: World, place: Place, snapshot: Snapshot) -> View:
 
 
 def parameters(place: Place) -> list[View]:
-    """The account's parameters: the newest version's value, and the labels of every version."""
+    """Return the account's parameters: the newest value, and the labels of every version."""
     store = ssm_backends[place.account][place.region]._parameters
     return [
         {

@@ -1,4 +1,4 @@
-"""EBS volumes that hold the builder host's bytes, and what a snapshot must allow to become one."""
+"""EBS volumes with bytes on the builder host, and the checks for a volume from a snapshot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SMALLEST_PAGE, LARGEST_PAGE = 5, 500
 
 
 class Attachment(VolumeAttachment):
-    """A volume's attachment that knows whether the volume goes with the instance."""
+    """An attachment that shows whether EC2 deletes the volume with the instance."""
 
     @property
     def delete_on_termination(self) -> bool:
@@ -28,7 +28,7 @@ class Attachment(VolumeAttachment):
 
 
 class FailedVolume(Volume):
-    """A volume whose key EBS could not use: it exists in state `error`, without bytes."""
+    """A volume with a key that EBS could not use: it is in state `error` and has no bytes."""
 
     @property
     def status(self) -> str:
@@ -37,8 +37,10 @@ class FailedVolume(Volume):
 
 @handles("ec2", "CreateVolume")
 def create_volume(world: World, request: EC2BaseResponse) -> Any:
-    """Create a volume, empty or from a completed snapshot; one that cannot be decrypted fails
-    after the call, as a volume in state `error`."""
+    """Create a volume, empty or from a completed snapshot.
+
+    If EBS cannot use a key, the call succeeds and the volume is in state `error`.
+    """
     request.error_on_dryrun()
     place = place_of(request)
     snapshot_id = request._get_param("SnapshotId")
@@ -55,7 +57,7 @@ def create_volume(world: World, request: EC2BaseResponse) -> Any:
         iops=request._get_param("Iops"),
         throughput=request._get_param("Throughput"),
     )
-    # Named afterwards: moto would look for a shared snapshot among the account's own.
+    # Set after the creation: moto would look for a shared snapshot in the account's own.
     volume.snapshot_id = snapshot_id
     can_do.give_to(volume)
     volume.add_tags(request._parse_tag_specification().get("volume", {}))
@@ -67,8 +69,10 @@ def create_volume(world: World, request: EC2BaseResponse) -> Any:
 
 
 def sized_for(snapshot: Snapshot | None, asked: Any, error_code: str) -> int | None:
-    """The volume's size in GiB: what was asked for, else the snapshot's. Raises AwsError with
-    that code when the snapshot is larger."""
+    """Return the volume's size in GiB: the requested size, or else the snapshot's.
+
+    Raises AwsError with that code when the snapshot is larger.
+    """
     if snapshot is None:
         return asked
     smallest = int(snapshot.volume_size)
@@ -82,8 +86,7 @@ def sized_for(snapshot: Snapshot | None, asked: Any, error_code: str) -> int | N
 
 
 def why_no_volume(place: Place, snapshot: Snapshot | None, encryption: Encryption) -> str | None:
-    """Why EBS cannot make this volume for the account: a key that it may not use. None when it
-    can."""
+    """Return why EBS cannot use a key for this volume of the account; None when it can."""
     reasons = []
     if snapshot is not None and snapshot.encrypted:
         reasons.append(why_unusable(snapshot.kms_key_id or "", place))
@@ -94,7 +97,7 @@ def why_no_volume(place: Place, snapshot: Snapshot | None, encryption: Encryptio
 
 @handles("ec2", "DescribeVolumes")
 def describe_volumes(world: World, request: EC2BaseResponse) -> Any:
-    """The account's volumes by id and filter, in pages."""
+    """List the account's volumes by id and filter, in pages."""
     request.error_on_dryrun()
     ids = request._get_param("VolumeIds", [])
     if ids and request._get_param("MaxResults"):

@@ -22,7 +22,7 @@ from .token_buckets import TokenBuckets
 
 
 class Place(NamedTuple):
-    """An account in a region: where a call goes, and where what it makes lives."""
+    """An account in a region: the target of a call, and where its resources are."""
 
     account: str
     region: str
@@ -30,41 +30,41 @@ class Place(NamedTuple):
 
 @dataclass
 class Settings:
-    """How long things take (seconds) and which of AWS's ambiguous answers is given."""
+    """Durations in seconds, limits, and the choice where AWS's behavior is ambiguous."""
 
     instance_running_seconds: float = 0.5
     agent_online_seconds: float = 1.0
-    """From running and booted to the SSM agent answering."""
+    """From running and booted until the SSM agent is online."""
     shutting_down_seconds: float = 0.3
     stopping_seconds: float = 0.3
     """From StopInstances until the instance is stopped."""
     power_cut_seconds: float = 30.0
-    """How long EC2 waits for an operating system to shut down before it cuts the power: some
-    minutes on AWS, which this is with waits scaled by a tenth."""
+    """How long EC2 waits for an operating system to shut down before it cuts the power. AWS waits
+    some minutes; this is that time with waits scaled by a tenth."""
     terminated_visible_seconds: float = 3600.0
     snapshot_seconds: float = 2.0
     invocation_delay_seconds: float = 0.2
     """How long after SendCommand an invocation does not exist yet."""
     undelivered_seconds: float = 2.0
-    """When a command planted as undeliverable times out, where its own limit is later."""
+    """When a command planted as undeliverable ends, unless its own limit is earlier."""
     copy_seconds: float = 2.0
-    """How long CopySnapshot takes, whatever the size."""
+    """How long CopySnapshot takes, for every size."""
     copy_seconds_to: dict[str, float] = field(default_factory=dict)
-    """The same for destination regions that differ."""
+    """The same, for destination regions with another duration."""
     call_seconds: float = 0.0
-    """What every call takes besides its work: the way to the service and back."""
+    """The network round trip of every call, in addition to its work."""
     stray: float = 0.0
-    """By what share of itself, at most, a boot, a snapshot and a copy take more or less time than
-    is set here. Which of them strays how far follows from their order."""
+    """The largest deviation of a boot, a snapshot and a copy from its duration, as a share of it.
+    Their order determines how much each deviates."""
     longest_lag_seconds: float = 0.0
-    """How much later, at most, an instance, a command and a tag show in what functions describe and
-    list; a few seconds on AWS."""
+    """The longest delay until functions' Describe and List calls show an instance, a command or a
+    tag; a few seconds on AWS."""
     rates_are_kept: bool = False
-    """Whether functions are refused what they ask more often than AWS's default rates allow."""
+    """Whether functions' calls are throttled at AWS's default rates."""
     share_of_rates: float = 1.0
-    """What of them is left to functions; the rest others in the account take."""
+    """The share of the rates that functions get; other callers in the account use the rest."""
     deleted_parameter_rest_seconds: float = 0.0
-    """How long functions may not write a parameter that was deleted; 30 s on AWS."""
+    """How long functions may not write a parameter after its deletion; 30 s on AWS."""
     copies_per_region: int = 20
     """Copies that an account may have under way in one destination region."""
     fast_restore_enabling_seconds: float = 0.5
@@ -76,21 +76,21 @@ class Settings:
     )
     """Regions that are not enabled: a region's name for all accounts, or `<account>/<region>`."""
     caller_role: str = "frontload-PublishRole-0123456789ABC"
-    """The role of every caller that assumed none: a Lambda's credentials tell its account alone,
-    while a trust policy may ask for the role (`aws:PrincipalArn`)."""
+    """The role of every caller without a session: a Lambda's credentials name only its account,
+    but a trust policy may check the role (`aws:PrincipalArn`)."""
     metadata_default: str = "enabled"
-    """`HttpEndpoint` of an instance whose launch says nothing of it, as long as the account's own
-    default was not changed by a call: `enabled` or `disabled`."""
+    """`HttpEndpoint` of an instance when neither its launch nor a call that changes the account's
+    default sets it: `enabled` or `disabled`."""
     deny_unencrypted_volumes: bool = False
-    """Whether a service control policy refuses launches with a volume that is not encrypted."""
+    """Whether a service control policy denies launches with an unencrypted volume."""
     largest_page: int = 1000
-    """Lowers how many entries EC2 and ECR list at once, to see whether a caller asks for more."""
+    """The limit of entries per page of EC2 and ECR; a low one shows whether a caller pages."""
     terminated_token: str = "same_instance"
-    """RunInstances with the token of a terminated instance: `same_instance`, or the error
-    `IdempotentInstanceTerminated`. Both have been reported of AWS (boto3 issue 4406)."""
+    """The answer of RunInstances to the token of a terminated instance: `same_instance`, or the
+    error `IdempotentInstanceTerminated`. Users reported both for AWS (boto3 issue 4406)."""
 
     def update(self, changes: dict[str, Any]) -> None:
-        """Set the named fields; an unknown name raises ValueError."""
+        """Set the named fields. Raises ValueError when a name is unknown or a list is required."""
         known = {f.name: type(getattr(self, f.name)) for f in dataclasses.fields(self)}
         for name, value in changes.items():
             if name not in known:
@@ -102,10 +102,13 @@ class Settings:
 
 @dataclass
 class CallFault:
-    """An AWS call that fails. `when` is `before` (nothing happened) or `after` (the effect
-    happened and the answer is lost). `count` is how many calls it hits, the first `skip` left out.
-    With `account` or `region` it hits, and counts, only calls there. Without `code` the service
-    failed itself; without `status` it is the one with which AWS answers the code."""
+    """An AWS call that fails.
+
+    `when` is `before` (nothing happened) or `after` (the effect happened and the answer is lost).
+    The fault skips the first `skip` calls and then hits `count` calls. With `account` or `region`
+    it hits and counts only calls there. The default `code` is the service's internal error. The
+    default `status` is AWS's HTTP status for the code.
+    """
 
     service: str
     action: str
@@ -123,7 +126,7 @@ class CallFault:
         self.status = self.status or error_codes.status_of(self.service, self.code)
 
     def concerns(self, service: str, action: str, place: Place) -> bool:
-        """Whether it is meant for this call."""
+        """Whether the fault applies to this call."""
         return (
             (self.service, self.action) == (service, action)
             and self.account in (None, place.account)
@@ -131,7 +134,7 @@ class CallFault:
         )
 
     def take(self) -> bool:
-        """Whether this call is hit; counts down."""
+        """Count this call; return whether the fault hits it."""
         if self.skip > 0:
             self.skip -= 1
             return False
@@ -143,7 +146,7 @@ class CallFault:
 
 @dataclass
 class Faults:
-    """What was planted; the counters go down as the faults happen."""
+    """The planted faults; each fault that happens lowers its counter."""
 
     snapshots_to_fail: int = 0
     copies_to_fail: list[dict[str, str]] = field(default_factory=list)
@@ -159,10 +162,12 @@ class Faults:
         """Set counters and texts, or add to the lists.
 
         A script edit is {"find": text, "replace": text}; it also reaches into base64. An
-        undelivered command is how it ends without having run: {"status", "details"}, such as
-        TimedOut and DeliveryTimedOut, or Failed and Undeliverable. A copy to fail is
-        {"message"}, with "region" only a copy into that region. A slow end is by how many seconds
-        longer than usual an instance's operating system takes to shut down, each for one instance.
+        undelivered command is its end without a run: {"status", "details"}, such as TimedOut and
+        DeliveryTimedOut, or Failed and Undeliverable. A copy to fail is {"message"}; with "region"
+        only a copy into that region fails. A slow end is the number of seconds by which one
+        instance's operating system takes longer than usual to shut down.
+
+        Raises ValueError when a name is unknown.
         """
         known = {f.name for f in dataclasses.fields(self)}
         for name, value in changes.items():
@@ -176,7 +181,7 @@ class Faults:
                 setattr(self, name, value)
 
     def take(self, counter: str) -> bool:
-        """Count one planted fault down; False when there is none."""
+        """Lower the counter of a planted fault; return False when none is left."""
         left = getattr(self, counter)
         if left <= 0:
             return False
@@ -184,14 +189,14 @@ class Faults:
         return True
 
     def for_call(self, service: str, action: str, place: Place) -> CallFault | None:
-        """The planted fault that hits this call, if any."""
+        """Return the planted fault that hits this call, if any."""
         for fault in self.calls:
             if fault.concerns(service, action, place) and fault.take():
                 return fault
         return None
 
     def for_copy(self, region: str) -> str | None:
-        """The state message with which this copy is planted to fail, if it is."""
+        """Return the state message with which this copy fails, if a fault is planted for it."""
         for fault in self.copies_to_fail:
             if fault.get("region", region) == region:
                 self.copies_to_fail.remove(fault)
@@ -204,19 +209,19 @@ FindRole = Callable[[str, str], "Role | None"]
 
 @dataclass(frozen=True)
 class Role:
-    """An IAM role: its trust policy and the policies that say what it may do."""
+    """An IAM role: its trust policy and its permission policies."""
 
     trust: dict[str, Any]
     policies: list[dict[str, Any]] = field(default_factory=list)
 
     @cached_property
     def statements(self) -> list[tuple[dict[str, Any], list[ParsedStatement]]]:
-        """Each statement of the policies, as it is written and as the evaluator reads it."""
+        """Each statement of the policies, as written and as the evaluator parses it."""
         found = []
         for policy in self.policies:
             written = policy["Statement"]
             for one in written if isinstance(written, list) else [written]:
-                # `${*}` is a star and no wildcard, which the evaluator does not know.
+                # `${*}` is a literal star; the evaluator does not support it.
                 read = json.loads(json.dumps(one).replace("${*}", "?"))
                 found.append((one, parse_policy_document({"Statement": [read]})))
         return found
@@ -224,7 +229,7 @@ class Role:
 
 @dataclass(frozen=True)
 class Session:
-    """A role that was assumed, known by its session token."""
+    """A session of an assumed role, identified by its session token."""
 
     account: str
     role_name: str
@@ -234,15 +239,15 @@ class Session:
 
     @property
     def arn(self) -> str:
-        """The caller, as GetCallerIdentity and policies name it."""
+        """The caller's ARN, as GetCallerIdentity and policies show it."""
         return f"arn:aws:sts::{self.account}:assumed-role/{self.role_name}/{self.name}"
 
 
 class World:
     """One running layer. `lock` is held during every AWS action and every change of state.
 
-    `account` and `region` are home: where the ECR registry is, and what a call without a
-    12-digit access key id is taken for.
+    `account` and `region` are home: where the ECR registry is. A call without a 12-digit access
+    key id is treated as home's.
     """
 
     def __init__(self, host: Any, account: str, region: str) -> None:
@@ -255,12 +260,12 @@ class World:
         self.role_of_profile: Callable[[str, str], str] = lambda account, profile: profile
         """The name of the role in an instance profile, by account and the profile's name."""
         self.sessions: dict[str, Session] = {}
-        """By token. They outlive `renew`: a warm Lambda keeps its credentials."""
+        """By token. `renew` keeps them: a warm Lambda keeps its credentials."""
         self.function_roles: dict[tuple[str, str], Role] = {}
-        """The roles of functions, by account and name, until something is deployed."""
+        """The roles of functions, by account and name; a deployment clears them."""
         self.grants = Grants()
         self.invalid_requests = InvalidRequests()
-        """What functions asked that AWS would refuse; a reset leaves it for a test to see."""
+        """Functions' requests that AWS would refuse; a reset keeps them for a test to check."""
         self.lock = threading.RLock()
         self.settings = Settings()
         self.stopping = threading.Event()
@@ -268,7 +273,7 @@ class World:
         self.renew()
 
     def renew(self) -> None:
-        """Forget everything but the settings; threads of before see `stopping` set."""
+        """Forget everything but the settings; earlier threads see `stopping` set."""
         self.stopping.set()
         self.stopping = threading.Event()
         self.faults = Faults()
@@ -285,17 +290,17 @@ class World:
         self.fast_restores: list[Any] = []
         self.metadata_defaults: dict[Place, dict[str, Any]] = {}
         self.newest_bottlerocket: str | None = None
-        """Released by a test; None for the one that is there from the start."""
+        """The version that a test released; None for the initial one."""
         self.places: set[Place] = {self.home}
         self.seeded: set[Place] = set()
 
     def create_volume(self, volume: Any) -> None:
-        """Give an EBS volume its bytes on the builder host."""
+        """Create an EBS volume's bytes on the builder host."""
         self.host.create_volume(volume.id, int(volume.size), volume.snapshot_id)
         self.host_volumes.add(volume.id)
 
     def delete_volume(self, volume_id: str) -> None:
-        """Delete a volume's bytes, where it has any."""
+        """Delete a volume's bytes, if it has any."""
         if volume_id in self.host_volumes:
             self.host_volumes.discard(volume_id)
             self.host.delete_volume(volume_id)
@@ -311,18 +316,18 @@ class World:
         self.host_snapshots.add(snapshot_id)
 
     def delete_snapshot(self, snapshot_id: str) -> None:
-        """Delete a snapshot's bytes, where it has any."""
+        """Delete a snapshot's bytes, if it has any."""
         if snapshot_id in self.host_snapshots:
             self.host_snapshots.discard(snapshot_id)
             self.host.delete_snapshot(snapshot_id)
 
     def lasting(self, seconds: float) -> float:
-        """How long something takes this time that is set to take so many seconds."""
+        """Return a duration of `seconds` with this time's deviation by `stray`."""
         stray = self.settings.stray
         return seconds * self._random.uniform(1 - stray, 1 + stray)
 
     def in_background(self, work: Callable[[], None], name: str) -> None:
-        """Run `work` on a thread; an exception is kept in `host_errors` for a test to read."""
+        """Run `work` on a thread; an exception goes into `host_errors` for a test to read."""
         stopping = self.stopping
 
         def run() -> None:
@@ -336,5 +341,5 @@ class World:
         threading.Thread(target=run, name=name, daemon=True).start()
 
     def wait(self, seconds: float) -> bool:
-        """In background work: wait real time; False when the world was reset or stopped."""
+        """Wait real time, in background work; return False after a reset or stop of the world."""
         return not self._of_thread.stopping.wait(seconds)

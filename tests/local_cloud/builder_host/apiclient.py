@@ -1,10 +1,10 @@
 #!/usr/bin/python3 -IS
-"""Bottlerocket's API client, as far as commands in host containers go; `apiserver` answers it.
+"""Stands in for Bottlerocket's API client: runs commands in host containers through `apiserver`.
 
     apiclient exec [-t | -T] <container> <command> [argument...]
 
-It refuses what the real one refuses, with its words and its exit codes. In brackets: the source, a
-path of bottlerocket-core-kit.
+It refuses what the real client refuses, with the same messages and exit codes. In brackets: the
+source, a path of bottlerocket-core-kit.
 """
 
 import errno
@@ -21,7 +21,7 @@ import time
 API_SOCKET = "/run/api.sock"
 # [sources/api/apiclient/src/exec.rs: read_stdin, "4k is a balanced number"]
 INPUT_BYTES = 4096
-# What follows in a frame, and its length. Stands for the WebSocket's frames.
+# A frame's header: the kind and the length of its content. Replaces the WebSocket's frames.
 HEADER = struct.Struct(">cI")
 LEVELS = ("off", "error", "warn", "info", "debug", "trace")
 SUBCOMMANDS = (
@@ -59,9 +59,9 @@ def usage(message: str | None = None) -> None:
 
 
 def parse_arguments(arguments: list[str]) -> tuple[str, list[str]]:
-    """The socket's path, and what is left for `exec`.
+    """Return the socket's path and the arguments that are left for `exec`.
 
-    The client takes its global options from anywhere in the line, also from behind the command:
+    The client takes its global options from anywhere in the line, even after the command:
     `bash -s` and `ls -h` never reach a container. [sources/api/apiclient/src/main.rs: parse_args]
     """
     global level
@@ -86,23 +86,23 @@ def parse_arguments(arguments: list[str]) -> tuple[str, list[str]]:
 
 
 def value_of(option: str, value: str | None) -> str:
-    """An option's value, which may be missing."""
+    """Return the option's value; exit with a usage error when it is missing."""
     if value is None:
         usage(f"Did not give argument to {option}")
     return value
 
 
 def parse_level(name: str) -> int:
-    """The rank of a log level's name."""
+    """Return a log level's rank; exit with a usage error when the name is unknown."""
     if name.lower() not in LEVELS:
         usage(f"Invalid log level '{name}'")
     return LEVELS.index(name.lower())
 
 
 def parse_exec(arguments: list[str]) -> tuple[str, list[str], bool | None]:
-    """The container, the command, and whether it gets a terminal.
+    """Return the container, the command, and whether a terminal is requested (None: no option).
 
-    The client takes its own options until the command begins, which is behind the container.
+    The client takes its own options until the command begins, after the container's name.
     [sources/api/apiclient/src/main.rs: parse_exec_args]
     """
     target, command, tty = None, [], None
@@ -123,8 +123,10 @@ def parse_exec(arguments: list[str]) -> tuple[str, list[str], bool | None]:
 
 
 def initialization(target: str, command: list[str]) -> bytes:
-    """The whole command as one message, byte for byte as serde_json writes it: an OsString is an
-    array of its bytes. [sources/models/src/exec.rs: ClientMessage, Initialize]"""
+    """Return the whole command as one message, byte for byte as serde_json writes it.
+
+    An OsString is an array of its bytes. [sources/models/src/exec.rs: ClientMessage, Initialize]
+    """
     arguments = ({"Unix": list(os.fsencode(argument))} for argument in command)
     content = {"command": list(arguments), "target": target, "tty": None}
     text = json.dumps({"Initialize": content}, ensure_ascii=False, separators=(",", ":"))
@@ -132,13 +134,16 @@ def initialization(target: str, command: list[str]) -> bytes:
 
 
 def frame(kind: bytes, content: bytes) -> bytes:
-    """A message to the server."""
+    """Pack a message for the server."""
     return HEADER.pack(kind, len(content)) + content
 
 
 def check_terminal(tty: bool | None) -> None:
-    """A terminal is asked for or found, and then standard output must be one: under SSM `-t` always
-    fails. [sources/api/apiclient/src/exec/terminal.rs: Terminal::new]"""
+    """Exit with an error when a terminal is requested, or found without an option.
+
+    Standard output must then be a terminal, which it never is under SSM: `-t` always fails there.
+    [sources/api/apiclient/src/exec/terminal.rs: Terminal::new]
+    """
     if tty is None:
         tty = os.isatty(0) and os.isatty(1)
     if tty and not os.isatty(1):
@@ -151,7 +156,10 @@ def check_terminal(tty: bool | None) -> None:
 
 
 def connect(path: str) -> socket.socket:
-    """A connection to the server. [sources/api/apiclient/src/exec/connect.rs]"""
+    """Connect to the server; exit with an error when that fails.
+
+    [sources/api/apiclient/src/exec/connect.rs]
+    """
     server = socket.socket(socket.AF_UNIX)
     try:
         server.connect(path)
@@ -169,7 +177,7 @@ class Lost(Exception):
 
 
 class Conversation:
-    """One command's: standard input to the server, output and exit code back."""
+    """Sends one command's standard input to the server; receives its output and exit code."""
 
     def __init__(self, server: socket.socket, first: bytes) -> None:
         self._server = server
@@ -178,7 +186,10 @@ class Conversation:
         self._input_open = True
 
     def exit_code(self) -> int:
-        """Talk until the server tells the command's exit code; raises Lost."""
+        """Exchange messages until the server sends the command's exit code; return it.
+
+        Raises Lost when the connection ends before that, or when output cannot be written.
+        """
         while True:
             poll = select.poll()
             poll.register(self._server, select.POLLIN | (select.POLLOUT if self._outgoing else 0))
@@ -194,13 +205,13 @@ class Conversation:
                 return code
 
     def _read_input(self) -> None:
-        """Pass on what comes, and where it ends. [sources/api/apiclient/src/exec.rs: read_stdin]"""
+        """Pass on standard input and its end. [sources/api/apiclient/src/exec.rs: read_stdin]"""
         try:
             content = os.read(0, INPUT_BYTES)
         except OSError as error:
             if error.errno != errno.EBADF:
                 fail(f"Failed to exec: Failed to read input: {described(error)}")
-            content = b""  # Rust takes a closed standard input for an empty one.
+            content = b""  # Rust treats a closed standard input as empty.
         if content:
             self._outgoing += frame(b"B", content)
         else:
@@ -212,7 +223,7 @@ class Conversation:
             sent = self._server.send(self._outgoing)
             del self._outgoing[:sent]
         except (BrokenPipeError, ConnectionResetError):
-            # What the server said before can still be read.
+            # What the server sent before that can still be read.
             self._outgoing.clear()
             self._input_open = False
 
@@ -232,8 +243,11 @@ class Conversation:
         return self._take_frames()
 
     def _take_frames(self) -> int | None:
-        """Output of either stream goes to standard output. [sources/api/apiclient/src/exec.rs:
-        read_from_server, "Binary messages represent process output ... Write it to stdout"]"""
+        """Write the output of both streams to standard output; return the exit code if it came.
+
+        [sources/api/apiclient/src/exec.rs: read_from_server, "Binary messages represent process
+        output ... Write it to stdout"]
+        """
         while len(self._incoming) >= HEADER.size:
             kind, size = HEADER.unpack_from(self._incoming)
             end = HEADER.size + size
@@ -248,7 +262,7 @@ class Conversation:
 
 
 def write_output(content: bytes) -> None:
-    """Write all of it to standard output; raises Lost."""
+    """Write all of it to standard output. Raises Lost when that fails."""
     try:
         while content:
             content = content[os.write(1, content) :]
@@ -263,7 +277,7 @@ def described(error: OSError) -> str:
 
 def main() -> int:
     """See the module's text."""
-    # Rust takes its arguments as UTF-8 and panics otherwise [main.rs: env::args].
+    # Rust expects its arguments in UTF-8 and panics otherwise [main.rs: env::args].
     for argument in sys.argv:
         try:
             os.fsencode(argument).decode()

@@ -1,12 +1,13 @@
 #!/usr/bin/python3 -IS
-"""Bottlerocket's API server, as far as it runs commands in host containers, together with the
-`ctr task exec` that it starts for each. A program of its own, started by `instance` on the host;
-`apiclient` is its client.
+"""Stands in for Bottlerocket's API server: runs commands in host containers.
 
-It loses, mixes and refuses what the real one does. What is chance in reality is drawn here from
-the number in the host's /run/apiclient.seed, when there is one: the same commands after the same
-number have the same luck. In brackets: the source, a path of bottlerocket-core-kit or containerd,
-or "measured", by running both with real containers.
+It includes the `ctr task exec` that the real server starts for each command. `instance` starts it
+on the host as a program of its own; `apiclient` is its client.
+
+It loses, mixes and refuses what the real server does. Where the real outcome is chance, a random
+generator decides, seeded with the number in the host's /run/apiclient.seed if that file exists: the
+same commands after the same number have the same outcome. In brackets: the source, a path of
+bottlerocket-core-kit or containerd, or "measured", by running both with real containers.
 """
 
 import bisect
@@ -33,25 +34,25 @@ SEED = "/run/apiclient.seed"
 LARGEST_MESSAGE = 65_536
 # [sources/api/apiserver/src/server/exec.rs: MAX_MESSAGES_OUTSTANDING] of 4,096 bytes each.
 LARGEST_INPUT_WAITING = 1024 * 4096
-# [measured: 30,000 characters came whole, somewhere beyond this the tail was dropped]
+# [measured: 30,000 characters arrived whole; somewhere beyond this the tail was dropped]
 LARGEST_OUTPUT = 100_000
-# [measured: 7 of 3,000 commands that lived shorter lost all they printed.] Here it is one of ten,
-# for tests to notice.
+# [measured: 7 of 3,000 commands that ran for less time lost all their output.] Here one in ten
+# does, so that tests notice.
 SHORT_LIFE_SECONDS = 0.2
 LOST_SHARE = 0.1
-# [measured: in 36 of 100 runs a line of stderr came after a line that stdout had got later]
+# [measured: in 36 of 100 runs a stderr line arrived after a stdout line that was written later]
 LATE_STREAMS = ("stdout", "stderr", None)
 LATE_SECONDS = 0.05
-# What follows in a frame, and its length. Stands for the WebSocket's frames.
+# A frame's header: the kind and the length of its content. Replaces the WebSocket's frames.
 HEADER = struct.Struct(">cI")
 
 
 class Refused(Exception):
-    """`ctr` runs nothing and says why."""
+    """`ctr` did not run the command; the message says why."""
 
 
 class Gone(Exception):
-    """The client has gone."""
+    """The client has disconnected."""
 
 
 class Client:
@@ -62,15 +63,19 @@ class Client:
         self._incoming = bytearray()
 
     def first_message(self) -> bytes | None:
-        """What to run. Of a message that is too large nothing is looked at, and the connection ends
-        without a word. [sources/api/apiserver/src/server/exec.rs: handle, `Err(e)`]"""
+        """Return the message that says what to run, or None when it is too large.
+
+        A message that is too large is ignored, and the connection then ends silently
+        [sources/api/apiserver/src/server/exec.rs: handle, `Err(e)`]. Raises Gone when the client
+        disconnects.
+        """
         while True:
             for _, content in self.messages():
                 return content if len(content) <= LARGEST_MESSAGE else None
             self.receive()
 
     def receive(self) -> None:
-        """Take what has come; raises Gone."""
+        """Read what has arrived. Raises Gone when the client has disconnected."""
         try:
             content = self.connection.recv(LARGEST_MESSAGE)
         except ConnectionResetError:
@@ -80,7 +85,7 @@ class Client:
         self._incoming += content
 
     def messages(self):
-        """The whole messages that have come: kind and content."""
+        """Yield kind and content of each message that has arrived whole."""
         while len(self._incoming) >= HEADER.size:
             kind, size = HEADER.unpack_from(self._incoming)
             end = HEADER.size + size
@@ -91,7 +96,7 @@ class Client:
             yield kind, content
 
     def send(self, kind: bytes, content: bytes) -> None:
-        """Send a message; raises Gone."""
+        """Send a message. Raises Gone when the client has disconnected."""
         try:
             self.connection.sendall(HEADER.pack(kind, len(content)) + content)
         except (BrokenPipeError, ConnectionResetError):
@@ -99,10 +104,10 @@ class Client:
 
 
 class Child:
-    """A command in a container."""
+    """A command in a container. The constructor raises Refused when the command cannot run."""
 
     def __init__(self, target: str, command: list[bytes]) -> None:
-        # Each pair is for reading and for writing.
+        # Each pair is a read end and a write end.
         stdin, stdout, stderr, failure = (os.pipe() for _ in range(4))
         self.started = time.monotonic()
         self.pid = os.fork()
@@ -131,7 +136,7 @@ class Child:
             self.stdin = None
 
     def collect(self) -> float:
-        """Keep the exit code; returns how long the command lived.
+        """Wait for the command's end and keep its exit code; return how many seconds it ran.
 
         [sources/api/apiserver/src/server/exec/child.rs: "Use shell-style return codes for signals"]
         """
@@ -141,11 +146,11 @@ class Child:
 
 
 def enter_and_run(target: str, command: list[bytes], failure: int) -> None:
-    """Become the command in the container, or tell why not. Never returns."""
+    """Become the command in the container, or report why not. Never returns."""
     path = f"/usr/lib/bottlerocket/{target}:/usr/sbin:/usr/bin:/sbin:/bin"
     try:
         os.setsid()
-        # What this interpreter ignores, the command would, too.
+        # The command would inherit the signals that this interpreter ignores.
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         os.chroot(f"{CONTAINERS}/{target}/rootfs")
@@ -157,7 +162,7 @@ def enter_and_run(target: str, command: list[bytes], failure: int) -> None:
 
 
 def why_not_run(name: str, error: OSError) -> str:
-    """What runc says of a command that cannot be run; the exit code is then 1. [measured]"""
+    """Return runc's message for a command that cannot run. The exit code is then 1. [measured]"""
     reason = str(error.strerror).lower()
     if "/" not in name:
         reason = "executable file not found in $PATH"
@@ -186,9 +191,9 @@ def is_running(target: str) -> bool:
 class Output:
     """What the command printed, on its way to the client.
 
-    Both streams go into one pipe [sources/api/apiserver/src/server/exec/child.rs: pipe_fds], each
-    copied by a goroutine of `ctr` [containerd cmd/ctr/commands/tasks/exec.go: cio.WithStreams]: one
-    of them may be late.
+    Both streams go into one pipe [sources/api/apiserver/src/server/exec/child.rs: pipe_fds]. A
+    goroutine of `ctr` copies each stream [containerd cmd/ctr/commands/tasks/exec.go:
+    cio.WithStreams], so one of them may be late.
     """
 
     def __init__(self, luck: random.Random, started: float) -> None:
@@ -199,7 +204,7 @@ class Output:
         self._waiting: list[tuple[float, bytes]] = []
 
     def add(self, stream: str, content: bytes) -> None:
-        """Take something printed just now. The tail of too much is dropped."""
+        """Take output that was printed just now. What exceeds the limit is dropped."""
         content = content[: self._left]
         self._left -= len(content)
         due = time.monotonic()
@@ -211,18 +216,18 @@ class Output:
             bisect.insort_right(self._waiting, (due, content), key=lambda one: one[0])
 
     def wait_milliseconds(self) -> int | None:
-        """How long until something is due."""
+        """Return how long until the next output is due; None when none is waiting."""
         if not self._waiting:
             return None
         return max(0, round((self._waiting[0][0] - time.monotonic()) * 1000) + 1)
 
     def take_due(self) -> list[bytes]:
-        """What may be sent by now."""
+        """Remove and return the output that is due."""
         now = time.monotonic()
         return self._take(sum(due <= now for due, _ in self._waiting))
 
     def take_rest(self, life_seconds: float) -> list[bytes]:
-        """What may be sent after the command's end."""
+        """Remove and return what is left after the command's end; nothing when it is lost."""
         if self._may_be_lost and life_seconds < SHORT_LIFE_SECONDS:
             return []
         return self._take(len(self._waiting))
@@ -242,7 +247,7 @@ class Input:
         self.waiting = bytearray()
 
     def add(self, kind: bytes, content: bytes) -> None:
-        """Take a message of the client. Text is `ContentComplete`, the end of the input."""
+        """Take a message from the client. Text is `ContentComplete`, the end of the input."""
         if kind == b"B":
             self._any = True
             if self._child.stdin is not None:
@@ -252,7 +257,7 @@ class Input:
         self._close_when_written()
 
     def write(self) -> None:
-        """Write what the command's pipe takes. A command that reads no more makes no error."""
+        """Write what the command's pipe takes. A command that stopped reading is no error."""
         assert self._child.stdin is not None
         try:
             written = os.write(self._child.stdin, self.waiting)
@@ -263,15 +268,18 @@ class Input:
         self._close_when_written()
 
     def _close_when_written(self) -> None:
-        """The end of an *empty* input never reaches the command: `ctr` reads it before it knows how
+        """Close the command's input once all of it is written, unless it was empty.
+
+        The end of an *empty* input never reaches the command: `ctr` reads it before it knows how
         to pass it on. [containerd cmd/ctr/commands/tasks/exec.go: `stdinC.closer` is set after
-        task.Exec; measured: 38 of 40 commands hung, after data 200 of 200 did not]"""
+        task.Exec; measured: 38 of 40 commands hung, after data 200 of 200 did not]
+        """
         if self._any and self._complete and not self.waiting:
             self._child.close_input()
 
 
 class Execution:
-    """One command, between its client and its processes."""
+    """Connects one command's processes with its client."""
 
     def __init__(self, client: Client, child: Child, luck: random.Random) -> None:
         self._client, self._child = client, child
@@ -279,8 +287,9 @@ class Execution:
         self._life_seconds = 0.0
 
     def run(self) -> None:
-        """Carry input and output until the command has ended and nobody holds its output any more,
-        no process in the background either; raises Gone.
+        """Pass on input and output until the command has ended and no process has its output open.
+
+        Background processes count too. Raises Gone when the client disconnects.
 
         [measured: containerd 2.1 waits as long as that takes, 1.7 closes the pipe after 2 seconds]
         """
@@ -332,10 +341,10 @@ class Execution:
             self._client.send(b"B", content)
 
     def abandon(self) -> None:
-        """What becomes of a command whose client is gone.
+        """End a command whose client has disconnected.
 
-        The server sends TERM to `ctr`, which passes it on to the command, and to nothing that the
-        command started. Nobody reads the output then, and nobody closes the pipe.
+        The server sends TERM to `ctr`, which passes it on to the command, but not to the processes
+        that the command started. From then on nobody reads the output or closes the pipe.
         [sources/api/apiserver/src/server/exec.rs: finished; exec/child.rs: stop_impl and
         read_from_child; containerd cmd/ctr/commands/tasks/exec.go: ForwardAllSignals]
         """
@@ -365,7 +374,7 @@ def serve(connection: socket.socket, were_running: set[str], luck: random.Random
         check_runs(request["target"], were_running)
         execution = Execution(client, Child(request["target"], command), luck)
     except Refused as error:
-        # It is `ctr` that says so, and its standard error is the command's output.
+        # This message comes from `ctr`, whose standard error is part of the command's output.
         client.send(b"B", f"ctr: {error}\n".encode())
         client.send(b"C", b"1")
         return
@@ -377,14 +386,17 @@ def serve(connection: socket.socket, were_running: set[str], luck: random.Random
 
 
 class Luck:
-    """What is drawn for one command after the other."""
+    """Makes a random generator for each command in turn."""
 
     def __init__(self) -> None:
         self._seeded = 0
         self._commands = 0
 
     def of_next_command(self) -> random.Random:
-        """From the seed when there is one; it begins anew when the file is written again."""
+        """Return the next command's generator, seeded from the file if it exists.
+
+        The sequence starts again when the file is rewritten.
+        """
         try:
             with open(SEED) as file:
                 seed, seeded = file.read().strip(), os.fstat(file.fileno()).st_mtime_ns
@@ -396,7 +408,7 @@ class Luck:
 
 
 def listen() -> list[socket.socket]:
-    """A socket for the host and one for each container, each in its own /run."""
+    """Listen on a socket for the host and one for each container, each in its own /run."""
     sockets = []
     for path in SOCKETS:
         with contextlib.suppress(FileNotFoundError):
@@ -409,7 +421,7 @@ def listen() -> list[socket.socket]:
 
 
 def accept_for_ever(sockets: list[socket.socket]) -> None:
-    """A process for each client."""
+    """Start a process for each client. Never returns."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     luck, were_running = Luck(), set()
     while True:
@@ -434,7 +446,7 @@ def serve_and_exit(*what: Any) -> None:
 
 
 def main() -> int:
-    """Return as soon as clients can connect; the server goes on in the background."""
+    """Return as soon as clients can connect; the server continues in the background."""
     sockets = listen()
     if os.fork():
         return 0

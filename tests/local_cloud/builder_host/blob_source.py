@@ -1,4 +1,4 @@
-"""Where the content check takes what an image *should* hold: never from the checked snapshot."""
+"""The content check's sources of what an image *should* contain: never the checked snapshot."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class BlobSource(Protocol):
     """Opens manifests and blobs of an image by digest."""
 
     def open(self, reference: str, digest: str, manifest: bool) -> AbstractContextManager[BinaryIO]:
-        """The blob's bytes, as a context manager that gives a readable file."""
+        """Return a context manager that opens the blob as a readable file."""
 
 
 class OciLayout:

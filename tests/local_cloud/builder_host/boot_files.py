@@ -1,6 +1,7 @@
-"""What `boot.sh` finds when it starts: the settings of the instance, and files for its three roots.
+"""Writes what `boot.sh` reads: the settings of the instance, and files for its three roots.
 
-`every` is copied into each root, `host`, `admin` and `control` into the one of that name.
+`boot.sh` copies `every` into each root, and `host`, `admin` and `control` into the root of that
+name.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ def write_boot_files(
     endpoints: Endpoints,
     containerd: Path | None,
 ) -> None:
-    """Write it all below `files`. `containerd` is the directory of one other than the machine's."""
+    """Write all files below `files`.
+
+    `containerd` is the directory of a containerd that replaces the machine's own.
+    """
     hostname = f"{spec.instance_id}.{endpoints.region}.compute.internal"
     machine_id = hashlib.sha256(spec.instance_id.encode()).hexdigest()[:32]
     version = version_of(containerd / "bin/containerd" if containerd else "containerd")
@@ -37,7 +41,7 @@ def write_boot_files(
     release = _os_release(options.os_version)
     every, host = files / "every", files / "host"
     (files / "mnt").mkdir(parents=True)
-    # Reached names are all in /etc/hosts; any other must fail at once.
+    # /etc/hosts contains every name that the instance reaches; any other must fail at once.
     _write(every / "etc/resolv.conf", "nameserver 127.0.0.1\n")
     _write(every / "etc/hosts", hosts_file(endpoints, hostname))
     _write(every / "etc/hostname", f"{hostname}\n")

@@ -2,11 +2,11 @@
 
     python -I -S command_runner.py <pid of the instance's first process> <root> <command>...
 
-The command gets the environment given as NAME=VALUE before the command, and no other. Its process
-group is killed when standard input ends, and nothing else that it started, as the SSM agent does
+The command gets only the environment variables given as NAME=VALUE before it. When standard input
+ends, its process group is killed, but no other process that it started: the SSM agent does the same
 [amazon-ssm-agent agent/executers/executers_unix.go: killProcess]. The exit code is the command's,
-or 128 + signal. Must not import anything once inside: the interpreter's files may not be visible
-there.
+or 128 + signal. This program must not import anything once it is inside the instance: the
+interpreter's files may not be visible there.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ def start_command(root: str, command: list[str], environment: dict[str, str]) ->
     """
     pid = os.fork()
     if pid:
-        # Here, too: it may have to be killed before it comes to that.
+        # Set it here too: the group may have to be killed before the child sets it.
         with contextlib.suppress(PermissionError, ProcessLookupError):
             os.setpgid(pid, pid)
         return pid
@@ -69,7 +69,7 @@ def supervise(root: str, command: list[str], environment: dict[str, str]) -> int
 
 
 def kill_group(leader: int) -> None:
-    """Kill the process group, and wait a while for its end: one on a frozen volume has none."""
+    """Kill the process group and wait a limited time: on a frozen volume it never ends."""
     deadline = time.monotonic() + _KILL_SECONDS
     with contextlib.suppress(ProcessLookupError):
         while time.monotonic() < deadline:
@@ -80,7 +80,7 @@ def kill_group(leader: int) -> None:
 
 
 def exit_code(status: int) -> int:
-    """A wait status as a shell shows it."""
+    """Return a wait status as the exit code that a shell shows."""
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 

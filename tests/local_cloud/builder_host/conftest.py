@@ -94,7 +94,7 @@ class Started:
         return self.host.stop_instance(self.id, limit_seconds)
 
     def start_again(self, options: InstanceOptions = QUICK, instance_id: str | None = None) -> None:
-        """Start it, or another instance, from the volume."""
+        """Start this instance again, or another one (`instance_id`), from the volume."""
         self.id = instance_id or self.id
         self._spec = replace(self._spec, instance_id=self.id)
         self.host.start_instance(self._spec, options)
@@ -104,16 +104,16 @@ class Started:
         return self.host.instance(self.id)
 
     def on_host(self, script: str, seconds: float = 20) -> CommandResult:
-        """Run a shell script on the host, past SSM; the host itself has no shell."""
+        """Run a shell script on the host without SSM; a Bottlerocket host itself has no shell."""
         return self.host.run_on_host(self.id, ["bash", "-c", script], seconds)
 
     def in_container(self, name: str, script: str) -> CommandResult:
-        """Run a shell script in a host container, past SSM and `apiclient`."""
+        """Run a shell script in a host container, without SSM and `apiclient`."""
         root = f"/run/host-containers/{name}/rootfs"
         return self.host.run_on_host(self.id, ["chroot", root, "bash", "-c", script], 20)
 
     def on_volume(self, script: str) -> str:
-        """What a shell script says in the volume's root, when the instance has ended."""
+        """Run a shell script in the volume's root after the instance's end; return its output."""
         return self.host.look_into(self.volume_id, script)
 
     def run(self, script: str, seconds: float = 20, command_id: str | None = None) -> CommandResult:
@@ -121,13 +121,13 @@ class Started:
         return self.host.run_command(self.id, script, command_id, seconds)
 
     def wait_for_admin(self) -> None:
-        """Until the admin container takes commands."""
+        """Wait until the admin container accepts commands."""
         ready = "until [ -e /run/host-containers/admin/ready ]; do sleep 0.02; done"
         waited = self.on_host(ready)
         assert waited.exit_code == 0, waited.stderr
 
     def pull(self, image: Image) -> None:
-        """Pull the image, and make its name by digest known."""
+        """Pull the image, and add its name by digest."""
         ctr = "apiclient exec admin sheltie ctr -n k8s.io images"
         by_digest = f"{image.reference.rpartition(':')[0]}@{image.digest}"
         pulled = self.run(
@@ -153,7 +153,7 @@ def start(host: ContainerdHost) -> Iterator[Start]:
 
 @pytest.fixture
 def builder(start: Start) -> Started:
-    """An instance of this test alone."""
+    """An instance that only this test uses."""
     started = start()
     started.wait_for_admin()
     return started
@@ -161,7 +161,7 @@ def builder(start: Start) -> Started:
 
 @pytest.fixture(scope="module")
 def shared_builder(host: ContainerdHost) -> Iterator[Started]:
-    """An instance for tests that change nothing that another test sees."""
+    """An instance for tests whose changes no other test sees."""
     started = Started(host)
     started.wait_for_admin()
     yield started

@@ -1,8 +1,9 @@
 """containerd's configuration file, with Bottlerocket's settings where Bottlerocket puts them.
 
-Which section a setting lands in depends on containerd's version, and decides whether `ctr` heeds
-it: `max-concurrent-downloads` reaches the transfer service, which `ctr` 2.x pulls by, but only
-CRI's pulls in 1.x. Source: the containerd templates in bottlerocket-core-kit's `packages/`.
+A setting's section depends on containerd's version, and decides whether `ctr` follows the setting.
+In 2.x, `max-concurrent-downloads` reaches the transfer service, which `ctr` uses to pull. In 1.x,
+it affects only CRI's pulls. Source: the containerd templates in `packages/` of
+bottlerocket-core-kit.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _SECONDS = 20
 
 
 def version_of(program: str | Path) -> Version:
-    """Major and minor version of a containerd. Raises ValueError when it does not say."""
+    """Return a containerd's major and minor version. Raises ValueError when it prints none."""
     told = subprocess.run(
         [program, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=False
     )
@@ -38,9 +39,9 @@ def version_of(program: str | Path) -> Version:
 
 
 def render(version: Version, runtime: Mapping[str, Any], machine: str) -> str:
-    """The file for a containerd of that version.
+    """Return the file's text for a containerd of that version.
 
-    `runtime` holds `settings.container-runtime`, `machine` is amd64 or arm64.
+    `runtime` is `settings.container-runtime`; `machine` is amd64 or arm64.
     """
     if version < (2, 0):
         settings, template = _lines(runtime, _CRI_KEYS), "containerd-1.toml"

@@ -54,8 +54,10 @@ class ContainerdHost:
     def __init__(
         self, work_dir: Path, endpoints: Endpoints, containerd: Path | None = None
     ) -> None:
-        """`containerd` is a directory whose `bin` holds what instances run, such as those that
-        `make containerd-versions` unpacks; None for the machine's own.
+        """Take containerd from `containerd`/bin, or the machine's own when that is None.
+
+        `make containerd-versions` unpacks such directories. Raises CapacityError when the machine
+        cannot run instances.
         """
         check_machine()
         self.endpoints = endpoints
@@ -76,11 +78,11 @@ class ContainerdHost:
     # Volumes and snapshots
 
     def create_volume(self, volume_id: str, gib: int, snapshot_id: str | None = None) -> None:
-        """A volume of that size: empty, or with the snapshot's content."""
+        """Create a volume of that size: empty, or with the snapshot's content."""
         self._volumes.create(volume_id, gib, snapshot_id)
 
     def delete_volume(self, volume_id: str) -> None:
-        """Remove the volume; one that a running instance uses is refused."""
+        """Remove the volume. Raises BuilderHostError when a running instance uses it."""
         with self._lock:
             for instance in self._instances.values():
                 if instance and instance.spec.data_volume_id == volume_id:
@@ -90,11 +92,11 @@ class ContainerdHost:
             self._volumes.delete_volume(volume_id)
 
     def snapshot_volume(self, volume_id: str, snapshot_id: str) -> None:
-        """Keep the volume's bytes as they are on the device now; nothing is flushed."""
+        """Save the volume's bytes as they are on the device now; nothing is flushed."""
         self._volumes.snapshot(volume_id, snapshot_id)
 
     def copy_snapshot(self, source_id: str, snapshot_id: str) -> None:
-        """Another snapshot with the same bytes, by reference."""
+        """Create another snapshot with the same bytes, by reference."""
         self._volumes.copy_snapshot(source_id, snapshot_id)
 
     def delete_snapshot(self, snapshot_id: str) -> None:
@@ -102,7 +104,7 @@ class ContainerdHost:
         self._volumes.delete_snapshot(snapshot_id)
 
     def snapshot_file(self, snapshot_id: str) -> Path:
-        """The snapshot's bytes, to be read and not written. Raises BuilderHostError."""
+        """Return the snapshot's file, for reading. Raises BuilderHostError when it is missing."""
         return self._volumes.snapshot_file(snapshot_id)
 
     def snapshot_gib(self, snapshot_id: str) -> int:
@@ -110,28 +112,33 @@ class ContainerdHost:
         return self._volumes.snapshot_gib(snapshot_id)
 
     def snapshot_full_bytes(self, snapshot_id: str) -> int:
-        """Bytes of the blocks that were ever written on the snapshot's volume, as EBS counts."""
+        """Bytes of all blocks ever written on the snapshot's volume, as EBS counts them."""
         return self._volumes.snapshot_full_bytes(snapshot_id)
 
     def snapshot_new_bytes(self, snapshot_id: str, ancestor_id: str) -> NewBytes:
-        """What a snapshot holds beyond another of the same lineage."""
+        """Return how much of the snapshot is not in an ancestor of the same lineage."""
         return self._volumes.snapshot_new_bytes(snapshot_id, ancestor_id)
 
     def look_into(self, volume_id: str, script: str) -> str:
-        """What a shell script says in the root of a volume that no instance has.
+        """Run a shell script in the root of a volume that no instance uses; return its output.
 
-        Whoever mounts the volume sees the same. Raises BuilderHostError when the script fails.
+        The script sees what every mount of the volume shows. Raises BuilderHostError when it
+        fails.
         """
         return self._volumes.look_into(volume_id, script)
 
     def volume_traffic(self, instance_id: str) -> Traffic:
-        """What an instance's volume has read and written, from an arbitrary beginning."""
+        """Bytes that an instance's volume has read and written since an arbitrary start."""
         return self.instance(instance_id).volume_traffic()
 
     # Instances
 
     def start_instance(self, spec: InstanceSpec, options: InstanceOptions = USUAL) -> None:
-        """Boot an instance; returns when its containerd answers. Raises InstanceBootError."""
+        """Boot an instance; return when its containerd answers.
+
+        Raises InstanceBootError when it does not boot, BuilderHostError when it already runs or its
+        volume does not exist.
+        """
         files = self._work_dir / "instances" / spec.instance_id
         with self._lock:
             if spec.instance_id in self._instances:
@@ -149,7 +156,7 @@ class ContainerdHost:
             self._instances[spec.instance_id] = instance
 
     def instance(self, instance_id: str) -> Instance:
-        """The running instance of that id."""
+        """Return the running instance. Raises BuilderHostError when it does not run."""
         with self._lock:
             instance = self._instances.get(instance_id)
         if instance is None:
@@ -159,7 +166,10 @@ class ContainerdHost:
     def run_command(
         self, instance_id: str, script: str, command_id: str, timeout_seconds: float
     ) -> CommandResult:
-        """Run a shell script as the SSM agent does, for `timeout_seconds` at most."""
+        """Run a shell script as the SSM agent does, for `timeout_seconds` at most.
+
+        Raises BuilderHostError when the instance or its control container does not run.
+        """
         instance = self.instance(instance_id)
         if not instance.control_running:
             raise BuilderHostError(f"instance {instance_id}: its control container does not run")
@@ -168,7 +178,7 @@ class ContainerdHost:
     def run_on_host(
         self, instance_id: str, command: Sequence[str], timeout_seconds: float
     ) -> CommandResult:
-        """Run a program on the instance's host past SSM: for tests that look inside."""
+        """Run a program on the instance's host without SSM, for tests that look inside."""
         return self.instance(instance_id).run_on_host(command, timeout_seconds)
 
     def cancel_command(self, instance_id: str, command_id: str) -> None:
@@ -182,7 +192,7 @@ class ContainerdHost:
         return instance is not None and instance.control_running
 
     def wait_for_own_end(self, instance_id: str) -> OwnEnd | None:
-        """Return when the instance ends by itself; None when it has ended otherwise."""
+        """Wait for the end; return how the instance ended by itself, None when it was stopped."""
         with self._lock:
             instance = self._instances.get(instance_id)
         return instance.wait_for_own_end() if instance else None
@@ -190,7 +200,7 @@ class ContainerdHost:
     def stop_instance(self, instance_id: str, limit_seconds: float | None = None) -> bool:
         """Shut the instance down; its volume stays. No error when it does not run.
 
-        Past the limit the power is cut. Returns whether the end was orderly.
+        After the limit the power is cut. Returns whether the end was orderly.
         """
         with self._lock:
             instance = self._instances.get(instance_id)

@@ -1,7 +1,7 @@
 """Compares every byte of the images in a snapshot with what the registry has.
 
-For each image: each of its blobs in containerd's content store against its digest, and each
-layer's directory of the overlayfs snapshotter against the layer's tar.
+For each image it compares each blob in containerd's content store with its digest, and each
+layer's directory in the overlayfs snapshotter with the layer's tar.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ContentReport:
     """The first differences, in words."""
 
     def add(self, wrong: str | None, is_file: bool = False) -> None:
-        """Note one comparison; `wrong` says how the two differ."""
+        """Record one comparison; `wrong` describes the difference, None means there is none."""
         self.files_checked += is_file
         if wrong:
             self.files_wrong += 1
@@ -54,8 +54,8 @@ def check_content(
 ) -> ContentReport:
     """Compare the images (reference -> digest) in the snapshot with the source's.
 
-    Works on a copy of the snapshot. `layers` keeps what the source's layers hold, by digest, for
-    further checks of the same images. Raises when the source lacks something.
+    Works on a copy of the snapshot. `layers` caches the entries of the source's layers by digest,
+    for further checks of the same images. Raises when the source lacks something.
     """
     with boot_node(host, snapshot_id, architecture=architecture) as node:
         return check_node(node, images, source, layers)
@@ -67,7 +67,7 @@ def check_node(
     source: BlobSource,
     layers: dict[str, Entries] | None = None,
 ) -> ContentReport:
-    """The same on a node that runs. It leaves views of the layers in containerd."""
+    """Do the same on a running node. This leaves views of the layers in its containerd."""
     report = ContentReport()
     known = node.images()
     check = _Check(node, source, report, {} if layers is None else layers)
@@ -83,7 +83,7 @@ def check_node(
 
 
 class _Check:
-    """One snapshot's check; what images share is compared once."""
+    """The check of one snapshot. What images share is compared once."""
 
     def __init__(
         self, node: Node, source: BlobSource, report: ContentReport, layers: dict[str, Entries]
@@ -181,7 +181,7 @@ class _Check:
 
 
 def chain_id(diff_ids: list[str]) -> str:
-    """The name of the snapshot that holds these layers, as the OCI image spec defines it."""
+    """Return the name of the snapshot with these layers, as the OCI image spec defines it."""
     chain = diff_ids[0]
     for diff_id in diff_ids[1:]:
         chain = "sha256:" + hashlib.sha256(f"{chain} {diff_id}".encode()).hexdigest()
@@ -189,7 +189,7 @@ def chain_id(diff_ids: list[str]) -> str:
 
 
 def difference(where: str, path: str, wanted: str | None, found: str | None) -> str | None:
-    """How a file differs from its layer, in words; None when it does not."""
+    """Describe how a file differs from its layer; None when it does not."""
     if wanted == found:
         return None
     if wanted is None:

@@ -1,7 +1,7 @@
-"""Where a file's bytes lie on disk (FIEMAP): how much a snapshot holds, and shares with another.
+"""Finds where a file's bytes are on disk (FIEMAP): a snapshot's size, and what two of them share.
 
-Volumes and snapshots are copied by reference, so what a volume did not write since it was made
-from a snapshot still lies in that snapshot's places.
+Volumes and snapshots are copied by reference. What a volume did not write since it was made from a
+snapshot is therefore still at that snapshot's positions on the disk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BATCH = 2000
 
 
 class Extent(NamedTuple):
-    """A run of a file's bytes in one piece on the disk below it."""
+    """A run of a file's bytes that is contiguous on the disk below."""
 
     start: int
     """Position in the file, in bytes."""
@@ -33,12 +33,12 @@ class Extent(NamedTuple):
 
     @property
     def end(self) -> int:
-        """Position in the file behind its last byte."""
+        """Position in the file after its last byte."""
         return self.start + self.length
 
     @property
     def offset(self) -> int:
-        """How far its place on the disk is from its position in the file."""
+        """Position on the disk minus position in the file."""
         return self.place - self.start
 
 
@@ -71,7 +71,7 @@ def _read_batch(file: int, start: int) -> list[tuple[Extent, int]]:
 
 
 def unshared_ranges(extents: Iterable[Extent], ancestor: Iterable[Extent]) -> Iterator[Range]:
-    """The parts of a file that do not lie in the same place as the ancestor's same part."""
+    """Yield the parts of a file that are not where the ancestor has the same part on the disk."""
     rest = iter(ancestor)
     old = next(rest, None)
     for extent in extents:

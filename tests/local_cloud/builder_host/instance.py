@@ -44,14 +44,14 @@ _STOP_SECONDS = 30.0
 _AGENT_WRITE_SECONDS = 2.0
 _CONTROL_ROOT = "/run/host-containers/control/rootfs"
 _SECTOR = 512
-# XFS and ext4 share the first; include/uapi/linux/fs.h has the second.
+# XFS and ext4 share the ioctl for going down; include/uapi/linux/fs.h has the one for the thaw.
 _GOING_DOWN, _WITHOUT_LOG_FLUSH = 0x8004587D, 2
 _THAW = 0xC0045878
 _AGENT_DIRECTORY = "/var/lib/amazon/ssm"
 
 
 class Traffic(NamedTuple):
-    """Bytes that a device read and wrote: two of these, one before and one after, tell a run's."""
+    """Bytes that a device has read and written. Two of these, before and after, give a run's."""
 
     read: int
     written: int
@@ -59,19 +59,19 @@ class Traffic(NamedTuple):
 
 @dataclass
 class _Running:
-    """A command under way."""
+    """A running command."""
 
     process: subprocess.Popen[bytes]
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def kill(self) -> None:
-        """End the command and everything it started."""
+        """Kill the command's process group: `command_runner` does so when its input ends."""
         if self.process.stdin:
             self.process.stdin.close()
 
 
 class Instance:
-    """Boots in the constructor, which raises InstanceBootError when that fails."""
+    """A running instance. The constructor boots it and raises InstanceBootError when that fails."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Instance:
         self._files = files
         self._commands: dict[str, _Running] = {}
         self._loop_device = ""
-        # The user data, too, comes from the metadata service.
+        # User data also comes from the metadata service: without the service there is none.
         settings = _settings(spec) if options.http_endpoint else Settings()
         volume_file = volumes.volume_file(spec.data_volume_id)
         write_boot_files(files, spec, options, settings, endpoints, containerd)
@@ -147,7 +147,7 @@ class Instance:
         return line.split()[1]
 
     def _start_api_server(self) -> None:
-        """Start what `apiclient exec` talks to, which goes on in the background."""
+        """Start the server for `apiclient exec`, which keeps running in the background."""
         started = self.run_on_host(["apiserver"], _BOOT_SECONDS)
         if started.exit_code != 0:
             raise InstanceBootError(
@@ -163,17 +163,17 @@ class Instance:
 
     @property
     def adopted_host_containers(self) -> list[str]:
-        """The host containers that another instance had created, found on the volume."""
+        """The host containers on the volume that another instance created and this one adopted."""
         return self._lines("run/adopted-host-containers")
 
     @property
     def reused_identity(self) -> list[str]:
-        """The files with secrets that another instance had made and that this one goes on with."""
+        """The files with secrets that another instance made and this one keeps using."""
         return self._lines("run/reused-identity")
 
     @property
     def kubelet_running(self) -> bool:
-        """Whether kubelet runs; one that finds the state of another policy tries for ever."""
+        """Whether kubelet runs. If it finds the state of another policy, it retries for ever."""
         return (self.root / "run/units/kubelet.active").exists()
 
     def _lines(self, path: str) -> list[str]:
@@ -195,7 +195,7 @@ class Instance:
         return result
 
     def run_on_host(self, command: Sequence[str], timeout_seconds: float) -> CommandResult:
-        """Run a program on the instance's host, past SSM: for tests that look inside."""
+        """Run a program on the instance's host without SSM, for tests that look inside."""
         environment = [f"PATH={_HOST_PATH}", "HOME=/root"]
         return self._run("/", environment, ["/usr/bin/env", *command], timeout_seconds, None)
 
@@ -250,16 +250,16 @@ class Instance:
             )
 
     def volume_traffic(self) -> Traffic:
-        """What the volume's device has counted, from an arbitrary beginning."""
+        """Bytes that the volume's device has read and written since an arbitrary start."""
         counters = Path("/sys/block", Path(self._loop_device).name, "stat").read_text().split()
         return Traffic(int(counters[2]) * _SECTOR, int(counters[6]) * _SECTOR)
 
     # End
 
     def wait_for_own_end(self) -> OwnEnd | None:
-        """Return when it ends by itself; None when it is stopped."""
+        """Wait for the end; return how the instance ended by itself, None when it was stopped."""
         assert self._process.stdout
-        # `stop` closes what it says.
+        # `stop` closes the instance's output, which raises ValueError here.
         with contextlib.suppress(ValueError):
             return OwnEnd(self._process.stdout.readline().strip())
         return None
@@ -267,7 +267,7 @@ class Instance:
     def stop(self, limit_seconds: float | None = None) -> bool:
         """Shut down as an operating system does: flush, unmount, no process left.
 
-        Past the limit the power is cut: what is not on the device is lost. Returns whether the end
+        After the limit the power is cut: what is not on the device is lost. Returns whether the end
         was orderly.
         """
         for command_id in list(self._commands):
@@ -279,7 +279,7 @@ class Instance:
         return orderly
 
     def _end_process(self, limit_seconds: float) -> bool:
-        # Its end asks for the shutdown; without any time for that nothing is asked.
+        # The end of its input requests the shutdown. With a limit of 0 none is requested.
         if self._process.stdin and limit_seconds > 0:
             self._process.stdin.close()
         try:
@@ -294,15 +294,15 @@ class Instance:
         return orderly
 
     def _cut_power(self) -> None:
-        """End every process at once, and the volume's file system without a flush.
+        """Kill every process at once, and shut down the volume's file system without a flush.
 
-        Without that the kernel would unmount it in order.
+        Otherwise the kernel would unmount it cleanly.
         """
         with contextlib.suppress(OSError, ValueError):
             root = Path(f"/proc/{only_descendant(self._process.pid, 2)}/root")
             volume = os.open(root / "local", os.O_RDONLY | os.O_DIRECTORY)
             try:
-                # Before the boot is through that may be a directory of the machine.
+                # Until the boot has finished, this may be a directory of the machine.
                 if os.fstat(volume).st_dev == os.stat(self._loop_device).st_rdev:
                     fcntl.ioctl(volume, _GOING_DOWN, struct.pack("I", _WITHOUT_LOG_FLUSH))
                     # A frozen file system would outlive its last mount.
@@ -318,9 +318,9 @@ class Instance:
 
 
 class _AgentFiles:
-    """What the SSM agent keeps of a command, on the data volume.
+    """The files about a command that the SSM agent keeps on the data volume.
 
-    Writing there may fail, on a full volume, or hang, on a frozen one.
+    Writing them may fail on a full volume, or hang on a frozen one.
     """
 
     def __init__(self, root: Path, instance_id: str, command_id: str) -> None:
@@ -333,7 +333,7 @@ class _AgentFiles:
         self._command_id = command_id
 
     def write_script(self, script: str, seconds: float) -> CommandResult | None:
-        """Write the command's files; returns how the command ended when that does not work."""
+        """Write the command's files; return the command's result when that fails, else None."""
         try:
             if _done_within(seconds, lambda: self._write_script(script)):
                 return None
@@ -342,7 +342,7 @@ class _AgentFiles:
         return CommandResult(137, "", "document worker: the volume does not answer", True)
 
     def _write_script(self, script: str) -> None:
-        # It is there when the agent runs a command again.
+        # The directory exists when the agent runs a command again.
         self._directory.mkdir(parents=True, exist_ok=True)
         (self._directory / "_script.sh").write_text(script)
         for name in ("current", "completed"):
@@ -353,12 +353,12 @@ class _AgentFiles:
             "runCommand": script.splitlines(),
         }
         (self._state / "current" / self._command_id).write_text(json.dumps(document))
-        # Open from the start, as the agent's: what a script deletes does not come back.
+        # Opened at the start, as by the agent: a file that the script deletes does not come back.
         self._stdout = (self._directory / "stdout").open("w")
         self._stderr = (self._directory / "stderr").open("w")
 
     def finish(self, result: CommandResult) -> None:
-        """Keep the output; a full, frozen or vanished volume loses it, as it would on AWS."""
+        """Write the output; a full, frozen or vanished volume loses it, as it would on AWS."""
         with contextlib.suppress(OSError):
             _done_within(_AGENT_WRITE_SECONDS, lambda: self._write_output(result))
 
@@ -372,7 +372,10 @@ class _AgentFiles:
 
 
 def _done_within(seconds: float, work: Callable[[], None]) -> bool:
-    """Whether the work was done in time; what it raises is raised. Late work goes on unwatched."""
+    """Return whether the work was done in time. Late work continues unwatched.
+
+    Raises the OSError that the work raises in time.
+    """
     errors: list[OSError] = []
 
     def attempt() -> None:
@@ -402,7 +405,10 @@ def _read(stream: IO[bytes]) -> str:
 
 
 def _ended_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Told at once: `Popen.wait` with a limit looks every 50 ms, which commands are timed by."""
+    """Return whether the process ended in time, as soon as that is known.
+
+    `Popen.wait` with a limit polls only every 50 ms, and commands are timed by this.
+    """
     ended = os.pidfd_open(process.pid)
     try:
         poll = select.poll()
@@ -421,7 +427,10 @@ def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _wait_until_detached(loop_device: str) -> None:
-    """The kernel unmounts a dead namespace's file systems a moment after its last process."""
+    """Wait until the loop device is detached.
+
+    The kernel unmounts a dead namespace's file systems a moment after its last process has ended.
+    """
     backing_file = Path("/sys/block", Path(loop_device).name, "loop/backing_file")
     deadline = time.monotonic() + _STOP_SECONDS
     while backing_file.exists() and time.monotonic() < deadline:

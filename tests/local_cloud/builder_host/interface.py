@@ -1,4 +1,4 @@
-"""What the AWS layer and a builder host say to each other."""
+"""The interface between the AWS layer and a builder host."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Address = tuple[str, int]
 
 
 class BuilderHostError(Exception):
-    """A volume, snapshot or instance could not be made, used or removed."""
+    """A volume, snapshot or instance could not be created, used or removed."""
 
 
 class InstanceBootError(BuilderHostError):
-    """The instance did not come up; the message ends with the end of its console."""
+    """The instance did not boot; the message ends with the end of its console output."""
 
 
 class CapacityError(BuilderHostError):
@@ -26,7 +26,7 @@ class CapacityError(BuilderHostError):
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where the services that an instance reaches listen on this machine."""
+    """The services that an instance reaches, with their addresses on this machine."""
 
     registry: Address
     """TLS registry behind `<account>.dkr.ecr.<region>.amazonaws.com`."""
@@ -52,7 +52,7 @@ class Endpoints:
 
 PUBLIC_REGISTRY_NAME = "registry.example.com"
 FIRST_AMAZON_LINUX_2023 = "1.53.0"
-"""The first Bottlerocket whose admin container has bash 5."""
+"""The first Bottlerocket version with bash 5 in its admin container."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class InstanceOptions:
-    """What surrounds an instance, where a test or a node wants it different."""
+    """The environment of an instance, for a test or a node that needs a different one."""
 
     role_name: str | None = "frontload-builder"
     """Role of the instance profile; None for an instance without one."""
@@ -80,9 +80,9 @@ class InstanceOptions:
     registry_on: bool = True
     """False: connections to both registries are refused."""
     admin_ready_seconds: float = 0.5
-    """How long after boot the admin container, when enabled, takes commands."""
+    """How long after boot the admin container, if enabled, starts to accept commands."""
     link: Link | None = None
-    """What lies between the instance and the registries; None for as fast as it goes."""
+    """The network between the instance and the registries; None for no slowdown."""
     host_containers: bool = True
     """Whether the role may pull `bottlerocket-control` and `bottlerocket-admin`."""
     reaches_internet: bool = True
@@ -90,17 +90,17 @@ class InstanceOptions:
     http_endpoint: bool = True
     """False: the metadata service refuses connections."""
     os_version: str = "1.62.0"
-    """Bottlerocket's. Each has another pause image; 1.53.0 has another admin container."""
+    """Bottlerocket's version. Each has its own pause image; 1.53.0 changes the admin container."""
     memory_manager_policy: str = "None"
-    """kubelet's. A kubelet does not start from the state of another policy."""
+    """kubelet's memory manager policy. kubelet does not start from the state of another one."""
     end_seconds: float = 0.0
-    """How long an orderly end takes at least. The file /run/units/end-seconds holds it, too."""
+    """How long an orderly end takes at least. It is also in the file /run/units/end-seconds."""
 
     @property
     def pulls_host_containers(self) -> bool:
         """Whether `host-ctr` can pull: it needs the registry, and credentials of a role from IMDS.
 
-        There is no anonymous way: bottlerocket-core-kit sources/host-ctr/cmd/host-ctr/main.go,
+        It cannot pull anonymously: bottlerocket-core-kit sources/host-ctr/cmd/host-ctr/main.go,
         `fetchECRImage`.
         """
         return (
@@ -121,7 +121,7 @@ USUAL = InstanceOptions()
 
 @dataclass(frozen=True)
 class CommandResult:
-    """How a command ended; `exit_code` is 128 + signal for a killed one."""
+    """How a command ended; `exit_code` is 128 + signal for a killed command."""
 
     exit_code: int
     stdout: str
@@ -131,11 +131,11 @@ class CommandResult:
 
 
 class OwnEnd(StrEnum):
-    """How an instance's own operating system ended it."""
+    """How an instance ended by itself, without a stop from outside."""
 
     POWERED_OFF = "powered off"
     REBOOTED = "rebooted"
-    """It is down, and meant to be started again."""
+    """It is down and should be started again."""
 
 
 class BuilderHost(Protocol):

@@ -1,6 +1,6 @@
-"""Everything that a node's containerd knows and keeps, against what some images alone would be.
+"""Compares all that a node's containerd knows and keeps with what the given images alone need.
 
-The content check looks whether the images are whole; this, whether there is anything else.
+The content check shows whether the images are complete. This shows whether there is anything else.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ class Inventory:
     """What containerd keeps, by names and digests."""
 
     images: dict[str, str] = field(default_factory=dict)
-    """Name -> digest, those that CRI sees."""
+    """Name -> digest of the images that CRI sees."""
     unseen: list[str] = field(default_factory=list)
     """Names that CRI does not see."""
     blobs: set[str] = field(default_factory=set)
     """Digests of the files in the content store."""
     foreign: set[str] = field(default_factory=set)
-    """Of what is wanted: manifests and configurations for other platforms, which containerd 2.x
-    fetches with an index and 1.x does not."""
+    """Only in a wanted inventory: manifests and configurations for other platforms. containerd 2.x
+    fetches them with an index, 1.x does not."""
     layers: set[str] = field(default_factory=set)
     """Chain ids of the unpacked layers."""
     directories: int = 0
-    """How many the snapshotter has on disk."""
+    """Number of layer directories that the snapshotter has on disk."""
     unfinished: list[str] = field(default_factory=list)
-    """Downloads, leases and layers that something left behind half-way."""
+    """Downloads, leases and layers that were left unfinished."""
 
     def differences(self, wanted: Inventory) -> list[str]:
-        """How it differs from what is wanted, in words; none when it does not."""
+        """Describe the differences from the wanted inventory; empty when there are none."""
         told = [
             *_differences("name", self._names(wanted), set(wanted.images.items())),
             *_differences("blob", self.blobs - wanted.foreign, wanted.blobs),
@@ -59,7 +59,7 @@ class Inventory:
         return told
 
     def _names(self, wanted: Inventory) -> set[tuple[str, str]]:
-        """Without the names by configuration that CRI gives to an image that is wanted."""
+        """Names and digests, without the `sha256:<config digest>` names of wanted images."""
         return {
             (name, digest)
             for name, digest in self.images.items()
@@ -73,11 +73,11 @@ def _differences(kind: str, found: set[Any], wanted: set[Any]) -> list[str]:
 
 
 def inventory_of(node: Node) -> Inventory:
-    """What a node's containerd keeps, without the image that its own OS imports at boot."""
+    """Return what a node's containerd keeps, except the image that its own OS imports at boot."""
     found = Inventory()
     own = node.pause_image
     own_blobs, own_layers = _parts_of(node, own) if own else (set(), set())
-    # Of an import, containerd keeps the archive's index until it next collects its garbage.
+    # After an import, containerd keeps the archive's index until its next garbage collection.
     own_blobs |= {digest for digest, index in _indexes(node) if own in _manifests_of(index)}
     for line in node.ctr("images", "ls").stdout.splitlines()[1:]:
         name, _, digest, *_, labels = line.split()
@@ -102,7 +102,7 @@ def inventory_of(node: Node) -> Inventory:
 
 
 def _indexes(node: Node) -> Iterator[tuple[str, Any]]:
-    """Every blob that is JSON, with its digest; not what containerd collects meanwhile."""
+    """Yield digest and content of each small JSON blob; skip one that containerd removes."""
     for blob in (node.root / _BLOBS).glob("*"):
         with contextlib.suppress(FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError):
             if blob.stat().st_size < _MOST_OF_AN_INDEX:
@@ -114,7 +114,7 @@ def _manifests_of(index: Any) -> list[str]:
 
 
 def _parts_of(node: Node, digest: str) -> tuple[set[str], set[str]]:
-    """The blobs and the unpacked layers of an image that the node has, without an index."""
+    """Return the blobs and the unpacked layers of an image on the node that has no index."""
     manifest = json.loads(_blob_of(node, digest))
     config = json.loads(_blob_of(node, manifest["config"]["digest"]))
     blobs = {part["digest"] for part in (manifest["config"], *manifest["layers"])}
@@ -128,7 +128,7 @@ def _blob_of(node: Node, digest: str) -> bytes:
 def inventory_for(
     images: Mapping[str, str], source: BlobSource, architecture: str = "x86_64"
 ) -> Inventory:
-    """What containerd keeps when it has pulled these images (name -> digest) and nothing else."""
+    """Return what containerd keeps after it pulled only these images (name -> digest)."""
     wanted = Inventory(images=dict(images))
     for reference, digest in images.items():
         _add_image(wanted, reference, digest, source, _OCI_ARCHITECTURES[architecture])

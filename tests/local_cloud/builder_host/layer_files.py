@@ -1,4 +1,4 @@
-"""What a layer's tar says a directory must hold, and what a directory holds."""
+"""Lists what a layer's tar requires in a directory, and what a directory contains."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ EMPTY_FILE = f"file 0 {hashlib.sha256().hexdigest()}"
 
 
 def entries_of_tar(layer: BinaryIO) -> Entries:
-    """The entries of a layer, plain or gzip; of several with one path the last counts.
+    """Return the entries of a layer, plain or gzip; the last entry for a path counts.
 
-    Paths lead through symbolic links of this layer only, as when containerd unpacks it for
-    overlayfs: links of the layers below are not looked at.
+    Paths follow symbolic links of this layer only, not those of the layers below. containerd does
+    the same when it unpacks the layer for overlayfs.
     """
     entries: Entries = {}
     links: dict[str, str] = {}
@@ -45,14 +45,14 @@ def entries_of_tar(layer: BinaryIO) -> Entries:
                 entries[path] = f"link {member.linkname}"
                 links[path] = member.linkname
             else:
-                # A directory or device: what had this path before is replaced by it.
+                # A directory or device replaces what had this path before.
                 entries.pop(path, None)
                 links.pop(path, None)
     return entries
 
 
 def entries_of_directory(directory: Path) -> Entries:
-    """The files, links and whiteouts below the directory; directories and devices left out."""
+    """Return the files, links and whiteouts below the directory, no directories and devices."""
     entries: Entries = {}
     for parent, directories, files in os.walk(directory):
         for name in [*directories, *files]:
@@ -70,7 +70,10 @@ def entries_of_directory(directory: Path) -> Entries:
 
 
 def resolve_parents(path: str, links: dict[str, str]) -> str:
-    """The path with the links among its parent directories followed, inside the root."""
+    """Follow the links among the path's parent directories, inside the root; return the path.
+
+    Raises ValueError when there are too many links.
+    """
     for _ in range(_MOST_LINKS):
         path = posixpath.normpath("/" + path).lstrip("/")
         parts = path.split("/")

@@ -1,7 +1,7 @@
 """Cleans up after builder hosts that were killed.
 
-Their namespaces, mounts and loop devices went with them; what stays is files, and control groups
-of containers that were running.
+Their namespaces, mounts and loop devices end with them. Files stay, and so do the control groups of
+containers that were running.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def lock(work_dir: Path) -> IO[str]:
 
 
 def clean_dead_runs(parent: Path) -> list[Path]:
-    """Empty the directories beside ours whose builder host is dead; returns them."""
+    """Clean the directories in `parent` whose builder host is dead; return them."""
     cleaned = []
     for lock_file in parent.glob(f"*/{LOCK_NAME}"):
         with lock_file.open("a") as file:
@@ -39,7 +39,7 @@ def clean_dead_runs(parent: Path) -> list[Path]:
 
 
 def remove_files(work_dir: Path) -> None:
-    """Remove what a builder host keeps in its directory, and the directory when then empty."""
+    """Remove a builder host's files from its directory, and the directory if it is empty then."""
     _detach_loop_devices(work_dir / "pool.img")
     shutil.rmtree(work_dir / "instances", ignore_errors=True)
     for name in ("pool.img", "ecr-api.pem", LOCK_NAME):
@@ -69,7 +69,7 @@ def control_group_of(work_dir: Path) -> str:
 
 
 def remove_control_groups(name: str) -> None:
-    """Remove the group and the groups below it, in every hierarchy. Live ones stay."""
+    """Remove the group and the groups below it, in every hierarchy. Groups in use stay."""
     for top in [_CONTROL_GROUPS / name, *_CONTROL_GROUPS.glob(f"*/{name}")]:
         groups = sorted((path for path in top.glob("**") if path.is_dir()), reverse=True)
         for group in groups:

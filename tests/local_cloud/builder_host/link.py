@@ -1,10 +1,10 @@
-"""The network between an instance and its registry, made slower: a round trip, and a rate.
+"""Slows the network between an instance and its registry: adds a round trip, limits the rate.
 
-The rate is each connection's own, as a registry's is: the kernel paces what is sent to the
+The rate applies to each connection, as a registry's does: the kernel paces what is sent to the
 instance (SO_MAX_PACING_RATE, which TCP obeys without any queueing discipline). The whole round
 trip is spent on the way to the registry, where requests are small. Slow start and loss are left
-out: a connection has its full rate at once, and its first ten segments (0.65 MB on loopback) the
-kernel never paces.
+out: a connection has its full rate at once, and the kernel never paces its first ten segments
+(0.65 MB on loopback).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _MOST_WAITING = 64
 
 @dataclass(frozen=True)
 class Link:
-    """What lies between an instance and the registry."""
+    """The network between an instance and the registry."""
 
     round_trip_seconds: float
     bytes_per_second: int
-    """Of one connection, towards the instance."""
+    """Rate of one connection, towards the instance."""
 
     def pace(self, towards_instance: socket.socket) -> None:
         """Let the kernel send no faster than the link's rate on this connection."""
@@ -34,7 +34,7 @@ class Link:
 
 
 class DelayLine:
-    """Hands chunks on, in order, each `seconds` after it came in; several may be on their way."""
+    """Delivers chunks in order, each `seconds` after it came in. Several may be in transit."""
 
     def __init__(self, seconds: float, deliver: Callable[[bytes], None]) -> None:
         self._seconds = seconds
@@ -44,7 +44,7 @@ class DelayLine:
         self._thread.start()
 
     def send(self, chunk: bytes) -> None:
-        """Take a chunk; an empty one is the last. Raises OSError once delivering has failed."""
+        """Take a chunk; an empty one is the last. Raises OSError once a delivery has failed."""
         due = time.monotonic() + self._seconds
         while True:
             if not self._thread.is_alive():
@@ -56,7 +56,7 @@ class DelayLine:
                 continue
 
     def close(self) -> None:
-        """Wait until the last chunk has been handed on, or cannot be."""
+        """Wait until the last chunk is delivered, or a delivery has failed."""
         self._thread.join()
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""The instance metadata service, version 2 only: a token first, then the questions."""
+"""The instance metadata service, IMDSv2 only: every request for a document needs a token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UPPERCASE = string.ascii_uppercase + "234567"
 
 
 def make_up_credentials() -> dict[str, str]:
-    """Temporary credentials of the right form, new each time, so that a leak can be searched."""
+    """Return well-formed temporary credentials, new each time, so that leaks can be found."""
     return {
         "AccessKeyId": "ASIA" + "".join(secrets.choice(_UPPERCASE) for _ in range(16)),
         "SecretAccessKey": secrets.token_urlsafe(30),
@@ -25,7 +25,7 @@ def make_up_credentials() -> dict[str, str]:
 
 
 class InstanceMetadata:
-    """What one instance is told about itself."""
+    """The metadata of one instance."""
 
     def __init__(self, spec: InstanceSpec, options: InstanceOptions, endpoints: Endpoints) -> None:
         self.credentials = options.credentials or make_up_credentials()
@@ -35,7 +35,7 @@ class InstanceMetadata:
         self._endpoints = endpoints
 
     def issue_token(self, ttl: str) -> str | None:
-        """A session token, or None when the wanted life time (seconds) is not allowed."""
+        """Return a session token, or None when its lifetime (seconds) is not allowed."""
         if not ttl.isdigit() or not 1 <= int(ttl) <= _LONGEST_TTL_SECONDS:
             return None
         token = secrets.token_urlsafe(40)
@@ -43,7 +43,7 @@ class InstanceMetadata:
         return token
 
     def accepts(self, token: str) -> bool:
-        """Whether the token was issued here and is still good."""
+        """Whether the token was issued here and is still valid."""
         return self._tokens.get(token, 0.0) > time.monotonic()
 
     def find(self, path: str) -> str | None:
@@ -89,7 +89,7 @@ class InstanceMetadata:
 
 
 class MetadataHandler(BaseHTTPRequestHandler):
-    """Answers for the `metadata` of its server."""
+    """Serves the `metadata` of its server."""
 
     protocol_version = "HTTP/1.1"
     timeout = 60
@@ -105,7 +105,7 @@ class MetadataHandler(BaseHTTPRequestHandler):
         return self._answer(200, token, {"X-aws-ec2-metadata-token-ttl-seconds": ttl})
 
     def do_GET(self) -> None:
-        """Give a document to who shows a token."""
+        """Return a document when the request has a valid token."""
         if not self._metadata.accepts(self.headers.get("X-aws-ec2-metadata-token", "")):
             return self._answer(401)
         document = self._metadata.find(self.path)
@@ -126,4 +126,4 @@ class MetadataHandler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Silent: the log of the machine must not hold what instances ask."""
+        """Log nothing: the machine's log must not contain what instances request."""

@@ -1,4 +1,4 @@
-"""Linux namespaces by hand: entering one from a thread, and finding a process's children."""
+"""Enters Linux namespaces from a thread, and finds a process's children."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def enter(namespace: str) -> None:
 def in_network_of(pid: int, make: Callable[[], Made]) -> Made:
     """Run `make` in the network namespace of the process and return what it made.
 
-    A thread of its own enters and ends there, so no other thread ever changes namespace.
+    A separate thread enters the namespace and ends there, so no other thread changes its namespace.
     """
     outcome: dict[str, object] = {}
 
@@ -36,7 +36,7 @@ def in_network_of(pid: int, make: Callable[[], Made]) -> Made:
         try:
             enter(f"/proc/{pid}/ns/net")
             outcome["made"] = make()
-        except BaseException as error:  # handed to the caller below
+        except BaseException as error:  # raised again in the caller below
             outcome["error"] = error
 
     thread = threading.Thread(target=work, name=f"netns-{pid}")
@@ -48,7 +48,7 @@ def in_network_of(pid: int, make: Callable[[], Made]) -> Made:
 
 
 def listen_in_network_of(pid: int, address: tuple[str, int]) -> socket.socket:
-    """A listening TCP socket that belongs to the network namespace of the process."""
+    """Return a listening TCP socket in the network namespace of the process."""
     return in_network_of(pid, lambda: socket.create_server(address, backlog=64))
 
 
@@ -62,16 +62,16 @@ def children_of(pid: int) -> list[int]:
             stat = (entry / "stat").read_text()
         except OSError:
             continue
-        # The second field, the program's name, may hold spaces and brackets.
+        # The second field, the program's name, may contain spaces and brackets.
         if int(stat.rpartition(")")[2].split()[1]) == pid:
             found.append(int(entry.name))
     return found
 
 
 def only_descendant(pid: int, depth: int) -> int:
-    """The process `depth` generations below, where each generation has exactly one child.
+    """Return the process `depth` generations below, when each generation has exactly one child.
 
-    Raises ValueError when one has none, or several.
+    Raises ValueError when a generation has none, or several.
     """
     for _ in range(depth):
         (pid,) = children_of(pid)

@@ -1,7 +1,7 @@
 """What an instance can reach: listeners inside its network namespace, served from outside.
 
-The namespace has a loopback interface only. Whoever connects to one of the listeners is carried
-to the registry or the ECR API of the local cloud; every other address is unreachable.
+The namespace has only a loopback interface. The listeners serve the instance's metadata, or forward
+to the registry or the ECR API of the local cloud. Every other address is unreachable.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def hosts_file(endpoints: Endpoints, hostname: str) -> str:
 
 
 class Forwarder:
-    """Carries TCP connections from a listener to a target, and counts the bytes that come back.
+    """Forwards TCP connections from a listener to a target, and counts the bytes that come back.
 
-    With a link, connections are as slow as it is.
+    A link slows the connections down.
     """
 
     def __init__(self, listener: socket.socket, target: Address, link: Link | None = None) -> None:
@@ -94,7 +94,7 @@ class Forwarder:
             _carry(inner, outer.sendall, None)
             _end(outer)
             return
-        # The instance's own handshake cost nothing: its first chunk makes up for that.
+        # The instance's own handshake took no time: its first chunk waits for that round trip.
         delay = self._link.round_trip_seconds
         time.sleep(delay)
         line = DelayLine(delay, lambda chunk: outer.sendall(chunk) if chunk else _end(outer))
@@ -132,7 +132,7 @@ def _shut(connection: socket.socket) -> None:
 
 
 class _HttpServer(ThreadingHTTPServer):
-    """An HTTP server on a listener that exists already, with TLS when there is a context."""
+    """An HTTP server on an existing listener, with TLS if `tls` is given."""
 
     daemon_threads = True
     block_on_close = False
@@ -149,14 +149,14 @@ class _HttpServer(ThreadingHTTPServer):
     def get_request(self) -> tuple[socket.socket, object]:
         connection, address = super().get_request()
         if self._tls:
-            # The handshake waits for the handler's thread: a silent client must not block others.
+            # The handler's thread does the handshake: a silent client must not block others.
             connection = self._tls.wrap_socket(
                 connection, server_side=True, do_handshake_on_connect=False
             )
         return connection, address
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Broken connections of an instance are its own affair."""
+        """Ignore errors: an instance may break its connections."""
 
     def close(self) -> None:
         self.shutdown()
@@ -164,7 +164,7 @@ class _HttpServer(ThreadingHTTPServer):
 
 
 class _EcrApiHandler(BaseHTTPRequestHandler):
-    """Passes a request on to the plain HTTP of the ECR API, unchanged."""
+    """Forwards a request unchanged to the ECR API, in plain HTTP."""
 
     protocol_version = "HTTP/1.1"
     timeout = _ECR_SECONDS
@@ -191,11 +191,11 @@ class _EcrApiHandler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Silent: requests carry credentials."""
+        """Log nothing: requests contain credentials."""
 
 
 class InstanceNetwork:
-    """The listeners of one instance; where there is none, connections are refused."""
+    """The listeners of one instance. Without a listener, connections are refused."""
 
     def __init__(
         self,
@@ -242,7 +242,7 @@ class InstanceNetwork:
 
     @property
     def registry_bytes(self) -> int:
-        """Bytes that have come from the registries, since boot."""
+        """Bytes received from the registries since boot."""
         return self._bytes_of_closed + sum(one.bytes_received for one in self._registries)
 
     def close(self) -> None:

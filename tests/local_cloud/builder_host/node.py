@@ -1,4 +1,4 @@
-"""A node that boots from a snapshot, to see whether its pods would start without a registry."""
+"""A node that boots from a snapshot, to test whether its pods would start without a registry."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _numbers = itertools.count(1)
 
 
 class NodeError(BuilderHostError):
-    """A node did not do what a node must; the message holds what it said."""
+    """A command on a node failed; the message contains its error output."""
 
 
 def boot_node(
@@ -35,8 +35,8 @@ def boot_node(
 ) -> Node:
     """Start a node from a snapshot, or with an empty volume when there is none.
 
-    `gib` is the volume's size; by default the snapshot's. `options` replace those that follow
-    from `registry_on`. Raises InstanceBootError.
+    `gib` is the volume's size, by default the snapshot's. `options` replace those that follow
+    from `registry_on`. Raises InstanceBootError when the node does not boot.
     """
     options = options or InstanceOptions(role_name="node", registry_on=registry_on)
     if gib is None:
@@ -63,7 +63,7 @@ class Node:
         self, host: ContainerdHost, name: str, volume_id: str, architecture: str, seconds: float
     ) -> None:
         self.boot_seconds = seconds
-        """From making the volume until containerd answered."""
+        """Seconds from creating the volume until containerd answered."""
         self.architecture = architecture
         self.root = host.instance(name).root
         """The node's root directory, as this process sees it."""
@@ -89,11 +89,11 @@ class Node:
         self._host.delete_volume(self._volume_id)
 
     def images(self) -> dict[str, str]:
-        """Every name that containerd knows, with its digest, but those of this OS's own image.
+        """Return name -> digest of every image in containerd, except this OS's own image.
 
         CRI adds a name `sha256:<config digest>` to images that it labels itself: those that it
         pulls, and those that appear without its label. An image that was pulled with the label
-        `io.cri-containerd.image=managed` has no such name, and pods can use it all the same.
+        `io.cri-containerd.image=managed` has no such name, but pods can still use it.
         """
         known = self._known()
         own = known.pop(PAUSE_IMAGE, None)
@@ -114,17 +114,17 @@ class Node:
 
     @property
     def adopted_host_containers(self) -> list[str]:
-        """The host containers that run here as another instance had created them."""
+        """The host containers that run here as another instance created them."""
         return self._host.instance(self.name).adopted_host_containers
 
     @property
     def reused_identity(self) -> list[str]:
-        """The files with secrets of another instance that this node goes on with."""
+        """The files with secrets of another instance that this node keeps using."""
         return self._host.instance(self.name).reused_identity
 
     @property
     def kubelet_running(self) -> bool:
-        """Whether kubelet runs: the state of another memory manager's policy keeps it down."""
+        """Whether kubelet runs. The state of another memory manager policy keeps it down."""
         return self._host.instance(self.name).kubelet_running
 
     def start_container(self, reference: str, time_limit_seconds: float = 60) -> float:
@@ -149,9 +149,9 @@ class Node:
     def launch_container(self, reference: str, time_limit_seconds: float = 60) -> float:
         """Start a container as a pod would, without pulling; returns the seconds until it runs.
 
-        It is ended at once, whatever its entry point would go on to do. An image without any
-        command runs busybox from the node, which shows that its files can be mounted. Raises
-        NodeError when no container can be made of the image.
+        It is ended at once, even if its entry point would run longer. An image without any command
+        runs busybox from the node, which shows that its files can be mounted. Raises NodeError when
+        no container can be made from the image.
         """
         container = f"test-{next(_numbers)}"
         group = f"/{self._host.control_group}/{container}"
@@ -192,14 +192,14 @@ class Node:
 
     @property
     def bytes_pulled(self) -> int:
-        """Bytes that have come to this node from the registries."""
+        """Bytes that this node has received from the registries."""
         return self._host.instance(self.name).network.registry_bytes
 
     def ctr(self, *arguments: str, time_limit_seconds: float = 60) -> CommandResult:
         """Run `ctr` on the node's images. Raises NodeError when it fails."""
         result = self.run([*_CTR, *arguments], time_limit_seconds)
         if result.exit_code != 0:
-            # The arguments may hold a password: only the verb is named.
+            # The arguments may contain a password, so only the verb is named.
             raise NodeError(
                 f"node {self.name}: ctr {arguments[0]}: exit code {result.exit_code}"
                 f"{' (time limit)' if result.timed_out else ''}: {result.stderr.strip()[-1000:]}"

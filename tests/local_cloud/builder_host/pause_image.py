@@ -1,8 +1,8 @@
-"""Bottlerocket's own image, which kubelet's unit imports from the OS at each of its starts.
+"""Bottlerocket's own image: kubelet's unit imports it from the OS at each start.
 
-Its archive is made as bottlerocket-core-kit makes it (packages/kubernetes-1.31: the .spec file,
-pause-config.json, pause-manifest.json): one layer, always the same name. The program in it is a
-text that names the version of the OS, so that another version has another image.
+The archive is built as in bottlerocket-core-kit (packages/kubernetes-1.31: the .spec file,
+pause-config.json, pause-manifest.json): one layer, always the same name. Its program is a text with
+the version of the OS, so that each version has a different image.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CREATED = "2014-12-12T01:12:53.332832423Z"
 
 @cache
 def pause_archive(os_version: str) -> bytes:
-    """The archive of an OS: the same bytes each time."""
+    """Return the archive of an OS version: the same bytes each time."""
     layer = _tar({"pause": f"pause of Bottlerocket {os_version}\n".encode()})
     config = {
         "author": "Bottlerocket",

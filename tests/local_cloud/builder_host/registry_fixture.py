@@ -38,7 +38,7 @@ _INDEX = "application/vnd.oci.image.index.v1+json"
 
 
 def make_authority(directory: Path) -> tuple[Path, Path]:
-    """A certificate authority's certificate and key files."""
+    """Create a certificate authority; return its certificate and key files."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "builder host tests")])
     now = datetime.datetime.now(datetime.UTC)
@@ -77,12 +77,12 @@ class Image:
 
 
 class TestRegistry:
-    """Debian's docker-registry with TLS under ECR's name, and the API that gives its password."""
+    """Debian's docker-registry with TLS under ECR's name, and the API that returns its password."""
 
     __test__ = False
 
     def __init__(self, directory: Path, storage: Path | None = None) -> None:
-        """`storage` is what the registry holds, by default nothing yet."""
+        """`storage` is the registry's content, by default an empty directory."""
         self.ca_file, self.ca_key = make_authority(directory)
         pem = directory / "registry.pem"
         issue_certificate(self.ca_file, self.ca_key, ECR, pem)
@@ -125,7 +125,7 @@ class TestRegistry:
         return image
 
     def push_blobs(self, repository: str, files: Mapping[str, Path], mount_from: str) -> None:
-        """Push blobs (digest -> file) that may be large; what `mount_from` has is taken from it."""
+        """Push blobs (digest -> file) that may be large; mount those that `mount_from` has."""
         for digest, file in files.items():
             query = f"?mount={digest}&from={mount_from}"
             start = f"/v2/{repository}/blobs/uploads/{query}"
@@ -138,7 +138,7 @@ class TestRegistry:
             assert status == 201, (status, text[:300])
 
     def push_manifest(self, repository: str, tag: str, manifest: bytes) -> None:
-        """Push a manifest or index whose parts are there."""
+        """Push a manifest or index whose parts are already in the registry."""
         self._call("PUT", f"/v2/{repository}/manifests/{tag}", manifest, 201)
 
     def _call(self, method: str, path: str, body: bytes, wanted: int) -> str:
@@ -154,7 +154,7 @@ class TestRegistry:
         size: int = 0,
         kind: str | None = None,
     ) -> tuple[int, str, bytes]:
-        """Status, path of the Location header, and answer."""
+        """Return the status, the path of the Location header, and the body."""
         connection = http.client.HTTPSConnection(
             "127.0.0.1", self._port, context=ssl._create_unverified_context(), timeout=60
         )
@@ -183,14 +183,14 @@ class TestRegistry:
 
 
 def json_type(blob: bytes) -> str | None:
-    """The media type of a manifest or index, None for other blobs."""
+    """Return the media type of a manifest or index, None for other blobs."""
     if not blob.startswith(b"{"):
         return None
     return json.loads(blob).get("mediaType")
 
 
 def make_image(tag_reference: str, noise: bytes, files: int = 40) -> Image:
-    """Two layers: busybox with `files` files of noise; then a change and a removal."""
+    """Make an image of two layers: busybox and `files` files of noise; a change and a removal."""
     base = {f"data/file-{number}": noise + b"%d" % number for number in range(files)}
     busybox = BUSYBOX.read_bytes()
     layers = [
@@ -303,7 +303,7 @@ def _start_registry(
 
 
 class _EcrApi(BaseHTTPRequestHandler):
-    """GetAuthorizationToken, for whoever signs with temporary credentials."""
+    """Serves GetAuthorizationToken to requests that are signed with temporary credentials."""
 
     protocol_version = "HTTP/1.1"
 
@@ -319,4 +319,4 @@ class _EcrApi(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Silent."""
+        """Log nothing."""

@@ -1,7 +1,7 @@
 """A stand-in for machines without root or containerd: it runs nothing and pulls nothing.
 
-Volumes are small files; a command's answer is made up from the images in its text.
-Everything it says names it as scripted.
+Volumes are small files. A command's output is made up from the images in the command's text.
+All output identifies itself as scripted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TABLE = re.compile(r"^(repository_list|images)='([^']*)'$", re.MULTILINE)
 
 
 class ScriptedHost:
-    """Answers as a builder would whose every pull succeeds at once."""
+    """Answers like a builder on which every pull succeeds at once."""
 
     kind = "scripted"
 
@@ -39,12 +39,12 @@ class ScriptedHost:
         self._options: dict[str, InstanceOptions] = {}
         self._lock = threading.Lock()
         self.pull_seconds = 0.0
-        """How long a command takes for each image that it pulls, ours or one by hand; a command
-        that pulls none is done at once."""
+        """How long a command takes for each image that it pulls, be it Frontload's command or one
+        by hand. A command without a pull is done at once."""
         self._closed = threading.Event()
 
     def create_volume(self, volume_id: str, gib: int, snapshot_id: str | None = None) -> None:
-        """A file that says which images the volume "holds"."""
+        """Create a file that lists the images that the volume "contains"."""
         content = self._file(snapshot_id).read_text() if snapshot_id else ""
         self._file(volume_id).write_text(content)
 
@@ -65,13 +65,13 @@ class ScriptedHost:
         self._file(snapshot_id).unlink(missing_ok=True)
 
     def digests_on(self, snapshot_id: str) -> list[str]:
-        """Of the images that a snapshot "holds"."""
+        """Return the digests of the images that a snapshot "contains"."""
         return [
             image["digest"] for image in json.loads(self._file(snapshot_id).read_text() or "[]")
         ]
 
     def snapshot_full_bytes(self, snapshot_id: str) -> int:
-        """The file's size: nothing of it is EBS's count."""
+        """Return the file's size, which is not what EBS would count."""
         return self._file(snapshot_id).stat().st_size
 
     def start_instance(self, spec: InstanceSpec, options: InstanceOptions = USUAL) -> None:
@@ -83,7 +83,7 @@ class ScriptedHost:
     def run_command(
         self, instance_id: str, script: str, command_id: str, timeout_seconds: float
     ) -> CommandResult:
-        """Run nothing; say that every image of the command was pulled."""
+        """Run nothing; report every image of the command as pulled."""
         with self._lock:
             volume_id = self._volumes.get(instance_id)
         if volume_id is None:
@@ -118,14 +118,14 @@ class ScriptedHost:
         """Nothing runs, so nothing ends by itself."""
 
     def stop_instance(self, instance_id: str, limit_seconds: float | None = None) -> bool:
-        """Forget the instance; whether it would have ended within the limit."""
+        """Forget the instance; return whether it would have ended within the limit."""
         with self._lock:
             self._volumes.pop(instance_id, None)
             options = self._options.pop(instance_id, USUAL)
         return limit_seconds is None or options.end_seconds <= limit_seconds
 
     def close(self) -> None:
-        """Let running commands end, and remove the files."""
+        """Make running commands fail, and remove the files."""
         self._closed.set()
         shutil.rmtree(self._files, ignore_errors=True)
 
@@ -134,9 +134,9 @@ class ScriptedHost:
 
 
 def planned_images(script: str) -> list[dict[str, str]]:
-    """The images of the two tables in the command: repositories, and images with their digests.
+    """Return the images of the command's two tables: repositories, and images with their digests.
 
-    An image without a digest is made one up from its name.
+    An image without a digest gets one that is made up from its name.
     """
     tables = dict(_TABLE.findall(script))
     repositories = [line.split()[0] for line in tables.get("repository_list", "").splitlines()]

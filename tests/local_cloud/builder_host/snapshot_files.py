@@ -1,4 +1,4 @@
-"""What a snapshot holds, read without booting anything from it."""
+"""Reads the content of a snapshot without booting anything from it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 _MOUNT_SECONDS = 60
-# In a mount namespace of its own: nothing stays mounted. An orderly end leaves a clean log.
+# Runs in a mount namespace of its own: nothing stays mounted. An orderly end leaves a clean log,
+# so no recovery is needed.
 _LIST = """
 set -euo pipefail
 mount -o loop,ro,nouuid,norecovery "$1" /mnt
@@ -28,19 +29,19 @@ grep -rlF -e "$2" . || [ $? -eq 1 ]
 
 
 def files_outside_containerd(snapshot: Path) -> tuple[set[str], set[str]]:
-    """Directories and other files of the volume that are not in /var/lib/containerd."""
+    """Return the volume's directories, and its other files, outside /var/lib/containerd."""
     lines = [line.split(" ", 1) for line in _inside(_LIST, snapshot)]
     directories = {path for kind, path in lines if kind == "d"}
     return directories, {path for kind, path in lines if kind != "d"}
 
 
 def files_in_containerd(snapshot: Path) -> set[str]:
-    """The files at the top of containerd's directory, without content and layers."""
+    """Return the files at the top of containerd's directory, without content and layers."""
     return set(_inside(_LIST_CONTAINERD, snapshot))
 
 
 def files_with(snapshot: Path, text: str) -> list[str]:
-    """The files of the volume whose content has the text, containerd's included."""
+    """Return the volume's files that contain the text, including containerd's files."""
     return _inside(_SEARCH, snapshot, text)
 
 

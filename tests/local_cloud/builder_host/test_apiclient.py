@@ -1,4 +1,4 @@
-"""The stand-in of `apiclient exec` loses, mixes and refuses what the real one does."""
+"""The stand-in for `apiclient exec` loses, mixes and refuses what the real one does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from .conftest import Started
 
-# A server that ends while some of a message is unread resets the connection; else it closes it.
+# A server that ends with part of a message unread resets the connection; else it closes it.
 ENDS_WITHOUT_A_CODE = (
     "WebSocket protocol error: Connection reset without closing handshake",
     "IO error: Connection reset by peer (os error 104)",
@@ -16,7 +16,7 @@ ENDS_WITHOUT_A_CODE = (
 
 
 def seed(builder: Started, number: int) -> None:
-    """Make what is chance in reality the same each time."""
+    """Make outcomes that are chance in reality the same each time."""
     assert builder.on_host(f"echo {number} >/run/apiclient.seed").exit_code == 0
 
 
@@ -73,8 +73,10 @@ def test_a_terminal_is_refused_where_there_is_none(shared_builder):
 
 
 def padding(command: list[str], size: int) -> str:
-    """An argument that makes the command's message that large. An x takes four bytes of it, a zero
-    three."""
+    """Return an argument that makes the command's message `size` bytes large.
+
+    An x takes four bytes of the message, a zero three.
+    """
     listed = [",".join(str(byte) for byte in word.encode()) for word in [*command, ""]]
     words = ",".join(f'{{"Unix":[{bytes_}]}}' for bytes_ in listed)
     around = f'{{"Initialize":{{"command":[{words}],"target":"admin","tty":null}}}}'
@@ -127,7 +129,7 @@ def test_both_streams_come_back_as_standard_output(shared_builder):
 
 
 def in_parallel(builder: Started, command: str, count: int) -> list[str]:
-    """What each of that many commands in the admin container printed, in no order."""
+    """Run `count` copies of the command in the admin container at once; return each output."""
     result = builder.run(
         f"for i in $(seq {count}); do\n"
         f"apiclient exec admin {command} >/tmp/printed.$i &\n"
@@ -147,7 +149,7 @@ def test_a_line_of_standard_error_may_come_before_or_after_a_later_one_of_output
 
 
 def one_after_the_other(builder: Started, count: int) -> list[str]:
-    """The output and the exit code of each of that many short commands."""
+    """Run `count` short commands in turn; return their output, split before each exit code."""
     result = builder.run(
         f"for i in $(seq {count}); do\n"
         "apiclient exec admin sh -c 'echo short; exit 7'; echo \"code $?\"\ndone"

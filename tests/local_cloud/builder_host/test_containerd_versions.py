@@ -20,7 +20,7 @@ DOWNLOADS = "[settings.container-runtime]\nmax-concurrent-downloads = 7\n"
 
 @pytest.fixture(scope="module", params=["1.7", "2.1"])
 def other(request, registry, tmp_path_factory):
-    """An instance with that containerd, and what was asked for."""
+    """Yield the requested containerd series, and an instance that runs it."""
     directory = TOOLS / f"containerd-{request.param}"
     if not directory.exists():
         pytest.skip(f"{directory} is missing: make containerd-versions")

@@ -1,4 +1,4 @@
-"""How an instance ends: what is written once more, what runs last, and what a cut leaves."""
+"""How an instance ends: what is written again, what runs last, and what a power cut leaves."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ MOUNTS = "RequiresMountsFor=/local /var"
 
 
 def left(started) -> list[str]:
-    """Which of the three files are on the volume after the end."""
+    """Return which of the three files are on the volume after the end."""
     found = started.on_volume(f"find {JOURNAL} {SEED} {DRIFT} -type f 2>/dev/null || true")
     kinds = {"journal": "journal", "random-seed": "seed", "drift": "drift"}
     return sorted(kinds[line.rpartition("/")[2].split(".")[-1]] for line in found.split())
 
 
 def service(*properties: str, name: str = "last", stop: str = "/usr/bin/rm -rf /local/marked"):
-    """The command line of a service that does nothing until it stops."""
+    """Return the command line of a service that does nothing until it stops."""
     told = ("Type=oneshot", "RemainAfterExit=yes", *properties, f"ExecStop={stop}")
     words = " ".join(f"-p '{one}'" for one in told)
     return f"systemd-run --quiet --unit={name} {words} --no-block /usr/bin/true"

@@ -1,4 +1,4 @@
-"""How many bytes a snapshot holds, and how many of them its ancestor does not."""
+"""How many bytes a snapshot contains, and how many of them its ancestor does not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def unshared(new: list[tuple[int, int, int]], old: list[tuple[int, int, int]]) -
         ([], [(0, 100, 10)], []),
         # Rewritten in the middle.
         ([(0, 100, 4), (4, 300, 2), (6, 106, 4)], [(0, 100, 10)], [(4, 6)]),
-        # The ancestor lies in pieces that now are one, or the other way round.
+        # Several extents of the ancestor are now one, or the other way round.
         ([(0, 100, 10)], [(0, 100, 3), (3, 103, 7)], []),
         ([(0, 100, 10)], [(2, 102, 3), (8, 500, 2)], [(0, 2), (5, 10)]),
         ([(0, 100, 3), (5, 105, 3)], [(0, 100, 10)], []),
@@ -41,7 +41,7 @@ def test_one_byte_is_a_whole_ebs_block_and_a_block_counts_once():
 
 @pytest.fixture
 def lineage(host, start):
-    """A snapshot, and a second one after 4 MiB more were written and flushed."""
+    """Take a snapshot, write and flush 4 MiB, take another; yield the bytes that were written."""
     one = start()
     host.snapshot_volume(one.volume_id, "snap-before")
     before = host.volume_traffic(one.id).written

@@ -1,4 +1,4 @@
-"""What of a builder is on its volume, and what the next instance with that volume goes on with."""
+"""What a builder leaves on its volume, and what the next instance with that volume reuses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SSH_KEYS = [f"ssh_host_{algorithm}_key" for algorithm in ("rsa", "ecdsa", "ed255
 
 @pytest.fixture
 def flushed_snapshot(host):
-    """Takes snapshots of running instances after a flush, deleted at the end."""
+    """Takes snapshots of running instances after a flush, and deletes them at the end."""
     taken = []
 
     def take(started):
@@ -58,7 +58,7 @@ def test_a_node_of_a_running_instance_s_snapshot_adopts_its_containers(
     builder.in_container("admin", "echo secret >/tmp/written")
     taken = flushed_snapshot(builder)
     with boot_node(host, taken) as node:
-        # Its admin container is not enabled.
+        # The node's admin container is not enabled.
         assert node.adopted_host_containers == ["control"]
     second = start(user_data=ADMIN, snapshot_id=taken)
     second.wait_for_admin()

@@ -1,4 +1,4 @@
-"""What an instance is to the scripts that run on it."""
+"""What an instance offers to the scripts that run on it."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_an_unknown_unit_is_an_error(shared_builder):
 
 @contextmanager
 def end_of(host, started):
-    """Waits, for 20 s at most, until the instance has ended: a list of how by itself."""
+    """Yield a list that receives how the instance ended by itself; at exit wait 20 s at most."""
     told = []
     waiting = threading.Thread(
         target=lambda: told.append(host.wait_for_own_end(started.id)), daemon=True

@@ -50,7 +50,7 @@ def machine(marker: str) -> dict[str, list[str]]:
 
 
 def volume_of(marker: str) -> str:
-    """A volume id that no other test run has: it is part of the loop device's backing file."""
+    """Return a volume id unique to this test run: the loop device's backing file contains it."""
     return "vol-" + marker.strip("/").replace("/", "-")
 
 
@@ -58,7 +58,7 @@ NOTHING = {"mounts": [], "loops": [], "processes": []}
 
 
 def wait_for_nothing(marker: str, but: dict[str, list[str]], seconds: float = 10) -> dict:
-    """The machine once it is as `but`, or as it is at the time limit."""
+    """Wait until the machine's state equals `but`, up to the time limit; return the state."""
     deadline = time.monotonic() + seconds
     while (now := machine(marker)) != but and time.monotonic() < deadline:
         time.sleep(0.02)

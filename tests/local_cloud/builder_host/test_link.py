@@ -1,4 +1,4 @@
-"""A slow link: order and delay of what is sent, and that the kernel is told the rate."""
+"""A slow link: order and delay of what is sent, and the rate that is set in the kernel."""
 
 from __future__ import annotations
 

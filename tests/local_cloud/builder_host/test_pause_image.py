@@ -16,7 +16,7 @@ LIST = "ctr -n k8s.io images ls"
 
 
 def line_of_pause(started) -> list[str]:
-    """The line of `ctr images ls`, in fields; none when there is no such image."""
+    """Return the image's line of `ctr images ls`, in fields; empty when there is no such image."""
     lines = started.on_host(LIST).stdout.splitlines()
     return next((line.split() for line in lines if line.startswith(f"{PAUSE_IMAGE} ")), [])
 

@@ -14,7 +14,7 @@ DIGITS = "a" * 64
 
 
 def command(*names: str) -> str:
-    """The two tables of a command that pulls these images of one registry."""
+    """Return the two tables of a command that pulls these images from one registry."""
     repositories = "\n".join(f"registry.example.com/a/{name} -" for name in names)
     images = "\n".join(f"{index} v1 {DIGITS}" for index in range(len(names)))
     return f"repository_list='{repositories}'\nimages='{images}'\n"

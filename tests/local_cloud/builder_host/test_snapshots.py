@@ -1,4 +1,4 @@
-"""What a snapshot holds, and whether a node starts from it."""
+"""What a snapshot contains, and whether a node starts from it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pulled(builder, app):
 
 @pytest.fixture
 def snapshot(host):
-    """Takes snapshots that are deleted at the end."""
+    """Takes snapshots, and deletes them at the end."""
     taken = []
 
     def take(started, name):
@@ -56,7 +56,7 @@ def test_an_unflushed_snapshot_is_worthless_and_a_flushed_one_is_good(
     assert (good.files_wrong, good.examples) == (0, [])
     assert good.files_checked >= app.files
     assert bad.files_wrong >= app.files, bad
-    # Which of the two depends on what the kernel has written by itself until then.
+    # Which of the two depends on what the kernel has written by then on its own.
     assert any(example.endswith((": empty", ": missing")) for example in bad.examples), bad
 
 

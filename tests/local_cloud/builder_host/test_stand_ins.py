@@ -1,4 +1,4 @@
-"""What the hosts without instances say of control containers and ends, as the real one does."""
+"""Hosts without instances report control containers and ends as the real host does."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def test_a_metadata_service_that_is_off_refuses_and_gives_no_user_data(start):
 def test_the_admin_container_of_an_old_release_has_an_old_bash(start):
     instance = start(options=OLD_OS)
     instance.wait_for_admin()
-    # Not less than 0.2 s, for `apiclient` to tell what it says.
+    # At least 0.2 s: `apiclient` may lose the output of a shorter command.
     refused = instance.run("apiclient exec admin sh -c 'bash -c true; sleep 0.3; bash -c true'")
     assert refused.exit_code == 1
     assert "Amazon Linux 2 with bash 4.2" in refused.stdout

@@ -1,8 +1,8 @@
-"""User data as Bottlerocket takes it: settings in TOML, where a key that it does not know is fatal.
+"""Reads user data as Bottlerocket does: settings in TOML, where an unknown key is fatal.
 
-Knows the settings that a builder or a node of Frontload has a reason to make, by the names of
+It knows the settings that a builder or a node of Frontload has a reason to make, by their names in
 Bottlerocket 1.60 and later. A setting that is missing here stops the boot, as a misspelt one does
-on AWS; extend `_KNOWN` when a further one is wanted.
+on AWS. To allow a further setting, add it to `_KNOWN`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class UserDataError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What an instance does with its user data."""
+    """The settings of the user data that an instance follows."""
 
     admin_enabled: bool = False
     container_runtime: Mapping[str, Any] = field(default_factory=dict)
@@ -48,7 +48,10 @@ class Settings:
 
     @classmethod
     def parse(cls, user_data: str) -> Settings:
-        """Raises UserDataError for what is no TOML, not known or of another type."""
+        """Parse user data.
+
+        Raises UserDataError when it is not TOML, or for an unknown key or a value of a wrong type.
+        """
         try:
             document = tomllib.loads(user_data)
         except tomllib.TOMLDecodeError as error:

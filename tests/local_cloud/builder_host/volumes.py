@@ -1,8 +1,8 @@
 """Volumes and snapshots: sparse files on an XFS that copies them by reference (reflink).
 
-The XFS lives in one sparse file and is mounted only inside the mount namespace of a keeper
-process, reached from here through /proc/<keeper>/root. The keeper ends when this process does,
-however it ends, and takes the mount and its loop device along.
+The XFS is in one sparse file. It is mounted only inside the mount namespace of a keeper process;
+this process reaches it through /proc/<keeper>/root. The keeper ends when this process does, even if
+that is killed, and the mount and its loop device end with the keeper.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ POOL_GIB = 1024
 
 
 class NewBytes(NamedTuple):
-    """What of a snapshot is not in its ancestor."""
+    """How much of a snapshot is not in its ancestor."""
 
     written: int
-    """Bytes that do not lie in the ancestor's place, in the file system's blocks of 4 KiB."""
+    """Bytes that are not where the ancestor has them, in the file system's blocks of 4 KiB."""
     in_ebs_blocks: int
     """The same in EBS blocks of 512 KiB: what EBS stores and bills for the snapshot."""
 
@@ -84,7 +84,7 @@ class VolumeStore:
         return self._mount_point / f"{volume_id}.volume"
 
     def create(self, volume_id: str, gib: int, snapshot_id: str | None) -> None:
-        """A volume of that size, empty or with the snapshot's content."""
+        """Create a volume of that size, empty or with the snapshot's content."""
         path = self._new("volume", volume_id)
         if snapshot_id is not None:
             source = self._existing("snapshot", snapshot_id)
@@ -98,15 +98,15 @@ class VolumeStore:
             volume.truncate(gib * _GIB)
 
     def snapshot(self, volume_id: str, snapshot_id: str) -> None:
-        """Keep the volume's bytes as they are now. Nothing that uses the volume is flushed."""
+        """Save the volume's bytes as they are now. Nothing that uses the volume is flushed."""
         _clone(self._existing("volume", volume_id), self._new("snapshot", snapshot_id))
 
     def copy_snapshot(self, source_id: str, snapshot_id: str) -> None:
-        """Another snapshot with the same bytes, by reference."""
+        """Create another snapshot with the same bytes, by reference."""
         _clone(self._existing("snapshot", source_id), self._new("snapshot", snapshot_id))
 
     def delete_volume(self, volume_id: str) -> None:
-        """Remove the volume; a volume that is gone already is no error."""
+        """Remove the volume; no error when it is already gone."""
         self._path("volume", volume_id).unlink(missing_ok=True)
 
     def delete_snapshot(self, snapshot_id: str) -> None:
@@ -114,11 +114,14 @@ class VolumeStore:
         self._path("snapshot", snapshot_id).unlink(missing_ok=True)
 
     def snapshot_file(self, snapshot_id: str) -> Path:
-        """The snapshot's file, as this process sees it."""
+        """Return the snapshot's file, as this process sees it.
+
+        Raises BuilderHostError when it does not exist.
+        """
         return self._existing("snapshot", snapshot_id)
 
     def snapshot_gib(self, snapshot_id: str) -> int:
-        """Size of the volume that the snapshot was made of, in GiB."""
+        """Size of the volume that the snapshot was made from, in GiB."""
         return self.snapshot_file(snapshot_id).stat().st_size // _GIB
 
     def snapshot_full_bytes(self, snapshot_id: str) -> int:
@@ -126,7 +129,7 @@ class VolumeStore:
         return ebs_bytes((one.start, one.end) for one in self._extents(snapshot_id))
 
     def snapshot_new_bytes(self, snapshot_id: str, ancestor_id: str) -> NewBytes:
-        """What of a snapshot is not shared with another of the same lineage."""
+        """Return how much of a snapshot is not in an ancestor of the same lineage."""
         new = list(unshared_ranges(self._extents(snapshot_id), self._extents(ancestor_id)))
         return NewBytes(total(new), ebs_bytes(new))
 
@@ -134,7 +137,7 @@ class VolumeStore:
         return extents_of(self.snapshot_file(snapshot_id))
 
     def look_into(self, volume_id: str, script: str) -> str:
-        """Mount the volume, run a shell script in its root, and return what it says."""
+        """Mount the volume, run a shell script in its root, and return its output."""
         options = "loop,nouuid" if self._is_xfs(volume_id) else "loop"
         mount = f'mount -o {options} "$0" /mnt && cd /mnt && exec sh -euc "$1"'
         inside = ("unshare", "-m", "--propagation", "private", "sh", "-c", mount)
