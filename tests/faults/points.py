@@ -9,19 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from local_cloud.fault_proxy import FAULTS, Call, Fault
+from statemachine.asl_definitions import DEFINITIONS
 
-STEPS = (
-    "Claim",
-    "Preflight",
-    "Launch",
-    "Pull",
-    "Snapshot",
-    "Replicate",
-    "Publish",
-    "Prune",
-    "CleanUp",
-    "Plan",
-)
+_FUNCTION = re.compile(r"\$\{(\w+)FunctionArn\}")
+STEPS = (*sorted(set(_FUNCTION.findall(DEFINITIONS["build"].read_text()))), "Plan")
 """The functions of a build and of its plan, by their names in the template."""
 DELIVERIES = ("delivered twice", "delivered twice at once")
 STOP = "stopped there"
