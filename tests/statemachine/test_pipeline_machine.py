@@ -49,6 +49,13 @@ def test_plan_is_asked_until_it_has_read_the_caches_and_is_given_the_execution_a
     assert asked == [given | {"waitedSeconds": waited} for waited in (0, 40, 45)]
 
 
+def test_the_plan_of_a_function_of_an_older_release_is_final(machines: Machines) -> None:
+    plan = {key: value for key, value in planned("older-1")["plan"][0].items() if key != "ready"}
+    machines.record(REPORTS | {"plan": [plan]})
+    ended = machines.run("pipeline", REQUEST)
+    assert [item["build"] for item in ended.output["builds"]] == ["older-1"]
+
+
 def test_every_planned_build_runs_and_its_result_is_told(machines: Machines) -> None:
     machines.record(planned("every-1", "every-2"))
     ended = machines.run("pipeline", REQUEST)
