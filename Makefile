@@ -245,11 +245,11 @@ sam-local: $(TOOLS)/cloud.stamp host docker build ## Every function in a contain
 soak: SEED ?= $(shell date +%s)
 soak: ROUNDS ?= 10
 soak: ## Soak the pushes with any seeds: a quarter of a minute each [SEED=<first, the time>] [ROUNDS=<seeds, 10>]
-	$(call say) 'Pushes, lost events and deaths from seed $(SEED) on, $(ROUNDS) seeds' 'functions/src/soak'
+	$(call say) 'Pushes, lost events and deaths from seed $(SEED) on, $(ROUNDS) seeds' 'shared/simulation/src/soak'
 	mkdir -p target
 	held=0
 	SOAK_SEED='$(SEED)' SOAK_ROUNDS='$(ROUNDS)' \
-		cargo test --workspace --locked --bin bootstrap -- --ignored --exact --nocapture soak::any_seed \
+		cargo test --package frontload-simulation --locked -- --ignored --exact --nocapture soak::any_seed \
 		2>&1 | tee target/soak.log || held=$$?
 	grep '^soak: ' target/soak.log | tail -n 1
 	exit $$held

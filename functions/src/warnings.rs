@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use frontload_shared::domain::names::one_line;
+use frontload_domain::names::one_line;
 
 /// Most sentences of one kind in a report, and most characters of each. State passed from state to
 /// state is at most 256 KiB (Step Functions quotas), for a hundred builds together.

@@ -18,8 +18,8 @@ from aws_check.table import Answer, CheckError, Question, Row, Skipped, Table
 from local_cloud.aws import host_containers
 
 ROOT = Path(__file__).parents[2]
-PULL = (ROOT / "shared" / "src" / "builder" / "pull.sh").read_text()
-RENDERER = (ROOT / "shared" / "src" / "builder" / "script.rs").read_text()
+PULL = (ROOT / "shared" / "builder" / "src" / "pull.sh").read_text()
+RENDERER = (ROOT / "shared" / "builder" / "src" / "script.rs").read_text()
 QUESTION = Question("name", "asked", "good", "bad")
 
 

@@ -121,9 +121,9 @@ def test_everything_that_the_facts_of_bottlerocket_name_exists() -> None:
     [
         ("infra/template.yaml::BuilderRole", True),
         ("infra/template.yaml::BuilderRoll", False),
-        ("functions/src/reap/tests.rs::what_tells_no_execution_is_told_and_left_alone", True),
-        ("functions/src/reap/tests.rs::put_builder", False),
-        ("shared/src/prune/properties.rs::the_random_worlds_reach_every_reason", True),
+        ("functions/src/steps/reap/tests.rs::what_tells_no_execution_is_told_and_left_alone", True),
+        ("functions/src/steps/reap/tests.rs::put_builder", False),
+        ("shared/domain/src/prune/properties.rs::the_random_worlds_reach_every_reason", True),
         ("tests/infra/test_documents.py::test_what_is_not_there_is_noticed", True),
         ("tests/infra/test_documents.py::exists", False),
         ("tests/infra/no_file.py::exists", False),

@@ -67,6 +67,12 @@ def test_every_node_package_has_its_hash() -> None:
 def test_every_crate_is_of_crates_io_and_has_its_hash() -> None:
     crates = tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]
     from_elsewhere = [one["name"] for one in crates if one.get("source") != CRATES_IO]
-    assert from_elsewhere == ["frontload-functions", "frontload-shared"]
+    assert from_elsewhere == [
+        "frontload-aws",
+        "frontload-builder",
+        "frontload-domain",
+        "frontload-functions",
+        "frontload-simulation",
+    ]
     hashed = [one["name"] for one in crates if len(one.get("checksum", "")) == 64]
     assert len(hashed) == len(crates) - len(from_elsewhere)

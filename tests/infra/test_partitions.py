@@ -46,9 +46,8 @@ def test_a_stack_names_its_own_partition_alone(name: str, partition: str) -> Non
 
 
 def rust_sources() -> list[Path]:
-    return [
-        path for part in ("shared", "functions") for path in (ROOT / part / "src").rglob("*.rs")
-    ]
+    crates = ("functions", "shared/aws", "shared/builder", "shared/domain")
+    return [path for crate in crates for path in (ROOT / crate / "src").rglob("*.rs")]
 
 
 def is_for_tests(path: Path, test_modules: set[Path]) -> bool:
@@ -66,17 +65,17 @@ def product_code() -> dict[str, str]:
     sources = rust_sources()
     tests = {module for path in sources for module in modules_only_for_tests(path)}
     files = [path for path in sources if not is_for_tests(path, tests)]
-    files += (ROOT / "shared" / "src").rglob("*.sh")
+    files += (ROOT / "shared" / "builder" / "src").rglob("*.sh")
     files += [*(ROOT / "infra").glob("*.yaml"), *(ROOT / "statemachine").glob("*.json")]
     return {str(path.relative_to(ROOT)): TESTS_BELOW.split(path.read_text())[0] for path in files}
 
 
 def test_the_code_is_found() -> None:
     code = product_code()
-    some = {"infra/template.yaml", "shared/src/builder/pull.sh", "functions/src/claim.rs"}
+    some = {"infra/template.yaml", "shared/builder/src/pull.sh", "functions/src/steps/claim.rs"}
     assert some <= code.keys()
     assert [name for name in code if "soak" in name or "testing" in name] == []
-    assert "FakeCloud" not in code["functions/src/claim.rs"]
+    assert "FakeCloud" not in code["functions/src/steps/claim.rs"]
 
 
 def test_no_arn_is_of_one_partition() -> None:
@@ -95,7 +94,7 @@ def test_the_code_knows_no_host_of_one_partition() -> None:
         if host.lstrip(".") not in KNOWN_HOSTS
     }
     assert found == set()
-    script = product_code()["shared/src/builder/pull.sh"]
+    script = product_code()["shared/builder/src/pull.sh"]
     assert '"https://api.ecr.$1.$2/"' in script
     assert set(re.findall(r"https?://[^\s\"']+", script)) == {
         "http://169.254.169.254/latest",

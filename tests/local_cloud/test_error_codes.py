@@ -18,7 +18,7 @@ from .error_codes import broken, codes_of, common_codes, denied, status_of, thro
 from .fault_proxy import REFUSALS
 from .request_check import service_model
 
-SOURCES = Path(__file__).parents[2] / "shared" / "src" / "aws"
+SOURCES = Path(__file__).parents[2] / "shared" / "aws" / "src"
 MATCHED: dict[str, dict[str, tuple[str, ...]]] = {
     "commands.rs": {"InvocationDoesNotExist": ("ssm:GetCommandInvocation",)},
     "executions.rs": {"ExecutionDoesNotExist": ("states:DescribeExecution",)},
@@ -52,7 +52,7 @@ MATCHED: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 """By file: a code, or the name of a list of codes, and the calls with these errors."""
-OF_NO_CALL = {"mod.rs": {"TRANSIENT", "DENIED"}, "instances.rs": {"INTERRUPTED", "REFUSED"}}
+OF_NO_CALL = {"lib.rs": {"TRANSIENT", "DENIED"}, "instances.rs": {"INTERRUPTED", "REFUSED"}}
 """Lists that match errors of any call, or the reason of an instance's state."""
 SERVICES = ("dynamodb", "ec2", "ecr", "events", "kms", "ssm", "states", "sts")
 _CODE = r'"([A-Za-z.]+)"'
@@ -117,7 +117,7 @@ def known_anywhere() -> set[str]:
 
 @pytest.mark.parametrize("listed", ["TRANSIENT", "DENIED"])
 def test_a_code_that_decides_about_retries_is_known_to_a_service(listed: str) -> None:
-    assert set(codes_in_list(source("mod.rs"), listed)) - known_anywhere() == set()
+    assert set(codes_in_list(source("lib.rs"), listed)) - known_anywhere() == set()
 
 
 def test_a_code_of_a_limit_that_passes_leads_to_another_try() -> None:
@@ -126,16 +126,16 @@ def test_a_code_of_a_limit_that_passes_leads_to_another_try() -> None:
     passing = limits & set(ThrottledRetryableChecker._THROTTLED_ERROR_CODES)
     # It passes when other snapshots of the account complete.
     passing.add("PendingSnapshotLimitExceeded")
-    assert passing - set(codes_in_list(source("mod.rs"), "TRANSIENT")) == set()
+    assert passing - set(codes_in_list(source("lib.rs"), "TRANSIENT")) == set()
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_what_a_service_says_when_it_is_busy_broken_or_closed_is_told_apart(service: str) -> None:
     """Decide as `call_error` does: by the code, or by a status of 500 or more."""
-    transient = codes_in_list(source("mod.rs"), "TRANSIENT")
+    transient = codes_in_list(source("lib.rs"), "TRANSIENT")
     for code in (throttled(service), broken(service)):
         assert code in transient or status_of(service, code) >= 500
-    assert denied(service) in codes_in_list(source("mod.rs"), "DENIED")
+    assert denied(service) in codes_in_list(source("lib.rs"), "DENIED")
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -92,5 +92,5 @@ def test_the_bill_of_materials_lists_what_is_compiled_in(dist: Path, architectur
     described = bill["metadata"]["component"]
     assert (described["name"], described["version"]) == ("frontload-functions", workspace_version())
     names = {component["name"] for component in bill["components"]}
-    assert {"aws-sdk-ec2", "frontload-shared", "ring", "tokio"} <= names
+    assert {"aws-sdk-ec2", "frontload-domain", "ring", "tokio"} <= names
     assert names.isdisjoint({"proptest", "aws-smithy-mocks", "windows-sys"})

@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DEFINITIONS = {name: ROOT / "statemachine" / f"{name}.asl.json" for name in ("pipeline", "build")}
 TEMPLATE = ROOT / "infra" / "template.yaml"
 OPERATIONS = ROOT / "docs" / "operations.md"
-ERROR_NAMES_SOURCE = ROOT / "shared" / "src" / "error.rs"
-PHASES_SOURCE = ROOT / "shared" / "src" / "domain" / "phases.rs"
+ERROR_NAMES_SOURCE = ROOT / "shared" / "domain" / "src" / "error.rs"
+PHASES_SOURCE = ROOT / "shared" / "domain" / "src" / "phases.rs"
 SUBSTITUTION = re.compile(r"\$\{(\w+)\}")
 
 

@@ -46,7 +46,7 @@ class Limits:
     command: float = 900
     end: float = 600
     trusted_end: float = 120
-    """Frontload does not trust an end that takes longer (`functions/src/end.rs`)."""
+    """Frontload does not trust an end that takes longer (`functions/src/steps/end.rs`)."""
     snapshot: float = 1800
     stack: float = 300
     forwarding: float = 120

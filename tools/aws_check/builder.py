@@ -237,7 +237,7 @@ class Builder:
             ended.told,
         )
 
-    # End, as functions/src/end.rs does it
+    # End, as functions/src/steps/end.rs does it
 
     def _keep_volume(self, instance: str) -> Answer:
         begun = self.account.progress.seconds

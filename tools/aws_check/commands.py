@@ -12,7 +12,7 @@ from .table import CheckError
 
 HERE = Path(__file__).parent
 PROBE = "apiclient exec admin true"
-"""Frontload's first command to the admin container (`shared/src/builder/script.rs`)."""
+"""Frontload's first command to the admin container (`shared/builder/src/script.rs`)."""
 READER = r'IFS= read -r -d \` script || exit 1; exec 2>&1 </dev/null; eval "$script"'
 """As in `script.rs`, except that the output includes errors."""
 END = "frontload-end"

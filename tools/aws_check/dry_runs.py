@@ -199,7 +199,7 @@ class DryRuns:
 
 
 def kept() -> dict[str, Any]:
-    """The block device as End requests it (`shared/src/aws/instances.rs`, `keep_data_volume`)."""
+    """The block device as End requests it (`shared/aws/src/instances.rs`, `keep_data_volume`)."""
     return {"DeviceName": DATA_DEVICE, "Ebs": {"DeleteOnTermination": False}}
 
 

@@ -1,6 +1,6 @@
 """The request of RunInstances, made from the same facts as Frontload's own.
 
-`shared/src/aws/instances.rs` makes the real one; a test compares the two. The program that renders
+`shared/aws/src/instances.rs` makes the real one; a test compares the two. The program that renders
 command and user data does not render it.
 """
 
@@ -15,7 +15,7 @@ from .rust import Os
 
 DATA_DEVICE, ROOT_DEVICE = "/dev/xvdb", "/dev/xvda"
 IOPS, THROUGHPUT_MIBS = 3000, 250
-"""Of the data volume for small images (`shared/src/domain/volume.rs`)."""
+"""Of the data volume for small images (`shared/domain/src/volume.rs`)."""
 
 
 @dataclass(frozen=True)

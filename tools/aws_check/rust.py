@@ -13,7 +13,13 @@ from .table import CheckError
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "target" / "debug" / "examples" / "ssm_command"
-SOURCES = ROOT / "shared" / "src"
+SOURCES = [
+    path
+    for crate in ("builder", "domain")
+    for path in (ROOT / "shared" / crate).rglob("*")
+    if path.is_file() and "testing" not in path.parts
+]
+"""What cargo compiles the program from; it does not compile a module of tests again."""
 COMPILE = "cargo build --workspace --locked --example ssm_command"
 RENDER_SECONDS = 20
 PULL_SECONDS, SNAPSHOT_SECONDS = 600, 1800
@@ -36,7 +42,7 @@ class Given(NamedTuple):
 
 def why_stale() -> str:
     """Why the program that renders cannot be used; empty when it can."""
-    newest = max(path.stat().st_mtime for path in SOURCES.rglob("*") if path.is_file())
+    newest = max(path.stat().st_mtime for path in SOURCES)
     if PROGRAM.exists() and PROGRAM.stat().st_mtime >= newest:
         return ""
     return f"{PROGRAM.relative_to(ROOT)} is missing or older than its sources: {COMPILE}"

@@ -1,6 +1,6 @@
 """What each role of the template is used for: actions, resources and condition keys.
 
-The list is written from what the functions call (`functions/src`, `shared/src/aws`) and from AWS's
+The list is written from what the functions call (`functions/src`, `shared/aws`) and from AWS's
 Service Authorization Reference. It does not use the template, because the two are compared.
 """
 

@@ -1,0 +1,3 @@
+//! What `reap` and `clean_up` find by our tags.
+
+pub mod leftovers;

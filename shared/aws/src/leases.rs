@@ -1,0 +1,351 @@
+//! Leases: for each cache and architecture, one item of a `DynamoDB` table records
+//! the newest request and the build that holds the lease. Conditional writes decide
+//! every race. Each acquisition increments a fencing token.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+
+use super::{call_error, incomplete_answer};
+use frontload_domain::lease::{Applicant, Demand, LeaseKey, Standing, Taking};
+use frontload_domain::{BuildId, Result};
+
+/// The table and its client.
+#[derive(Clone, Debug)]
+pub struct Leases {
+    client: Client,
+    table: String,
+}
+
+/// The key attribute. No attribute name here is a reserved word of `DynamoDB`.
+const KEY: &str = "cacheAndArchitecture";
+
+/// Attributes by name.
+pub(super) type Item = HashMap<String, AttributeValue>;
+
+impl Leases {
+    /// Leases in a table.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// Makes `applicant` the newest request, unless it already holds the lease, and
+    /// returns the resulting state. Stores `demand` for the next build that takes the
+    /// lease. `now` is in epoch seconds.
+    ///
+    /// # Errors
+    /// Those of [`call_error`].
+    pub async fn register(
+        &self,
+        key: &LeaseKey,
+        applicant: &Applicant,
+        now: i64,
+        demand: Demand,
+    ) -> Result<Standing> {
+        let force = if demand.force { ", forced = :yes" } else { "" };
+        let full = if demand.full { ", inFull = :yes" } else { "" };
+        let update = format!(
+            "SET newestBuild = :build, newestExecution = :execution, \
+             waitingSince = if_not_exists(waitingSince, :now){force}{full}"
+        );
+        let mut values = values_of(applicant);
+        values.insert(":now".to_owned(), AttributeValue::N(now.to_string()));
+        if demand != Demand::default() {
+            values.insert(":yes".to_owned(), AttributeValue::Bool(true));
+        }
+        let condition = "attribute_not_exists(heldBy) OR heldBy <> :build";
+        match self.update(key, update, condition, values).await? {
+            Some(standing) => Ok(standing),
+            None => self.read(key).await,
+        }
+    }
+
+    /// The current state, from a consistent read.
+    ///
+    /// # Errors
+    /// Those of [`call_error`].
+    pub async fn read(&self, key: &LeaseKey) -> Result<Standing> {
+        let operation = "dynamodb:GetItem";
+        let region = self.client.config().region();
+        let output = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key(KEY, AttributeValue::S(key.to_string()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| call_error(operation, self.shown(key), region, &error))?;
+        let Some(item) = output.item() else { return Ok(Standing::default()) };
+        read_item(item)
+            .map_err(|reason| incomplete_answer(operation, self.shown(key), region, reason))
+    }
+
+    /// Takes the lease if nobody holds it, or if its token is still `over`: the caller
+    /// found that the execution of that token's holder is over. Returns `None` when
+    /// somebody else was faster.
+    ///
+    /// Tokens of a new item count from `now`, in epoch seconds. When the table is
+    /// recreated with the stack, its tokens must not start below tokens already published.
+    ///
+    /// # Errors
+    /// Those of [`call_error`].
+    pub async fn take(
+        &self,
+        key: &LeaseKey,
+        applicant: &Applicant,
+        taking: Taking,
+        over: Option<u64>,
+        now: i64,
+    ) -> Result<Option<Standing>> {
+        let set = "SET heldBy = :build, heldByExecution = :execution, \
+                   leaseToken = if_not_exists(leaseToken, :now) + :one";
+        let free = "(attribute_not_exists(heldBy) OR leaseToken = :over)";
+        let (update, condition) = match taking {
+            Taking::AsNewest => (
+                format!(
+                    "{set}, heldForced = if_not_exists(forced, :no), \
+                     heldInFull = if_not_exists(inFull, :no) \
+                     REMOVE waitingSince, forced, inFull"
+                ),
+                format!("newestBuild = :build AND {free}"),
+            ),
+            Taking::AsAnybody => {
+                (format!("{set}, heldForced = :no, heldInFull = :no"), free.to_owned())
+            }
+        };
+        let mut values = values_of(applicant);
+        let number = |number: &str| AttributeValue::N(number.to_owned());
+        let over = over.map_or_else(|| "-1".to_owned(), |token| token.to_string());
+        values.insert(":over".to_owned(), number(&over));
+        values.insert(":now".to_owned(), number(&now.to_string()));
+        values.insert(":one".to_owned(), number("1"));
+        values.insert(":no".to_owned(), AttributeValue::Bool(false));
+        self.update(key, update, &condition, values).await
+    }
+
+    /// Releases the lease; returns `false` when `build` does not hold it. With
+    /// `next_in_full` the next build starts on an empty volume.
+    ///
+    /// # Errors
+    /// Those of [`call_error`].
+    pub async fn release(
+        &self,
+        key: &LeaseKey,
+        build: &BuildId,
+        next_in_full: bool,
+    ) -> Result<bool> {
+        let remove = "REMOVE heldBy, heldByExecution, heldForced, heldInFull";
+        let mut values: Item = [(":build".to_owned(), AttributeValue::S(build.to_string()))].into();
+        let update = if next_in_full {
+            values.insert(":yes".to_owned(), AttributeValue::Bool(true));
+            format!("SET inFull = :yes {remove}")
+        } else {
+            remove.to_owned()
+        };
+        Ok(self.update(key, update, "heldBy = :build", values).await?.is_some())
+    }
+
+    /// Updates the item; returns `None` when the condition is false.
+    async fn update(
+        &self,
+        key: &LeaseKey,
+        update: String,
+        condition: &str,
+        values: Item,
+    ) -> Result<Option<Standing>> {
+        let (place, region) = ((&self.client, self.table.as_str()), self.client.config().region());
+        let Some(item) = update_item(place, &key.to_string(), &update, condition, values).await?
+        else {
+            return Ok(None);
+        };
+        read_item(&item).map(Some).map_err(|reason| {
+            incomplete_answer("dynamodb:UpdateItem", self.shown(key), region, reason)
+        })
+    }
+
+    fn shown(&self, key: &LeaseKey) -> String {
+        shown(&key.to_string(), &self.table)
+    }
+}
+
+fn shown(key: &str, table: &str) -> String {
+    format!("lease {key} in table {table}")
+}
+
+/// Updates the item of a key in a table. Returns the updated item, or `None` when the
+/// condition is false.
+///
+/// # Errors
+/// Those of [`call_error`].
+pub(super) async fn update_item(
+    (client, table): (&Client, &str),
+    key: &str,
+    update: &str,
+    condition: &str,
+    values: Item,
+) -> Result<Option<Item>> {
+    let region = client.config().region();
+    let answer = client
+        .update_item()
+        .table_name(table)
+        .key(KEY, AttributeValue::S(key.to_owned()))
+        .update_expression(update)
+        .condition_expression(condition)
+        .set_expression_attribute_values(Some(values))
+        .return_values(ReturnValue::AllNew)
+        .send()
+        .await;
+    match answer {
+        Ok(output) => Ok(Some(output.attributes().cloned().unwrap_or_default())),
+        Err(error) if error.code() == Some("ConditionalCheckFailedException") => Ok(None),
+        Err(error) => Err(call_error("dynamodb:UpdateItem", shown(key, table), region, &error)),
+    }
+}
+
+fn values_of(applicant: &Applicant) -> Item {
+    [
+        (":build".to_owned(), AttributeValue::S(applicant.build.to_string())),
+        (":execution".to_owned(), AttributeValue::S(applicant.execution.clone())),
+    ]
+    .into()
+}
+
+fn read_item(item: &Item) -> std::result::Result<Standing, String> {
+    let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
+    let number = |name: &str| {
+        let Some(value) = item.get(name) else { return Ok(None) };
+        let parsed = value.as_n().ok().and_then(|digits| digits.parse::<i64>().ok());
+        parsed.map(Some).ok_or_else(|| format!("its {name} is no number"))
+    };
+    let applicant = |build: &str, execution: &str| -> std::result::Result<_, String> {
+        let (Some(build), Some(execution)) = (text(build), text(execution)) else {
+            return Ok(None);
+        };
+        Ok(Some(Applicant { build: build.parse()?, execution: execution.clone() }))
+    };
+    let flag = |name: &str| item.get(name).is_some_and(|value| value.as_bool() == Ok(&true));
+    Ok(Standing {
+        newest: applicant("newestBuild", "newestExecution")?,
+        waiting_since: number("waitingSince")?,
+        holder: applicant("heldBy", "heldByExecution")?,
+        demand: Demand { force: flag("heldForced"), full: flag("heldInFull") },
+        token: number("leaseToken")?.and_then(|token| token.try_into().ok()).unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::FakeCloud;
+    use frontload_domain::Architecture;
+
+    const NOTHING: Demand = Demand { force: false, full: false };
+    const FORCE: Demand = Demand { force: true, full: false };
+
+    fn leases(cloud: &FakeCloud) -> Leases {
+        cloud.clients().leases(&"us-east-1".parse().unwrap(), "leases")
+    }
+
+    fn key() -> LeaseKey {
+        LeaseKey::new(&"default".parse().unwrap(), Architecture::Arm64)
+    }
+
+    fn applicant(name: &str) -> Applicant {
+        Applicant { build: name.parse().unwrap(), execution: format!("arn:{name}") }
+    }
+
+    #[tokio::test]
+    async fn nobody_holds_what_nobody_asked_for() {
+        let leases = leases(&FakeCloud::default());
+        assert_eq!(leases.read(&key()).await.unwrap(), Standing::default());
+        assert!(!leases.release(&key(), &applicant("a").build, false).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn only_the_newest_request_takes_the_lease_and_ends_the_waiting() {
+        let leases = leases(&FakeCloud::default());
+        leases.register(&key(), &applicant("a"), 100, NOTHING).await.unwrap();
+        let standing = leases.register(&key(), &applicant("b"), 130, NOTHING).await.unwrap();
+        assert_eq!((standing.newest, standing.waiting_since), (Some(applicant("b")), Some(100)));
+        let take = async |name: &str| {
+            leases.take(&key(), &applicant(name), Taking::AsNewest, None, 0).await.unwrap()
+        };
+        assert_eq!(take("a").await, None);
+        let taken = take("b").await.unwrap();
+        assert_eq!((taken.holder, taken.token), (Some(applicant("b")), 1));
+        assert_eq!(taken.waiting_since, None);
+    }
+
+    #[tokio::test]
+    async fn a_held_lease_is_taken_over_by_one_who_saw_its_token_and_by_nobody_after() {
+        let leases = leases(&FakeCloud::default());
+        let take = async |name: &str, over| {
+            let taking = Taking::AsAnybody;
+            leases.take(&key(), &applicant(name), taking, over, 0).await.unwrap().map(|s| s.token)
+        };
+        assert_eq!(take("a", None).await, Some(1));
+        assert_eq!(take("b", None).await, None);
+        assert_eq!(take("b", Some(1)).await, Some(2));
+        assert_eq!(take("c", Some(1)).await, None, "it saw a lease that is no more");
+        assert!(!leases.release(&key(), &applicant("a").build, false).await.unwrap());
+        assert!(leases.release(&key(), &applicant("b").build, false).await.unwrap());
+        assert_eq!(take("c", None).await, Some(3), "tokens never repeat");
+    }
+
+    #[tokio::test]
+    async fn a_table_made_anew_goes_on_above_the_tokens_of_the_last_one() {
+        let take = async |leases: &Leases, now| {
+            let (taking, a) = (Taking::AsAnybody, applicant("a"));
+            let taken = leases.take(&key(), &a, taking, None, now).await.unwrap().unwrap();
+            leases.release(&key(), &a.build, false).await.unwrap();
+            taken.token
+        };
+        let (first, anew) = (leases(&FakeCloud::default()), leases(&FakeCloud::default()));
+        assert_eq!(take(&first, 1_000).await, 1_001);
+        assert_eq!(take(&first, 2_000).await, 1_002, "a token counts takings, not seconds");
+        assert!(take(&anew, 2_001).await > 1_002);
+    }
+
+    #[tokio::test]
+    async fn force_is_for_the_next_holder_whoever_asked_for_it() {
+        let leases = leases(&FakeCloud::default());
+        leases.register(&key(), &applicant("a"), 0, FORCE).await.unwrap();
+        leases.register(&key(), &applicant("b"), 0, NOTHING).await.unwrap();
+        let take = async |name: &str| {
+            let taken = leases.take(&key(), &applicant(name), Taking::AsNewest, None, 0).await;
+            taken.unwrap().unwrap().demand.force
+        };
+        assert!(take("b").await);
+        leases.release(&key(), &applicant("b").build, false).await.unwrap();
+        leases.register(&key(), &applicant("c"), 0, NOTHING).await.unwrap();
+        assert!(!take("c").await);
+    }
+
+    #[tokio::test]
+    async fn a_holder_that_registers_again_asks_for_nothing_new() {
+        let leases = leases(&FakeCloud::default());
+        leases.register(&key(), &applicant("a"), 0, NOTHING).await.unwrap();
+        leases.take(&key(), &applicant("a"), Taking::AsNewest, None, 0).await.unwrap();
+        let standing = leases.register(&key(), &applicant("a"), 5, NOTHING).await.unwrap();
+        assert_eq!((standing.waiting_since, standing.token), (None, 1));
+    }
+
+    #[tokio::test]
+    async fn after_a_build_that_failed_on_its_ancestor_the_next_one_starts_from_nothing() {
+        let leases = leases(&FakeCloud::default());
+        let take = async |name: &str| {
+            leases.register(&key(), &applicant(name), 0, NOTHING).await.unwrap();
+            let taken = leases.take(&key(), &applicant(name), Taking::AsNewest, None, 0).await;
+            taken.unwrap().unwrap().demand
+        };
+        assert_eq!(take("a").await, NOTHING);
+        assert!(leases.release(&key(), &applicant("a").build, true).await.unwrap());
+        assert_eq!(take("b").await, Demand { force: false, full: true });
+        assert!(leases.release(&key(), &applicant("b").build, false).await.unwrap());
+        assert_eq!(take("c").await, NOTHING);
+    }
+}

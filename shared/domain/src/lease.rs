@@ -1,0 +1,216 @@
+//! The lease of one cache and architecture, and what a contender does to get it. [`next`] alone
+//! decides that, for the functions and for the model whose states the simulation explores.
+
+use std::fmt;
+
+use crate::step::Waited;
+use crate::{Architecture, BuildId, BuildRequest, CacheName, Debounce};
+
+/// What is leased: one cache for one architecture.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LeaseKey {
+    /// The cache.
+    pub cache: CacheName,
+    /// The architecture.
+    pub architecture: Architecture,
+}
+
+impl LeaseKey {
+    /// The key of one cache for one architecture.
+    #[must_use]
+    pub fn new(cache: &CacheName, architecture: Architecture) -> Self {
+        Self { cache: cache.clone(), architecture }
+    }
+}
+
+/// The item's key, such as `default/x86_64`.
+impl fmt::Display for LeaseKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.cache, self.architecture)
+    }
+}
+
+/// A build or rollback, and the execution that runs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applicant {
+    /// Its id.
+    pub build: BuildId,
+    /// ARN of its execution. When the execution is over, the lease is void.
+    pub execution: String,
+}
+
+/// What a request demands beyond building what has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// Build even if nothing has changed.
+    pub force: bool,
+    /// Build everything on an empty volume, regardless of what is published.
+    pub full: bool,
+}
+
+impl Demand {
+    /// The demand of a request.
+    #[must_use]
+    pub fn of(request: &BuildRequest) -> Self {
+        Self { force: request.force, full: request.full }
+    }
+
+    /// Both demands combined.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { force: self.force || other.force, full: self.full || other.full }
+    }
+}
+
+/// State of the item of one cache and architecture.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The newest request.
+    pub newest: Option<Applicant>,
+    /// Epoch seconds of the first request that no build has begun to serve.
+    pub waiting_since: Option<i64>,
+    /// Who holds the lease.
+    pub holder: Option<Applicant>,
+    /// The demand that the holder serves.
+    pub demand: Demand,
+    /// The fencing token of the last acquisition; 0 if the lease was never taken.
+    pub token: u64,
+}
+
+impl Standing {
+    /// Whether `build` holds the lease.
+    #[must_use]
+    pub fn is_held_by(&self, build: &BuildId) -> bool {
+        self.holder.as_ref().is_some_and(|holder| holder.build == *build)
+    }
+}
+
+/// Who may take an available lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taking {
+    /// Only the newest request; its build serves all earlier ones.
+    AsNewest,
+    /// Anybody: a rollback serves no request.
+    AsAnybody,
+}
+
+/// Seconds between seeing that a holder's execution is over and taking its lease. This is longer
+/// than any Lambda runs (`Timeout` in the template), so by then the holder's last calls and their
+/// writes have ended.
+pub const LAST_CALL_SECONDS: u32 = 90;
+
+/// Seconds between two looks at a holder whose execution runs.
+const LOOK_SECONDS: u32 = 30;
+
+/// When to try again, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Later {
+    /// Seconds until then.
+    pub seconds: u32,
+    /// Who holds the lease: an execution's ARN, or a phrase.
+    pub holder: String,
+    /// The token whose holder's execution was seen to be over. The next call takes the lease if the
+    /// lease still has this token.
+    pub seen_token: Option<u64>,
+}
+
+/// What an applicant knows when it decides.
+#[derive(Clone, Copy, Debug)]
+pub struct Look<'a> {
+    /// The state of the lease.
+    pub standing: &'a Standing,
+    /// The applicant's build.
+    pub build: &'a BuildId,
+    /// The [`Later::seen_token`] that its last call returned.
+    pub seen_token: Option<u64>,
+    /// Whether the holder's execution is over; `None` if not asked yet.
+    pub holder_is_over: Option<bool>,
+}
+
+/// How a request waits for others. A rollback serves no request and has no burst.
+#[derive(Clone, Copy, Debug)]
+pub struct Burst<'a> {
+    /// The request's debounce settings.
+    pub debounce: &'a Debounce,
+    /// Time since the request arrived.
+    pub waited: Waited,
+    /// The time, in epoch seconds.
+    pub now: i64,
+}
+
+/// What an applicant does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It ends. This newer applicant serves its request.
+    Superseded(Applicant),
+    /// It waits this many seconds for more pushes.
+    Quiet(u32),
+    /// It tries for the lease.
+    Approach(Approach),
+}
+
+/// The next action towards the lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Approach {
+    /// The applicant holds it already.
+    Ours,
+    /// Ask whether the execution of this holder is over.
+    Ask(Applicant),
+    /// Try again later.
+    Later(Later),
+    /// Take it: from the holder seen under this token, or as a free lease.
+    Take(Option<u64>),
+}
+
+/// What an applicant does next. The newest request serves all earlier ones. It proceeds once no
+/// other has arrived for the quiet time, or once the first of them has waited for the limit. The
+/// holder of the lease skips these checks.
+#[must_use]
+pub fn next(look: &Look<'_>, burst: Option<&Burst<'_>>) -> Next {
+    let Look { standing, build, .. } = look;
+    if let Some(burst) = burst.filter(|_| !standing.is_held_by(build)) {
+        if let Some(newest) = standing.newest.as_ref().filter(|newest| newest.build != **build) {
+            return Next::Superseded(newest.clone());
+        }
+        if let Some(seconds) = quiet_left(standing.waiting_since, burst) {
+            return Next::Quiet(seconds);
+        }
+    }
+    Next::Approach(approach(look))
+}
+
+/// Seconds to wait for more pushes, if any.
+fn quiet_left(waiting_since: Option<i64>, burst: &Burst<'_>) -> Option<u32> {
+    let Burst { debounce, waited, now } = burst;
+    let quiet_left = i64::from(debounce.quiet_seconds)
+        .saturating_sub(i64::try_from(waited.0).unwrap_or(i64::MAX));
+    let first = waiting_since.unwrap_or(*now);
+    let limit_left = first.saturating_add(debounce.limit_seconds.into()) - now;
+    u32::try_from(quiet_left.min(limit_left)).ok().filter(|seconds| *seconds > 0)
+}
+
+/// The part of [`next`] that is not about requests.
+#[must_use]
+pub fn approach(look: &Look<'_>) -> Approach {
+    let Look { standing, build, seen_token, holder_is_over } = look;
+    if standing.is_held_by(build) {
+        return Approach::Ours;
+    }
+    let Some(holder) = &standing.holder else { return Approach::Take(None) };
+    match holder_is_over {
+        None => Approach::Ask(holder.clone()),
+        Some(false) => Approach::Later(after(LOOK_SECONDS, holder.execution.clone())),
+        Some(true) if *seen_token == Some(standing.token) => Approach::Take(*seen_token),
+        Some(true) => Approach::Later(Later {
+            seconds: LAST_CALL_SECONDS,
+            holder: format!("the last calls of {}, which is over", holder.execution),
+            seen_token: Some(standing.token),
+        }),
+    }
+}
+
+/// A later try that saw no execution end.
+#[must_use]
+pub fn after(seconds: u32, holder: String) -> Later {
+    Later { seconds, holder, seen_token: None }
+}
