@@ -181,8 +181,8 @@ advisories: $(CARGO_DENY) ## Look up known vulnerabilities of the locked crates 
 .PHONY: check-python
 check-python: $(TOOLS)/sam.stamp
 	$(call say) 'Python lints and formatting' 'ruff'
-	$(SAM)/ruff check tests tools
-	$(SAM)/ruff format --check tests tools
+	$(SAM)/ruff check tests tools bench
+	$(SAM)/ruff format --check tests tools bench
 
 .PHONY: check-infra
 check-infra: $(TOOLS)/sam.stamp $(TOOLS)/scan.stamp $(TOOLS)/node.stamp policies
@@ -209,8 +209,8 @@ authorization: $(TOOLS)/sam.stamp $(TOOLS)/node.stamp ## Write what the local cl
 .PHONY: format
 format: $(TOOLS)/sam.stamp ## Bring Rust and Python into the form that check demands
 	cargo fmt --all
-	$(SAM)/ruff check --fix --quiet tests tools || true
-	$(SAM)/ruff format tests tools
+	$(SAM)/ruff check --fix --quiet tests tools bench || true
+	$(SAM)/ruff format tests tools bench
 
 # ---- Test
 
@@ -224,7 +224,7 @@ test: $(TOOLS)/cloud.stamp $(TOOLS)/sam.stamp $(TOOLS)/scan.stamp $(TOOLS)/node.
 	FRONTLOAD_COMPARE_GRANTS=1 $(CLOUD)/python -m pytest -n 3 --dist loadfile tests
 
 # The soak alone would take the two minutes.
-WITHOUT_CLOUD = tests/infra tests/bench tests/aws_check/test_words.py tests/faults/test_points.py \
+WITHOUT_CLOUD = tests/infra tests/benchmarks tests/aws_check/test_words.py tests/faults/test_points.py \
 	tests/faults/test_rules.py tests/release/test_versions.py tests/statemachine/test_asl_rules.py
 
 .PHONY: test-fast
@@ -256,8 +256,8 @@ soak: ## Soak the pushes with any seeds: a quarter of a minute each [SEED=<first
 
 .PHONY: demo
 demo: $(TOOLS)/cloud.stamp host build ## From a push to a started node, on the local cloud [IMAGES=<directory of OCI layouts>]
-	$(call say) 'From a push to a started node' 'tests/demo.py'
-	IMAGES='$(IMAGES)' $(CLOUD)/python tests/demo.py
+	$(call say) 'From a push to a started node' 'bench/demo.py'
+	IMAGES='$(IMAGES)' PYTHONPATH=tests $(CLOUD)/python -m bench.demo
 
 .PHONY: soak-cloud
 soak-cloud: $(TOOLS)/cloud.stamp build ## Pushes and killed builds on the local cloud [SEED=1] [PUSHES=500]

@@ -22,7 +22,8 @@ TESTS = {
     ".rs": r"#\[(?:tokio::)?test\]\n(?: *#\[.*\]\n)* *(?:async )?fn {name}\(",
 }
 NOTHING = r"(?!)"
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tests" / "README.md"])
+READMES = [ROOT / folder / "README.md" for folder in ("bench", "tests")]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *READMES])
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 UNANSWERED = ("**Not answered**", "**Left to")
 NO_TEST = "**none here**"

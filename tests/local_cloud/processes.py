@@ -20,6 +20,7 @@ from pathlib import Path
 from random import SystemRandom
 
 TESTS_DIR = Path(__file__).resolve().parent.parent
+ROOT = TESTS_DIR.parent
 STOP_SECONDS = 20.0
 LOCAL_PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 FIRST_PORT, END_OF_PORTS = 10_000, 65_536
@@ -91,7 +92,8 @@ def clean_environment(home: Path, **more: str) -> dict[str, str]:
         "HOME": str(home),
         "TMPDIR": str(temporary),
         "LANG": "C.UTF-8",
-        "PYTHONPATH": str(TESTS_DIR),
+        # The packages of the tests, such as this one, and those beside tests/, such as bench.
+        "PYTHONPATH": f"{TESTS_DIR}{os.pathsep}{ROOT}",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
         "AWS_EC2_METADATA_DISABLED": "true",

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from ..counts import Counts
-from .growth import SIZES, Outcome, axis_table, growth_of, quota_table, sizes_of
+from bench.counts import Counts
+from bench.parts.growth import SIZES, Outcome, axis_table, growth_of, quota_table, sizes_of
 
 COUNTS = Counts(30.0, 100, 130, 400, 40, 3.5, 0.75, 2)
 

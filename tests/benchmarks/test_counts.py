@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .counts import busiest, count, events, gigabyte_seconds, most_at_once
+from bench.counts import busiest, count, events, gigabyte_seconds, most_at_once
 
 BUILD = {"Execution": 1, "Pass": 1, "Task": 3, "Choice": 3, "Wait": 2, "Map": 1,
          "Iteration": 2, "Succeed": 2}  # fmt: skip

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from local_cloud.processes import TESTS_DIR, python_module
+from local_cloud.processes import python_module
 
 from ..documents import Document, document, figure
-from ..frame import Bench, BenchError
+from ..frame import ROOT, Bench, BenchError
 
 CLOUD_SECONDS = 120.0
 DEMO_SECONDS = 900.0
@@ -21,7 +20,7 @@ STOP_SECONDS = 30.0
 STILL_SECONDS = 10.0
 """How often the progress of a running demo is printed."""
 NOTES = ("From the command on, Python's own start included; everything was built before.",)
-RESULT = TESTS_DIR.parent / "target" / "demo" / "result.json"
+RESULT = ROOT / "target" / "demo" / "result.json"
 
 
 def measure(bench: Bench) -> Document:
@@ -79,7 +78,7 @@ def run_demo(bench: Bench, name: str) -> dict[str, Any]:
     begun = time.monotonic()
     with log.open("wb") as output:
         demo = subprocess.Popen(
-            [sys.executable, str(TESTS_DIR / "demo.py")],
+            python_module("bench.demo"),
             env=bench.environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,

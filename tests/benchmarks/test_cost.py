@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ..documents import document, figure, table, write_document
-from ..frame import Bench, BenchError
-from .cost import USERS, bills_of, builder_seconds, facts_of, measure
+from bench.documents import document, figure, table, write_document
+from bench.frame import Bench, BenchError
+from bench.parts.cost import USERS, bills_of, builder_seconds, facts_of, measure
 
 PHASES = table(
     "Where the time of a later build goes, seconds",

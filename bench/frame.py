@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_cloud.processes import TESTS_DIR, Process, clean_environment
+from local_cloud.processes import ROOT, Process, clean_environment
 
-ROOT = TESTS_DIR.parent
 TARGET = ROOT / "target" / "bench"
 BUILD = ROOT / ".aws-sam" / "build"
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from local_cloud.images import BUSYBOX, Layer, Layout
 
-TESTS = Path(__file__).resolve().parent
-RESULT = TESTS.parent / "target" / "demo" / "result.json"
+ROOT = Path(__file__).resolve().parents[2]
+RESULT = ROOT / "target" / "demo" / "result.json"
 REAL = os.geteuid() == 0 or "FRONTLOAD_REQUIRE_CONTAINERD" in os.environ
 DEMO_SECONDS = 300
 FILES = 3
@@ -38,8 +38,9 @@ def run_demo(images: Path, **environment: str) -> tuple[int, str, dict[str, Any]
     """Run the demo once; returns its exit code, output and result document."""
     RESULT.unlink(missing_ok=True)
     done = subprocess.run(
-        [sys.executable, str(TESTS / "demo.py")],
-        env={**os.environ, "IMAGES": str(images), **environment},
+        [sys.executable, "-m", "bench.demo"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": "tests", "IMAGES": str(images), **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

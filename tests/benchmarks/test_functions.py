@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from local_cloud.runtime_emulator import call_milliseconds, init_milliseconds, memory_bytes
 
-from ..frame import BenchError
-from .demo import is_ready
-from .functions import check_answer, find_bootstraps, handler_of, zip_bytes
+from bench.frame import BenchError
+from bench.parts.demo import is_ready
+from bench.parts.functions import check_answer, find_bootstraps, handler_of, zip_bytes
 
 LOG = """\
 21 Nov 2026 01:00:12,882 [INFO] (rapid) INIT RTDONE(status: success)

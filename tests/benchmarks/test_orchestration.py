@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..critical_path import PhysicalWaits
-from .orchestration import Build, Hand, Round, phase_table, seconds_figures
+from bench.critical_path import PhysicalWaits
+from bench.parts.orchestration import Build, Hand, Round, phase_table, seconds_figures
 
 WAITS = PhysicalWaits(46.0, 120.0, 30.0, 180.0, 300.0)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .critical_path import PhysicalWaits, published_at, waits_of_build
+from bench.critical_path import PhysicalWaits, published_at, waits_of_build
 
 
 def snapshot(build: str, seconds: float, copy_of: str | None = None) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from .documents import document, figure, table
-from .quotas import Measured, quota_rows
-from .report import BLOCKS, PAGE, WHERE, filled
+from bench.documents import document, figure, table
+from bench.quotas import Measured, quota_rows
+from bench.report import BLOCKS, PAGE, WHERE, filled
 
 CONTENT = {
     "lambda": {

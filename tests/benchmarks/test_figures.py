@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from .documents import figure
-from .figures import Spread, figure_lines, show_value, verdict
+from bench.documents import figure
+from bench.figures import Spread, figure_lines, show_value, verdict
 
 
 def test_a_spread_has_the_median_of_an_even_number_of_runs() -> None:

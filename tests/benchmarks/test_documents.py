@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from .__main__ import document_lines, measure_part, rounds
-from .documents import document, figure, read_documents, table, write_document
-from .frame import Bench, BenchError
-from .parts import MODULES, chosen, parts_module
-from .summary import summarise
+from bench.__main__ import document_lines, measure_part, rounds
+from bench.documents import document, figure, read_documents, table, write_document
+from bench.frame import Bench, BenchError
+from bench.parts import MODULES, chosen, parts_module
+from bench.summary import summarise
 
 
 def ratios(**values: list[float]) -> dict[str, object]:

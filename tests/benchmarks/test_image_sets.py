@@ -7,8 +7,8 @@ from pathlib import Path
 
 from local_cloud.images import Layer, Layout
 
-from . import image_sets
-from .image_sets import SETS, SIZES_MB, PushedImage, PushedLayer
+from bench import image_sets
+from bench.image_sets import SETS, SIZES_MB, PushedImage, PushedLayer
 
 
 def test_the_sharing_images_have_one_base_and_tops_of_their_own() -> None:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from .parts.cost import between
-from .prices import (
+from bench.parts.cost import between
+from bench.prices import (
     BuildFacts,
     User,
     build_dollars,

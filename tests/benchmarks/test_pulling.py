@@ -6,10 +6,10 @@ import pytest
 from local_cloud import builder_command
 from local_cloud.builder_host.registry_fixture import PASSWORD
 
-from . import pulling
-from .frame import BenchError
-from .image_sets import PushedImage, PushedLayer
-from .pulling import build_document, our_way, snapshot_sh_way
+from bench import pulling
+from bench.frame import BenchError
+from bench.image_sets import PushedImage, PushedLayer
+from bench.pulling import build_document, our_way, snapshot_sh_way
 
 IMAGES = [
     PushedImage(

@@ -9,10 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from ..frame import Bench, BenchError
-from ..image_sets import PushedImage, PushedLayer
-from . import floor, node, pull
-from .pull import Combination, Rounds, as_document, chosen_combinations, measure_combination
+from bench.frame import Bench, BenchError
+from bench.image_sets import PushedImage, PushedLayer
+from bench.parts import floor, node, pull
+from bench.parts.pull import (
+    Combination,
+    Rounds,
+    as_document,
+    chosen_combinations,
+    measure_combination,
+)
 
 IMAGE = PushedImage(
     "bench/a", "v1", "sha256:" + "a" * 64, "sha256:c", (PushedLayer("sha256:" + "1" * 64, 7),)

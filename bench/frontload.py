@@ -11,14 +11,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from end_to_end.stack import ROOT, deploy_home
 from local_cloud import ACCOUNT, ECR_HOST
 from local_cloud.cloud import LocalCloud
 from local_cloud.executions import machine_arns
 from local_cloud.images import BUSYBOX, Layer, Layout
 from local_cloud.layouts import ARCHITECTURE
 
-from .frame import BenchError
+from .frame import BUILD, ROOT, BenchError
 
 EXTERNAL_ID = "agreed-12345"
 POLL_SECONDS = 0.5
@@ -35,7 +34,9 @@ class Frontload:
 
     def __init__(self, cloud: LocalCloud, accounts: Sequence[str]) -> None:
         self.cloud = cloud
-        deploy_home(cloud, ConsumerExternalId=EXTERNAL_ID)
+        if not (BUILD / "template.yaml").exists():
+            raise BenchError(f"{BUILD} holds no built application: make build")
+        cloud.deploy(BUILD, {"Architecture": ARCHITECTURE, "ConsumerExternalId": EXTERNAL_ID})
         role = {"FrontloadAccount": ACCOUNT, "ExternalId": EXTERNAL_ID}
         template = (ROOT / "infra" / "consumer.yaml").read_text()
         for account in accounts:

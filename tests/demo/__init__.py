@@ -1,0 +1,1 @@
+"""Runs `make demo` as a user does."""
