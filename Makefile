@@ -261,7 +261,7 @@ demo: $(TOOLS)/cloud.stamp host build ## From a push to a started node, on the l
 
 .PHONY: soak-cloud
 soak-cloud: $(TOOLS)/cloud.stamp build ## Pushes and killed builds on the local cloud [SEED=1] [PUSHES=500]
-	$(CLOUD)/python tests/soak.py --seed $(or $(SEED),1) --pushes $(or $(PUSHES),500)
+	PYTHONPATH=tests $(CLOUD)/python -m soak_cloud --seed $(or $(SEED),1) --pushes $(or $(PUSHES),500)
 
 # The profile's region counts, not the one that validation is given above.
 .PHONY: aws-check

@@ -1,9 +1,9 @@
 """Push to many caches at once on the local cloud, kill builds at random, and check the result.
 
-A script: `target/tools/cloud/bin/python tests/soak.py [--seed 1] [--pushes 500]`. State machines,
-functions and table are real. The builder host and the registry are scripted stand-ins that pull
-nothing, because the soak tests events, leases and digests. Time is scaled. The last line gives the
-seed and says what broke, or that everything held.
+`make soak-cloud [SEED=1] [PUSHES=500]` runs it. State machines, functions and table are real. The
+builder host and the registry are scripted stand-ins that pull nothing, because the soak tests
+events, leases and digests. Time is scaled. The last line gives the seed and says what broke, or
+that everything held.
 """
 
 from __future__ import annotations

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
 SOAK_SECONDS = 300
 
 
 def test_what_many_pushes_and_killed_builds_leave_is_what_the_registry_holds() -> None:
-    soak = [sys.executable, str(Path(__file__).with_name("soak.py")), "--pushes", "60"]
     done = subprocess.run(
-        soak, check=False, capture_output=True, text=True, timeout=SOAK_SECONDS, cwd=Path.cwd()
+        [sys.executable, "-m", "soak_cloud", "--pushes", "60"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": "tests"},
+        capture_output=True,
+        text=True,
+        timeout=SOAK_SECONDS,
+        check=False,
     )
     assert done.stdout.endswith("everything held\n"), done.stdout + done.stderr
