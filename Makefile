@@ -60,7 +60,7 @@ tools: $(TOOLS)/cloud.stamp $(TOOLS)/sam.stamp $(TOOLS)/scan.stamp $(TOOLS)/node
 # Nothing comes in whose hash is not in the file, and no package's own code runs while it is installed.
 # The file holds everything and is not resolved again: pip 23 would refuse a package that one other
 # wants with extras and the next without, as the file can lock one form only. `pip check` sees to it.
-$(TOOLS)/%.stamp: tests/requirements-%.txt
+$(TOOLS)/%.stamp: tools/python/requirements-%.txt
 	$(call say) 'Python tools for $*: a minute or two' '$<'
 	$(call missing,python3,install Python 3.11 or later)
 	rm -rf $(TOOLS)/$*
@@ -73,16 +73,16 @@ $(TOOLS)/%.stamp: tests/requirements-%.txt
 # What is wanted stands in the .in files. For every platform and Python from 3.11 on; what is locked
 # already stays as it is unless its version was changed there or UPGRADE=1 is given.
 .PHONY: locks
-locks: $(TOOLS)/lock.stamp ## Lock the Python tools, with hashes, to what tests/requirements-*.in want [UPGRADE=1]
-	$(call say) 'Locks of the Python tools: seconds' 'tests/requirements-*.txt'
-	for wanted in tests/requirements-*.in; do
+locks: $(TOOLS)/lock.stamp ## Lock the Python tools, with hashes, to what tools/python/requirements-*.in want [UPGRADE=1]
+	$(call say) 'Locks of the Python tools: seconds' 'tools/python/requirements-*.txt'
+	for wanted in tools/python/requirements-*.in; do
 		$(TOOLS)/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 \
 			--generate-hashes $(if $(UPGRADE),--upgrade) --custom-compile-command 'make locks' \
 			--output-file "$${wanted%.in}.txt" "$$wanted"
 	done
 
-$(TOOLS)/node.stamp: tests/tools/package.json tests/tools/package-lock.json tests/tools/.npmrc
-	$(call say) 'Node tools: seconds' 'tests/tools/package-lock.json'
+$(TOOLS)/node.stamp: tools/node/package.json tools/node/package-lock.json tools/node/.npmrc
+	$(call say) 'Node tools: seconds' 'tools/node/package-lock.json'
 	$(call missing,npm,install Node.js 18 or later with npm)
 	mkdir -p $(TOOLS)/node
 	cp $^ $(TOOLS)/node/
@@ -112,7 +112,7 @@ $(CARGO_CYCLONEDX):
 .PHONY: arm64-emulation
 arm64-emulation: $(TOOLS)/arm64.stamp ## Unpack what runs arm64 programs here under target/tools
 
-$(TOOLS)/arm64.stamp: tests/tools/fetch_arm64_emulation.sh
+$(TOOLS)/arm64.stamp: tools/install/fetch_arm64_emulation.sh
 	$(call say) 'qemu-user and a C library for arm64: half a minute' '$<'
 	bash $< $(TOOLS)
 	touch $@
@@ -121,24 +121,24 @@ $(TOOLS)/arm64.stamp: tests/tools/fetch_arm64_emulation.sh
 .PHONY: containerd-versions
 containerd-versions: $(TOOLS)/containerd.stamp ## Unpack containerd 1.6, 1.7 and 2.1 under target/tools
 
-$(TOOLS)/containerd.stamp: tests/tools/fetch_containerd.sh
+$(TOOLS)/containerd.stamp: tools/install/fetch_containerd.sh
 	$(call say) 'containerd 1.6, 1.7 and 2.1: a minute' '$<'
 	bash $< $(TOOLS)
 	touch $@
 
 .PHONY: system-packages
 system-packages: ## Install the Debian packages of the real builder host (as root)
-	@bash tests/tools/install_system_packages.sh
+	@bash tools/install/install_system_packages.sh
 
 # Without root the scripted builder host takes over, and says so.
 .PHONY: host
 host:
-	@if [ "$$(id -u)" -eq 0 ]; then bash tests/tools/install_system_packages.sh; fi
+	@if [ "$$(id -u)" -eq 0 ]; then bash tools/install/install_system_packages.sh; fi
 
 # The one that runs is used; otherwise root installs Debian's, and the tests start it themselves.
 .PHONY: docker
 docker:
-	@bash tests/tools/install_docker.sh
+	@bash tools/install/install_docker.sh
 
 # ---- Build
 
@@ -193,7 +193,7 @@ check-infra: $(TOOLS)/sam.stamp $(TOOLS)/scan.stamp $(TOOLS)/node.stamp policies
 	$(SCAN)/checkov --config-file checkov.yaml --file $(TEMPLATES)
 	printf '\n== %s (%s)\n' 'State machines' 'asl-validator, statelint'
 	$(call missing,node,install Node.js 18 or later)
-	$(SAM)/python tests/tools/lint_state_machines.py $(NODE)/asl-validator $(SAM)/statelint $(DEFINITIONS)
+	$(SAM)/python tools/lint_state_machines.py $(NODE)/asl-validator $(SAM)/statelint $(DEFINITIONS)
 
 .PHONY: policies
 policies: $(TOOLS)/sam.stamp $(TOOLS)/node.stamp ## Hold every policy statement against AWS's reference [TEMPLATES="<other files>"]
@@ -201,7 +201,7 @@ policies: $(TOOLS)/sam.stamp $(TOOLS)/node.stamp ## Hold every policy statement 
 	PYTHONPATH=tests $(SAM)/python -m infra.check_policies $(TEMPLATES) \
 		$(if $(filter file,$(origin TEMPLATES)),$(POLICIES))
 
-# Needed when a policy names another action, or tests/tools/package.json a newer reference.
+# Needed when a policy names another action, or tools/node/package.json a newer reference.
 .PHONY: authorization
 authorization: $(TOOLS)/sam.stamp $(TOOLS)/node.stamp ## Write what the local cloud knows of AWS's reference anew
 	PYTHONPATH=tests $(SAM)/python -m infra.check_policies --extract

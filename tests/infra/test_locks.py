@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from statemachine.asl_definitions import ROOT
 
-WANTED = sorted((ROOT / "tests").glob("requirements-*.in"))
+LOCKS = ROOT / "tools" / "python"
+WANTED = sorted(LOCKS.glob("requirements-*.in"))
 PIN = re.compile(r"([A-Za-z0-9._-]+)(?:\[[a-z0-9, -]+\])?==([^ ;\\]+)")
 CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}\b")
@@ -34,7 +35,7 @@ def without_hashes(lock: Path) -> list[str]:
 
 
 def test_every_environment_is_locked() -> None:
-    locks = sorted((ROOT / "tests").glob("requirements-*.txt"))
+    locks = sorted(LOCKS.glob("requirements-*.txt"))
     assert locks == [lock_of(wanted) for wanted in WANTED] != []
 
 
@@ -57,7 +58,7 @@ def test_what_has_no_hash_is_noticed(tmp_path: Path) -> None:
 
 
 def test_every_node_package_has_its_hash() -> None:
-    lock = json.loads((ROOT / "tests" / "tools" / "package-lock.json").read_text())
+    lock = json.loads((ROOT / "tools" / "node" / "package-lock.json").read_text())
     packages = {name: one for name, one in lock["packages"].items() if name}
     hashes = {name: one.get("integrity", "") for name, one in packages.items()}
     assert [name for name, hashed in hashes.items() if not hashed.startswith("sha512-")] == []

@@ -22,7 +22,7 @@ READY_SECONDS = 60.0
 DAEMON_PATH = os.pathsep.join([*os.get_exec_path(), "/usr/sbin", "/sbin"])
 BRIDGE = Path("/sys/class/net/docker0")
 LEFT_BEHIND = (BRIDGE, Path("/run/docker/plugins"), Path("/run/docker"))
-INSTALL = "bash tests/tools/install_docker.sh"
+INSTALL = "bash tools/install/install_docker.sh"
 
 
 class DockerError(Exception):

@@ -49,7 +49,9 @@ def test_without_a_docker_program_the_remedy_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(DockerError, match="there is no docker: bash tests/tools/install_docker.sh"):
+    with pytest.raises(
+        DockerError, match="there is no docker: bash tools/install/install_docker.sh"
+    ):
         Docker().run("version")
     assert not Docker().answers()
 

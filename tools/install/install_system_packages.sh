@@ -27,7 +27,7 @@ if [ "${#missing[@]}" -eq 0 ]; then
 fi
 if [ "$(id -u)" -ne 0 ]; then
     echo "system packages: not root, so these stay missing: ${missing[*]}" >&2
-    echo "Run it as root: bash tests/tools/install_system_packages.sh $*" >&2
+    echo "Run it as root: bash tools/install/install_system_packages.sh $*" >&2
     echo "$without" >&2
     exit 1
 fi

@@ -1,0 +1,1 @@
+"""The commands that make, check and install: see README.md."""
