@@ -303,12 +303,12 @@ dist: $(TOOLS)/sam.stamp $(CARGO_CYCLONEDX) ## Make a release under target/dist:
 			rustup --quiet target add $${architecture/arm64/aarch64}-unknown-linux-gnu
 		done
 	fi
-	$(COMPILED) PYTHONPATH=tests $(SAM)/python -m release.dist $(CARGO_CYCLONEDX) $(ARCHITECTURES)
+	$(COMPILED) $(SAM)/python -m tools.release.dist $(CARGO_CYCLONEDX) $(ARCHITECTURES)
 
 .PHONY: dist-check
 dist-check: dist ## Make one architecture's release again elsewhere, and compare the bytes [AGAIN=x86_64]
 	$(call say) 'The release for $(or $(AGAIN),x86_64) again: minutes' 'target/dist-check'
-	PYTHONPATH=tests $(SAM)/python -m release.check $(or $(AGAIN),x86_64)
+	$(SAM)/python -m tools.release.check $(or $(AGAIN),x86_64)
 
 .PHONY: arm64
 arm64: $(TOOLS)/cloud.stamp $(TOOLS)/arm64.stamp dist ## Make a release, deploy it, and hold arm64's answers against x86_64's

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from .dist import DIST
+from tools.release.dist import DIST
+from tools.release.packages import SUMS
+
 from .emulation import NotHereError, Runner, runner, unpack
-from .packages import SUMS
 
 QUICK = {
     "instance_running_seconds": 0.1,

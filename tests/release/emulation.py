@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-from .versions import ROOT
+from tools.release.versions import ROOT
 
 EMULATION = ROOT / "target" / "tools" / "arm64"
 PROGRAM_MODE = 0o755

@@ -22,8 +22,9 @@ from local_cloud.images import Layer, Layout
 from local_cloud.ministack import LAYER_SERVICES
 from local_cloud.runtime_emulator import EmulatedFunction, emulated
 
+from tools.release.versions import ROOT
+
 from .conftest import QUICK, Start
-from .versions import ROOT
 
 EVENTS = {
     path.stem: json.loads(path.read_text()) for path in (ROOT / "tests/events").glob("*.json")

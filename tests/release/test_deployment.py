@@ -20,10 +20,11 @@ from local_cloud.cloud import LocalCloud
 from local_cloud.ecr_events import EVENT_SOURCE
 from local_cloud.images import Layer, Layout
 
-from .bootstraps import FLAGS
+from tools.release.bootstraps import FLAGS
+from tools.release.versions import workspace_version
+
 from .conftest import QUICK, Start
 from .emulation import Runner
-from .versions import workspace_version
 
 WAIT_SCALE = 0.05
 

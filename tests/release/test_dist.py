@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from .bootstraps import FLAGS
+from tools.release.bootstraps import FLAGS
+from tools.release.packages import SUMS, sha256
+from tools.release.versions import current_release, workspace_version
+
 from .conftest import Start
-from .packages import SUMS, sha256
-from .versions import current_release, workspace_version
 
 ARCHITECTURES = list(FLAGS)
 ELF_MACHINES = {"x86_64": 62, "arm64": 183}

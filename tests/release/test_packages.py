@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .packages import SUMS, differences, sha256, write_package, write_sums
+from tools.release.packages import SUMS, differences, sha256, write_package, write_sums
 
 DATE = datetime(2026, 11, 21, tzinfo=UTC)
 

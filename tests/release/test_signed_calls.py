@@ -23,7 +23,8 @@ from local_cloud import ACCOUNT, REGION
 from local_cloud.certificates import issue_certificate, make_authority
 from local_cloud.runtime_emulator import emulated
 
-from .bootstraps import FLAGS
+from tools.release.bootstraps import FLAGS
+
 from .conftest import Start
 
 SECRET = "local"

@@ -9,8 +9,8 @@ import yaml
 from infra.templates import functions_of
 from statemachine.asl_definitions import ROOT, TEMPLATE, TemplateLoader
 
-from .dist import BESIDE
-from .template import TemplateError, packaged
+from tools.release.dist import BESIDE
+from tools.release.template import TemplateError, packaged
 
 SOURCE = TEMPLATE.read_text()
 PACKAGE = "bootstrap-arm64.zip"

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from . import bootstraps, check, emulation, sbom
+from tools.release import bootstraps, check, sbom
+
+from . import emulation
 from .emulation import NotHereError, runner
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from infra.templates import load_template
 
-from .versions import ROOT, current_release, releases, workspace_version
+from tools.release.versions import ROOT, current_release, releases, workspace_version
 
 
 def test_the_changelog_begins_with_the_version_of_the_workspace() -> None:

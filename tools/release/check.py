@@ -1,6 +1,6 @@
 """`make dist-check`: makes an architecture's release again elsewhere, and compares the bytes.
 
-`python -m release.check <architecture>` copies the sources into a directory with a target
+`python -m tools.release.check <architecture>` copies the sources into a directory with a target
 directory and a cargo home of its own, runs `make dist` there, and compares with `target/dist`.
 The installed tools are shared, the compiler's output is not.
 """

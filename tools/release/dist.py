@@ -1,6 +1,6 @@
 """`make dist`: makes the files of a release, with the same bytes everywhere and at any time.
 
-`python -m release.dist <cargo-cyclonedx> <architecture>…` writes them to `target/dist`.
+`python -m tools.release.dist <cargo-cyclonedx> <architecture>…` writes them to `target/dist`.
 """
 
 from __future__ import annotations
