@@ -198,13 +198,13 @@ check-infra: $(TOOLS)/sam.stamp $(TOOLS)/scan.stamp $(TOOLS)/node.stamp policies
 .PHONY: policies
 policies: $(TOOLS)/sam.stamp $(TOOLS)/node.stamp ## Hold every policy statement against AWS's reference [TEMPLATES="<other files>"]
 	$(call say) 'Policies: actions, resources and condition keys' 'Service Authorization Reference'
-	PYTHONPATH=tests $(SAM)/python -m infra.check_policies $(TEMPLATES) \
+	$(SAM)/python -m tools.policies.check $(TEMPLATES) \
 		$(if $(filter file,$(origin TEMPLATES)),$(POLICIES))
 
 # Needed when a policy names another action, or tools/node/package.json a newer reference.
 .PHONY: authorization
 authorization: $(TOOLS)/sam.stamp $(TOOLS)/node.stamp ## Write what the local cloud knows of AWS's reference anew
-	PYTHONPATH=tests $(SAM)/python -m infra.check_policies --extract
+	PYTHONPATH=tests $(SAM)/python -m local_cloud.aws.extract
 
 .PHONY: format
 format: $(TOOLS)/sam.stamp ## Bring Rust and Python into the form that check demands

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
-from local_cloud.aws.authorization import EXTRACT, can_be
+from local_cloud.aws.authorization import EXTRACT
+from local_cloud.aws.extract import extract
 from statemachine.asl_definitions import ROOT
 
-from .check_policies import check, extract
-from .iam_data import actions_matching, services
-from .policy_rules import RULES
-from .policy_statements import read_statements
+from tools.policies.check import check
+from tools.policies.iam_data import actions_matching, services
+from tools.policies.reference import can_be
+from tools.policies.rules import RULES
+from tools.policies.statements import read_statements
+
 from .templates import TEMPLATES
 
 POLICY = ROOT / "tools" / "aws_check" / "policy.json"
@@ -236,15 +238,14 @@ def test_the_command_names_the_file_and_fails(tmp_path: Path) -> None:
     path.write_text(
         '{"Statement": [\n{"Effect": "Allow",\n"Action": "s3:GetObjekt", "Resource": "*"}]}'
     )
-    command = [sys.executable, "-m", "infra.check_policies"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
-    ran = subprocess.run([*command, path], env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-m", "tools.policies.check"]
+    ran = subprocess.run([*command, path], cwd=ROOT, capture_output=True, text=True)
     complaint = "action-exists: planted, statement 1: AWS has no action s3:GetObjekt"
     assert (ran.returncode, ran.stdout.splitlines()[1:]) == (
         1,
         [f"{path}:3: {complaint}", f"{path}: 1 complaints, 1 statements"],
     )
-    right = subprocess.run([*command, POLICY], env=environment, capture_output=True, text=True)
+    right = subprocess.run([*command, POLICY], cwd=ROOT, capture_output=True, text=True)
     assert right.returncode == 0
 
 

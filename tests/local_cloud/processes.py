@@ -92,7 +92,7 @@ def clean_environment(home: Path, **more: str) -> dict[str, str]:
         "HOME": str(home),
         "TMPDIR": str(temporary),
         "LANG": "C.UTF-8",
-        # The packages of the tests, such as this one, and those beside tests/, such as bench.
+        # The packages of the tests, such as this one, and those beside tests/: bench and tools.
         "PYTHONPATH": f"{TESTS_DIR}{os.pathsep}{ROOT}",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",

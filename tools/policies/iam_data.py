@@ -13,9 +13,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from local_cloud.aws.authorization import Action, Reference, ResourceType, is_listed, to_json
-from statemachine.asl_definitions import ROOT
+from .reference import Action, ResourceType, is_listed
 
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "target" / "tools" / "node" / "node_modules" / "@cloud-copilot" / "iam-data"
 GLOBAL_KEYS = PACKAGE / "dist" / "cjs" / "globalConditionKeys.js"
 # For these the reference says per action and resource type whether AWS supplies them.
@@ -97,12 +97,6 @@ def _type_of_action(listed: dict[str, Any], types: dict[str, Any]) -> ResourceTy
 @functools.cache
 def _read(kind: str, service: str) -> dict[str, Any]:
     return json.loads((PACKAGE / "data" / kind / f"{service}.json").read_text())
-
-
-def extract_of(names: set[str]) -> str:
-    """The text of the local cloud's `authorization.json` with these actions."""
-    actions = {one.name.lower(): one for name in names for one in actions_matching(name)}
-    return to_json(Reference(actions, global_keys()), version())
 
 
 def is_installed(directory: Path = PACKAGE) -> bool:

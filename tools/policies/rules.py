@@ -13,10 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from local_cloud.aws.authorization import Action, ResourceType
-
 from .iam_data import actions_matching, has_many_values, is_global, services
-from .policy_statements import UNKNOWN, Condition, Statement, Text
+from .reference import Action, ResourceType
+from .statements import UNKNOWN, Condition, Statement, Text
 
 EVERYTHING = ("*", UNKNOWN)
 
