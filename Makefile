@@ -269,7 +269,7 @@ aws-check: $(TOOLS)/cloud.stamp $(if $(LOCAL),$(TOOLS)/sam.stamp host build) ## 
 	$(call say) 'The program that prints a build'"'"'s command' 'cargo build'
 	cargo build --workspace --locked --quiet --example ssm_command
 	$(if $(filter file,$(origin AWS_DEFAULT_REGION)),unset AWS_DEFAULT_REGION)
-	PYTHONPATH=tools$(if $(LOCAL),:tests) $(CLOUD)/python -m aws_check $(if $(LOCAL),--local) \
+	$(if $(LOCAL),PYTHONPATH=tests) $(CLOUD)/python -m tools.aws_check $(if $(LOCAL),--local) \
 		--stack '$(or $(STACK),frontload)' $(ARGUMENTS)
 
 .PHONY: faults

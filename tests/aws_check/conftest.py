@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from end_to_end.conftest import QUICK
 from end_to_end.stack import BUILD_DIR, STACK, deploy_home, real_cloud
 from local_cloud.cloud import LocalCloud
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+from tools.aws_check import local
+from tools.aws_check.account import Options
+from tools.aws_check.progress import Progress
+from tools.aws_check.rust import why_stale
 
-from aws_check import local  # noqa: E402
-from aws_check.account import Options  # noqa: E402
-from aws_check.progress import Progress  # noqa: E402
-from aws_check.rust import why_stale  # noqa: E402
-from planting import LIMITS, Checks, Planted  # noqa: E402
+from .planting import LIMITS, Checks, Planted
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,14 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from aws_check import calls, dry_runs, forwarding, local, made, roles, run, template
-from aws_check.account import Account, Options
-from aws_check.roles import Simulator
-from aws_check.run import Ran
-from aws_check.table import Question
 from botocore.exceptions import ClientError
 from local_cloud.cloud import LocalCloud
+
+from tools.aws_check import calls, dry_runs, forwarding, local, made, roles, run, template
+from tools.aws_check.account import Account, Options
+from tools.aws_check.roles import Simulator
+from tools.aws_check.run import Ran
+from tools.aws_check.table import Question
 
 HOME = "us-east-1"
 LIMITS = dataclasses.replace(

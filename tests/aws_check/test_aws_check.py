@@ -12,19 +12,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_check import __main__ as command_line
-from aws_check import builder, calls, dry_runs, forwarding, made, restored, roles, run, template
-from aws_check.account import Account
-from aws_check.made import Made
-from aws_check.table import OK, SKIPPED
-from aws_check.uses import use
 from end_to_end.conftest import new_cache
 from end_to_end.stack import STACK, Frontload
 from local_cloud import ACCOUNT
 from local_cloud.cloud import LocalCloud
 from local_cloud.images import BUSYBOX, Layout
 from local_cloud.ministack import LAYER_SERVICES
-from planting import EVERY_ROW, FAILED_ONCE, LIMITS, Checks, Planted, holds, said
+
+from tools.aws_check import __main__ as command_line
+from tools.aws_check import (
+    builder,
+    calls,
+    dry_runs,
+    forwarding,
+    made,
+    restored,
+    roles,
+    run,
+    template,
+)
+from tools.aws_check.account import Account
+from tools.aws_check.made import Made
+from tools.aws_check.table import OK, SKIPPED
+from tools.aws_check.uses import use
+
+from .planting import EVERY_ROW, FAILED_ONCE, LIMITS, Checks, Planted, holds, said
 
 LAUNCHES_BEFORE = 4
 """Dry runs of RunInstances before the first real launch."""

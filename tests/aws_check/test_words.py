@@ -8,14 +8,15 @@ import re
 from pathlib import Path
 
 import pytest
-from aws_check import local, scripts
-from aws_check.account import Options
-from aws_check.commands import READER, for_admin
-from aws_check.cost import dollars, estimate
-from aws_check.names import OWNERS, USUAL_OWNER
-from aws_check.progress import Late, Progress
-from aws_check.table import Answer, CheckError, Question, Row, Skipped, Table
 from local_cloud.aws import host_containers
+
+from tools.aws_check import local, scripts
+from tools.aws_check.account import Options
+from tools.aws_check.commands import READER, for_admin
+from tools.aws_check.cost import dollars, estimate
+from tools.aws_check.names import OWNERS, USUAL_OWNER
+from tools.aws_check.progress import Late, Progress
+from tools.aws_check.table import Answer, CheckError, Question, Row, Skipped, Table
 
 ROOT = Path(__file__).parents[2]
 PULL = (ROOT / "shared" / "builder" / "src" / "pull.sh").read_text()

@@ -1,0 +1,1 @@
+"""`make aws-check` against the local cloud."""
