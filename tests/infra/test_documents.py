@@ -22,7 +22,8 @@ TESTS = {
     ".rs": r"#\[(?:tokio::)?test\]\n(?: *#\[.*\]\n)* *(?:async )?fn {name}\(",
 }
 NOTHING = r"(?!)"
-READMES = [ROOT / folder / "README.md" for folder in ("bench", "tests", "tools")]
+FOLDERS = ("bench", "tests", "tests/local_cloud", "tools")
+READMES = [ROOT / folder / "README.md" for folder in FOLDERS]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *READMES])
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 UNANSWERED = ("**Not answered**", "**Left to")
