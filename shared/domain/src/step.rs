@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A step's report: `{"ready": true, …facts}` or
+/// A step's report: `{"ready": true, "waitSeconds": 0, …facts}` or
 /// `{"ready": false, "waitSeconds": 10, "progress": "…"}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report<T> {
@@ -21,8 +21,10 @@ pub enum Report<T> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct ReadyDocument<'a, T> {
     ready: bool,
+    wait_seconds: u32,
     #[serde(flatten)]
     facts: &'a T,
 }
@@ -38,7 +40,9 @@ struct WaitingDocument<'a> {
 impl<T: Serialize> Serialize for Report<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Ready(facts) => ReadyDocument { ready: true, facts }.serialize(serializer),
+            Self::Ready(facts) => {
+                ReadyDocument { ready: true, wait_seconds: 0, facts }.serialize(serializer)
+            }
             Self::Waiting { wait_seconds, progress } => {
                 WaitingDocument { ready: false, wait_seconds: *wait_seconds, progress }
                     .serialize(serializer)
@@ -123,7 +127,7 @@ mod tests {
     #[test]
     fn both_reports_have_the_shape_that_the_state_machine_reads() {
         let ready = to_value(Report::Ready(Facts { number: 1 })).unwrap();
-        assert_eq!(ready, json!({"ready": true, "number": 1}));
+        assert_eq!(ready, json!({"ready": true, "waitSeconds": 0, "number": 1}));
         let waiting = to_value(Report::<Facts>::wait(10, "37 %")).unwrap();
         assert_eq!(waiting, json!({"ready": false, "waitSeconds": 10, "progress": "37 %"}));
     }
