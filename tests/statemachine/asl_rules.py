@@ -93,6 +93,14 @@ def expressions_of(value: Any) -> Iterator[str]:
         yield found[1]
 
 
+def function_of(state: State) -> str | None:
+    """The handler of the function that a Task calls, such as `clean_up`, if it calls one."""
+    if state["Type"] != "Task" or state["Resource"] != CALL_LAMBDA:
+        return None
+    name = state["Arguments"]["FunctionName"].removeprefix("${").removesuffix("FunctionArn}")
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
 def uses_jsonata_throughout(definition: Definition) -> list[str]:
     complaints = []
     if definition.get("QueryLanguage") != "JSONata":
@@ -315,6 +323,28 @@ def bounds_every_loop(definition: Definition) -> list[str]:
     return complaints
 
 
+def waits_for_those_who_ask(definition: Definition, waiting: set[str]) -> list[str]:
+    """Exactly the calls of a function that may report waiting are in a loop.
+
+    `waiting` has the names of these functions.
+    """
+    complaints = []
+    for machine in machines_of(definition):
+        for name, task in machine["States"].items():
+            function = function_of(task)
+            if function is None:
+                continue
+            loops = any(
+                state["Type"] == "Wait" and state["Next"] == name
+                for state in machine["States"].values()
+            )
+            if loops and function not in waiting:
+                complaints.append(f"{name} has a loop, and {function} never waits")
+            if function in waiting and not loops:
+                complaints.append(f"{name} has no loop, and {function} may wait")
+    return complaints
+
+
 def measures_every_phase(definition: Definition) -> list[str]:
     """For the build: each phase on the way to the publication records its end once it is ready.
 
@@ -326,7 +356,7 @@ def measures_every_phase(definition: Definition) -> list[str]:
         ends = (
             f"$merge([$phaseEnds, {{'{PHASES.get(name)}': $floor(($millis() - $began) / 1000)}}])"
         )
-        if state["Type"] == "Task":
+        if "ready" in state.get("Assign", {}):
             ends = f"$states.result.Payload.ready = true ? {ends} : $phaseEnds"
         if name in PHASES and written != f"{{% {ends} %}}":
             complaints.append(f"{name} does not note the end of {PHASES[name]}")

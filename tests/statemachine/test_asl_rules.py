@@ -17,7 +17,9 @@ from .asl_definitions import (
     rust_error_classes,
     rust_error_names,
     rust_fields,
+    rust_handler,
     rust_retryable_names,
+    rust_waits,
     template_substitutions,
 )
 
@@ -36,6 +38,12 @@ def retries_what_heals(definition: Definition) -> list[str]:
     return rules.retries_what_heals(definition, retryable)
 
 
+def waits_for_those_who_ask(definition: Definition) -> list[str]:
+    functions = {rules.function_of(task) for _, task in rules.tasks_of(definition)} - {None}
+    waiting = {name for name in functions if rust_waits(rust_handler(name))}
+    return rules.waits_for_those_who_ask(definition, waiting)
+
+
 RULES: list[Rule] = [
     rules.uses_jsonata_throughout,
     rules.uses_only_what_the_local_cloud_runs,
@@ -47,6 +55,7 @@ RULES: list[Rule] = [
     rules.decides_between_redrive_and_undo,
     rules.keeps_the_failures_of_items,
     rules.bounds_every_loop,
+    waits_for_those_who_ask,
     names_known_errors,
     retries_what_heals,
     rules.assigns_no_variable_of_the_outside,
@@ -223,7 +232,7 @@ def let_a_map_fail_without_clean_up(build: Definition) -> None:
 
 
 def publish_and_end(build: Definition) -> None:
-    states(build)["AreSnapshotsPruned"]["Choices"][0]["Next"] = "Done"
+    states(build)["PruneSnapshots"]["Next"] = "Done"
 
 
 def clean_up_for_ever(build: Definition) -> None:
@@ -247,6 +256,16 @@ def loop_in_a_map_without_counting(build: Definition) -> None:
 def loop_in_a_map_with_the_count_of_the_outside(build: Definition) -> None:
     task = states_inside(build, "ReplicateSnapshots")["ReplicateSnapshot"]
     task["Arguments"]["Payload"]["waitedSeconds"] = "{% $waitedSeconds %}"
+
+
+def go_on_with_half_a_snapshot(build: Definition) -> None:
+    states(build)["IsSnapshotComplete"]["Default"] = "ReplicateSnapshots"
+    del states(build)["AwaitSnapshot"]
+
+
+def wait_for_a_prune_that_is_done(build: Definition) -> None:
+    states(build)["PruneSnapshots"]["Next"] = "AwaitPruning"
+    states(build)["AwaitPruning"] = states(build)["AwaitImages"] | {"Next": "PruneSnapshots"}
 
 
 def catch_otherwise_around_a_map(build: Definition) -> None:
@@ -386,6 +405,8 @@ MISTAKES: list[tuple[Rule, Callable[[Definition], None]]] = [
     (rules.bounds_every_loop, wait_without_telling),
     (rules.bounds_every_loop, loop_in_a_map_without_counting),
     (rules.bounds_every_loop, loop_in_a_map_with_the_count_of_the_outside),
+    (waits_for_those_who_ask, go_on_with_half_a_snapshot),
+    (waits_for_those_who_ask, wait_for_a_prune_that_is_done),
     (rules.measures_every_phase, forget_the_end_of_a_phase),
     (rules.measures_every_phase, forget_the_ends_before),
     (rules.measures_every_phase, note_the_end_of_a_phase_at_every_look),

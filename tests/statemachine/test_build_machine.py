@@ -120,7 +120,8 @@ def test_facts_of_earlier_steps_reach_the_later_ones(machines: Machines) -> None
         "failed": False,
         "waitedSeconds": 0,
     }
-    assert events["prune"] == {"prune": {"cache": "default", "dryRun": False}, "waitedSeconds": 0}
+    assert events["preflight"] == {"build": BUILD}
+    assert events["prune"] == {"prune": {"cache": "default", "dryRun": False}}
 
 
 def test_every_region_is_told_of_its_own_place_and_the_same_snapshot(machines: Machines) -> None:
@@ -190,8 +191,8 @@ def test_waited_seconds_add_up_within_a_step_and_start_anew_in_the_next(
         }
     )
     assert machines.run("build", {"request": REQUEST}).status == "SUCCEEDED"
-    waited = [(call["step"], call["event"]["waitedSeconds"]) for call in machines.calls()]
-    assert waited[2:9] == [
+    calls = machines.calls()[2:9]
+    assert [(call["step"], call["event"]["waitedSeconds"]) for call in calls] == [
         ("launch", 0),
         ("launch", 10),
         ("launch", 25),
@@ -315,17 +316,17 @@ def test_what_fails_after_the_publication_is_a_warning(machines: Machines) -> No
     told = ["bus default of 210987654321 refused", "launch templates cannot be read"]
     publish = {**REPORTS["publish"][0], "warnings": told[:1]}
     prune = {**REPORTS["prune"][0], "warnings": told[1:]}
-    machines.record(REPORTS | {"publish": [publish], "prune": [not_ready(5), prune]})
+    machines.record(REPORTS | {"publish": [publish], "prune": [prune]})
     ended = machines.run("build", {"request": REQUEST})
     assert ended.output["warnings"] == ["v* matches nothing", *told]
     refused = {"raise": ["PruneRefused", "no such cache"]}
-    machines.record(REPORTS | {"publish": [publish], "prune": [not_ready(5), refused]})
+    machines.record(REPORTS | {"publish": [publish], "prune": [refused]})
     ended = machines.run("build", {"request": REQUEST})
     assert ended.status == "SUCCEEDED"
     assert ended.output["warnings"][:2] == ["v* matches nothing", *told[:1]]
     assert ended.output["warnings"][2].startswith("Pruning failed with PruneRefused: ")
     assert "no such cache" in ended.output["warnings"][2]
-    assert machines.steps()[-4:] == ["publish", "prune", "prune", "clean_up"]
+    assert machines.steps()[-3:] == ["publish", "prune", "clean_up"]
     cleaned = [call["event"]["failed"] for call in machines.calls() if call["step"] == "clean_up"]
     assert set(cleaned) == {False}
 

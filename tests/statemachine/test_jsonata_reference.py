@@ -27,6 +27,7 @@ from .test_pipeline_machine import REFUSED, planned
 
 WAITED = {
     **{step: [not_ready(2), *reports] for step, reports in REPORTS.items()},
+    **{step: REPORTS[step] for step in ("preflight", "prune")},
     "claim": [not_ready(2) | {"seenToken": 3}, *claimed(BUILD)],
     "launch": [not_ready(2) | LAUNCHED, *REPORTS["launch"]],
     "pull": [not_ready(2) | SENT, *REPORTS["pull"]],
@@ -54,7 +55,7 @@ EXECUTIONS: list[tuple[str, Any, dict[str, list[Any]]]] = [
         {"rollback": {}},
         {"rollback": [not_ready(1), {"ready": True, "publications": [], "warnings": []}]},
     ),
-    ("pipeline", {"prune": {}}, {"prune": [not_ready(1), PRUNED]}),
+    ("pipeline", {"prune": {}}, {"prune": [PRUNED]}),
     ("pipeline", {"prune": {}}, {"prune": FAILING}),
 ]
 

@@ -187,13 +187,10 @@ def test_a_dry_run_of_prune_tells_every_decision_and_that_it_was_dry(machines: M
     request = {"cache": "default", "dryRun": True}
     pruned = {"dryRun": True, "total": 1, "decisions": [DECISION], "refused": []}
     pruned |= {"warnings": ["launch templates cannot be read"]}
-    machines.record({"prune": [not_ready(3), {"ready": True, **pruned}]})
+    machines.record({"prune": [{"ready": True, **pruned}]})
     ended = machines.run("pipeline", {"prune": request})
     assert ended.output == {"prune": request, **pruned}
-    assert [call["event"] for call in machines.calls()] == [
-        {"prune": request, "waitedSeconds": 0},
-        {"prune": request, "waitedSeconds": 3},
-    ]
+    assert [call["event"] for call in machines.calls()] == [{"prune": request}]
 
 
 def test_an_unconfirmed_retirement_is_told_as_a_dry_run(machines: Machines) -> None:
