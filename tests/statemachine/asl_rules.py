@@ -297,23 +297,39 @@ def _successors(state: State) -> set[str]:
     return {name for name in found if name}
 
 
-def _counts_its_waits(state: State) -> bool:
-    if state["Type"] != "Task":
-        return False
+def _counter_of(state: State) -> str | None:
+    """The variable with the seconds waited that a Task gives to its function, if it does."""
+    if function_of(state) is None:
+        return None
     given = state["Arguments"].get("Payload", {}).get("waitedSeconds", "")
-    # The variable with the waits, alone or as the first argument of $max.
+    # The variable alone or as the first argument of $max.
     counter = re.fullmatch(r"\{% (?:\$max\(\[)?\$(\w*[wW]aitedSeconds)(?:, .+\]\))? %\}", given)
-    return bool(counter) and f"${counter[1]} +" in state.get("Assign", {}).get(counter[1], "")
+    return counter and counter[1]
+
+
+def _counts(wait: State, counter: str | None) -> bool:
+    """Whether a Wait adds its seconds to the counter."""
+    seconds = str(wait["Seconds"]).removeprefix("{% ").removesuffix(" %}")
+    return wait.get("Assign", {}).get(str(counter)) == f"{{% ${counter} + {seconds} %}}"
+
+
+BOUNDED = ("MayLaunchAgain",)
+"""Choices that end a loop by other means: see replaces_an_interrupted_builder."""
 
 
 def bounds_every_loop(definition: Definition) -> list[str]:
-    """Every cycle passes a Task that gets the seconds waited so far and adds to them."""
+    """Every cycle passes a Wait that adds its seconds to the counter that the next Task gets.
+
+    So no cycle spins, and the function can compare the counter with its time limit.
+    """
     complaints = []
     for machine in machines_of(definition):
+        states = machine["States"]
         graph = {
             name: _successors(state)
-            for name, state in machine["States"].items()
-            if not _counts_its_waits(state)
+            for name, state in states.items()
+            if name not in BOUNDED
+            and not (state["Type"] == "Wait" and _counts(state, _counter_of(states[state["Next"]])))
         }
         while leaves := [name for name, after in graph.items() if not after & graph.keys()]:
             for name in leaves:
@@ -321,6 +337,50 @@ def bounds_every_loop(definition: Definition) -> list[str]:
         if graph:
             complaints.append(f"{', '.join(sorted(graph))} can loop without end")
     return complaints
+
+
+def waits_a_second_at_least(definition: Definition) -> list[str]:
+    """The seconds of every Wait are a variable that a Task assigns, and at least 1."""
+    complaints = []
+    for machine in machines_of(definition):
+        for name, state in machine["States"].items():
+            if state["Type"] != "Wait":
+                continue
+            variable = re.fullmatch(r"\{% \$(\w+) %\}", str(state["Seconds"]))
+            assigned = machine["States"][state["Next"]].get("Assign", {})
+            seconds = "{% $max([1, $states.result.Payload.waitSeconds]) %}"
+            if not variable or assigned.get(variable[1]) != seconds:
+                complaints.append(f"{name} may wait no time at all")
+    return complaints
+
+
+def counts_each_loop_from_zero(definition: Definition) -> list[str]:
+    """A Choice that ends a loop resets its counter, if a later Task gets the same counter."""
+    complaints = []
+    for machine in machines_of(definition):
+        states = machine["States"]
+        for name, state in states.items():
+            after = states.get(state.get("Next"), {})
+            counter = _counter_of(state)
+            if counter is None or after.get("Type") != "Choice":
+                continue
+            for branch in [*after["Choices"], {**after, "Next": after["Default"]}]:
+                is_loop = states[branch["Next"]]["Type"] == "Wait"
+                if is_loop or branch.get("Assign", {}).get(counter) == 0:
+                    continue
+                later = _reachable(states, branch["Next"])
+                if any(_counter_of(states[one]) == counter for one in later):
+                    complaints.append(f"{state['Next']} keeps what {name} waited")
+    return complaints
+
+
+def _reachable(states: dict[str, State], start: str) -> set[str]:
+    reached, open_ends = set(), {start}
+    while open_ends:
+        name = open_ends.pop()
+        reached.add(name)
+        open_ends |= _successors(states[name]) - reached
+    return reached
 
 
 def waits_for_those_who_ask(definition: Definition, waiting: set[str]) -> list[str]:
@@ -346,9 +406,10 @@ def waits_for_those_who_ask(definition: Definition, waiting: set[str]) -> list[s
 
 
 def measures_every_phase(definition: Definition) -> list[str]:
-    """For the build: each phase on the way to the publication records its end once it is ready.
+    """For the build: each phase on the way to the publication records its end.
 
-    The names are those that the publish function reads: `PhaseEnds` in Rust.
+    Each call of a step overwrites what the one before wrote, so the last one stays. The names are
+    those that the publish function reads: `PhaseEnds` in Rust.
     """
     complaints = []
     for name, state in definition["States"].items():
@@ -356,8 +417,6 @@ def measures_every_phase(definition: Definition) -> list[str]:
         ends = (
             f"$merge([$phaseEnds, {{'{PHASES.get(name)}': $floor(($millis() - $began) / 1000)}}])"
         )
-        if "ready" in state.get("Assign", {}):
-            ends = f"$states.result.Payload.ready = true ? {ends} : $phaseEnds"
         if name in PHASES and written != f"{{% {ends} %}}":
             complaints.append(f"{name} does not note the end of {PHASES[name]}")
         if name not in PHASES and written not in (None, {}):

@@ -55,6 +55,8 @@ RULES: list[Rule] = [
     rules.decides_between_redrive_and_undo,
     rules.keeps_the_failures_of_items,
     rules.bounds_every_loop,
+    rules.waits_a_second_at_least,
+    rules.counts_each_loop_from_zero,
     waits_for_those_who_ask,
     names_known_errors,
     retries_what_heals,
@@ -240,7 +242,28 @@ def clean_up_for_ever(build: Definition) -> None:
 
 
 def wait_without_counting(build: Definition) -> None:
-    del states(build)["PullImages"]["Assign"]["waitedSeconds"]
+    del states(build)["AwaitImages"]["Assign"]
+
+
+def ask_again_without_waiting(build: Definition) -> None:
+    states(build)["AreImagesPulled"]["Default"] = "PullImages"
+
+
+def wait_for_what_was_reported(build: Definition) -> None:
+    seconds = "{% $states.result.Payload.waitSeconds %}"
+    states(build)["PullImages"]["Assign"]["waitSeconds"] = seconds
+
+
+def wait_no_time(build: Definition) -> None:
+    states(build)["AwaitImages"]["Seconds"] = 0
+
+
+def count_on_in_the_next_step(build: Definition) -> None:
+    del states(build)["AreImagesPulled"]["Choices"][0]["Assign"]
+
+
+def count_on_after_a_map(build: Definition) -> None:
+    del states(build)["IsSnapshotComplete"]["Choices"][0]["Assign"]
 
 
 def wait_without_telling(build: Definition) -> None:
@@ -248,9 +271,7 @@ def wait_without_telling(build: Definition) -> None:
 
 
 def loop_in_a_map_without_counting(build: Definition) -> None:
-    del states_inside(build, "ReplicateSnapshots")["ReplicateSnapshot"]["Assign"][
-        "replicaWaitedSeconds"
-    ]
+    del states_inside(build, "ReplicateSnapshots")["AwaitReplica"]["Assign"]
 
 
 def loop_in_a_map_with_the_count_of_the_outside(build: Definition) -> None:
@@ -300,11 +321,6 @@ def forget_the_end_of_a_phase(build: Definition) -> None:
 def forget_the_ends_before(build: Definition) -> None:
     task = states(build)["PullImages"]["Assign"]
     task["phaseEnds"] = task["phaseEnds"].replace("[$phaseEnds, ", "[")
-
-
-def note_the_end_of_a_phase_at_every_look(build: Definition) -> None:
-    written = states(build)["ReplicateSnapshots"]["Assign"]["phaseEnds"]
-    states(build)["PullImages"]["Assign"]["phaseEnds"] = written.replace("replicate", "pull")
 
 
 def note_a_phase_under_anothers_name(build: Definition) -> None:
@@ -403,13 +419,17 @@ MISTAKES: list[tuple[Rule, Callable[[Definition], None]]] = [
     (rules.decides_between_redrive_and_undo, leave_open_what_becomes_of_the_work),
     (rules.bounds_every_loop, wait_without_counting),
     (rules.bounds_every_loop, wait_without_telling),
+    (rules.bounds_every_loop, ask_again_without_waiting),
+    (rules.waits_a_second_at_least, wait_for_what_was_reported),
+    (rules.waits_a_second_at_least, wait_no_time),
+    (rules.counts_each_loop_from_zero, count_on_in_the_next_step),
+    (rules.counts_each_loop_from_zero, count_on_after_a_map),
     (rules.bounds_every_loop, loop_in_a_map_without_counting),
     (rules.bounds_every_loop, loop_in_a_map_with_the_count_of_the_outside),
     (waits_for_those_who_ask, go_on_with_half_a_snapshot),
     (waits_for_those_who_ask, wait_for_a_prune_that_is_done),
     (rules.measures_every_phase, forget_the_end_of_a_phase),
     (rules.measures_every_phase, forget_the_ends_before),
-    (rules.measures_every_phase, note_the_end_of_a_phase_at_every_look),
     (rules.measures_every_phase, note_a_phase_under_anothers_name),
     (rules.measures_every_phase, note_the_end_of_no_phase),
     (names_known_errors, match_an_error_nothing_produces),
@@ -455,7 +475,7 @@ def let_one_build_stop_the_others(pipeline: Definition) -> None:
 
 
 def ask_for_a_rollback_without_end(pipeline: Definition) -> None:
-    del states(pipeline)["RollBack"]["Assign"]["waitedSeconds"]
+    del states(pipeline)["AwaitRollback"]["Assign"]
 
 
 def catch_a_prune_otherwise(pipeline: Definition) -> None:

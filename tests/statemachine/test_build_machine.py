@@ -24,11 +24,14 @@ REQUEST = {
 }
 
 
+READY = {"ready": True, "waitSeconds": 0}
+
+
 def claimed(build: dict[str, Any]) -> list[Any]:
     """The report of a claim that took the lease and decided this build."""
     reason = "new digests"
     facts = {"build": build, "token": 7, "warnings": ["v* matches nothing"]}
-    return [{"ready": True, "outcome": "claimed", "reason": reason, **facts}]
+    return [{**READY, "outcome": "claimed", "reason": reason, **facts}]
 
 
 def replica(region: str) -> dict[str, Any]:
@@ -46,16 +49,16 @@ LAUNCHED = {"instanceId": "i-1", "refusals": 0, "refused": "", "commandId": None
 SENT = {"commandId": "c-1"}
 REPORTS: dict[str, list[Any]] = {
     "claim": claimed(BUILD),
-    "preflight": [{"ready": True, "checked": ["us-east-1 is enabled"]}],
-    "launch": [{"ready": True, **LAUNCHED}],
-    "pull": [{"ready": True, **SENT, "pulled": {"images": 2}, "volumeId": "vol-1"}],
-    "end": [{"ready": True}],
-    "snapshot": [{"ready": True, "snapshotId": "snap-1"}],
-    "replicate us-east-1": [{"ready": True, "replica": replica("us-east-1")}],
-    "replicate eu-west-1": [{"ready": True, "replica": replica("eu-west-1")}],
-    "publish": [{"ready": True, "publications": [PUBLICATION], "warnings": []}],
-    "prune": [{"ready": True, "decisions": [], "warnings": []}],
-    "clean_up": [{"ready": True, "released": ["i-1"]}],
+    "preflight": [{**READY, "checked": ["us-east-1 is enabled"]}],
+    "launch": [{**READY, **LAUNCHED}],
+    "pull": [{**READY, **SENT, "pulled": {"images": 2}, "volumeId": "vol-1"}],
+    "end": [READY],
+    "snapshot": [{**READY, "snapshotId": "snap-1"}],
+    "replicate us-east-1": [{**READY, "replica": replica("us-east-1")}],
+    "replicate eu-west-1": [{**READY, "replica": replica("eu-west-1")}],
+    "publish": [{**READY, "publications": [PUBLICATION], "warnings": []}],
+    "prune": [{**READY, "decisions": [], "warnings": []}],
+    "clean_up": [{**READY, "released": ["i-1"]}],
 }
 WITH_BUILDER = ["launch", "pull", "end"]
 BEFORE_REPLICAS = ["claim", "preflight", *WITH_BUILDER, "snapshot"]
@@ -67,7 +70,7 @@ def not_ready(seconds: int) -> dict[str, Any]:
 
 
 def test_what_preflight_warns_of_is_told_with_the_result(machines: Machines) -> None:
-    warned = {"ready": True, "checked": [], "warnings": ["builder.spot: no"]}
+    warned = {**READY, "checked": [], "warnings": ["builder.spot: no"]}
     machines.record(REPORTS | {"preflight": [warned]})
     ended = machines.run("build", {"request": REQUEST})
     assert ended.output["warnings"] == ["v* matches nothing", "builder.spot: no"]
@@ -156,7 +159,7 @@ def test_a_build_of_one_region_publishes_one_replica(machines: Machines) -> None
 def test_a_build_with_nothing_to_do_launches_nothing_and_says_why(
     machines: Machines, told: dict[str, str]
 ) -> None:
-    machines.record(REPORTS | {"claim": [not_ready(60), {"ready": True, **told}]})
+    machines.record(REPORTS | {"claim": [not_ready(60), {**READY, **told}]})
     ended = machines.run("build", {"request": REQUEST})
     assert (ended.status, ended.output) == ("SUCCEEDED", told)
     assert machines.steps() == ["claim", "claim"]
@@ -201,6 +204,22 @@ def test_waited_seconds_add_up_within_a_step_and_start_anew_in_the_next(
         ("end", 0),
         ("snapshot", 0),
     ]
+
+
+def test_the_reports_of_functions_of_an_older_release_are_read_alike(machines: Machines) -> None:
+    # They say no waitSeconds when they are ready.
+    older = {
+        step: [{key: value for key, value in one.items() if key != "waitSeconds"} for one in ready]
+        for step, ready in REPORTS.items()
+    }
+    machines.record(older | {"pull": [not_ready(20) | SENT, *older["pull"]]})
+    assert machines.run("build", {"request": REQUEST}).status == "SUCCEEDED"
+    waited = [
+        (call["step"], call["event"]["waitedSeconds"])
+        for call in machines.calls()
+        if "waitedSeconds" in call["event"]
+    ]
+    assert [one for one in waited if one[1] != 0] == [("pull", 20)]
 
 
 def test_a_phase_lasts_until_its_step_is_ready_and_all_together_as_long_as_the_build(
@@ -425,7 +444,7 @@ def test_what_a_launch_and_a_pull_know_reaches_their_next_calls(machines: Machin
                 not_ready(1) | refused,
                 not_ready(9) | launched,
                 not_ready(1) | probed,
-                {"ready": True, **launched},
+                {**READY, **launched},
             ],
             "pull": [not_ready(9) | SENT, *REPORTS["pull"]],
         }
@@ -472,9 +491,12 @@ def test_a_lasting_outage_ends_under_its_own_name(machines: Machines) -> None:
     assert machines.steps()[-1] == "clean_up"
 
 
-@pytest.mark.parametrize("step", ["claim", "snapshot", "replicate eu-west-1", "publish"])
-def test_a_malformed_report_is_cleaned_up_too(machines: Machines, step: str) -> None:
-    machines.record(REPORTS | {step: [{"ready": True}]})
+@pytest.mark.parametrize("report", [READY, {"waitSeconds": 5, "progress": "on its way"}])
+@pytest.mark.parametrize("step", ["claim", "pull", "snapshot", "replicate eu-west-1", "publish"])
+def test_a_malformed_report_is_cleaned_up_too(
+    machines: Machines, step: str, report: dict[str, Any]
+) -> None:
+    machines.record(REPORTS | {step: [report]})
     ended = machines.run("build", {"request": REQUEST})
     assert ended.error == "States.QueryEvaluationError"
     assert machines.steps()[-1] == "clean_up"

@@ -16,6 +16,7 @@ from .test_build_machine import (
     BUILD,
     INTERRUPTED,
     LAUNCHED,
+    READY,
     REPORTS,
     REQUEST,
     SENT,
@@ -33,12 +34,12 @@ WAITED = {
     "pull": [not_ready(2) | SENT, *REPORTS["pull"]],
 }
 PRUNED = {
-    "ready": True, "dryRun": False, "total": 1, "decisions": [{}], "refused": [], "warnings": [],
+    **READY, "dryRun": False, "total": 1, "decisions": [{}], "refused": [], "warnings": [],
 }  # fmt: skip
 FAILING = [{"raise": ["VolumeFull", "40 GiB are not enough"]}]
 EXECUTIONS: list[tuple[str, Any, dict[str, list[Any]]]] = [
     ("build", {"request": REQUEST}, WAITED),
-    ("build", {"request": REQUEST}, REPORTS | {"claim": [{"ready": True, "outcome": "unchanged"}]}),
+    ("build", {"request": REQUEST}, REPORTS | {"claim": [{**READY, "outcome": "unchanged"}]}),
     ("build", {"request": REQUEST}, REPORTS | {"replicate eu-west-1": FAILING}),
     ("build", {"request": REQUEST}, REPORTS | {"pull": FAILING, "clean_up": FAILING}),
     ("build", {"request": REQUEST}, REPORTS | {"prune": FAILING}),
@@ -53,7 +54,7 @@ EXECUTIONS: list[tuple[str, Any, dict[str, list[Any]]]] = [
     (
         "pipeline",
         {"rollback": {}},
-        {"rollback": [not_ready(1), {"ready": True, "publications": [], "warnings": []}]},
+        {"rollback": [not_ready(1), {**READY, "publications": [], "warnings": []}]},
     ),
     ("pipeline", {"prune": {}}, {"prune": [PRUNED]}),
     ("pipeline", {"prune": {}}, {"prune": FAILING}),

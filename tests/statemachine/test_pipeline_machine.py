@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from .machines import Machines
-from .test_build_machine import PUBLICATION, REPORTS, not_ready
+from .test_build_machine import PUBLICATION, READY, REPORTS, not_ready
 from .test_build_machine import REQUEST as BUILD_REQUEST
 
 REQUEST = {"cache": "default"}
@@ -15,7 +15,7 @@ REFUSED = {"cache": "gpu", "error": "InvalidCache", "message": "images: must not
 
 def planned(*ids: str, refused: tuple[dict[str, str], ...] = ()) -> dict[str, list[Any]]:
     builds = [BUILD_REQUEST | {"id": build} for build in ids]
-    plan = {"ready": True, "builds": builds, "refused": list(refused), "reason": "as recorded"}
+    plan = {**READY, "builds": builds, "refused": list(refused), "reason": "as recorded"}
     return REPORTS | {"plan": [plan]}
 
 
@@ -27,7 +27,7 @@ def test_a_request_that_needs_no_build_succeeds_and_says_why(machines: Machines)
 
 def test_a_dry_run_tells_what_would_be_built(machines: Machines) -> None:
     dry_run = [{"cache": "default", "architecture": "x86_64", "build": True, "reason": "new"}]
-    plan = {"ready": True, "builds": [], "refused": []}
+    plan = {**READY, "builds": [], "refused": []}
     plan |= {"reason": "a dry run", "dryRun": dry_run}
     machines.record({"plan": [plan]})
     ended = machines.run("pipeline", REQUEST | {"dryRun": True})
@@ -50,7 +50,7 @@ def test_plan_is_asked_until_it_has_read_the_caches_and_is_given_the_execution_a
 
 
 def test_the_plan_of_a_function_of_an_older_release_is_final(machines: Machines) -> None:
-    plan = {key: value for key, value in planned("older-1")["plan"][0].items() if key != "ready"}
+    plan = {key: value for key, value in planned("older-1")["plan"][0].items() if key not in READY}
     machines.record(REPORTS | {"plan": [plan]})
     ended = machines.run("pipeline", REQUEST)
     assert [item["build"] for item in ended.output["builds"]] == ["older-1"]
@@ -158,7 +158,7 @@ def test_a_rollback_is_asked_until_it_is_done_and_tells_what_is_published(
     machines: Machines,
 ) -> None:
     told = {"publications": [PUBLICATION], "warnings": ["bus b of 210987654321 refused"]}
-    done = {"ready": True, **told}
+    done = {**READY, **told}
     seen = not_ready(5) | {"seenToken": 4}
     machines.record({"rollback": [not_ready(10), seen, done]})
     execution = machines.start("pipeline", {"rollback": ROLLBACK})
@@ -187,7 +187,7 @@ def test_a_dry_run_of_prune_tells_every_decision_and_that_it_was_dry(machines: M
     request = {"cache": "default", "dryRun": True}
     pruned = {"dryRun": True, "total": 1, "decisions": [DECISION], "refused": []}
     pruned |= {"warnings": ["launch templates cannot be read"]}
-    machines.record({"prune": [{"ready": True, **pruned}]})
+    machines.record({"prune": [{**READY, **pruned}]})
     ended = machines.run("pipeline", {"prune": request})
     assert ended.output == {"prune": request, **pruned}
     assert [call["event"] for call in machines.calls()] == [{"prune": request}]
@@ -195,7 +195,7 @@ def test_a_dry_run_of_prune_tells_every_decision_and_that_it_was_dry(machines: M
 
 def test_an_unconfirmed_retirement_is_told_as_a_dry_run(machines: Machines) -> None:
     pruned = {"dryRun": True, "total": 0, "decisions": [], "refused": [], "warnings": []}
-    machines.record({"prune": [{"ready": True, **pruned}]})
+    machines.record({"prune": [{**READY, **pruned}]})
     request = {"cache": "default", "retire": True}
     ended = machines.run("pipeline", {"prune": request})
     assert ended.output == {"prune": request, **pruned}
@@ -204,7 +204,7 @@ def test_an_unconfirmed_retirement_is_told_as_a_dry_run(machines: Machines) -> N
 def test_what_ec2_would_not_delete_is_told(machines: Machines) -> None:
     pruned = {"dryRun": False, "total": 1, "decisions": [], "refused": ["snap-1: in use"]}
     pruned |= {"warnings": []}
-    machines.record({"prune": [{"ready": True, **pruned}]})
+    machines.record({"prune": [{**READY, **pruned}]})
     ended = machines.run("pipeline", {"prune": {"cache": "default"}})
     assert ended.output["refused"] == ["snap-1: in use"]
 
@@ -257,7 +257,7 @@ def test_what_many_builds_tell_of_many_places_fits_between_two_states(
 ) -> None:
     machines.record(
         planned(*(f"wide-{builds}-{number}" for number in range(builds)))
-        | {"claim": [WIDE | {"ready": True}]}
+        | {"claim": [WIDE | READY]}
     )
     ended = machines.run("pipeline", REQUEST)
     assert ended.status == "SUCCEEDED", ended.cause
