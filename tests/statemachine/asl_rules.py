@@ -5,7 +5,7 @@ does not exist, and an endless loop.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 Definition = dict[str, Any]
@@ -54,6 +54,8 @@ AFTER_INTERRUPTION = {
     "refused": "{% '' %}",
     "commandId": None,
 }
+# The table in a definition's top comment.
+TABLE_HEAD, EVERY_FUNCTION, THE_BUILDS = "step", "every function", "the build's"
 FAILURE_FIELDS = ("step", "error", "cause")
 # The functions of JSONata and of Step Functions that the definitions use.
 KNOWN_FUNCTIONS = {
@@ -265,16 +267,35 @@ def replaces_an_interrupted_builder(definition: Definition) -> list[str]:
     return complaints
 
 
-def decides_between_redrive_and_undo(definition: Definition) -> list[str]:
-    """The comment of each state that can fail says what happens to its work."""
-    decided = ("undo", "redrive", "neither")
-    return [
-        f"{name} does not say what becomes of its work"
-        for name, state in states_of(definition)
-        if state["Type"] in ("Task", "Map")
-        and not re.search(rf"On failure: ({'|'.join(decided)})\b", state.get("Comment", ""))
-        and name != "RunBuilds"
-    ]
+def tabulates_undo_and_errors(
+    definition: Definition, errors_of: Callable[[str], set[str]]
+) -> list[str]:
+    """The top comment ends in a table: what undoes each step, and how the step can fail.
+
+    `errors_of` gives the error names of a function. Names that every function has are in a row of
+    their own.
+    """
+    table = definition.get("Comment", "").partition("\n\n")[2].splitlines()
+    rows = {name.strip(): rest for name, *rest in (line.split(" | ") for line in table)}
+    tasks = dict(tasks_of(definition))
+    complaints = []
+    if len({tuple(at for at, sign in enumerate(line) if sign == "|") for line in table}) != 1:
+        complaints.append("the table has no straight columns")
+    if sorted(rows) != sorted([TABLE_HEAD, *tasks, EVERY_FUNCTION]) or len(rows) != len(table):
+        return [*complaints, f"the table has rows for {list(rows)}, tasks are {list(tasks)}"]
+    shared = rows[EVERY_FUNCTION][1]
+    for name, task in tasks.items():
+        undo, told = rows[name]
+        if undo.strip() == "":
+            complaints.append(f"{name} has nothing that undoes it, and does not say so")
+        if function := function_of(task):
+            errors, common = errors_of(function), set(shared.split())
+            tells_all = common <= errors and told == " ".join(sorted(errors - common))
+        else:
+            tells_all = told == THE_BUILDS
+        if not tells_all:
+            complaints.append(f"{name} fails otherwise than with {told} or {shared}")
+    return complaints
 
 
 def cleans_up_last(definition: Definition) -> list[str]:

@@ -22,6 +22,7 @@ from .asl_definitions import (
     rust_waits,
     template_substitutions,
 )
+from .rust_errors import errors_of
 
 Definition = dict[str, Any]
 Rule = Callable[[Definition], list[str]]
@@ -38,6 +39,10 @@ def retries_what_heals(definition: Definition) -> list[str]:
     return rules.retries_what_heals(definition, retryable)
 
 
+def tabulates_undo_and_errors(definition: Definition) -> list[str]:
+    return rules.tabulates_undo_and_errors(definition, errors_of)
+
+
 def waits_for_those_who_ask(definition: Definition) -> list[str]:
     functions = {rules.function_of(task) for _, task in rules.tasks_of(definition)} - {None}
     waiting = {name for name in functions if rust_waits(rust_handler(name))}
@@ -52,7 +57,7 @@ RULES: list[Rule] = [
     rules.calls_known_services,
     rules.retries_alike,
     rules.catches_alike,
-    rules.decides_between_redrive_and_undo,
+    tabulates_undo_and_errors,
     rules.keeps_the_failures_of_items,
     rules.bounds_every_loop,
     rules.waits_a_second_at_least,
@@ -211,8 +216,46 @@ def replace_a_builder_that_is_not_needed(build: Definition) -> None:
     catchers.insert(0, states(build)["PullImages"]["Catch"][0])
 
 
-def leave_open_what_becomes_of_the_work(build: Definition) -> None:
-    states(build)["PullImages"]["Comment"] = "Pulls."
+def change_the_table(build: Definition, pattern: str, by: str) -> None:
+    build["Comment"], changes = re.subn(pattern, by, build["Comment"], flags=re.MULTILINE)
+    assert changes == 1
+
+
+def leave_open_what_undoes_a_step(build: Definition) -> None:
+    undo = "CleanUp releases the lease; nothing was made yet"
+    change_the_table(build, undo, " " * len(undo))
+
+
+def tabulate_all_but_a_step(build: Definition) -> None:
+    change_the_table(build, r"^CleanUp .*\n", "")
+
+
+def tabulate_a_step_that_is_gone(build: Definition) -> None:
+    change_the_table(build, r"^(CleanUp)( .*\n)", r"\1\2Removal\2")
+
+
+def tabulate_a_step_twice(build: Definition) -> None:
+    change_the_table(build, r"^(CleanUp .*\n)", r"\1\1")
+
+
+def tabulate_all_errors_but_one(build: Definition) -> None:
+    change_the_table(build, r" LaunchRefused(?= LaunchTimedOut$)", "")
+
+
+def tabulate_an_error_that_a_step_never_has(build: Definition) -> None:
+    change_the_table(build, r"(?<=\| )CleanUpTimedOut$", "CleanUpTimedOut LeaseLost")
+
+
+def misspell_an_error(build: Definition) -> None:
+    change_the_table(build, r"\bAwsDenied\b", "AwsDenyed")
+
+
+def tabulate_askew(build: Definition) -> None:
+    change_the_table(build, r"^CleanUp ", "CleanUp")
+
+
+def tabulate_nothing(build: Definition) -> None:
+    build["Comment"] = build["Comment"].partition("\n\n")[0]
 
 
 def catch_without_resetting_the_wait(build: Definition) -> None:
@@ -416,7 +459,15 @@ MISTAKES: list[tuple[Rule, Callable[[Definition], None]]] = [
     (rules.replaces_an_interrupted_builder, launch_again_for_ever),
     (rules.replaces_an_interrupted_builder, launch_again_without_asking),
     (rules.replaces_an_interrupted_builder, replace_a_builder_that_is_not_needed),
-    (rules.decides_between_redrive_and_undo, leave_open_what_becomes_of_the_work),
+    (tabulates_undo_and_errors, leave_open_what_undoes_a_step),
+    (tabulates_undo_and_errors, tabulate_all_but_a_step),
+    (tabulates_undo_and_errors, tabulate_a_step_that_is_gone),
+    (tabulates_undo_and_errors, tabulate_a_step_twice),
+    (tabulates_undo_and_errors, tabulate_all_errors_but_one),
+    (tabulates_undo_and_errors, tabulate_an_error_that_a_step_never_has),
+    (tabulates_undo_and_errors, misspell_an_error),
+    (tabulates_undo_and_errors, tabulate_askew),
+    (tabulates_undo_and_errors, tabulate_nothing),
     (rules.bounds_every_loop, wait_without_counting),
     (rules.bounds_every_loop, wait_without_telling),
     (rules.bounds_every_loop, ask_again_without_waiting),
