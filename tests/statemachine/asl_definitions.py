@@ -12,7 +12,6 @@ DEFINITIONS = {name: ROOT / "statemachine" / f"{name}.asl.json" for name in ("pi
 TEMPLATE = ROOT / "infra" / "template.yaml"
 OPERATIONS = ROOT / "docs" / "operations.md"
 ERROR_NAMES_SOURCE = ROOT / "shared" / "domain" / "src" / "error.rs"
-FUNCTIONS_SOURCE = ROOT / "functions" / "src"
 PHASES_SOURCE = ROOT / "shared" / "domain" / "src" / "phases.rs"
 SUBSTITUTION = re.compile(r"\$\{(\w+)\}")
 
@@ -69,18 +68,6 @@ def rust_error_classes(source: str) -> dict[str, str]:
     if not classes:
         raise ValueError(f"{ERROR_NAMES_SOURCE} has no fn name_and_class(&self) that gives names")
     return classes
-
-
-def rust_handler(handler: str) -> str:
-    """The Rust source of the module with a function's `handle`, without its tests."""
-    found = [*FUNCTIONS_SOURCE.rglob(f"{handler}.rs"), *FUNCTIONS_SOURCE.rglob(f"{handler}/mod.rs")]
-    (source,) = [text for path in found if "fn handle(" in (text := path.read_text())]
-    return source.partition("#[cfg(test)]\nmod tests {")[0]
-
-
-def rust_waits(source: str) -> bool:
-    """Whether a function with this Rust source may report that it waits."""
-    return "Report::wait(" in source
 
 
 def rust_fields(struct: str, source: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The error names that each function can give, read from the Rust sources.
+"""What each function can answer: its error names, and whether it waits, read from the Rust sources.
 
 A function's code mentions other functions by name; following the names reaches every error that
 the code makes. A name that several functions share is looked up as Rust would do it: in the module
@@ -14,8 +14,9 @@ from pathlib import Path
 
 from .asl_definitions import ROOT
 
-SOURCES = (ROOT / "functions" / "src", ROOT / "shared" / "src")
-ONLY_FOR_TESTS = {"soak", "testing", "hostile"}
+CRATES = ("functions", "shared/aws", "shared/builder", "shared/domain")
+SOURCES = [ROOT / crate / "src" for crate in CRATES]
+ONLY_FOR_TESTS = {"testing"}
 FUNCTION = re.compile(r"^( *)(?:pub(?:\([^)]*\))? )?(?:async )?fn (\w+)", re.MULTILINE)
 MENTION = re.compile(r"(?:(\w+)::|(\.))?\b([a-z_]\w*)\b")
 # An error that is made. In a pattern, `=>` or `=` follows.
@@ -39,12 +40,26 @@ class Function:
         return bool(re.match(r"\w+(<.*>)?\(\s*&?(mut )?self\b", self.code))
 
 
-@functools.cache
 def errors_of(handler: str) -> set[str]:
     """The names that a call of the function can fail with.
 
     Raises ValueError unless exactly one module of this name has a `handle`.
     """
+    return {
+        name
+        for function in _reached(handler)
+        for name, is_pattern in MADE.findall(function.code)
+        if not is_pattern
+    }
+
+
+def waits(handler: str) -> bool:
+    """Whether a call of the function can report that it waits. Raises ValueError as errors_of."""
+    return any("Report::wait(" in function.code for function in _reached(handler))
+
+
+@functools.cache
+def _reached(handler: str) -> set[Function]:
     starts = [one for one in _functions()["handle"] if one.module == handler]
     if len(starts) != 1:
         raise ValueError(f"{len(starts)} modules {handler} have a fn handle")
@@ -55,12 +70,7 @@ def errors_of(handler: str) -> set[str]:
         function = open_ends.pop()
         reached.add(function)
         open_ends |= _mentioned(function) - reached
-    return {
-        name
-        for function in reached
-        for name, is_pattern in MADE.findall(function.code)
-        if not is_pattern
-    }
+    return reached
 
 
 @functools.cache
@@ -68,7 +78,7 @@ def _functions() -> dict[str, list[Function]]:
     found: dict[str, list[Function]] = {}
     for source in SOURCES:
         for path in sorted(source.rglob("*.rs")):
-            place = [source.parent.name, *path.relative_to(source).with_suffix("").parts]
+            place = ["crate", source.parent.name, *path.relative_to(source).with_suffix("").parts]
             if not ONLY_FOR_TESTS & set(place):
                 for function in _functions_of(place, path):
                     found.setdefault(function.name, []).append(function)
@@ -76,7 +86,7 @@ def _functions() -> dict[str, list[Function]]:
 
 
 def _functions_of(place: list[str], path: Path) -> list[Function]:
-    *_, parent, module = [part for part in place if part != "mod"]
+    *_, parent, module = [part for part in place if part not in ("mod", "lib")]
     text = re.sub(r"^\s*//.*$", "", path.read_text(), flags=re.MULTILINE)
     text = text.partition("#[cfg(test)]\nmod tests {")[0]
     return [

@@ -17,12 +17,10 @@ from .asl_definitions import (
     rust_error_classes,
     rust_error_names,
     rust_fields,
-    rust_handler,
     rust_retryable_names,
-    rust_waits,
     template_substitutions,
 )
-from .rust_errors import errors_of
+from .rust_errors import errors_of, waits
 
 Definition = dict[str, Any]
 Rule = Callable[[Definition], list[str]]
@@ -45,7 +43,7 @@ def tabulates_undo_and_errors(definition: Definition) -> list[str]:
 
 def waits_for_those_who_ask(definition: Definition) -> list[str]:
     functions = {rules.function_of(task) for _, task in rules.tasks_of(definition)} - {None}
-    waiting = {name for name in functions if rust_waits(rust_handler(name))}
+    waiting = {name for name in functions if waits(name)}
     return rules.waits_for_those_who_ask(definition, waiting)
 
 
