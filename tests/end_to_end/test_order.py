@@ -1,4 +1,4 @@
-"""Concurrent builds: one at a time per cache, and the planned digest wins."""
+"""S8: of concurrent builds of a cache one runs at a time, and the planned digest wins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a push to a node that starts without a registry."""
+"""From a push to a node that starts without a registry (S1), and to nothing left to build (S9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pruning deletes only snapshots that nothing refers to, in all regions together."""
+"""S3: pruning deletes only snapshots that nothing refers to, in all regions together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A publication to three regions and two consumers, and one that a single write stops."""
+"""S2: a publication to three regions and two consumers, and one that a single write stops."""
 
 from __future__ import annotations
 

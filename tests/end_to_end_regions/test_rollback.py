@@ -1,4 +1,4 @@
-"""Rollback to the previous publication, in all places or in none."""
+"""S2: rollback to the previous publication, in all places or in none."""
 
 from __future__ import annotations
 

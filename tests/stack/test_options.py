@@ -55,6 +55,7 @@ def test_options_are_switched_on_and_off_and_the_stack_works(
 def test_only_a_source_accounts_push_starts_the_pipeline_by_way_of_its_rule_and_our_bus(
     cloud: LocalCloud, new_stack: NewStack
 ) -> None:
+    """S10, as far as events go: another account starts builds only where the owner lets it in."""
     stack = new_stack("sourced")
     stack.deploy(SourceAccountIds=SOURCE)
     frontload = stack.frontload()

@@ -1,4 +1,4 @@
-//! Tests of image references and of every other string type.
+//! Tests of image references and of every other string type (S7).
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};

@@ -1,6 +1,7 @@
-//! Runs the builder's script and SSM's command. The `PATH` contains only recorders, stand-ins and
-//! `canary`, a command that runs only if a shell misinterprets a name. First the script's paths
-//! that belong to root are replaced by a scratch directory.
+//! Runs the builder's script and SSM's command, and shows that no text reaches a shell (S7). The
+//! `PATH` contains only recorders, stand-ins and `canary`, a command that runs only if a shell
+//! misinterprets a name. First the script's paths that belong to root are replaced by a scratch
+//! directory.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
