@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 from statemachine.asl_definitions import ROOT
 
 from .templates import TEMPLATES, load_template
@@ -22,9 +23,15 @@ TESTS = {
     ".rs": r"#\[(?:tokio::)?test\]\n(?: *#\[.*\]\n)* *(?:async )?fn {name}\(",
 }
 NOTHING = r"(?!)"
-FOLDERS = ("bench", "tests", "tests/local_cloud", "tools")
-READMES = [ROOT / folder / "README.md" for folder in FOLDERS]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *READMES])
+FOLDERS = ("docs", "examples", ".github", ".github/ISSUE_TEMPLATE")
+READMES = [ROOT / folder / "README.md" for folder in ("bench", "tests", "tests/local_cloud", "tools")]
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/*.md")),
+        *READMES,
+    ]
+)
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 UNANSWERED = ("**Not answered**", "**Left to")
 NO_TEST = "**none here**"
@@ -161,3 +168,15 @@ def test_a_threat_without_an_answer_is_noticed(answer: str, wanted: list[str]) -
 def test_a_fact_without_a_test_is_noticed(shown_by: str, wanted: list[str]) -> None:
     heading = "| what we rely on | source | the test |\n|---|---|---|\n"
     assert unproven(f"{heading}| it boots | its code | {shown_by} |\n") == wanted
+
+
+def test_every_example_can_be_read_and_is_listed() -> None:
+    folder = ROOT / "examples"
+    examples = [path for path in sorted(folder.rglob("*.*")) if path.suffix != ".md"]
+    for path in examples:
+        if path.suffix in (".json", ".yaml"):
+            assert isinstance(yaml.safe_load(path.read_text()), dict), path
+    listed = {file for file, _ in LINK.findall((folder / "README.md").read_text())}
+    names = {str(path.relative_to(folder)) for path in examples}
+    assert len(names) >= 7
+    assert names <= listed

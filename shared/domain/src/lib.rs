@@ -15,6 +15,8 @@ pub mod architecture;
 pub mod build;
 pub mod cache;
 pub mod error;
+#[cfg(test)]
+mod example_documents;
 pub mod image;
 pub mod lease;
 pub mod manifest;
