@@ -170,6 +170,11 @@ check-rust: $(CARGO_DENY)
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked --quiet
 	printf '\n== %s (%s)\n' 'Licences, banned crates and sources' 'cargo deny'
 	$(CARGO_DENY) --workspace check --hide-inclusion-graph bans licenses sources
+	printf '\n== %s (%s)\n' 'No AWS below domain and builder' 'cargo tree'
+	for crate in frontload-domain frontload-builder; do
+		tree=$$(cargo tree --package $$crate --edges normal --prefix none --locked)
+		! grep -E '^(aws|lambda|hyper|tokio)' <<<"$$tree" || { echo "$$crate must not depend on it" >&2; exit 1; }
+	done
 
 # Not part of check: an advisory of tonight is no mistake of what was checked today, and the database
 # is a repository on GitHub. Where that is out of reach, this says so and fails.

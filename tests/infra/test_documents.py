@@ -24,7 +24,9 @@ TESTS = {
 }
 NOTHING = r"(?!)"
 FOLDERS = ("docs", "examples", ".github", ".github/ISSUE_TEMPLATE")
-READMES = [ROOT / folder / "README.md" for folder in ("bench", "tests", "tests/local_cloud", "tools")]
+READMES = [
+    ROOT / folder / "README.md" for folder in ("bench", "tests", "tests/local_cloud", "tools")
+]
 PAGES = sorted(
     [
         *ROOT.glob("*.md"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tools.lint_state_machines import (
     complaints_of_asl_validator,
     complaints_of_statelint,

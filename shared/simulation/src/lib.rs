@@ -2,9 +2,9 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`soak`] | pushes, lost events and deaths, in virtual time |
-//! | [`lease`] | the lease's model, all of whose states are explored |
-//! | [`hostile`] | everything that parses, given hostile input |
+//! | `soak` | pushes, lost events and deaths, in virtual time |
+//! | `lease` | the lease's model, all of whose states are explored |
+//! | `hostile` | everything that parses, given hostile input |
 
 #![cfg(test)]
 
