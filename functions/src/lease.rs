@@ -5,66 +5,66 @@ use frontload_aws::executions::is_running;
 use frontload_aws::leases::Leases;
 use frontload_domain::Result;
 use frontload_domain::lease::{
-    Applicant, Approach, Later, LeaseKey, Look, Standing, Taking, after, approach,
+    Acquire, Acquisition, Contender, LeaseKey, LeaseState, LeaseView, RetryLater, after, approach,
 };
 use frontload_domain::step::Report;
 use serde::Serialize;
 
 /// The result of trying to take a lease.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Attempt {
     /// The lease is ours.
-    Ours(Standing),
+    Acquired(LeaseState),
     /// Try again later.
-    Later(Later),
+    RetryLater(RetryLater),
 }
 
-/// A report that carries [`Later::seen_token`] to the next call.
+/// A report that carries [`RetryLater::seen_token`] to the next call.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Looked<T: Serialize> {
+pub struct LeaseReport<T: Serialize> {
     #[serde(flatten)]
     report: Report<T>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seen_token: Option<u64>,
 }
 
-impl<T: Serialize> From<Report<T>> for Looked<T> {
+impl<T: Serialize> From<Report<T>> for LeaseReport<T> {
     fn from(report: Report<T>) -> Self {
         Self { report, seen_token: None }
     }
 }
 
-impl<T: Serialize> From<Later> for Looked<T> {
-    fn from(later: Later) -> Self {
-        let Later { seconds, holder, seen_token } = later;
+impl<T: Serialize> From<RetryLater> for LeaseReport<T> {
+    fn from(later: RetryLater) -> Self {
+        let RetryLater { seconds, holder, seen_token } = later;
         Self { report: Report::wait(seconds, format!("waiting for {holder}")), seen_token }
     }
 }
 
-/// Tries to take the lease, whose state is `standing`. `now` is in epoch seconds.
-pub async fn take_turn(
+/// Tries to take the lease, whose state is `state`. `now` is in epoch seconds.
+pub async fn try_acquire(
     leases: &Leases,
     sfn: &aws_sdk_sfn::Client,
-    (key, me): (&LeaseKey, &Applicant),
-    taking: Taking,
-    standing: Standing,
+    (key, me): (&LeaseKey, &Contender),
+    acquire: Acquire,
+    state: LeaseState,
     seen_token: Option<u64>,
     now: i64,
-) -> Result<Turn> {
-    let mut look = Look { standing: &standing, build: &me.build, seen_token, holder_is_over: None };
+) -> Result<Attempt> {
+    let mut view = LeaseView { state: &state, build: &me.build, seen_token, holder_is_over: None };
     let over = loop {
-        match approach(&look) {
-            Approach::Ours => return Ok(Turn::Ours(standing)),
-            Approach::Later(later) => return Ok(Turn::Later(later)),
-            Approach::Take(over) => break over,
-            Approach::Ask(holder) => {
-                look.holder_is_over = Some(!is_running(sfn, &holder.execution).await?);
+        match approach(&view) {
+            Acquisition::Ours => return Ok(Attempt::Acquired(state)),
+            Acquisition::RetryLater(later) => return Ok(Attempt::RetryLater(later)),
+            Acquisition::Take(over) => break over,
+            Acquisition::Ask(holder) => {
+                view.holder_is_over = Some(!is_running(sfn, &holder.execution).await?);
             }
         }
     };
-    match leases.take(key, me, taking, over, now).await? {
-        Some(standing) => Ok(Turn::Ours(standing)),
-        None => Ok(Turn::Later(after(1, "somebody who was faster".to_owned()))),
+    match leases.take(key, me, acquire, over, now).await? {
+        Some(state) => Ok(Attempt::Acquired(state)),
+        None => Ok(Attempt::RetryLater(after(1, "somebody who was faster".to_owned()))),
     }
 }

@@ -10,7 +10,7 @@ use frontload_aws::leases::Leases;
 use frontload_aws::parameters;
 use frontload_aws::snapshots::{LeftoverVolume, find_stack_leftover_volumes, find_stack_snapshots};
 use frontload_domain::Result;
-use frontload_domain::lease::{LeaseKey, Standing};
+use frontload_domain::lease::{LeaseKey, LeaseState};
 use frontload_domain::names::ExecutionArn;
 use frontload_domain::snapshot::Snapshot;
 use frontload_domain::tags;
@@ -36,7 +36,7 @@ pub struct Leftovers {
     /// of these does.
     pub snapshots: Vec<Snapshot>,
     /// The state of its lease, if it holds one.
-    pub lease: Option<Standing>,
+    pub lease: Option<LeaseState>,
 }
 
 /// Everything that was found.
@@ -138,14 +138,14 @@ impl Gathered {
         let of_found = self.by_maker.values().map(|leftovers| leftovers.key.clone());
         let keys: BTreeSet<LeaseKey> = of_caches.chain(of_found).collect();
         let keys: Vec<LeaseKey> = keys.into_iter().collect();
-        let standings = at_once(&keys, |key| leases.read(key)).await;
-        for (key, standing) in keys.iter().zip(standings) {
-            let standing = standing?;
-            let Some(holder) = &standing.holder else { continue };
+        let states = at_once(&keys, |key| leases.read(key)).await;
+        for (key, state) in keys.iter().zip(states) {
+            let state = state?;
+            let Some(holder) = &state.holder else { continue };
             match holder.execution.parse() {
                 Ok(execution) => {
                     let (build, key) = (holder.build.clone(), key.clone());
-                    self.entry(Maker { build, key, execution }).lease = Some(standing);
+                    self.entry(Maker { build, key, execution }).lease = Some(state);
                 }
                 Err(_) => self.note(&format!("the lease of {key}")),
             }

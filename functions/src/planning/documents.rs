@@ -32,7 +32,7 @@ pub enum Trust {
     /// It shows every document that was written before the push.
     Complete,
     /// A document may have been written since. Another listing is due in this many seconds.
-    Later(u32),
+    ReadAgain(u32),
     /// It has been kept or waited for long enough.
     Expired,
 }
@@ -67,7 +67,7 @@ impl Listing {
         match u32::try_from(left) {
             // A clock that was set back does not make a listing last longer.
             Ok(1..=KEPT_SECONDS) if self.begun > started => Trust::Complete,
-            Ok(left @ 1..=KEPT_SECONDS) if !waited.is_past(KEPT_SECONDS) => Trust::Later(left),
+            Ok(left @ 1..=KEPT_SECONDS) if !waited.is_past(KEPT_SECONDS) => Trust::ReadAgain(left),
             _ => Trust::Expired,
         }
     }
@@ -94,14 +94,14 @@ mod tests {
 
     #[test]
     fn who_started_after_the_reading_waits_for_another_one() {
-        assert_eq!(trust(0, 0, 0), Trust::Later(60));
-        assert_eq!(trust(20, 0, 25), Trust::Later(35));
+        assert_eq!(trust(0, 0, 0), Trust::ReadAgain(60));
+        assert_eq!(trust(20, 0, 25), Trust::ReadAgain(35));
         assert_eq!(trust(59, 0, 60), Trust::Expired);
     }
 
     #[test]
     fn who_has_waited_a_minute_waits_no_more() {
-        assert_eq!(trust(0, 59, 30), Trust::Later(30));
+        assert_eq!(trust(0, 59, 30), Trust::ReadAgain(30));
         assert_eq!(trust(0, 60, 30), Trust::Expired);
     }
 
@@ -126,7 +126,7 @@ mod tests {
         fn the_waits_of_a_push_end(started in -200..200_i64, later in 0..200_i64) {
             let mut waited = 0;
             let mut now = started.max(0) + later;
-            while let Trust::Later(seconds) = trust(started, waited, now) {
+            while let Trust::ReadAgain(seconds) = trust(started, waited, now) {
                 prop_assert!(seconds > 0);
                 waited += u64::from(seconds);
                 now += 1;

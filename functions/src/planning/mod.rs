@@ -12,6 +12,6 @@ use crate::settings::Settings;
 pub fn read_cache(settings: &Settings, name: CacheName, document: &str) -> Result<Cache> {
     let parameter = settings.prefix.cache(&name);
     Cache::parse(name, document)
-        .and_then(|cache| cache.settle(&settings.home.account, &settings.home.region))
+        .and_then(|cache| cache.for_home(&settings.home.account, &settings.home.region))
         .map_err(|invalid| Error::InvalidCache { parameter, problem: invalid.to_string() })
 }

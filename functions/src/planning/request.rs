@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use aws_lambda_events::eventbridge::EventBridgeEvent;
-use frontload_domain::lease::Demand;
+use frontload_domain::lease::BuildOptions;
 use frontload_domain::names::{one_line, quoted};
 use frontload_domain::{Architecture, CacheName, Digest, EcrImage, Tag};
 use frontload_domain::{Error, Result};
@@ -14,11 +14,11 @@ use serde_json::Value;
 
 /// A parsed request.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum PlanRequest {
     /// Build what this image concerns.
     Image(EcrImage),
     /// Build what a person asks for.
-    Builds(Order),
+    Builds(ManualRequest),
     /// Compare every cache with what is published.
     Reconcile,
     /// Nothing to do, and why.
@@ -27,13 +27,13 @@ pub enum Request {
 
 /// What a person asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Order {
+pub struct ManualRequest {
     /// At least one, without duplicates.
     pub caches: Vec<CacheName>,
     /// Only this architecture. `None` means all architectures of each cache.
     pub architecture: Option<Architecture>,
     /// What to build although no change requires it.
-    pub demand: Demand,
+    pub options: BuildOptions,
     /// Only report what would be built and why.
     pub dry_run: bool,
 }
@@ -56,7 +56,7 @@ struct Written {
 /// # Errors
 /// [`Error::InvalidRequest`] if the input is neither an `EventBridge` event nor a request that can
 /// be met.
-pub fn read(request: &Value) -> Result<Request> {
+pub fn read(request: &Value) -> Result<PlanRequest> {
     if request.get("detail-type").is_some() {
         return read_event(request);
     }
@@ -77,12 +77,12 @@ fn refuse(problem: &str) -> Error {
     ))
 }
 
-fn read_written(written: Written) -> Result<Request> {
+fn read_written(written: Written) -> Result<PlanRequest> {
     let Written { cache, caches, architecture, force, full, dry_run, reconcile } = written;
     let asks_more =
         architecture.is_some() || force.is_some() || full.is_some() || dry_run.is_some();
     let caches = match (cache, caches, reconcile) {
-        (None, None, Some(true)) if !asks_more => return Ok(Request::Reconcile),
+        (None, None, Some(true)) if !asks_more => return Ok(PlanRequest::Reconcile),
         (None, None, Some(true)) => return Err(refuse("reconcile stands alone")),
         (None, None, Some(false)) => return Err(refuse("reconcile can only be true")),
         (None, None, None) => return Err(refuse("no cache is named")),
@@ -99,9 +99,9 @@ fn read_written(written: Written) -> Result<Request> {
     }
     let full = full.unwrap_or_default();
     // A full build is wanted whether or not anything has changed.
-    let demand = Demand { force: force.unwrap_or(full), full };
+    let options = BuildOptions { force: force.unwrap_or(full), full };
     let dry_run = dry_run.unwrap_or_default();
-    Ok(Request::Builds(Order { caches, architecture, demand, dry_run }))
+    Ok(PlanRequest::Builds(ManualRequest { caches, architecture, options, dry_run }))
 }
 
 /// Events that may mean new content in a registry (Amazon ECR user guide, "Sample events from
@@ -161,11 +161,11 @@ struct EcrAction {
     image_tag: Option<String>,
 }
 
-fn read_event(event: &Value) -> Result<Request> {
+fn read_event(event: &Value) -> Result<PlanRequest> {
     let event = EventBridgeEvent::<Value>::deserialize(event).map_err(|error| {
         Error::InvalidRequest(format!("the event: {}", one_line(&error.to_string(), 400)))
     })?;
-    Ok(read_image(event).map_or_else(Request::Nothing, Request::Image))
+    Ok(read_image(event).map_or_else(PlanRequest::Nothing, PlanRequest::Image))
 }
 
 /// Returns the image with new content, or the reason why there is none. Nothing that another
@@ -226,12 +226,12 @@ mod tests {
     }
 
     fn image(name: &str) -> EcrImage {
-        let Request::Image(image) = read(&fixture(name)).unwrap() else { panic!("{name}") };
+        let PlanRequest::Image(image) = read(&fixture(name)).unwrap() else { panic!("{name}") };
         image
     }
 
     fn nothing(event: &Value) -> String {
-        let Request::Nothing(reason) = read(event).unwrap() else { panic!("{event}") };
+        let PlanRequest::Nothing(reason) = read(event).unwrap() else { panic!("{event}") };
         reason
     }
 
@@ -284,7 +284,7 @@ mod tests {
         assert!(untagged.to_string().starts_with("team/app@sha256:7f5b2640"), "{untagged}");
         let mut event = fixture("ecr-push-untagged");
         event["detail"]["image-tag"] = json!("");
-        assert_eq!(read(&event).unwrap(), Request::Image(untagged));
+        assert_eq!(read(&event).unwrap(), PlanRequest::Image(untagged));
         event["detail"].as_object_mut().unwrap().remove("image-digest");
         assert_eq!(nothing(&event), "the event about \"team/app\" has neither tag nor digest");
     }
@@ -349,28 +349,31 @@ mod tests {
 
     #[test]
     fn a_person_names_caches_and_how_they_are_built() {
-        let order = |request: Value| {
-            let Request::Builds(order) = read(&request).unwrap() else { panic!("{request}") };
-            let names: Vec<&str> = order.caches.iter().map(CacheName::as_str).collect();
-            (names.join(" "), order.architecture, order.demand, order.dry_run)
+        let manual = |request: Value| {
+            let PlanRequest::Builds(manual) = read(&request).unwrap() else { panic!("{request}") };
+            let names: Vec<&str> = manual.caches.iter().map(CacheName::as_str).collect();
+            (names.join(" "), manual.architecture, manual.options, manual.dry_run)
         };
         assert_eq!(
-            order(fixture("request-cache")),
-            ("default".to_owned(), None, Demand::default(), false)
+            manual(fixture("request-cache")),
+            ("default".to_owned(), None, BuildOptions::default(), false)
         );
         assert_eq!(
-            order(fixture("request-caches")),
-            ("default gpu".to_owned(), Some(Architecture::Arm64), Demand::default(), true)
+            manual(fixture("request-caches")),
+            ("default gpu".to_owned(), Some(Architecture::Arm64), BuildOptions::default(), true)
         );
-        let forced = order(json!({"cache": "a", "force": true, "dryRun": false}));
-        assert_eq!(forced, ("a".to_owned(), None, Demand { force: true, full: false }, false));
-        let full = order(json!({"cache": "a", "full": true}));
-        assert_eq!(full.2, Demand { force: true, full: true });
+        let forced = manual(json!({"cache": "a", "force": true, "dryRun": false}));
+        assert_eq!(
+            forced,
+            ("a".to_owned(), None, BuildOptions { force: true, full: false }, false)
+        );
+        let full = manual(json!({"cache": "a", "full": true}));
+        assert_eq!(full.2, BuildOptions { force: true, full: true });
     }
 
     #[test]
     fn the_schedule_asks_to_reconcile() {
-        assert_eq!(read(&fixture("request-reconcile")).unwrap(), Request::Reconcile);
+        assert_eq!(read(&fixture("request-reconcile")).unwrap(), PlanRequest::Reconcile);
     }
 
     #[test]

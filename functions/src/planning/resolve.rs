@@ -9,7 +9,7 @@ use frontload_aws::snapshots::find_snapshot;
 use frontload_domain::Place;
 use frontload_domain::ancestor::{self, InFull};
 use frontload_domain::build::OsImage;
-use frontload_domain::lease::Demand;
+use frontload_domain::lease::BuildOptions;
 use frontload_domain::manifest::Replica;
 use frontload_domain::pulled::{AncestorFate, PulledImages};
 use frontload_domain::snapshot::{SnapshotId, State};
@@ -31,14 +31,14 @@ pub struct Resolved {
     /// Everything that its steps need.
     pub build: Build,
     /// Whether to make it.
-    pub verdict: Verdict,
+    pub decision: Decision,
     /// What is left out of the build, one sentence per item.
     pub warnings: Vec<String>,
 }
 
 /// Whether to make a build, with the reason in one line.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Decision {
     /// The published build is the same (S9).
     Unchanged(String),
     /// The published build differs, or is not usable.
@@ -65,7 +65,7 @@ impl Context {
     /// # Errors
     /// [`Error::InvalidCache`], [`Error::ImageNotFound`], [`Error::PlatformMissing`],
     /// [`Error::OsImageNotFound`], [`Error::OsImageRefused`], and those of the calls.
-    pub async fn resolve(&self, request: &BuildRequest, demand: Demand) -> Result<Resolved> {
+    pub async fn resolve(&self, request: &BuildRequest, options: BuildOptions) -> Result<Resolved> {
         let cache = self.read_cache(&request.cache).await?;
         let architecture = request.architecture;
         if !cache.architectures.contains(&architecture) {
@@ -89,13 +89,13 @@ impl Context {
         build.usual_seconds = durations.into();
         check_manifest_fits(&self.settings.prefix, &build)?;
         self.check_volume_size(&build)?;
-        let mut verdict = if demand.force {
-            Verdict::Build("it is asked for, changed or not".to_owned())
+        let mut decision = if options.force {
+            Decision::Build("it is asked for, changed or not".to_owned())
         } else {
             self.judge(&build, &names, published.as_ref()).await?
         };
-        if let Verdict::Build(reason) = &mut verdict {
-            let basis = self.choose_basis(&mut build, &cache, published.as_ref(), demand).await?;
+        if let Decision::Build(reason) = &mut decision {
+            let basis = self.choose_basis(&mut build, &cache, published.as_ref(), options).await?;
             *reason = format!("{reason}; {basis}");
             // The published manifest may have changed an automatic size.
             self.check_volume_size(&build)?;
@@ -106,7 +106,7 @@ impl Context {
                 build.usual_seconds = UsualSeconds { launch, ..UsualSeconds::default() };
             }
         }
-        Ok(Resolved { build, verdict, warnings: selected.warnings })
+        Ok(Resolved { build, decision, warnings: selected.warnings })
     }
 
     /// Checks the volume's size. An automatic size needs the images' sizes, which only ECR reports.
@@ -135,13 +135,13 @@ impl Context {
         build: &mut Build,
         cache: &Cache,
         published: Option<&Manifest>,
-        demand: Demand,
+        options: BuildOptions,
     ) -> Result<String> {
         let Some(published) = published else { return Ok("built in full".to_owned()) };
         if let VolumeSize::Auto = build.builder.volume_gib {
             build.volume_gib = volume::size_after(published, changed_bytes(build, published));
         }
-        match self.choose_ancestor(build, cache, published, demand).await? {
+        match self.choose_ancestor(build, cache, published, options).await? {
             Ok(ancestor) => {
                 let basis = format!("built on snapshot {}", ancestor.snapshot_id);
                 build.ancestor = Some(ancestor);
@@ -163,9 +163,9 @@ impl Context {
         build: &Build,
         cache: &Cache,
         published: &Manifest,
-        demand: Demand,
+        options: BuildOptions,
     ) -> Result<std::result::Result<Ancestor, InFull>> {
-        if demand.full {
+        if options.full {
             return Ok(Err("it is asked for, or the last build on another one failed".to_owned()));
         }
         if build.volume_gib > volume::MAX_GIB {
@@ -218,27 +218,27 @@ impl Context {
         build: &Build,
         names: &ParameterNames,
         published: Option<&Manifest>,
-    ) -> Result<Verdict> {
+    ) -> Result<Decision> {
         let Some(published) = published else {
-            return Ok(Verdict::Build("nothing usable is published".to_owned()));
+            return Ok(Decision::Build("nothing usable is published".to_owned()));
         };
         if published.fingerprint != build.fingerprint {
             if published.rollback.is_some() {
                 let ssm = self.clients.own_ssm(&build.region);
                 let left = Published::read_labelled(&ssm, names, PREVIOUS).await?.manifest();
                 if let Some(left) = left.filter(|left| left.fingerprint == build.fingerprint) {
-                    return Ok(Verdict::Unchanged(format!(
+                    return Ok(Decision::Unchanged(format!(
                         "build {} with the same content was rolled back; ask with force to build it again",
                         left.build
                     )));
                 }
             }
-            return Ok(Verdict::Build(describe_change(build, published)));
+            return Ok(Decision::Build(describe_change(build, published)));
         }
         if let Some(damage) = self.find_damage(build, names, published).await? {
-            return Ok(Verdict::Build(damage));
+            return Ok(Decision::Build(damage));
         }
-        Ok(Verdict::Unchanged(format!(
+        Ok(Decision::Unchanged(format!(
             "snapshot {} of build {} holds the same images, OS image and configuration",
             published.snapshot_id, published.build
         )))

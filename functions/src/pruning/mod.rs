@@ -1,6 +1,6 @@
 //! What `prune` and `reap` share: a cache's places, and what names its snapshots there.
 
-pub mod world;
+pub mod inventory;
 
 use frontload_aws::clients::Clients;
 use frontload_aws::parameters;

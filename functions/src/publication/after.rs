@@ -56,7 +56,7 @@ pub fn finished(
 
 /// The actions after any publication: sends the events and disables superseded fast restores.
 /// Returns the errors; no error stops the other actions.
-pub async fn tell(
+pub async fn follow_up(
     clients: &Clients,
     settings: &Settings,
     names: &ParameterNames,

@@ -168,7 +168,7 @@ async fn label_newest(
             unlabelled.push(read(clients, place, name, value.unwrap_or_default()).await?);
         }
     }
-    each(&unlabelled, |change| settle(clients, change)).await.map_err(|(_, error)| error)
+    each(&unlabelled, |change| move_labels(clients, change)).await.map_err(|(_, error)| error)
 }
 
 /// Which build was published under a later token than `token` in this parameter, if any.
@@ -191,7 +191,7 @@ async fn apply(
         each(changes, |change| write(clients, change)).await?;
     }
     for changes in [manifests, ids] {
-        each(changes, |change| settle(clients, change)).await?;
+        each(changes, |change| move_labels(clients, change)).await?;
     }
     Ok(())
 }
@@ -261,7 +261,7 @@ async fn write(clients: &Clients, change: &Change) -> Result<()> {
 /// `previous`, the one that was previous becomes `superseded`. Then reads back the value that nodes
 /// will read. If a concurrent publisher wrote the current value once more, that version supersedes
 /// nothing.
-async fn settle(clients: &Clients, change: &Change) -> Result<()> {
+async fn move_labels(clients: &Clients, change: &Change) -> Result<()> {
     let Change { place, name, .. } = change;
     let ssm = clients.ssm(place).await?;
     let newest = parameters::get(&ssm, name).await?;

@@ -3,7 +3,7 @@
 //! undoes it.
 
 use frontload_aws::leases::Leases;
-use frontload_domain::lease::{Applicant, Demand, LeaseKey, Standing, Taking};
+use frontload_domain::lease::{Acquire, BuildOptions, Contender, LeaseKey, LeaseState};
 use frontload_domain::names::ExecutionArn;
 use frontload_domain::step::{Report, Waited};
 use frontload_domain::{Build, BuildRequest};
@@ -11,9 +11,9 @@ use frontload_domain::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
-use crate::lease::{Looked, Turn, take_turn};
-use crate::planning::resolve::{Resolved, Verdict};
-use frontload_domain::lease::{Burst, Look, Next, next};
+use crate::lease::{Attempt, LeaseReport, try_acquire};
+use crate::planning::resolve::{Decision, Resolved};
+use frontload_domain::lease::{Burst, LeaseView, NextAction, next};
 
 /// Payload of the function.
 #[derive(Debug, Deserialize)]
@@ -62,36 +62,36 @@ impl Claim {
 }
 
 /// Waits for quiet and for the lease, then decides. `now` is in epoch seconds.
-pub async fn handle(context: &Context, input: Input) -> Result<Looked<Claim>> {
+pub async fn handle(context: &Context, input: Input) -> Result<LeaseReport<Claim>> {
     let &Context { ref clients, ref settings, now, .. } = context;
     let request = &input.request;
     let home = &settings.home.region;
     let leases = clients.leases(home, &settings.lease_table);
     let key = LeaseKey::new(&request.cache, request.architecture);
     let execution = input.execution_id;
-    let me = Applicant { build: request.id.clone(), execution: execution.to_string() };
-    let mut standing = leases.read(&key).await?;
-    if input.waited_seconds.0 == 0 || standing.newest.is_none() {
-        standing = leases.register(&key, &me, now, Demand::of(request)).await?;
+    let me = Contender { build: request.id.clone(), execution: execution.to_string() };
+    let mut state = leases.read(&key).await?;
+    if input.waited_seconds.0 == 0 || state.newest.is_none() {
+        state = leases.register(&key, &me, now, BuildOptions::of(request)).await?;
     }
     let (build, seen_token) = (&request.id, input.seen_token);
-    let look = Look { standing: &standing, build, seen_token, holder_is_over: None };
+    let view = LeaseView { state: &state, build, seen_token, holder_is_over: None };
     let burst = Burst { debounce: &request.debounce, waited: input.waited_seconds, now };
-    match next(&look, Some(&burst)) {
-        Next::Superseded(by) => return Ok(Report::Ready(superseded(by)).into()),
-        Next::Quiet(seconds) => {
+    match next(&view, Some(&burst)) {
+        NextAction::Superseded(by) => return Ok(Report::Ready(superseded(by)).into()),
+        NextAction::Quiet(seconds) => {
             let progress = format!("waiting {seconds} s for more pushes");
             return Ok(Report::wait(seconds, progress).into());
         }
-        Next::Approach(_) => {}
+        NextAction::Acquisition(_) => {}
     }
     let sfn = clients.own_sfn(home);
-    let (ours, taking) = ((&key, &me), Taking::AsNewest);
-    match take_turn(&leases, &sfn, ours, taking, standing, seen_token, now).await? {
-        Turn::Ours(standing) => {
-            decide(&leases, &key, context, (request, execution), &standing).await.map(Into::into)
+    let (ours, acquire) = ((&key, &me), Acquire::AsNewest);
+    match try_acquire(&leases, &sfn, ours, acquire, state, seen_token, now).await? {
+        Attempt::Acquired(state) => {
+            decide(&leases, &key, context, (request, execution), &state).await.map(Into::into)
         }
-        Turn::Later(later) => {
+        Attempt::RetryLater(later) => {
             let seconds = input.waited_seconds.0;
             if input.waited_seconds.is_past(request.claim_seconds) {
                 let (build, holder) = (request.id.clone(), later.holder);
@@ -102,7 +102,7 @@ pub async fn handle(context: &Context, input: Input) -> Result<Looked<Claim>> {
     }
 }
 
-fn superseded(by: Applicant) -> Claim {
+fn superseded(by: Contender) -> Claim {
     let reason = format!("a newer request has come, which {} serves", by.execution);
     Claim { successor: Some(by.execution), ..Claim::of(Outcome::Superseded, reason) }
 }
@@ -114,18 +114,18 @@ async fn decide(
     key: &LeaseKey,
     context: &Context,
     (request, execution): (&BuildRequest, ExecutionArn),
-    standing: &Standing,
+    state: &LeaseState,
 ) -> Result<Report<Claim>> {
-    let demand = standing.demand.and(Demand::of(request));
-    let resolved = context.resolve(request, demand).await;
+    let options = state.options.and(BuildOptions::of(request));
+    let resolved = context.resolve(request, options).await;
     match resolved {
-        Ok(Resolved { mut build, verdict: Verdict::Build(reason), warnings }) => {
+        Ok(Resolved { mut build, decision: Decision::Build(reason), warnings }) => {
             build.execution = Some(execution);
-            let (build, token) = (Some(build), Some(standing.token));
+            let (build, token) = (Some(build), Some(state.token));
             let claim = Claim { build, warnings, token, ..Claim::of(Outcome::Claimed, reason) };
             Ok(Report::Ready(claim))
         }
-        Ok(Resolved { verdict: Verdict::Unchanged(reason), warnings, .. }) => {
+        Ok(Resolved { decision: Decision::Unchanged(reason), warnings, .. }) => {
             leases.release(key, &request.id, false).await?;
             let claim = Claim { warnings, ..Claim::of(Outcome::Unchanged, reason) };
             Ok(Report::Ready(claim))

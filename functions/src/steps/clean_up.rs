@@ -127,8 +127,8 @@ async fn remove_unpublished(
     // may belong to the next build, which is still publishing.
     let names = ParameterNames::new(&settings.prefix, &build.cache, build.architecture);
     let leases = clients.leases(&settings.home.region, &settings.lease_table);
-    let standing = leases.read(&LeaseKey::new(&build.cache, build.architecture)).await?;
-    if standing.is_held_by(&build.id) {
+    let state = leases.read(&LeaseKey::new(&build.cache, build.architecture)).await?;
+    if state.is_held_by(&build.id) {
         let ids: Vec<String> = found.iter().map(|(_, id)| id.to_string()).collect();
         publication::finish_or_undo(clients, &names, &build.id, &places, &ids).await?;
     }
@@ -151,7 +151,7 @@ mod tests {
     use frontload_aws::parameters;
     use frontload_aws::testing::FakeCloud;
     use frontload_domain::Architecture;
-    use frontload_domain::lease::{Applicant, Taking};
+    use frontload_domain::lease::{Acquire, Contender};
     use serde_json::json;
 
     use super::*;
@@ -206,8 +206,8 @@ mod tests {
 
     async fn take_lease(cloud: &FakeCloud, build: &str) {
         let (leases, key) = leases(cloud);
-        let owner = Applicant { build: build.parse().unwrap(), execution: "arn".to_owned() };
-        leases.take(&key, &owner, Taking::AsAnybody, None, 0).await.unwrap().unwrap();
+        let owner = Contender { build: build.parse().unwrap(), execution: "arn".to_owned() };
+        leases.take(&key, &owner, Acquire::AsAnybody, None, 0).await.unwrap().unwrap();
     }
 
     async fn holder(cloud: &FakeCloud) -> Option<String> {

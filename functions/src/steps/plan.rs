@@ -2,7 +2,7 @@
 //! shows what would be built. It changes nothing.
 
 use frontload_aws::clients::at_once;
-use frontload_domain::lease::Demand;
+use frontload_domain::lease::BuildOptions;
 use frontload_domain::names::one_line;
 use frontload_domain::step::{Report, Waited};
 use frontload_domain::{Architecture, BuildId, BuildRequest, Cache, CacheName, Debounce, EcrImage};
@@ -13,8 +13,8 @@ use serde_json::Value;
 use crate::context::Context;
 use crate::planning::documents::{Documents, Listing, Trust};
 use crate::planning::read_cache;
-use crate::planning::request::{self, Order, Request};
-use crate::planning::resolve::Verdict;
+use crate::planning::request::{self, ManualRequest, PlanRequest};
+use crate::planning::resolve::Decision;
 use crate::settings::Settings;
 
 /// Payload of the function.
@@ -88,14 +88,14 @@ pub async fn handle(context: &Context, input: Input) -> Result<Report<Plan>> {
     let Context { settings, documents, .. } = context;
     let execution = &input.execution_id;
     let plan = match request::read(&input.request)? {
-        Request::Nothing(reason) => nothing(reason),
-        Request::Builds(order) => plan_order(context, &order, execution).await?,
-        Request::Reconcile => {
+        PlanRequest::Nothing(reason) => nothing(reason),
+        PlanRequest::Builds(manual) => plan_manual(context, &manual, execution).await?,
+        PlanRequest::Reconcile => {
             let listing = documents.read(context).await?;
             let plan = plan_all(settings, &listing, execution, |_| true, |_| Debounce::NONE);
             explain(plan, "the schedule looks at every cache", "there is no cache".to_owned())
         }
-        Request::Image(image) => return plan_image(context, documents, &image, &input).await,
+        PlanRequest::Image(image) => return plan_image(context, documents, &image, &input).await,
     };
     Ok(Report::Ready(plan))
 }
@@ -117,11 +117,11 @@ async fn plan_image(
         let plan = plan(&kept);
         match kept.trust(input.started_at, input.waited_seconds, context.now) {
             Trust::Complete => return Ok(Report::Ready(explain(plan, &why, without))),
-            Trust::Later(seconds) if plan.is_empty() => {
+            Trust::ReadAgain(seconds) if plan.is_empty() => {
                 let progress = format!("{without} so far; the next look is in {seconds} s");
                 return Ok(Report::wait(seconds, progress));
             }
-            Trust::Later(_) | Trust::Expired => {}
+            Trust::ReadAgain(_) | Trust::Expired => {}
         }
     }
     let plan = plan(&documents.read(context).await?);
@@ -158,7 +158,7 @@ fn plan_all(
             Ok(cache) => {
                 let debounce = debounce(&cache);
                 let requests = cache.architectures.iter().map(|&architecture| {
-                    request_for(&cache, architecture, execution, debounce, Demand::default())
+                    request_for(&cache, architecture, execution, debounce, BuildOptions::default())
                 });
                 plan.builds.extend(requests);
             }
@@ -168,22 +168,23 @@ fn plan_all(
     plan
 }
 
-async fn plan_order(context: &Context, order: &Order, execution: &str) -> Result<Plan> {
+async fn plan_manual(context: &Context, manual: &ManualRequest, execution: &str) -> Result<Plan> {
     let mut requests = Vec::new();
-    for name in &order.caches {
+    for name in &manual.caches {
         let cache = context.read_cache(name).await?;
-        let wanted = |&&of: &&Architecture| order.architecture.is_none_or(|one| one == of);
+        let wanted = |&&of: &&Architecture| manual.architecture.is_none_or(|one| one == of);
         let architectures: Vec<_> = cache.architectures.iter().filter(wanted).collect();
         if architectures.is_empty() {
             let parameter = context.settings.prefix.cache(name);
             let problem = "architectures: the one that is asked for is not among them".to_owned();
             return Err(Error::InvalidCache { parameter, problem });
         }
-        let request =
-            |&&of: &&Architecture| request_for(&cache, of, execution, Debounce::NONE, order.demand);
+        let request = |&&of: &&Architecture| {
+            request_for(&cache, of, execution, Debounce::NONE, manual.options)
+        };
         requests.extend(architectures.iter().map(request));
     }
-    if order.dry_run {
+    if manual.dry_run {
         return look_ahead(context, &requests).await;
     }
     let reason = format!("{} builds as requested", requests.len());
@@ -192,14 +193,15 @@ async fn plan_order(context: &Context, order: &Order, execution: &str) -> Result
 
 /// Returns what the builds would be. Changes nothing.
 async fn look_ahead(context: &Context, requests: &[BuildRequest]) -> Result<Plan> {
-    let resolved = at_once(requests, |request| context.resolve(request, Demand::of(request))).await;
+    let resolved =
+        at_once(requests, |request| context.resolve(request, BuildOptions::of(request))).await;
     let mut plan = Plan { reason: "a dry run: nothing is changed".to_owned(), ..Plan::default() };
     for (request, resolved) in requests.iter().zip(resolved) {
         match resolved {
             Ok(resolved) => {
-                let (build, reason) = match resolved.verdict {
-                    Verdict::Build(reason) => (true, reason),
-                    Verdict::Unchanged(reason) => (false, reason),
+                let (build, reason) = match resolved.decision {
+                    Decision::Build(reason) => (true, reason),
+                    Decision::Unchanged(reason) => (false, reason),
                 };
                 let (cache, architecture) = (request.cache.clone(), request.architecture);
                 let warnings = resolved.warnings;
@@ -217,14 +219,14 @@ fn request_for(
     architecture: Architecture,
     execution: &str,
     debounce: Debounce,
-    demand: Demand,
+    options: BuildOptions,
 ) -> BuildRequest {
     BuildRequest {
         id: BuildId::derive(&cache.name, architecture, execution),
         cache: cache.name.clone(),
         architecture,
-        force: demand.force,
-        full: demand.full,
+        force: options.force,
+        full: options.full,
         debounce,
         claim_seconds: cache.time_limits.claim_seconds,
     }

@@ -74,12 +74,12 @@ pub async fn handle(context: &Context, input: Input) -> Result<Report<Checked>> 
 }
 
 /// What was found out, or why the build is refused.
-type Verdict<T> = std::result::Result<T, String>;
+type Finding<T> = std::result::Result<T, String>;
 
 /// Refuses a network without a way out: the build would wait in vain for its builder. Every named
 /// subnet must work, because each may be tried. Of the default subnets one must work; EC2 takes
 /// any.
-async fn check_network(ec2: &aws_sdk_ec2::Client, build: &Build) -> Result<Verdict<Vec<String>>> {
+async fn check_network(ec2: &aws_sdk_ec2::Client, build: &Build) -> Result<Finding<Vec<String>>> {
     let settings = &build.builder;
     let refuse = |reason: String| Err(format!("builder.subnetIds in {}: {reason}", build.region));
     let found = match networks::find_networks(ec2, &settings.subnet_ids).await? {
@@ -100,7 +100,7 @@ async fn check_region(
     build: &Build,
     settings: &RegionSettings,
     home_encrypts: bool,
-) -> Result<Verdict<Vec<String>>> {
+) -> Result<Finding<Vec<String>>> {
     if let Err(refusal) = check_zones(clients, settings).await? {
         return Ok(Err(refusal));
     }
@@ -154,7 +154,7 @@ async fn describe_fast_restores(clients: &Clients, settings: &RegionSettings) ->
 }
 
 /// Refuses a zone that is not in the region.
-async fn check_zones(clients: &Clients, settings: &RegionSettings) -> Result<Verdict<()>> {
+async fn check_zones(clients: &Clients, settings: &RegionSettings) -> Result<Finding<()>> {
     if settings.fsr_zones.is_empty() {
         return Ok(Ok(()));
     }
@@ -176,7 +176,7 @@ async fn check_key(
     build: &Build,
     settings: &RegionSettings,
     home_encrypts: bool,
-) -> Result<Verdict<Vec<String>>> {
+) -> Result<Finding<Vec<String>>> {
     let region = &settings.region;
     let field = format!("regions[{region}].kmsKeyId");
     let named = settings.kms_key_id.as_ref().map(ToString::to_string);
@@ -244,7 +244,7 @@ async fn builder_key(clients: &Clients, build: &Build) -> Result<String> {
 /// Otherwise EC2 accepts the instance and terminates it at once (EC2 user guide, "Service-linked
 /// role for Spot Instance requests"). `Err` is a warning, not a refusal: a builder on demand comes
 /// next.
-async fn check_spot(clients: &Clients, build: &Build, key: &str) -> Result<Verdict<Vec<String>>> {
+async fn check_spot(clients: &Clients, build: &Build, key: &str) -> Result<Finding<Vec<String>>> {
     if !build.builder.spot {
         return Ok(Ok(Vec::new()));
     }
@@ -285,7 +285,7 @@ async fn check_key_use(
     build: &Build,
     region: &str,
     key: &str,
-) -> Result<Verdict<Vec<String>>> {
+) -> Result<Finding<Vec<String>>> {
     let mut lines = vec![format!("{region}: key {key}")];
     for consumer in &build.consumers {
         let account = &consumer.account;
@@ -313,7 +313,7 @@ async fn check_consumer(
     build: &Build,
     consumer: &Consumer,
     names: &ParameterNames,
-) -> Result<Verdict<String>> {
+) -> Result<Finding<String>> {
     let Consumer { account, role, .. } = consumer;
     for RegionSettings { region, .. } in &build.regions {
         let place = Place::of(consumer, region);

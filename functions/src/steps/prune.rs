@@ -1,19 +1,19 @@
 //! `prune`: deletes the snapshots of a cache that nobody needs any more (S3).
-//! `frontload_domain::prune` decides what to delete. This module reads the world and carries out
+//! `frontload_domain::prune` decides what to delete. This module reads the inventory and carries out
 //! the decision.
 
 use frontload_aws::clients::Clients;
 use frontload_aws::parameters;
 use frontload_aws::snapshots::{Deletion, try_delete_snapshot};
 use frontload_domain::Place;
-use frontload_domain::prune::{Decision, Mode, Request, decide};
+use frontload_domain::prune::{Decision, Mode, PruneRequest, decide};
 use frontload_domain::step::Report;
 use frontload_domain::{CacheName, ParameterNames};
 use frontload_domain::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
-use crate::pruning::world::read_world;
+use crate::pruning::inventory::read_inventory;
 use crate::pruning::{ARCHITECTURES, all_places, find_cache};
 use crate::settings::Settings;
 use crate::warnings::sentences;
@@ -21,13 +21,13 @@ use crate::warnings::sentences;
 /// Payload of the function.
 #[derive(Debug, Deserialize)]
 pub struct Input {
-    prune: Order,
+    prune: ManualPrune,
 }
 
 /// The request.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Order {
+struct ManualPrune {
     cache: CacheName,
     #[serde(default)]
     dry_run: bool,
@@ -38,7 +38,7 @@ struct Order {
     confirm: Option<CacheName>,
 }
 
-impl Order {
+impl ManualPrune {
     /// Whether anything is deleted.
     fn is_earnest(&self) -> bool {
         !self.dry_run && (!self.retire || self.confirm.as_ref() == Some(&self.cache))
@@ -59,17 +59,17 @@ pub struct Pruned {
     warnings: Vec<String>,
 }
 
-/// Reads the world, decides, and deletes.
+/// Reads the inventory, decides, and deletes.
 pub async fn handle(context: &Context, input: Input) -> Result<Report<Pruned>> {
     let &Context { ref clients, ref settings, now, .. } = context;
-    let order = input.prune;
-    let cache = find_cache(clients, settings, &order.cache).await?;
+    let manual = input.prune;
+    let cache = find_cache(clients, settings, &manual.cache).await?;
     let places = all_places(clients, settings, &cache).await?;
-    let world = read_world(clients, settings, &cache.name, &places).await?;
-    let request = Request {
+    let inventory = read_inventory(clients, settings, &cache.name, &places).await?;
+    let request = PruneRequest {
         stack: settings.stack.clone(),
         cache: cache.name.clone(),
-        mode: if order.retire {
+        mode: if manual.retire {
             Mode::Retire
         } else {
             Mode::Prune { retain: usize::try_from(cache.retain.count).unwrap_or(usize::MAX) }
@@ -77,17 +77,17 @@ pub async fn handle(context: &Context, input: Input) -> Result<Report<Pruned>> {
         minimum_age_seconds: u64::try_from(cache.retain.minimum_age_days).unwrap_or(u64::MAX)
             * 86_400,
     };
-    let decisions = decide(&world, &request, now);
+    let decisions = decide(&inventory, &request, now);
     let mut refused = Vec::new();
-    if order.is_earnest() {
-        if order.retire && world.unread.is_empty() {
+    if manual.is_earnest() {
+        if manual.retire && inventory.unread.is_empty() {
             delete_parameters(clients, settings, &cache.name, &places).await?;
         }
         refused = delete(clients, &decisions).await?;
     }
-    let dry_run = !order.is_earnest();
+    let dry_run = !manual.is_earnest();
     let total = decisions.len();
-    let unread = world.unread.iter().map(|unread| {
+    let unread = inventory.unread.iter().map(|unread| {
         format!("no snapshot is pruned, as one may be named by what cannot be read: {unread}")
     });
     let warnings = sentences(&unread.collect::<Vec<_>>());

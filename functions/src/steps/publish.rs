@@ -19,7 +19,7 @@ use frontload_domain::{Error, Result};
 use serde::Deserialize;
 
 use crate::context::Context;
-use crate::publication::after::{Publications, finished, list, tell};
+use crate::publication::after::{Publications, finished, follow_up, list};
 use crate::settings::Settings;
 
 /// Payload of the function.
@@ -51,7 +51,7 @@ pub async fn handle(context: &Context, input: Input) -> Result<Report<Publicatio
     let names = ParameterNames::new(&settings.prefix, &build.cache, build.architecture);
     publication::publish(clients, &names, &build.id, input.token, &targets(&manifests)).await?;
     let marked = mark(clients, build, &input.replicas).await;
-    let told = tell(clients, settings, &names, &manifests).await;
+    let told = follow_up(clients, settings, &names, &manifests).await;
     let failed: Vec<Error> = marked.err().into_iter().chain(told).collect();
     Ok(finished(list(settings, &names, &manifests), &failed, input.waited_seconds))
 }
@@ -74,11 +74,11 @@ async fn check_lease(
     token: u64,
 ) -> Result<()> {
     let leases = clients.leases(&settings.home.region, &settings.lease_table);
-    let standing = leases.read(&LeaseKey::new(&build.cache, build.architecture)).await?;
-    if standing.is_held_by(&build.id) && standing.token == token {
+    let state = leases.read(&LeaseKey::new(&build.cache, build.architecture)).await?;
+    if state.is_held_by(&build.id) && state.token == token {
         return Ok(());
     }
-    let holder = standing.holder.map_or("nobody".to_owned(), |holder| holder.execution);
+    let holder = state.holder.map_or("nobody".to_owned(), |holder| holder.execution);
     let reason = format!("its lease with token {token} is held by {holder} now");
     Err(Error::LeaseLost { build: build.id.clone(), reason })
 }
@@ -147,7 +147,7 @@ fn check_publishable(
 #[cfg(test)]
 mod tests {
     use frontload_aws::testing::FakeCloud;
-    use frontload_domain::lease::{Applicant, Taking};
+    use frontload_domain::lease::{Acquire, Contender};
 
     use super::*;
     use crate::testing::{build, settings};
@@ -176,8 +176,8 @@ mod tests {
         let leases = cloud.clients().leases(&settings().home.region, "leases");
         let key = LeaseKey::new(&build().cache, build().architecture);
         let take = async |id: &str, over| {
-            let owner = Applicant { build: id.parse().unwrap(), execution: format!("arn:{id}") };
-            leases.take(&key, &owner, Taking::AsAnybody, over, 0).await.unwrap().unwrap();
+            let owner = Contender { build: id.parse().unwrap(), execution: format!("arn:{id}") };
+            leases.take(&key, &owner, Acquire::AsAnybody, over, 0).await.unwrap().unwrap();
         };
         take(build().id.as_str(), None).await;
         assert_eq!(checked(&cloud, 1).await, "");

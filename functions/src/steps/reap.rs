@@ -18,15 +18,15 @@ use frontload_aws::leases::Leases;
 use frontload_aws::replicas::shared_with;
 use frontload_aws::snapshots::{delete_snapshot, delete_volume, mark_published};
 use frontload_domain::Place;
-use frontload_domain::lease::{LAST_CALL_SECONDS, LeaseKey, Taking};
-use frontload_domain::prune::{FoundSnapshot, NamedBy, Naming, Unread, World};
+use frontload_domain::lease::{Acquire, LAST_CALL_SECONDS, LeaseKey};
+use frontload_domain::prune::{FoundSnapshot, Inventory, NamedBy, Reference, Unread};
 use frontload_domain::{BuildId, Manifest, ParameterNames};
 use frontload_domain::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::cleanup::leftovers::{Leftovers, find_leftovers};
 use crate::context::Context;
-use crate::pruning::world::read_world;
+use crate::pruning::inventory::read_inventory;
 use crate::pruning::{all_places, find_cache};
 use crate::settings::Settings;
 
@@ -141,11 +141,11 @@ impl Reaper<'_> {
         let key = &left.key;
         let cache = find_cache(self.clients, self.settings, &key.cache).await?;
         let places = all_places(self.clients, self.settings, &cache).await?;
-        if let Some(standing) = &left.lease
-            && let Some(holder) = &standing.holder
+        if let Some(state) = &left.lease
+            && let Some(holder) = &state.holder
         {
-            let over = Some(standing.token);
-            let taken = self.leases.take(key, holder, Taking::AsAnybody, over, self.now).await?;
+            let over = Some(state.token);
+            let taken = self.leases.take(key, holder, Acquire::AsAnybody, over, self.now).await?;
             if taken.is_none() {
                 self.told.later.push(format!("the lease of {key}: somebody took it over"));
                 return Ok(());
@@ -183,11 +183,12 @@ impl Reaper<'_> {
 
     /// Deletes the execution's snapshots and replicas, unless something keeps them.
     async fn delete_unpublished(&mut self, left: &Leftovers, places: &[Place]) -> Result<()> {
-        let world = read_world(self.clients, self.settings, &left.key.cache, places).await?;
+        let inventory =
+            read_inventory(self.clients, self.settings, &left.key.cache, places).await?;
         let is_mine =
             |s: &&FoundSnapshot| s.tags.execution.as_deref() == Some(left.execution.as_str());
-        let mine: Vec<&FoundSnapshot> = world.snapshots.iter().filter(is_mine).collect();
-        if let Some(why) = self.why_kept(left, &world, &mine, places).await? {
+        let mine: Vec<&FoundSnapshot> = inventory.snapshots.iter().filter(is_mine).collect();
+        if let Some(why) = self.why_kept(left, &inventory, &mine, places).await? {
             tracing::info!(build = %left.build, execution = %left.execution, why, "kept");
             self.told.kept.push(format!("{}: {why}", left.build));
             return Ok(());
@@ -209,21 +210,21 @@ impl Reaper<'_> {
     async fn why_kept(
         &self,
         left: &Leftovers,
-        world: &World,
+        inventory: &Inventory,
         mine: &[&FoundSnapshot],
         places: &[Place],
     ) -> Result<Option<String>> {
         let ec2 = self.clients.own_ec2(&self.settings.home.region);
-        let is_of_mine = |naming: &&Naming| mine.iter().any(|s| s.id == naming.snapshot);
-        if let Some(naming) = world.namings.iter().filter(is_of_mine).min() {
-            if let NamedBy::Parameter { .. } = naming.by {
+        let is_of_mine = |reference: &&Reference| mine.iter().any(|s| s.id == reference.snapshot);
+        if let Some(reference) = inventory.references.iter().filter(is_of_mine).min() {
+            if let NamedBy::Parameter { .. } = reference.by {
                 for snapshot in &left.snapshots {
                     mark_published(&ec2, &snapshot.id).await?;
                 }
             }
-            return Ok(Some(format!("{} {naming}", naming.snapshot)));
+            return Ok(Some(format!("{} {reference}", reference.snapshot)));
         }
-        if let Some(Unread { account, why, .. }) = world.unread.first() {
+        if let Some(Unread { account, why, .. }) = inventory.unread.first() {
             return Ok(Some(format!("what account {account} names is not known: {why}")));
         }
         for snapshot in &left.snapshots {

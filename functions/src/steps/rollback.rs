@@ -7,7 +7,7 @@ use frontload_aws::parameters::{self, CURRENT, PREVIOUS, Parameter};
 use frontload_aws::replicas::{ensure_fast_restore, shared_with};
 use frontload_aws::snapshots::find_snapshot;
 use frontload_domain::Place;
-use frontload_domain::lease::{Applicant, LeaseKey, Taking};
+use frontload_domain::lease::{Acquire, Contender, LeaseKey};
 use frontload_domain::snapshot::State;
 use frontload_domain::step::{Report, Waited};
 use frontload_domain::{Architecture, BuildId, CacheName, Manifest, ParameterNames};
@@ -15,16 +15,16 @@ use frontload_domain::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
-use crate::lease::{Looked, Turn, take_turn};
-use crate::publication::after::{Publications, end_fast_restore, finished, list, tell};
+use crate::lease::{Attempt, LeaseReport, try_acquire};
+use crate::publication::after::{Publications, end_fast_restore, finished, follow_up, list};
 use crate::settings::Settings;
-use frontload_domain::lease::Later;
+use frontload_domain::lease::RetryLater;
 
 /// Payload of the function.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Input {
-    rollback: Request,
+    rollback: RollbackRequest,
     execution_id: String,
     waited_seconds: Waited,
     /// The `seenToken` that the last call returned.
@@ -35,7 +35,7 @@ pub struct Input {
 /// What a person asks for.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Request {
+struct RollbackRequest {
     cache: CacheName,
     architecture: Architecture,
 }
@@ -49,27 +49,27 @@ const AGAIN_SECONDS: u32 = 30;
 
 /// Takes the lease, so that no build publishes meanwhile, and rolls back. `now` is in epoch
 /// seconds.
-pub async fn handle(context: &Context, input: Input) -> Result<Looked<Publications>> {
+pub async fn handle(context: &Context, input: Input) -> Result<LeaseReport<Publications>> {
     let &Context { ref clients, ref settings, now, .. } = context;
-    let Request { cache, architecture } = &input.rollback;
+    let RollbackRequest { cache, architecture } = &input.rollback;
     let home = &settings.home.region;
     let names = ParameterNames::new(&settings.prefix, cache, *architecture);
     let id = BuildId::derive(cache, *architecture, &input.execution_id);
     let leases = clients.leases(home, &settings.lease_table);
     let key = LeaseKey::new(cache, *architecture);
-    let me = Applicant { build: id.clone(), execution: input.execution_id };
+    let me = Contender { build: id.clone(), execution: input.execution_id };
     let is_past = input.waited_seconds.is_past(LIMIT_SECONDS);
     let seconds = input.waited_seconds.0;
-    let standing = leases.read(&key).await?;
+    let state = leases.read(&key).await?;
     let (sfn, ours) = (clients.own_sfn(home), (&key, &me));
-    let taking = Taking::AsAnybody;
-    let turn = take_turn(&leases, &sfn, ours, taking, standing, input.seen_token, now).await?;
+    let acquire = Acquire::AsAnybody;
+    let turn = try_acquire(&leases, &sfn, ours, acquire, state, input.seen_token, now).await?;
     let token = match turn {
-        Turn::Ours(standing) => standing.token,
-        Turn::Later(Later { holder, .. }) if is_past => {
+        Attempt::Acquired(state) => state.token,
+        Attempt::RetryLater(RetryLater { holder, .. }) if is_past => {
             return Err(Error::BuildInProgress { build: id, holder, seconds });
         }
-        Turn::Later(later) => return Ok(later.into()),
+        Attempt::RetryLater(later) => return Ok(later.into()),
     };
     let request = &input.rollback;
     let waited = input.waited_seconds;
@@ -80,7 +80,7 @@ pub async fn handle(context: &Context, input: Input) -> Result<Looked<Publicatio
         }
         other => other,
     };
-    // A call that will be repeated keeps the lease. If the release fails, another applicant takes
+    // A call that will be repeated keeps the lease. If the release fails, another contender takes
     // the lease over when this execution is over.
     let is_over = match &result {
         Ok(report) => matches!(report, Report::Ready(_)),
@@ -97,7 +97,7 @@ pub async fn handle(context: &Context, input: Input) -> Result<Looked<Publicatio
 struct Rollback<'a> {
     clients: &'a Clients,
     settings: &'a Settings,
-    request: &'a Request,
+    request: &'a RollbackRequest,
     names: &'a ParameterNames,
     /// Marks the manifests that this execution publishes. The mark distinguishes a call repeated
     /// after a lost answer from a second rollback, which would go forward again.
@@ -145,7 +145,7 @@ impl Rollback<'_> {
             }
             published => published?,
         }
-        let failed = tell(self.clients, self.settings, self.names, &own).await;
+        let failed = follow_up(self.clients, self.settings, self.names, &own).await;
         Ok(finished(list(self.settings, self.names, &own), &failed, self.waited))
     }
 

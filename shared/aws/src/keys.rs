@@ -125,8 +125,8 @@ pub async fn usable_by(kms: &aws_sdk_kms::Client, key: &str, who: Grantee<'_>) -
         }
     };
     let mut missing = match read_policy(&policy, who) {
-        Verdict::Denies => return Ok(Usable::No),
-        Verdict::Lacks(missing) => missing,
+        PolicyAnswer::Denies => return Ok(Usable::No),
+        PolicyAnswer::Lacks(missing) => missing,
     };
     if missing.is_empty() {
         return Ok(Usable::Yes);
@@ -166,7 +166,7 @@ pub enum Usable {
 
 /// What a key policy says about a grantee.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+enum PolicyAnswer {
     /// A statement denies a needed action, which overrides any permission.
     Denies,
     /// The needed actions that no statement allows.
@@ -175,9 +175,9 @@ enum Verdict {
 
 /// Reads the statements of a key policy for `who`. Treats the condition of an `Allow` as met and
 /// that of a `Deny` as not met: preflight looks for what is plainly missing, KMS decides.
-fn read_policy(policy: &str, who: Grantee<'_>) -> Verdict {
+fn read_policy(policy: &str, who: Grantee<'_>) -> PolicyAnswer {
     let Ok(policy) = serde_json::from_str::<Value>(policy) else {
-        return Verdict::Lacks(NEEDED.to_vec());
+        return PolicyAnswer::Lacks(NEEDED.to_vec());
     };
     let says = |effect: &str, needed: &str| {
         each(&policy["Statement"])
@@ -187,9 +187,9 @@ fn read_policy(policy: &str, who: Grantee<'_>) -> Verdict {
             .any(|action| action.as_str().is_some_and(|action| covers(action, needed)))
     };
     if NEEDED.iter().any(|needed| says("Deny", needed)) {
-        return Verdict::Denies;
+        return PolicyAnswer::Denies;
     }
-    Verdict::Lacks(NEEDED.into_iter().filter(|needed| !says("Allow", needed)).collect())
+    PolicyAnswer::Lacks(NEEDED.into_iter().filter(|needed| !says("Allow", needed)).collect())
 }
 
 /// The elements of a policy's value, which is one element or a list.
@@ -225,10 +225,10 @@ mod tests {
     fn allows(principal: &Value, actions: &Value) -> bool {
         let statement =
             json!({"Effect": "Allow", "Principal": principal, "Action": actions, "Resource": "*"});
-        read(&json!([statement])) == Verdict::Lacks(Vec::new())
+        read(&json!([statement])) == PolicyAnswer::Lacks(Vec::new())
     }
 
-    fn read(statements: &Value) -> Verdict {
+    fn read(statements: &Value) -> PolicyAnswer {
         let policy = json!({"Version": "2012-10-17", "Statement": statements});
         read_policy(&policy.to_string(), Grantee::Account(&"210987654321".parse().unwrap()))
     }
@@ -255,7 +255,7 @@ mod tests {
         assert!(!allows(&json!({"AWS": "arn:aws:iam::123456789012:root"}), &json!("kms:*")));
         assert!(!allows(&root, &json!(["kms:DescribeKey", "kms:Decrypt"])));
         let account = "210987654321".parse().unwrap();
-        assert_ne!(read_policy("{", Grantee::Account(&account)), Verdict::Lacks(vec![]));
+        assert_ne!(read_policy("{", Grantee::Account(&account)), PolicyAnswer::Lacks(vec![]));
     }
 
     #[test]
@@ -265,7 +265,7 @@ mod tests {
             let statement =
                 json!({"Effect": "Allow", "Principal": {"AWS": principal}, "Action": "kms:*"});
             let policy = json!({"Statement": [statement]}).to_string();
-            read_policy(&policy, Grantee::ServiceRole(role)) != Verdict::Lacks(vec![])
+            read_policy(&policy, Grantee::ServiceRole(role)) != PolicyAnswer::Lacks(vec![])
         };
         assert!(lacks("arn:aws:iam::210987654321:root"));
         assert!(lacks(&role.replace("/Spot", "/Other")));
@@ -278,9 +278,9 @@ mod tests {
         let root = json!({"AWS": "arn:aws:iam::210987654321:root"});
         let give = json!({"Effect": "Allow", "Principal": root, "Action": "kms:*"});
         let mut take = json!({"Effect": "Deny", "Principal": "*", "Action": ["kms:Decrypt"]});
-        assert_eq!(read(&json!([give, take])), Verdict::Denies);
+        assert_eq!(read(&json!([give, take])), PolicyAnswer::Denies);
         take["Condition"] = json!({"StringNotEquals": {"kms:CallerAccount": "210987654321"}});
-        assert_eq!(read(&json!([give, take])), Verdict::Lacks(vec![]));
+        assert_eq!(read(&json!([give, take])), PolicyAnswer::Lacks(vec![]));
     }
 
     async fn usable(operations: &[GrantOperation]) -> Usable {

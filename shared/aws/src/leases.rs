@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 
 use super::{call_error, incomplete_answer};
-use frontload_domain::lease::{Applicant, Demand, LeaseKey, Standing, Taking};
+use frontload_domain::lease::{Acquire, BuildOptions, Contender, LeaseKey, LeaseState};
 use frontload_domain::{BuildId, Result};
 
 /// The table and its client.
@@ -32,8 +32,8 @@ impl Leases {
         Self { client, table }
     }
 
-    /// Makes `applicant` the newest request, unless it already holds the lease, and
-    /// returns the resulting state. Stores `demand` for the next build that takes the
+    /// Makes `contender` the newest request, unless it already holds the lease, and
+    /// returns the resulting state. Stores `options` for the next build that takes the
     /// lease. `now` is in epoch seconds.
     ///
     /// # Errors
@@ -41,24 +41,24 @@ impl Leases {
     pub async fn register(
         &self,
         key: &LeaseKey,
-        applicant: &Applicant,
+        contender: &Contender,
         now: i64,
-        demand: Demand,
-    ) -> Result<Standing> {
-        let force = if demand.force { ", forced = :yes" } else { "" };
-        let full = if demand.full { ", inFull = :yes" } else { "" };
+        options: BuildOptions,
+    ) -> Result<LeaseState> {
+        let force = if options.force { ", forced = :yes" } else { "" };
+        let full = if options.full { ", inFull = :yes" } else { "" };
         let update = format!(
             "SET newestBuild = :build, newestExecution = :execution, \
              waitingSince = if_not_exists(waitingSince, :now){force}{full}"
         );
-        let mut values = values_of(applicant);
+        let mut values = values_of(contender);
         values.insert(":now".to_owned(), AttributeValue::N(now.to_string()));
-        if demand != Demand::default() {
+        if options != BuildOptions::default() {
             values.insert(":yes".to_owned(), AttributeValue::Bool(true));
         }
         let condition = "attribute_not_exists(heldBy) OR heldBy <> :build";
         match self.update(key, update, condition, values).await? {
-            Some(standing) => Ok(standing),
+            Some(state) => Ok(state),
             None => self.read(key).await,
         }
     }
@@ -67,7 +67,7 @@ impl Leases {
     ///
     /// # Errors
     /// Those of [`call_error`].
-    pub async fn read(&self, key: &LeaseKey) -> Result<Standing> {
+    pub async fn read(&self, key: &LeaseKey) -> Result<LeaseState> {
         let operation = "dynamodb:GetItem";
         let region = self.client.config().region();
         let output = self
@@ -79,7 +79,7 @@ impl Leases {
             .send()
             .await
             .map_err(|error| call_error(operation, self.shown(key), region, &error))?;
-        let Some(item) = output.item() else { return Ok(Standing::default()) };
+        let Some(item) = output.item() else { return Ok(LeaseState::default()) };
         read_item(item)
             .map_err(|reason| incomplete_answer(operation, self.shown(key), region, reason))
     }
@@ -96,16 +96,16 @@ impl Leases {
     pub async fn take(
         &self,
         key: &LeaseKey,
-        applicant: &Applicant,
-        taking: Taking,
+        contender: &Contender,
+        acquire: Acquire,
         over: Option<u64>,
         now: i64,
-    ) -> Result<Option<Standing>> {
+    ) -> Result<Option<LeaseState>> {
         let set = "SET heldBy = :build, heldByExecution = :execution, \
                    leaseToken = if_not_exists(leaseToken, :now) + :one";
         let free = "(attribute_not_exists(heldBy) OR leaseToken = :over)";
-        let (update, condition) = match taking {
-            Taking::AsNewest => (
+        let (update, condition) = match acquire {
+            Acquire::AsNewest => (
                 format!(
                     "{set}, heldForced = if_not_exists(forced, :no), \
                      heldInFull = if_not_exists(inFull, :no) \
@@ -113,11 +113,11 @@ impl Leases {
                 ),
                 format!("newestBuild = :build AND {free}"),
             ),
-            Taking::AsAnybody => {
+            Acquire::AsAnybody => {
                 (format!("{set}, heldForced = :no, heldInFull = :no"), free.to_owned())
             }
         };
-        let mut values = values_of(applicant);
+        let mut values = values_of(contender);
         let number = |number: &str| AttributeValue::N(number.to_owned());
         let over = over.map_or_else(|| "-1".to_owned(), |token| token.to_string());
         values.insert(":over".to_owned(), number(&over));
@@ -156,7 +156,7 @@ impl Leases {
         update: String,
         condition: &str,
         values: Item,
-    ) -> Result<Option<Standing>> {
+    ) -> Result<Option<LeaseState>> {
         let (place, region) = ((&self.client, self.table.as_str()), self.client.config().region());
         let Some(item) = update_item(place, &key.to_string(), &update, condition, values).await?
         else {
@@ -206,33 +206,33 @@ pub(super) async fn update_item(
     }
 }
 
-fn values_of(applicant: &Applicant) -> Item {
+fn values_of(contender: &Contender) -> Item {
     [
-        (":build".to_owned(), AttributeValue::S(applicant.build.to_string())),
-        (":execution".to_owned(), AttributeValue::S(applicant.execution.clone())),
+        (":build".to_owned(), AttributeValue::S(contender.build.to_string())),
+        (":execution".to_owned(), AttributeValue::S(contender.execution.clone())),
     ]
     .into()
 }
 
-fn read_item(item: &Item) -> std::result::Result<Standing, String> {
+fn read_item(item: &Item) -> std::result::Result<LeaseState, String> {
     let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
     let number = |name: &str| {
         let Some(value) = item.get(name) else { return Ok(None) };
         let parsed = value.as_n().ok().and_then(|digits| digits.parse::<i64>().ok());
         parsed.map(Some).ok_or_else(|| format!("its {name} is no number"))
     };
-    let applicant = |build: &str, execution: &str| -> std::result::Result<_, String> {
+    let contender = |build: &str, execution: &str| -> std::result::Result<_, String> {
         let (Some(build), Some(execution)) = (text(build), text(execution)) else {
             return Ok(None);
         };
-        Ok(Some(Applicant { build: build.parse()?, execution: execution.clone() }))
+        Ok(Some(Contender { build: build.parse()?, execution: execution.clone() }))
     };
     let flag = |name: &str| item.get(name).is_some_and(|value| value.as_bool() == Ok(&true));
-    Ok(Standing {
-        newest: applicant("newestBuild", "newestExecution")?,
+    Ok(LeaseState {
+        newest: contender("newestBuild", "newestExecution")?,
         waiting_since: number("waitingSince")?,
-        holder: applicant("heldBy", "heldByExecution")?,
-        demand: Demand { force: flag("heldForced"), full: flag("heldInFull") },
+        holder: contender("heldBy", "heldByExecution")?,
+        options: BuildOptions { force: flag("heldForced"), full: flag("heldInFull") },
         token: number("leaseToken")?.and_then(|token| token.try_into().ok()).unwrap_or_default(),
     })
 }
@@ -243,8 +243,8 @@ mod tests {
     use crate::testing::FakeCloud;
     use frontload_domain::Architecture;
 
-    const NOTHING: Demand = Demand { force: false, full: false };
-    const FORCE: Demand = Demand { force: true, full: false };
+    const NOTHING: BuildOptions = BuildOptions { force: false, full: false };
+    const FORCE: BuildOptions = BuildOptions { force: true, full: false };
 
     fn leases(cloud: &FakeCloud) -> Leases {
         cloud.clients().leases(&"us-east-1".parse().unwrap(), "leases")
@@ -254,29 +254,29 @@ mod tests {
         LeaseKey::new(&"default".parse().unwrap(), Architecture::Arm64)
     }
 
-    fn applicant(name: &str) -> Applicant {
-        Applicant { build: name.parse().unwrap(), execution: format!("arn:{name}") }
+    fn contender(name: &str) -> Contender {
+        Contender { build: name.parse().unwrap(), execution: format!("arn:{name}") }
     }
 
     #[tokio::test]
     async fn nobody_holds_what_nobody_asked_for() {
         let leases = leases(&FakeCloud::default());
-        assert_eq!(leases.read(&key()).await.unwrap(), Standing::default());
-        assert!(!leases.release(&key(), &applicant("a").build, false).await.unwrap());
+        assert_eq!(leases.read(&key()).await.unwrap(), LeaseState::default());
+        assert!(!leases.release(&key(), &contender("a").build, false).await.unwrap());
     }
 
     #[tokio::test]
     async fn only_the_newest_request_takes_the_lease_and_ends_the_waiting() {
         let leases = leases(&FakeCloud::default());
-        leases.register(&key(), &applicant("a"), 100, NOTHING).await.unwrap();
-        let standing = leases.register(&key(), &applicant("b"), 130, NOTHING).await.unwrap();
-        assert_eq!((standing.newest, standing.waiting_since), (Some(applicant("b")), Some(100)));
+        leases.register(&key(), &contender("a"), 100, NOTHING).await.unwrap();
+        let state = leases.register(&key(), &contender("b"), 130, NOTHING).await.unwrap();
+        assert_eq!((state.newest, state.waiting_since), (Some(contender("b")), Some(100)));
         let take = async |name: &str| {
-            leases.take(&key(), &applicant(name), Taking::AsNewest, None, 0).await.unwrap()
+            leases.take(&key(), &contender(name), Acquire::AsNewest, None, 0).await.unwrap()
         };
         assert_eq!(take("a").await, None);
         let taken = take("b").await.unwrap();
-        assert_eq!((taken.holder, taken.token), (Some(applicant("b")), 1));
+        assert_eq!((taken.holder, taken.token), (Some(contender("b")), 1));
         assert_eq!(taken.waiting_since, None);
     }
 
@@ -284,23 +284,23 @@ mod tests {
     async fn a_held_lease_is_taken_over_by_one_who_saw_its_token_and_by_nobody_after() {
         let leases = leases(&FakeCloud::default());
         let take = async |name: &str, over| {
-            let taking = Taking::AsAnybody;
-            leases.take(&key(), &applicant(name), taking, over, 0).await.unwrap().map(|s| s.token)
+            let acquire = Acquire::AsAnybody;
+            leases.take(&key(), &contender(name), acquire, over, 0).await.unwrap().map(|s| s.token)
         };
         assert_eq!(take("a", None).await, Some(1));
         assert_eq!(take("b", None).await, None);
         assert_eq!(take("b", Some(1)).await, Some(2));
         assert_eq!(take("c", Some(1)).await, None, "it saw a lease that is no more");
-        assert!(!leases.release(&key(), &applicant("a").build, false).await.unwrap());
-        assert!(leases.release(&key(), &applicant("b").build, false).await.unwrap());
+        assert!(!leases.release(&key(), &contender("a").build, false).await.unwrap());
+        assert!(leases.release(&key(), &contender("b").build, false).await.unwrap());
         assert_eq!(take("c", None).await, Some(3), "tokens never repeat");
     }
 
     #[tokio::test]
     async fn a_table_made_anew_goes_on_above_the_tokens_of_the_last_one() {
         let take = async |leases: &Leases, now| {
-            let (taking, a) = (Taking::AsAnybody, applicant("a"));
-            let taken = leases.take(&key(), &a, taking, None, now).await.unwrap().unwrap();
+            let (acquire, a) = (Acquire::AsAnybody, contender("a"));
+            let taken = leases.take(&key(), &a, acquire, None, now).await.unwrap().unwrap();
             leases.release(&key(), &a.build, false).await.unwrap();
             taken.token
         };
@@ -313,39 +313,39 @@ mod tests {
     #[tokio::test]
     async fn force_is_for_the_next_holder_whoever_asked_for_it() {
         let leases = leases(&FakeCloud::default());
-        leases.register(&key(), &applicant("a"), 0, FORCE).await.unwrap();
-        leases.register(&key(), &applicant("b"), 0, NOTHING).await.unwrap();
+        leases.register(&key(), &contender("a"), 0, FORCE).await.unwrap();
+        leases.register(&key(), &contender("b"), 0, NOTHING).await.unwrap();
         let take = async |name: &str| {
-            let taken = leases.take(&key(), &applicant(name), Taking::AsNewest, None, 0).await;
-            taken.unwrap().unwrap().demand.force
+            let taken = leases.take(&key(), &contender(name), Acquire::AsNewest, None, 0).await;
+            taken.unwrap().unwrap().options.force
         };
         assert!(take("b").await);
-        leases.release(&key(), &applicant("b").build, false).await.unwrap();
-        leases.register(&key(), &applicant("c"), 0, NOTHING).await.unwrap();
+        leases.release(&key(), &contender("b").build, false).await.unwrap();
+        leases.register(&key(), &contender("c"), 0, NOTHING).await.unwrap();
         assert!(!take("c").await);
     }
 
     #[tokio::test]
     async fn a_holder_that_registers_again_asks_for_nothing_new() {
         let leases = leases(&FakeCloud::default());
-        leases.register(&key(), &applicant("a"), 0, NOTHING).await.unwrap();
-        leases.take(&key(), &applicant("a"), Taking::AsNewest, None, 0).await.unwrap();
-        let standing = leases.register(&key(), &applicant("a"), 5, NOTHING).await.unwrap();
-        assert_eq!((standing.waiting_since, standing.token), (None, 1));
+        leases.register(&key(), &contender("a"), 0, NOTHING).await.unwrap();
+        leases.take(&key(), &contender("a"), Acquire::AsNewest, None, 0).await.unwrap();
+        let state = leases.register(&key(), &contender("a"), 5, NOTHING).await.unwrap();
+        assert_eq!((state.waiting_since, state.token), (None, 1));
     }
 
     #[tokio::test]
     async fn after_a_build_that_failed_on_its_ancestor_the_next_one_starts_from_nothing() {
         let leases = leases(&FakeCloud::default());
         let take = async |name: &str| {
-            leases.register(&key(), &applicant(name), 0, NOTHING).await.unwrap();
-            let taken = leases.take(&key(), &applicant(name), Taking::AsNewest, None, 0).await;
-            taken.unwrap().unwrap().demand
+            leases.register(&key(), &contender(name), 0, NOTHING).await.unwrap();
+            let taken = leases.take(&key(), &contender(name), Acquire::AsNewest, None, 0).await;
+            taken.unwrap().unwrap().options
         };
         assert_eq!(take("a").await, NOTHING);
-        assert!(leases.release(&key(), &applicant("a").build, true).await.unwrap());
-        assert_eq!(take("b").await, Demand { force: false, full: true });
-        assert!(leases.release(&key(), &applicant("b").build, false).await.unwrap());
+        assert!(leases.release(&key(), &contender("a").build, true).await.unwrap());
+        assert_eq!(take("b").await, BuildOptions { force: false, full: true });
+        assert!(leases.release(&key(), &contender("b").build, false).await.unwrap());
         assert_eq!(take("c").await, NOTHING);
     }
 }

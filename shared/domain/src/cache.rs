@@ -336,7 +336,11 @@ impl Cache {
     /// [`InvalidCache`] when `regions` lacks the home region, when our own account is among the
     /// consumers or the source accounts, or when an image is from an account that is neither our
     /// own nor a source account.
-    pub fn settle(mut self, account: &AccountId, home: &RegionName) -> Result<Self, InvalidCache> {
+    pub fn for_home(
+        mut self,
+        account: &AccountId,
+        home: &RegionName,
+    ) -> Result<Self, InvalidCache> {
         if self.regions.is_empty() {
             let region = home.clone();
             self.regions.push(RegionSettings { region, kms_key_id: None, fsr_zones: Vec::new() });
@@ -687,7 +691,7 @@ mod tests {
             let mut value = document();
             change(&mut value);
             let cache = parse(&value).unwrap();
-            cache.settle(&"123456789012".parse().unwrap(), &"us-east-1".parse().unwrap())
+            cache.for_home(&"123456789012".parse().unwrap(), &"us-east-1".parse().unwrap())
         };
         let regions = |cache: Cache| -> Vec<String> {
             cache.regions.iter().map(|region| region.region.to_string()).collect()
@@ -817,7 +821,7 @@ mod tests {
         change(&mut value);
         let cache = parse(&value).unwrap();
         cache
-            .settle(&"123456789012".parse().unwrap(), &"us-east-1".parse().unwrap())
+            .for_home(&"123456789012".parse().unwrap(), &"us-east-1".parse().unwrap())
             .map_err(|error| error.to_string())
     }
 

@@ -17,7 +17,7 @@ fn every_example_of_a_cache_document_is_accepted() {
         let path = file.unwrap().path();
         let name: CacheName = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
         let cache = Cache::parse(name, &fs::read_to_string(&path).unwrap());
-        let settled = cache.and_then(|cache| cache.settle(&account, &home));
+        let settled = cache.and_then(|cache| cache.for_home(&account, &home));
         assert!(settled.is_ok(), "{}: {settled:?}", path.display());
     }
 }

@@ -32,7 +32,7 @@ impl fmt::Display for LeaseKey {
 
 /// A build or rollback, and the execution that runs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Applicant {
+pub struct Contender {
     /// Its id.
     pub build: BuildId,
     /// ARN of its execution. When the execution is over, the lease is void.
@@ -41,15 +41,15 @@ pub struct Applicant {
 
 /// What a request demands beyond building what has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Demand {
+pub struct BuildOptions {
     /// Build even if nothing has changed.
     pub force: bool,
     /// Build everything on an empty volume, regardless of what is published.
     pub full: bool,
 }
 
-impl Demand {
-    /// The demand of a request.
+impl BuildOptions {
+    /// The options of a request.
     #[must_use]
     pub fn of(request: &BuildRequest) -> Self {
         Self { force: request.force, full: request.full }
@@ -64,20 +64,20 @@ impl Demand {
 
 /// State of the item of one cache and architecture.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct LeaseState {
     /// The newest request.
-    pub newest: Option<Applicant>,
+    pub newest: Option<Contender>,
     /// Epoch seconds of the first request that no build has begun to serve.
     pub waiting_since: Option<i64>,
     /// Who holds the lease.
-    pub holder: Option<Applicant>,
-    /// The demand that the holder serves.
-    pub demand: Demand,
+    pub holder: Option<Contender>,
+    /// The options that the holder serves.
+    pub options: BuildOptions,
     /// The fencing token of the last acquisition; 0 if the lease was never taken.
     pub token: u64,
 }
 
-impl Standing {
+impl LeaseState {
     /// Whether `build` holds the lease.
     #[must_use]
     pub fn is_held_by(&self, build: &BuildId) -> bool {
@@ -87,7 +87,7 @@ impl Standing {
 
 /// Who may take an available lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taking {
+pub enum Acquire {
     /// Only the newest request; its build serves all earlier ones.
     AsNewest,
     /// Anybody: a rollback serves no request.
@@ -104,7 +104,7 @@ const LOOK_SECONDS: u32 = 30;
 
 /// When to try again, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Later {
+pub struct RetryLater {
     /// Seconds until then.
     pub seconds: u32,
     /// Who holds the lease: an execution's ARN, or a phrase.
@@ -114,14 +114,14 @@ pub struct Later {
     pub seen_token: Option<u64>,
 }
 
-/// What an applicant knows when it decides.
+/// What a contender knows when it decides.
 #[derive(Clone, Copy, Debug)]
-pub struct Look<'a> {
+pub struct LeaseView<'a> {
     /// The state of the lease.
-    pub standing: &'a Standing,
-    /// The applicant's build.
+    pub state: &'a LeaseState,
+    /// The contender's build.
     pub build: &'a BuildId,
-    /// The [`Later::seen_token`] that its last call returned.
+    /// The [`RetryLater::seen_token`] that its last call returned.
     pub seen_token: Option<u64>,
     /// Whether the holder's execution is over; `None` if not asked yet.
     pub holder_is_over: Option<bool>,
@@ -138,45 +138,45 @@ pub struct Burst<'a> {
     pub now: i64,
 }
 
-/// What an applicant does next.
+/// What a contender does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// It ends. This newer applicant serves its request.
-    Superseded(Applicant),
+pub enum NextAction {
+    /// It ends. This newer contender serves its request.
+    Superseded(Contender),
     /// It waits this many seconds for more pushes.
     Quiet(u32),
     /// It tries for the lease.
-    Approach(Approach),
+    Acquisition(Acquisition),
 }
 
 /// The next action towards the lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Approach {
-    /// The applicant holds it already.
+pub enum Acquisition {
+    /// The contender holds it already.
     Ours,
     /// Ask whether the execution of this holder is over.
-    Ask(Applicant),
+    Ask(Contender),
     /// Try again later.
-    Later(Later),
+    RetryLater(RetryLater),
     /// Take it: from the holder seen under this token, or as a free lease.
     Take(Option<u64>),
 }
 
-/// What an applicant does next. The newest request serves all earlier ones. It proceeds once no
+/// What a contender does next. The newest request serves all earlier ones. It proceeds once no
 /// other has arrived for the quiet time, or once the first of them has waited for the limit. The
 /// holder of the lease skips these checks.
 #[must_use]
-pub fn next(look: &Look<'_>, burst: Option<&Burst<'_>>) -> Next {
-    let Look { standing, build, .. } = look;
-    if let Some(burst) = burst.filter(|_| !standing.is_held_by(build)) {
-        if let Some(newest) = standing.newest.as_ref().filter(|newest| newest.build != **build) {
-            return Next::Superseded(newest.clone());
+pub fn next(view: &LeaseView<'_>, burst: Option<&Burst<'_>>) -> NextAction {
+    let LeaseView { state, build, .. } = view;
+    if let Some(burst) = burst.filter(|_| !state.is_held_by(build)) {
+        if let Some(newest) = state.newest.as_ref().filter(|newest| newest.build != **build) {
+            return NextAction::Superseded(newest.clone());
         }
-        if let Some(seconds) = quiet_left(standing.waiting_since, burst) {
-            return Next::Quiet(seconds);
+        if let Some(seconds) = quiet_left(state.waiting_since, burst) {
+            return NextAction::Quiet(seconds);
         }
     }
-    Next::Approach(approach(look))
+    NextAction::Acquisition(approach(view))
 }
 
 /// Seconds to wait for more pushes, if any.
@@ -191,26 +191,26 @@ fn quiet_left(waiting_since: Option<i64>, burst: &Burst<'_>) -> Option<u32> {
 
 /// The part of [`next`] that is not about requests.
 #[must_use]
-pub fn approach(look: &Look<'_>) -> Approach {
-    let Look { standing, build, seen_token, holder_is_over } = look;
-    if standing.is_held_by(build) {
-        return Approach::Ours;
+pub fn approach(view: &LeaseView<'_>) -> Acquisition {
+    let LeaseView { state, build, seen_token, holder_is_over } = view;
+    if state.is_held_by(build) {
+        return Acquisition::Ours;
     }
-    let Some(holder) = &standing.holder else { return Approach::Take(None) };
+    let Some(holder) = &state.holder else { return Acquisition::Take(None) };
     match holder_is_over {
-        None => Approach::Ask(holder.clone()),
-        Some(false) => Approach::Later(after(LOOK_SECONDS, holder.execution.clone())),
-        Some(true) if *seen_token == Some(standing.token) => Approach::Take(*seen_token),
-        Some(true) => Approach::Later(Later {
+        None => Acquisition::Ask(holder.clone()),
+        Some(false) => Acquisition::RetryLater(after(LOOK_SECONDS, holder.execution.clone())),
+        Some(true) if *seen_token == Some(state.token) => Acquisition::Take(*seen_token),
+        Some(true) => Acquisition::RetryLater(RetryLater {
             seconds: LAST_CALL_SECONDS,
             holder: format!("the last calls of {}, which is over", holder.execution),
-            seen_token: Some(standing.token),
+            seen_token: Some(state.token),
         }),
     }
 }
 
 /// A later try that saw no execution end.
 #[must_use]
-pub fn after(seconds: u32, holder: String) -> Later {
-    Later { seconds, holder, seen_token: None }
+pub fn after(seconds: u32, holder: String) -> RetryLater {
+    RetryLater { seconds, holder, seen_token: None }
 }

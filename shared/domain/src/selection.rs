@@ -84,7 +84,7 @@ pub struct TagRule {
     repository: EcrRepository,
     pattern: TagPattern,
     newest: usize,
-    order: Order,
+    order: NewestBy,
     required: bool,
 }
 
@@ -97,7 +97,7 @@ enum TagPattern {
 /// What makes an image newer than another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum Order {
+enum NewestBy {
     /// It was pushed later.
     PushTime,
     /// Its version is higher.
@@ -113,7 +113,7 @@ struct RuleDocument {
     versions: Option<VersionRange>,
     #[serde(default = "one", deserialize_with = "read_newest")]
     newest: usize,
-    by: Option<Order>,
+    by: Option<NewestBy>,
     #[serde(default)]
     required: bool,
 }
@@ -140,8 +140,8 @@ impl TryFrom<RuleDocument> for TagRule {
 
     fn try_from(written: RuleDocument) -> Result<Self, &'static str> {
         let (pattern, order) = match (written.tags, written.versions) {
-            (Some(glob), None) => (TagPattern::Glob(glob), Order::PushTime),
-            (None, Some(range)) => (TagPattern::Versions(range), Order::Version),
+            (Some(glob), None) => (TagPattern::Glob(glob), NewestBy::PushTime),
+            (None, Some(range)) => (TagPattern::Versions(range), NewestBy::Version),
             _ => {
                 return Err("a rule needs either tags, such as \"v*\", or versions, such as \
                      \">=1.2, <2\"");
@@ -175,7 +175,7 @@ impl TagRule {
         }
         match &self.pattern {
             TagPattern::Glob(glob) => {
-                let is_ranked = self.order == Order::PushTime || read_version(tag).is_some();
+                let is_ranked = self.order == NewestBy::PushTime || read_version(tag).is_some();
                 is_ranked && glob.matches(tag.as_str())
             }
             TagPattern::Versions(VersionRange(range)) => {
@@ -359,8 +359,8 @@ pub fn choose(rule: &TagRule, found: &[TaggedImage]) -> Vec<TaggedImage> {
         let by_time = b.pushed_at.cmp(&a.pushed_at);
         let by_version = b.version.cmp(&a.version);
         let newest_first = match rule.order {
-            Order::PushTime => by_time.then(by_version),
-            Order::Version => by_version.then(by_time),
+            NewestBy::PushTime => by_time.then(by_version),
+            NewestBy::Version => by_version.then(by_time),
         };
         newest_first.then_with(|| b.digest.cmp(a.digest))
     });

@@ -8,7 +8,7 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use frontload_aws::testing::{FakeCloud, OWN};
-use frontload_domain::lease::Applicant;
+use frontload_domain::lease::Contender;
 use frontload_domain::manifest::Replica;
 use frontload_domain::{Architecture, Build};
 use serde_json::json;
@@ -77,8 +77,8 @@ fn leases(cloud: &FakeCloud) -> Leases {
 }
 
 async fn take_lease(cloud: &FakeCloud, build: &str, execution: &str) -> u64 {
-    let me = Applicant { build: build.parse().unwrap(), execution: execution.to_owned() };
-    let taken = leases(cloud).take(&key(), &me, Taking::AsAnybody, None, 0).await.unwrap();
+    let me = Contender { build: build.parse().unwrap(), execution: execution.to_owned() };
+    let taken = leases(cloud).take(&key(), &me, Acquire::AsAnybody, None, 0).await.unwrap();
     taken.unwrap().token
 }
 

@@ -35,7 +35,7 @@ pub const OWN: &str = "123456789012";
 
 /// The state of the fake: every parameter's versions and labels, by account and region.
 #[derive(Clone, Debug, Default)]
-pub struct World {
+pub struct FakeState {
     versions: BTreeMap<Name, Vec<String>>,
     labels: BTreeMap<(Name, String), i64>,
     /// Number of changing calls so far.
@@ -84,11 +84,11 @@ type Name = (String, String, String);
 
 /// The fake AWS; clones share one world.
 #[derive(Clone, Debug, Default)]
-pub struct FakeCloud(Arc<Mutex<World>>);
+pub struct FakeCloud(Arc<Mutex<FakeState>>);
 
 impl FakeCloud {
     /// The world, to inspect it or to inject a fault.
-    pub fn world(&self) -> MutexGuard<'_, World> {
+    pub fn world(&self) -> MutexGuard<'_, FakeState> {
         self.0.lock().unwrap()
     }
 
@@ -194,7 +194,7 @@ fn refusal(code: &str) -> (u16, String) {
     (400, json!({"__type": code, "message": "planted"}).to_string())
 }
 
-impl World {
+impl FakeState {
     /// The response of a service with the query protocol: STS or EC2.
     fn answer_query(&mut self, region: &str, body: &str) -> String {
         let fields: BTreeMap<&str, &str> =

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::world::FoundSnapshot;
+use super::inventory::FoundSnapshot;
 use crate::snapshot::State;
 
 /// For each architecture, when each build was made, in seconds since the epoch.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use super::world::{Naming, Unread};
+use super::inventory::{Reference, Unread};
 use crate::CacheName;
 use crate::snapshot::SnapshotId;
 use crate::tags;
@@ -55,7 +55,7 @@ pub enum Keep {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Protection {
     /// Somebody names it.
-    Named(Naming),
+    Named(Reference),
     /// A running build may be making it.
     Pending,
     /// It is younger than the minimum age.
@@ -151,7 +151,7 @@ impl fmt::Display for Keep {
 impl fmt::Display for Protection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Named(naming) => naming.fmt(f),
+            Self::Named(reference) => reference.fmt(f),
             Self::Pending => f.write_str("is pending: a running build may be making it"),
             Self::Young { age, minimum } => {
                 let minimum = Duration(i64::try_from(*minimum).unwrap_or(i64::MAX));

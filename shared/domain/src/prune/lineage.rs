@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::world::FoundSnapshot;
+use super::inventory::FoundSnapshot;
 
 /// Maps each id to its lineage, identified by the smallest id in it.
 pub(super) struct Lineages<'a>(BTreeMap<&'a str, &'a str>);

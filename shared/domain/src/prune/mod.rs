@@ -1,6 +1,6 @@
 //! Pruning: which snapshots of a cache are deleted, and why the others are kept.
 //!
-//! A pure decision: the input is the world as a value and the time, the output is
+//! A pure decision: the input is the inventory as a value and the time, the output is
 //! the decisions. It is safety rule S3: a snapshot is deleted only if it carries the
 //! stack's and the cache's tags, is old enough, is not of the newest builds, and is
 //! named by no parameter, launch template, AMI or fast snapshot restore anywhere. In
@@ -8,26 +8,26 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `world` | the input |
+//! | `inventory` | the input |
 //! | `decision` | the output and its wording |
 //! | `lineage` | which snapshots are kept or deleted together |
 //! | `builds` | which builds are the newest |
 
 mod builds;
 mod decision;
+mod inventory;
 mod lineage;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;
-mod world;
 
 use std::collections::BTreeMap;
 
 pub use decision::{Decision, Delete, Keep, Protection, Verdict};
-pub use world::{
-    FastRestoreState, FoundSnapshot, NamedBy, Naming, ParameterVersion, Tags, TemplateVersion,
-    Unread, Unreadable, World,
+pub use inventory::{
+    FastRestoreState, FoundSnapshot, Inventory, NamedBy, ParameterVersion, Reference, Tags,
+    TemplateVersion, Unread, Unreadable,
 };
 
 use crate::CacheName;
@@ -38,7 +38,7 @@ use lineage::Lineages;
 
 /// What to prune.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct PruneRequest {
     /// The deployed stack's name. Snapshots of other stacks are kept.
     pub stack: String,
     /// The cache. Snapshots of other caches are kept.
@@ -63,18 +63,18 @@ pub enum Mode {
     Retire,
 }
 
-/// Returns a decision for every snapshot of the world, ordered by region and id.
+/// Returns a decision for every snapshot of the inventory, ordered by region and id.
 /// `now` is in seconds since the epoch.
 #[must_use]
-pub fn decide(world: &World, request: &Request, now: i64) -> Vec<Decision> {
-    let mut snapshots: Vec<&FoundSnapshot> = world.snapshots.iter().collect();
+pub fn decide(inventory: &Inventory, request: &PruneRequest, now: i64) -> Vec<Decision> {
+    let mut snapshots: Vec<&FoundSnapshot> = inventory.snapshots.iter().collect();
     snapshots.sort_by_key(|snapshot| (&snapshot.region, &snapshot.id));
     let ours: Vec<&FoundSnapshot> = snapshots
         .iter()
         .copied()
         .filter(|snapshot| whose_else(request, &snapshot.tags).is_none())
         .collect();
-    let judge = Judge::new(world, request, now, &ours);
+    let judge = Judge::new(inventory, request, now, &ours);
     let decision = |snapshot: &FoundSnapshot| Decision {
         region: snapshot.region.clone(),
         snapshot: snapshot.id.clone(),
@@ -87,7 +87,7 @@ pub fn decide(world: &World, request: &Request, now: i64) -> Vec<Decision> {
 }
 
 /// Why a snapshot does not belong to this stack and cache; `None` if it does.
-fn whose_else(request: &Request, tags: &Tags) -> Option<Keep> {
+fn whose_else(request: &PruneRequest, tags: &Tags) -> Option<Keep> {
     match (&tags.stack, &tags.cache) {
         (None, _) => Some(Keep::Untagged),
         (Some(stack), _) if *stack != request.stack => Some(Keep::OtherStack(stack.clone())),
@@ -98,7 +98,7 @@ fn whose_else(request: &Request, tags: &Tags) -> Option<Keep> {
 
 /// The facts for judging the snapshots of the cache one by one.
 struct Judge<'a> {
-    request: &'a Request,
+    request: &'a PruneRequest,
     now: i64,
     builds: Builds<'a>,
     lineages: Lineages<'a>,
@@ -109,15 +109,20 @@ struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    fn new(world: &'a World, request: &'a Request, now: i64, ours: &[&'a FoundSnapshot]) -> Self {
+    fn new(
+        inventory: &'a Inventory,
+        request: &'a PruneRequest,
+        now: i64,
+        ours: &[&'a FoundSnapshot],
+    ) -> Self {
         let builds = Builds::new(ours);
         let mut protections = BTreeMap::new();
-        let named = world.namings.iter().filter(|naming| counts(request, naming));
-        for naming in named {
-            keep_first(&mut protections, &naming.snapshot, Protection::Named(naming.clone()));
+        let named = inventory.references.iter().filter(|reference| counts(request, reference));
+        for reference in named {
+            keep_first(&mut protections, &reference.snapshot, Protection::Named(reference.clone()));
         }
         for snapshot in ours {
-            for protection in own_protections(world, request, now, &builds, snapshot) {
+            for protection in own_protections(inventory, request, now, &builds, snapshot) {
                 keep_first(&mut protections, &snapshot.id, protection);
             }
         }
@@ -160,10 +165,10 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Whether a naming protects. All do, except the parameters of a cache that is
+/// Whether a reference protects. All do, except the parameters of a cache that is
 /// given up.
-fn counts(request: &Request, naming: &Naming) -> bool {
-    match (&naming.by, request.mode) {
+fn counts(request: &PruneRequest, reference: &Reference) -> bool {
+    match (&reference.by, request.mode) {
         (NamedBy::Parameter { cache, .. }, Mode::Retire) => *cache != request.cache,
         (NamedBy::Parameter { .. }, Mode::Prune { .. })
         | (
@@ -175,8 +180,8 @@ fn counts(request: &Request, naming: &Naming) -> bool {
 
 /// What protects a snapshot besides being named.
 fn own_protections(
-    world: &World,
-    request: &Request,
+    inventory: &Inventory,
+    request: &PruneRequest,
     now: i64,
     builds: &Builds<'_>,
     snapshot: &FoundSnapshot,
@@ -185,7 +190,7 @@ fn own_protections(
         State::Pending(_) => Some(Protection::Pending),
         State::Completed | State::Error(_) => None,
     };
-    let unread = world.unread.iter().min().cloned().map(Protection::MaybeNamed);
+    let unread = inventory.unread.iter().min().cloned().map(Protection::MaybeNamed);
     [
         pending,
         youth(request.minimum_age_seconds, now, snapshot.started),

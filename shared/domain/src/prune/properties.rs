@@ -1,4 +1,4 @@
-//! Properties of every world, tested on random ones. The worlds are small. Their ids,
+//! Properties of every inventory, tested on random ones. The worlds are small. Their ids,
 //! builds, sources and seconds come from so few values that the rules interact.
 //!
 //! The worlds are the same in each run. Set `PROPTEST_RNG_SEED` to draw others and
@@ -22,7 +22,7 @@ fn config(cases: u32) -> ProptestConfig {
         RngSeed::Random => RngSeed::Fixed(20_260_101),
         RngSeed::Fixed(seed) => RngSeed::Fixed(seed),
     };
-    // Record a failure as a unit test of its smallest world. A file of seeds would be
+    // Record a failure as a unit test of its smallest inventory. A file of seeds would be
     // useless after the next change of the strategies.
     ProptestConfig { cases: cases.max(asked.cases), rng_seed, failure_persistence: None, ..asked }
 }
@@ -77,7 +77,7 @@ fn snapshots() -> impl Strategy<Value = Vec<FoundSnapshot>> {
     })
 }
 
-fn naming() -> impl Strategy<Value = Naming> {
+fn reference() -> impl Strategy<Value = Reference> {
     (0..12_u8, 1..9_u8, 0..6_u8).prop_map(|(by, snapshot, place)| {
         let parameter = |version, cache: &str| NamedBy::Parameter {
             version,
@@ -100,15 +100,15 @@ fn naming() -> impl Strategy<Value = Naming> {
             _ => restore(FastRestoreState::Disabling),
         };
         let account = ["123456789012", "210987654321"][usize::from(place) % 2].to_owned();
-        Naming { by, account, region: region(place / 2), snapshot: id(snapshot) }
+        Reference { by, account, region: region(place / 2), snapshot: id(snapshot) }
     })
 }
 
-fn unread_by(naming: &Naming) -> Unread {
+fn unread_by(reference: &Reference) -> Unread {
     Unread {
-        account: naming.account.clone(),
-        region: Some(naming.region.clone()),
-        what: match &naming.by {
+        account: reference.account.clone(),
+        region: Some(reference.region.clone()),
+        what: match &reference.by {
             NamedBy::Parameter { .. } => Unreadable::Parameters,
             NamedBy::LaunchTemplate { .. } => Unreadable::LaunchTemplates,
             NamedBy::Image { .. } => Unreadable::Images,
@@ -118,16 +118,16 @@ fn unread_by(naming: &Naming) -> Unread {
     }
 }
 
-fn worlds() -> impl Strategy<Value = World> {
-    (snapshots(), vec(naming(), 0..4), 0..16_u8).prop_map(|(snapshots, namings, unread)| {
+fn worlds() -> impl Strategy<Value = Inventory> {
+    (snapshots(), vec(reference(), 0..4), 0..16_u8).prop_map(|(snapshots, references, unread)| {
         let unread =
-            if unread == 15 { namings.iter().map(unread_by).collect() } else { Vec::new() };
-        World { snapshots, namings, unread }
+            if unread == 15 { references.iter().map(unread_by).collect() } else { Vec::new() };
+        Inventory { snapshots, references, unread }
     })
 }
 
-fn requests() -> impl Strategy<Value = Request> {
-    (0..5_usize, 0..5_u64).prop_map(|(retain, minimum_age_seconds)| Request {
+fn requests() -> impl Strategy<Value = PruneRequest> {
+    (0..5_usize, 0..5_u64).prop_map(|(retain, minimum_age_seconds)| PruneRequest {
         stack: STACK.to_owned(),
         cache: CACHE.parse().unwrap(),
         mode: if retain == 4 { Mode::Retire } else { Mode::Prune { retain } },
@@ -145,8 +145,8 @@ fn failed(snapshot: &FoundSnapshot) -> bool {
 
 /// Safety rule S3, sentence by sentence and without optimization.
 struct S3<'a> {
-    world: &'a World,
-    request: &'a Request,
+    inventory: &'a Inventory,
+    request: &'a PruneRequest,
 }
 
 impl S3<'_> {
@@ -160,7 +160,8 @@ impl S3<'_> {
         if family.iter().any(|id| self.named(id)) {
             sentences.push("one of its lineage is named");
         }
-        let mut kin = self.world.snapshots.iter().filter(|kin| family.contains(kin.id.as_str()));
+        let mut kin =
+            self.inventory.snapshots.iter().filter(|kin| family.contains(kin.id.as_str()));
         if kin.any(|kin| ours(kin) && !self.by_itself(kin).is_empty()) {
             sentences.push("one of its lineage is protected");
         }
@@ -178,7 +179,7 @@ impl S3<'_> {
             (matches!(snapshot.state, State::Pending(_)), "it is pending"),
             (started.is_none_or(|started| NOW - started < minimum), "it is young"),
             (self.among_newest(snapshot), "it is among the newest"),
-            (!self.world.unread.is_empty(), "something could not be read"),
+            (!self.inventory.unread.is_empty(), "something could not be read"),
         ]
         .into_iter()
         .filter_map(|(holds, sentence)| holds.then_some(sentence))
@@ -186,9 +187,9 @@ impl S3<'_> {
     }
 
     fn named(&self, id: &str) -> bool {
-        self.world.namings.iter().filter(|naming| naming.snapshot.as_str() == id).any(|naming| {
+        self.inventory.references.iter().filter(|reference| reference.snapshot.as_str() == id).any(|reference| {
             let own =
-                matches!(&naming.by, NamedBy::Parameter { cache, .. } if cache.as_str() == CACHE);
+                matches!(&reference.by, NamedBy::Parameter { cache, .. } if cache.as_str() == CACHE);
             !(own && self.request.mode == Mode::Retire)
         })
     }
@@ -202,7 +203,7 @@ impl S3<'_> {
                 && other.tags.build.is_some()
                 && other.started.is_some()
         };
-        let all: Vec<&FoundSnapshot> = self.world.snapshots.iter().filter(usable).collect();
+        let all: Vec<&FoundSnapshot> = self.inventory.snapshots.iter().filter(usable).collect();
         let made = |build: &str| {
             let own = all.iter().filter(|other| other.tags.build.as_deref() == Some(build));
             own.filter_map(|other| other.started).max()
@@ -221,8 +222,8 @@ impl S3<'_> {
     /// that are deleted are left out.
     fn family(&self, snapshot: &FoundSnapshot) -> BTreeSet<String> {
         let mut family = BTreeSet::from([snapshot.id.to_string()]);
-        for _ in &self.world.snapshots {
-            for kin in &self.world.snapshots {
+        for _ in &self.inventory.snapshots {
+            for kin in &self.inventory.snapshots {
                 let gone = failed(kin) && self.by_itself(kin).is_empty();
                 let Some(source) = &kin.tags.source else { continue };
                 let link = [kin.id.to_string(), source.clone()];
@@ -235,13 +236,13 @@ impl S3<'_> {
     }
 }
 
-fn without(world: &World, decisions: &[Decision]) -> World {
+fn without(inventory: &Inventory, decisions: &[Decision]) -> Inventory {
     let gone: BTreeSet<(&str, &SnapshotId)> = decisions
         .iter()
         .filter(|decision| decision.deletes())
         .map(|decision| (decision.region.as_str(), &decision.snapshot))
         .collect();
-    let mut left = world.clone();
+    let mut left = inventory.clone();
     left.snapshots.retain(|snapshot| !gone.contains(&(snapshot.region.as_str(), &snapshot.id)));
     left
 }
@@ -255,12 +256,12 @@ proptest! {
 
     #[test]
     fn what_s3_protects_is_kept_and_everything_else_is_deleted(
-        world in worlds(), request in requests(),
+        inventory in worlds(), request in requests(),
     ) {
-        let s3 = S3 { world: &world, request: &request };
-        let decisions = decide(&world, &request, NOW);
-        prop_assert_eq!(decisions.len(), world.snapshots.len());
-        for snapshot in &world.snapshots {
+        let s3 = S3 { inventory: &inventory, request: &request };
+        let decisions = decide(&inventory, &request, NOW);
+        prop_assert_eq!(decisions.len(), inventory.snapshots.len());
+        for snapshot in &inventory.snapshots {
             let decision = decisions.iter().find(|d| d.snapshot == snapshot.id).unwrap();
             let sentences = s3.protecting(snapshot);
             if decision.deletes() {
@@ -277,38 +278,38 @@ proptest! {
 
     #[test]
     fn deleting_what_was_decided_and_deciding_again_deletes_nothing_more(
-        world in worlds(), request in requests(),
+        inventory in worlds(), request in requests(),
     ) {
-        let decisions = decide(&world, &request, NOW);
-        prop_assert_eq!(&decide(&world, &request, NOW), &decisions, "deciding twice");
-        let again = decide(&without(&world, &decisions), &request, NOW);
+        let decisions = decide(&inventory, &request, NOW);
+        prop_assert_eq!(&decide(&inventory, &request, NOW), &decisions, "deciding twice");
+        let again = decide(&without(&inventory, &decisions), &request, NOW);
         prop_assert!(deleted(&again).is_empty(), "{again:?}");
     }
 
     #[test]
     fn the_order_in_which_the_world_was_read_changes_nothing(
-        (world, snapshots, namings) in worlds().prop_flat_map(|world| {
-            let snapshots = Just(world.snapshots.clone()).prop_shuffle();
-            let namings = Just(world.namings.clone()).prop_shuffle();
-            (Just(world), snapshots, namings)
+        (inventory, snapshots, references) in worlds().prop_flat_map(|inventory| {
+            let snapshots = Just(inventory.snapshots.clone()).prop_shuffle();
+            let references = Just(inventory.references.clone()).prop_shuffle();
+            (Just(inventory), snapshots, references)
         }),
         request in requests(),
     ) {
-        let unread = world.unread.iter().rev().cloned().collect();
-        let shuffled = World { snapshots, namings, unread };
-        prop_assert_eq!(decide(&shuffled, &request, NOW), decide(&world, &request, NOW));
+        let unread = inventory.unread.iter().rev().cloned().collect();
+        let shuffled = Inventory { snapshots, references, unread };
+        prop_assert_eq!(decide(&shuffled, &request, NOW), decide(&inventory, &request, NOW));
     }
 
     #[test]
     fn what_is_not_read_deletes_no_more_than_what_is_read(
-        world in worlds(), request in requests(), lost in 0..4_usize,
+        inventory in worlds(), request in requests(), lost in 0..4_usize,
     ) {
-        let mut less = world.clone();
-        if lost < less.namings.len() {
-            let naming = less.namings.remove(lost);
-            less.unread.push(unread_by(&naming));
+        let mut less = inventory.clone();
+        if lost < less.references.len() {
+            let reference = less.references.remove(lost);
+            less.unread.push(unread_by(&reference));
         }
-        let (all, less) = (decide(&world, &request, NOW), decide(&less, &request, NOW));
+        let (all, less) = (decide(&inventory, &request, NOW), decide(&less, &request, NOW));
         prop_assert!(deleted(&less).is_subset(&deleted(&all)), "{less:?}");
     }
 }
@@ -321,8 +322,8 @@ fn the_random_worlds_reach_every_reason() {
 
     let seen = RefCell::new(BTreeMap::<&str, usize>::new());
     let mut runner = proptest::test_runner::TestRunner::new(config(5_000));
-    let each = |(world, request): (World, Request)| {
-        for decision in decide(&world, &request, NOW) {
+    let each = |(inventory, request): (Inventory, PruneRequest)| {
+        for decision in decide(&inventory, &request, NOW) {
             *seen.borrow_mut().entry(name(&decision.verdict)).or_default() += 1;
         }
         Ok(())
@@ -356,7 +357,7 @@ fn name(verdict: &Verdict) -> &'static str {
 
 fn own_name(protection: &Protection) -> &'static str {
     match protection {
-        Protection::Named(naming) => match naming.by {
+        Protection::Named(reference) => match reference.by {
             NamedBy::Parameter { .. } => "parameter",
             NamedBy::LaunchTemplate { .. } => "launch template",
             NamedBy::Image { .. } => "AMI",

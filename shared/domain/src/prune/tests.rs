@@ -7,8 +7,8 @@ const DAY: i64 = 86_400;
 const NOW: i64 = 100 * DAY;
 const PARAMETER: &str = "/frontload/default/x86_64/snapshot-id";
 
-fn request() -> Request {
-    Request {
+fn request() -> PruneRequest {
+    PruneRequest {
         stack: "frontload".to_owned(),
         cache: "default".parse().unwrap(),
         mode: Mode::Prune { retain: 2 },
@@ -16,8 +16,8 @@ fn request() -> Request {
     }
 }
 
-fn retirement() -> Request {
-    Request { mode: Mode::Retire, ..request() }
+fn retirement() -> PruneRequest {
+    PruneRequest { mode: Mode::Retire, ..request() }
 }
 
 /// A completed snapshot of our cache in us-east-1, from a build of its own.
@@ -53,18 +53,18 @@ fn pending(snapshot: FoundSnapshot) -> FoundSnapshot {
 }
 
 /// `snap-old`, which nothing protects, and the two newest builds.
-fn superseded() -> World {
+fn superseded() -> Inventory {
     let snapshots = vec![snapshot("snap-old", 10), snapshot("snap-b", 20), snapshot("snap-c", 30)];
-    World { snapshots, ..World::default() }
+    Inventory { snapshots, ..Inventory::default() }
 }
 
-fn with(mut world: World, more: impl IntoIterator<Item = FoundSnapshot>) -> World {
-    world.snapshots.extend(more);
-    world
+fn with(mut inventory: Inventory, more: impl IntoIterator<Item = FoundSnapshot>) -> Inventory {
+    inventory.snapshots.extend(more);
+    inventory
 }
 
-fn naming(snapshot: &str, by: NamedBy) -> Naming {
-    Naming {
+fn reference(snapshot: &str, by: NamedBy) -> Reference {
+    Reference {
         by,
         account: "210987654321".to_owned(),
         region: "eu-west-1".to_owned(),
@@ -101,15 +101,15 @@ fn unread(what: Unreadable, region: Option<&str>) -> Unread {
     }
 }
 
-/// The decision for `snap-old` in a world where `by` names it.
-fn named(by: NamedBy, request: &Request) -> String {
-    let world = World { namings: vec![naming("snap-old", by)], ..superseded() };
-    reason(&world, request, "snap-old")
+/// The decision for `snap-old` in a inventory where `by` names it.
+fn named(by: NamedBy, request: &PruneRequest) -> String {
+    let inventory = Inventory { references: vec![reference("snap-old", by)], ..superseded() };
+    reason(&inventory, request, "snap-old")
 }
 
 /// `keep: reason` or `delete: reason` of one snapshot.
-fn reason(world: &World, request: &Request, id: &str) -> String {
-    let decisions = decide(world, request, NOW);
+fn reason(inventory: &Inventory, request: &PruneRequest, id: &str) -> String {
+    let decisions = decide(inventory, request, NOW);
     match decisions.iter().find(|d| d.snapshot.as_str() == id).map(|d| &d.verdict) {
         Some(Verdict::Keep(reason)) => format!("keep: {reason}"),
         Some(Verdict::Delete(reason)) => format!("delete: {reason}"),
@@ -118,8 +118,8 @@ fn reason(world: &World, request: &Request, id: &str) -> String {
 }
 
 /// The ids of the deleted snapshots, separated by spaces.
-fn deleted(world: &World, request: &Request) -> String {
-    let decisions = decide(world, request, NOW);
+fn deleted(inventory: &Inventory, request: &PruneRequest) -> String {
+    let decisions = decide(inventory, request, NOW);
     let ids: Vec<&str> =
         decisions.iter().filter(|d| d.deletes()).map(|d| d.snapshot.as_str()).collect();
     ids.join(" ")
@@ -127,14 +127,14 @@ fn deleted(world: &World, request: &Request) -> String {
 
 #[test]
 fn what_is_older_than_the_newest_builds_is_deleted() {
-    let world = superseded();
-    assert_eq!(deleted(&world, &request()), "snap-old");
+    let inventory = superseded();
+    assert_eq!(deleted(&inventory, &request()), "snap-old");
     assert_eq!(
-        reason(&world, &request(), "snap-old"),
+        reason(&inventory, &request(), "snap-old"),
         "delete: nobody names it, it is 90 days old, and 2 builds are newer"
     );
     assert_eq!(
-        reason(&world, &request(), "snap-b"),
+        reason(&inventory, &request(), "snap-b"),
         "keep: is of one of the newest builds for \"x86_64\", of which 2 are retained"
     );
 }
@@ -155,8 +155,8 @@ fn builds_are_counted_not_snapshots() {
 
 #[test]
 fn of_builds_of_one_second_none_is_newer() {
-    let world = with(superseded(), [snapshot("snap-also", 20)]);
-    assert_eq!(deleted(&world, &request()), "snap-old");
+    let inventory = with(superseded(), [snapshot("snap-also", 20)]);
+    assert_eq!(deleted(&inventory, &request()), "snap-old");
 }
 
 #[test]
@@ -229,20 +229,21 @@ fn fast_snapshot_restore_protects_until_it_is_disabled() {
 
 #[test]
 fn of_several_namings_a_current_parameter_is_the_reason() {
-    let namings = [image(), parameter(ParameterVersion::Current, "default")];
-    let namings = namings.map(|by| naming("snap-old", by)).to_vec();
-    let shown = reason(&World { namings, ..superseded() }, &request(), "snap-old");
+    let references = [image(), parameter(ParameterVersion::Current, "default")];
+    let references = references.map(|by| reference("snap-old", by)).to_vec();
+    let shown = reason(&Inventory { references, ..superseded() }, &request(), "snap-old");
     assert!(shown.starts_with("keep: is the current value of"), "{shown}");
 }
 
 #[test]
 fn what_is_younger_than_the_minimum_age_is_kept() {
     let shown = |started: Option<i64>| {
-        let world = World { snapshots: vec![snapshot("snap-1", 0)], ..World::default() };
-        let mut world = with(world, [snapshot("snap-2", 101)]);
-        world.snapshots[0].started = started;
-        let request = Request { mode: Mode::Prune { retain: 1 }, ..request() };
-        reason(&world, &request, "snap-1")
+        let inventory =
+            Inventory { snapshots: vec![snapshot("snap-1", 0)], ..Inventory::default() };
+        let mut inventory = with(inventory, [snapshot("snap-2", 101)]);
+        inventory.snapshots[0].started = started;
+        let request = PruneRequest { mode: Mode::Prune { retain: 1 }, ..request() };
+        reason(&inventory, &request, "snap-1")
     };
     let limit = NOW - 7 * DAY;
     assert_eq!(
@@ -257,9 +258,9 @@ fn what_is_younger_than_the_minimum_age_is_kept() {
 #[test]
 fn what_is_not_of_this_stack_and_cache_is_kept() {
     let shown = |change: fn(&mut Tags)| {
-        let mut world = superseded();
-        change(&mut world.snapshots[0].tags);
-        [request(), retirement()].map(|request| reason(&world, &request, "snap-old"))
+        let mut inventory = superseded();
+        change(&mut inventory.snapshots[0].tags);
+        [request(), retirement()].map(|request| reason(&inventory, &request, "snap-old"))
     };
     let both = |text: &str| [format!("keep: {text}"), format!("keep: {text}")];
     assert_eq!(shown(|tags| tags.stack = None), both("carries no tag frontload:stack"));
@@ -286,19 +287,19 @@ fn other_stacks_builds_do_not_count_among_the_newest() {
 #[test]
 fn a_source_and_its_replicas_are_deleted_together() {
     let replicas = ["snap-r1", "snap-r2"].map(|id| replica(id, &snapshot("snap-old", 10)));
-    let world = with(superseded(), replicas);
-    assert_eq!(deleted(&world, &request()), "snap-r1 snap-r2 snap-old");
+    let inventory = with(superseded(), replicas);
+    assert_eq!(deleted(&inventory, &request()), "snap-r1 snap-r2 snap-old");
 }
 
 #[test]
 fn a_replica_that_is_protected_keeps_its_source_and_the_other_replicas() {
     let replicas = ["snap-r1", "snap-r2"].map(|id| replica(id, &snapshot("snap-old", 10)));
-    let mut world = with(superseded(), replicas);
-    world.namings.push(naming("snap-r1", image()));
-    assert_eq!(deleted(&world, &request()), "");
+    let mut inventory = with(superseded(), replicas);
+    inventory.references.push(reference("snap-r1", image()));
+    assert_eq!(deleted(&inventory, &request()), "");
     for id in ["snap-old", "snap-r2"] {
         assert_eq!(
-            reason(&world, &request(), id),
+            reason(&inventory, &request(), id),
             "keep: is of one lineage with snap-r1, which is named by AMI ami-1 in account \
              210987654321 in eu-west-1"
         );
@@ -307,18 +308,18 @@ fn a_replica_that_is_protected_keeps_its_source_and_the_other_replicas() {
 
 #[test]
 fn a_source_that_is_protected_keeps_its_replicas() {
-    let mut world = with(superseded(), [replica("snap-r", &snapshot("snap-old", 10))]);
-    world.namings.push(naming("snap-old", image()));
-    assert_eq!(deleted(&world, &request()), "");
+    let mut inventory = with(superseded(), [replica("snap-r", &snapshot("snap-old", 10))]);
+    inventory.references.push(reference("snap-old", image()));
+    assert_eq!(deleted(&inventory, &request()), "");
 }
 
 #[test]
 fn replicas_of_a_source_that_is_gone_still_stay_together() {
     let source = snapshot("snap-gone", 10);
-    let mut world = with(superseded(), ["snap-r1", "snap-r2"].map(|id| replica(id, &source)));
-    assert_eq!(deleted(&world, &request()), "snap-r1 snap-r2 snap-old");
-    world.namings.push(naming("snap-r1", image()));
-    assert_eq!(deleted(&world, &request()), "snap-old");
+    let mut inventory = with(superseded(), ["snap-r1", "snap-r2"].map(|id| replica(id, &source)));
+    assert_eq!(deleted(&inventory, &request()), "snap-r1 snap-r2 snap-old");
+    inventory.references.push(reference("snap-r1", image()));
+    assert_eq!(deleted(&inventory, &request()), "snap-old");
 }
 
 #[test]
@@ -326,7 +327,7 @@ fn a_young_replica_keeps_its_source() {
     let mut young = replica("snap-r", &snapshot("snap-old", 10));
     young.started = Some(NOW);
     young.tags.build = Some("build-of-snap-b".to_owned());
-    let request = Request { mode: Mode::Prune { retain: 1 }, ..request() };
+    let request = PruneRequest { mode: Mode::Prune { retain: 1 }, ..request() };
     let shown = reason(&with(superseded(), [young]), &request, "snap-old");
     assert_eq!(
         shown,
@@ -336,35 +337,35 @@ fn a_young_replica_keeps_its_source() {
 
 #[test]
 fn sources_in_a_circle_are_one_lineage() {
-    let mut world = superseded();
-    world.snapshots[0].tags.source = Some("snap-b".to_owned());
-    world.snapshots[1].tags.source = Some("snap-old".to_owned());
-    assert_eq!(deleted(&world, &request()), "");
+    let mut inventory = superseded();
+    inventory.snapshots[0].tags.source = Some("snap-b".to_owned());
+    inventory.snapshots[1].tags.source = Some("snap-old".to_owned());
+    assert_eq!(deleted(&inventory, &request()), "");
 }
 
 #[test]
 fn a_pending_snapshot_is_kept_with_its_source() {
     let replica = pending(replica("snap-r", &snapshot("snap-old", 10)));
-    let world = with(superseded(), [replica]);
+    let inventory = with(superseded(), [replica]);
     assert_eq!(
-        reason(&world, &request(), "snap-r"),
+        reason(&inventory, &request(), "snap-r"),
         "keep: is pending: a running build may be making it"
     );
-    assert_eq!(deleted(&world, &request()), "");
+    assert_eq!(deleted(&inventory, &request()), "");
 }
 
 #[test]
 fn pending_builds_do_not_count_among_the_newest() {
-    let world = with(superseded(), [pending(snapshot("snap-d", 99))]);
-    assert_eq!(deleted(&world, &request()), "snap-old");
+    let inventory = with(superseded(), [pending(snapshot("snap-d", 99))]);
+    assert_eq!(deleted(&inventory, &request()), "snap-old");
 }
 
 #[test]
 fn a_failed_snapshot_is_deleted_though_its_build_is_new_and_its_source_is_named() {
-    let mut world = with(superseded(), [failed(replica("snap-r", &snapshot("snap-c", 30)))]);
-    world.namings.push(naming("snap-c", image()));
+    let mut inventory = with(superseded(), [failed(replica("snap-r", &snapshot("snap-c", 30)))]);
+    inventory.references.push(reference("snap-c", image()));
     assert_eq!(
-        reason(&world, &request(), "snap-r"),
+        reason(&inventory, &request(), "snap-r"),
         "delete: nobody names it, it is 70 days old, and in state error: key is disabled"
     );
 }
@@ -386,34 +387,34 @@ fn a_failed_snapshot_that_goes_ties_nothing_together() {
     let failed = failed(replica("snap-failed", &snapshot("snap-c", 30)));
     let mut copy = snapshot("snap-copy", 10);
     copy.tags.source = Some("snap-failed".to_owned());
-    let world = with(superseded(), [failed, copy]);
-    assert_eq!(deleted(&world, &request()), "snap-failed snap-copy snap-old");
+    let inventory = with(superseded(), [failed, copy]);
+    assert_eq!(deleted(&inventory, &request()), "snap-failed snap-copy snap-old");
 }
 
 #[test]
 fn a_failed_snapshot_that_is_young_or_named_is_kept() {
-    let mut world = with(superseded(), [failed(snapshot("snap-d", 99))]);
-    assert_eq!(deleted(&world, &request()), "snap-old");
-    world.snapshots[3].started = Some(0);
-    assert_eq!(deleted(&world, &request()), "snap-d snap-old");
-    world.namings.push(naming("snap-d", image()));
-    assert_eq!(deleted(&world, &request()), "snap-old");
+    let mut inventory = with(superseded(), [failed(snapshot("snap-d", 99))]);
+    assert_eq!(deleted(&inventory, &request()), "snap-old");
+    inventory.snapshots[3].started = Some(0);
+    assert_eq!(deleted(&inventory, &request()), "snap-d snap-old");
+    inventory.references.push(reference("snap-d", image()));
+    assert_eq!(deleted(&inventory, &request()), "snap-old");
 }
 
 #[test]
 fn failed_builds_do_not_count_among_the_newest() {
-    let world =
+    let inventory =
         with(superseded(), [failed(snapshot("snap-d", 40)), failed(snapshot("snap-e", 41))]);
-    assert_eq!(deleted(&world, &request()), "snap-d snap-e snap-old");
+    assert_eq!(deleted(&inventory, &request()), "snap-d snap-e snap-old");
 }
 
 #[test]
 fn nothing_is_deleted_while_anything_could_not_be_read() {
     let shown = |what, region| {
-        let world = World { unread: vec![unread(what, region)], ..superseded() };
+        let inventory = Inventory { unread: vec![unread(what, region)], ..superseded() };
         [request(), retirement()].map(|request| {
-            assert_eq!(deleted(&world, &request), "");
-            reason(&world, &request, "snap-old")
+            assert_eq!(deleted(&inventory, &request), "");
+            reason(&inventory, &request, "snap-old")
                 .replace("keep: may be named by what could not ", "")
         })
     };
@@ -435,10 +436,10 @@ fn nothing_is_deleted_while_anything_could_not_be_read() {
 
 #[test]
 fn retiring_deletes_the_newest_builds_too() {
-    let world = superseded();
-    assert_eq!(deleted(&world, &retirement()), "snap-b snap-c snap-old");
+    let inventory = superseded();
+    assert_eq!(deleted(&inventory, &retirement()), "snap-b snap-c snap-old");
     assert_eq!(
-        reason(&world, &retirement(), "snap-c"),
+        reason(&inventory, &retirement(), "snap-c"),
         "delete: nobody else names it, it is 70 days old, and cache default is retired"
     );
 }
@@ -471,8 +472,8 @@ fn retiring_keeps_what_is_young_or_pending() {
 
 #[test]
 fn decisions_come_in_order_of_region_and_id() {
-    let world = with(superseded(), [replica("snap-z", &snapshot("snap-c", 30))]);
-    let decisions = decide(&world, &request(), NOW);
+    let inventory = with(superseded(), [replica("snap-z", &snapshot("snap-c", 30))]);
+    let decisions = decide(&inventory, &request(), NOW);
     let ids: Vec<&str> = decisions.iter().map(|d| d.snapshot.as_str()).collect();
     assert_eq!(ids, ["snap-z", "snap-b", "snap-c", "snap-old"]);
 }

@@ -24,7 +24,7 @@ pub fn sample() -> Build {
     let home =
         Home { account: "123456789012".parse().unwrap(), region: "us-east-1".parse().unwrap() };
     let cache = Cache::parse("default".parse().unwrap(), document).unwrap();
-    let cache = cache.settle(&home.account, &home.region).unwrap();
+    let cache = cache.for_home(&home.account, &home.region).unwrap();
     let images = vec![PlannedImage {
         reference: "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app:v1".parse().unwrap(),
         digest: Some(format!("sha256:{}", "a".repeat(64)).parse().unwrap()),

@@ -54,7 +54,8 @@ fn document() -> Value {
 
 fn read_cache(text: &str) -> Result<Cache, InvalidCache> {
     let Home { account, region } = home();
-    Cache::parse("default".parse().unwrap(), text).and_then(|cache| cache.settle(&account, &region))
+    Cache::parse("default".parse().unwrap(), text)
+        .and_then(|cache| cache.for_home(&account, &region))
 }
 
 fn home() -> Home {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use frontload_domain::testing::{assert_sentence, nasty};
 use frontload_functions::context::Context;
-use frontload_functions::planning::request::{Request, read};
+use frontload_functions::planning::request::{PlanRequest, read};
 use frontload_functions::runtime::epoch_seconds;
 use frontload_functions::settings::Settings;
 use frontload_functions::steps::serve;
@@ -314,7 +314,7 @@ fn each_written_request_is_refused_or_accepted_as_its_file_says() {
         let request: Result<Value, _> = serde_json::from_str(&text);
         let understood = request.is_ok_and(|request| {
             let _ = plan(&cloud(), &request);
-            !matches!(read(&request), Err(_) | Ok(Request::Nothing(_)))
+            !matches!(read(&request), Err(_) | Ok(PlanRequest::Nothing(_)))
         });
         assert_eq!(understood, name.starts_with("accepted-"), "{name}");
     }

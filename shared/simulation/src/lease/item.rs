@@ -1,7 +1,7 @@
 //! The lease's item as the model sees it: condition and effect of each conditional write. A test
 //! compares it with the expressions that the code sends to the table.
 
-use frontload_domain::lease::{Applicant, Demand, Standing, Taking};
+use frontload_domain::lease::{Acquire, BuildOptions, Contender, LeaseState};
 
 /// The item. Contenders are identified by number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -22,16 +22,16 @@ impl Item {
     }
 
     /// Whether `who` may take the lease.
-    pub fn may_take(self, who: u8, taking: Taking, over: Option<u8>) -> bool {
+    pub fn may_take(self, who: u8, acquire: Acquire, over: Option<u8>) -> bool {
         let free = self.holder.is_none() || (over == Some(self.token) && self.token > 0);
-        free && (taking == Taking::AsAnybody || self.newest == Some(who))
+        free && (acquire == Acquire::AsAnybody || self.newest == Some(who))
     }
 
     /// Takes the lease. The caller checks [`Item::may_take`] first.
-    pub fn take(&mut self, who: u8, taking: Taking) {
+    pub fn take(&mut self, who: u8, acquire: Acquire) {
         self.holder = Some(who);
         self.token += 1;
-        if taking == Taking::AsNewest {
+        if acquire == Acquire::AsNewest {
             self.waiting_since = None;
         }
     }
@@ -46,26 +46,26 @@ impl Item {
     }
 
     /// Converts the item to the code's type.
-    pub fn standing(self, applicants: &[Applicant]) -> Standing {
-        let name = |who: Option<u8>| who.map(|who| applicants[usize::from(who)].clone());
-        Standing {
+    pub fn state(self, contenders: &[Contender]) -> LeaseState {
+        let name = |who: Option<u8>| who.map(|who| contenders[usize::from(who)].clone());
+        LeaseState {
             newest: name(self.newest),
             waiting_since: self.waiting_since.map(i64::from),
             holder: name(self.holder),
-            demand: Demand::default(),
+            options: BuildOptions::default(),
             token: self.token.into(),
         }
     }
 }
 
 /// Contenders `a`, `b` and so on.
-pub fn applicants(count: u8) -> Vec<Applicant> {
+pub fn contenders(count: u8) -> Vec<Contender> {
     let name = |index| String::from(char::from(b'a' + index));
-    let applicant = |index| Applicant {
+    let contender = |index| Contender {
         build: name(index).parse().unwrap(),
         execution: format!("arn:{}", name(index)),
     };
-    (0..count).map(applicant).collect()
+    (0..count).map(contender).collect()
 }
 
 mod tests {
@@ -93,38 +93,38 @@ mod tests {
         ]
     }
 
-    /// The standing after each operation, in the table and in the model.
-    async fn run(operations: Vec<Operation>) -> Vec<(Standing, Standing)> {
+    /// The state after each operation, in the table and in the model.
+    async fn run(operations: Vec<Operation>) -> Vec<(LeaseState, LeaseState)> {
         let leases = FakeCloud::default().clients().leases(&"us-east-1".parse().unwrap(), "leases");
         let key = LeaseKey::new(&"default".parse().unwrap(), Architecture::Arm64);
-        let (applicants, mut item) = (applicants(3), Item::default());
-        let mut standings = Vec::new();
+        let (contenders, mut item) = (contenders(3), Item::default());
+        let mut states = Vec::new();
         for (now, operation) in (0_u8..).zip(operations) {
             match operation {
                 Operation::Register(who) => {
-                    let me = &applicants[usize::from(who)];
-                    leases.register(&key, me, now.into(), Demand::default()).await.unwrap();
+                    let me = &contenders[usize::from(who)];
+                    leases.register(&key, me, now.into(), BuildOptions::default()).await.unwrap();
                     item.register(who, now);
                 }
                 Operation::Take(who, newest, over) => {
-                    let taking = if newest { Taking::AsNewest } else { Taking::AsAnybody };
-                    let me = &applicants[usize::from(who)];
+                    let acquire = if newest { Acquire::AsNewest } else { Acquire::AsAnybody };
+                    let me = &contenders[usize::from(who)];
                     let token = over.map(u64::from);
-                    let took = leases.take(&key, me, taking, token, 0).await.unwrap().is_some();
-                    assert_eq!(took, item.may_take(who, taking, over));
+                    let took = leases.take(&key, me, acquire, token, 0).await.unwrap().is_some();
+                    assert_eq!(took, item.may_take(who, acquire, over));
                     if took {
-                        item.take(who, taking);
+                        item.take(who, acquire);
                     }
                 }
                 Operation::Release(who) => {
-                    let build = &applicants[usize::from(who)].build;
+                    let build = &contenders[usize::from(who)].build;
                     let released = leases.release(&key, build, false).await.unwrap();
                     assert_eq!(released, item.release(who));
                 }
             }
-            standings.push((leases.read(&key).await.unwrap(), item.standing(&applicants)));
+            states.push((leases.read(&key).await.unwrap(), item.state(&contenders)));
         }
-        standings
+        states
     }
 
     proptest! {

@@ -8,11 +8,13 @@
 //! lease. Calls of a dead execution end within [`frontload_domain::lease::LAST_CALL_SECONDS`].
 
 use frontload_domain::Debounce;
-use frontload_domain::lease::{Applicant, Approach, Burst, Look, Next, Taking, next};
+use frontload_domain::lease::{
+    Acquire, Acquisition, Burst, Contender, LeaseView, NextAction, next,
+};
 use frontload_domain::step::Waited;
 
 use super::explore::{Model, Move};
-use super::item::{Item, applicants};
+use super::item::{Item, contenders};
 
 /// Maximum number of contenders.
 const MOST: usize = 4;
@@ -41,7 +43,7 @@ enum At {
     /// Its execution has not begun.
     Absent,
     /// A claim or rollback begins: it reads the lease. The first time it also registers.
-    Look {
+    LeaseView {
         first: bool,
         seen: Option<u8>,
     },
@@ -89,7 +91,7 @@ impl At {
     fn is_between_calls(self, kind: Kind) -> bool {
         matches!(
             self,
-            Self::Absent | Self::Look { .. } | Self::LastCalls { .. } | Self::CheckLease(_)
+            Self::Absent | Self::LeaseView { .. } | Self::LastCalls { .. } | Self::CheckLease(_)
         ) || (self == Self::Release && kind != Kind::Rollback)
             || self.is_gone()
     }
@@ -110,12 +112,12 @@ impl At {
     /// Returns where the call in flight began.
     fn call(self, kind: Kind) -> Self {
         match self {
-            Self::Ask { first, seen, .. } => Self::Look { first, seen },
-            Self::Take { first, over } => Self::Look { first, seen: over },
+            Self::Ask { first, seen, .. } => Self::LeaseView { first, seen },
+            Self::Take { first, over } => Self::LeaseView { first, seen: over },
             Self::Resolve { first, .. } | Self::Unchanged { first } => {
-                Self::Look { first, seen: None }
+                Self::LeaseView { first, seen: None }
             }
-            _ if kind == Kind::Rollback => Self::Look { first: false, seen: None },
+            _ if kind == Kind::Rollback => Self::LeaseView { first: false, seen: None },
             Self::FindLater(manifest) | Self::WriteHome(manifest) | Self::WriteAway(manifest) => {
                 Self::CheckLease(manifest)
             }
@@ -140,7 +142,7 @@ impl At {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Contender {
+struct ModelContender {
     at: At,
     /// Whether its execution is over. One of its calls may still be in flight.
     over: bool,
@@ -163,7 +165,7 @@ pub struct State {
     current: Manifest,
     /// What the label `previous` shows at home.
     previous: Manifest,
-    contenders: [Contender; MOST],
+    contenders: [ModelContender; MOST],
     failures_left: u8,
     wrong: Option<&'static str>,
 }
@@ -186,27 +188,27 @@ struct Contest {
     kinds: Vec<Kind>,
     failures: u8,
     flaw: Flaw,
-    applicants: Vec<Applicant>,
+    contenders: Vec<Contender>,
 }
 
 impl Contest {
     fn new(kinds: &[Kind], failures: u8, flaw: Flaw) -> Self {
-        Self { kinds: kinds.to_vec(), failures, flaw, applicants: applicants(5) }
+        Self { kinds: kinds.to_vec(), failures, flaw, contenders: contenders(5) }
     }
 
-    fn taking(&self, who: usize) -> Taking {
+    fn acquire(&self, who: usize) -> Acquire {
         match self.kinds[who] {
-            Kind::Rollback => Taking::AsAnybody,
-            Kind::Push | Kind::Reconcile => Taking::AsNewest,
+            Kind::Rollback => Acquire::AsAnybody,
+            Kind::Push | Kind::Reconcile => Acquire::AsNewest,
         }
     }
 
     /// Returns the decision of `next`. `full` is whether the burst has waited for its limit.
-    fn decide(&self, item: Item, who: usize, (first, seen): Call, asked: Asked) -> Next {
-        let standing = item.standing(&self.applicants);
-        let look = Look {
-            standing: &standing,
-            build: &self.applicants[who].build,
+    fn decide(&self, item: Item, who: usize, (first, seen): Call, asked: Asked) -> NextAction {
+        let state = item.state(&self.contenders);
+        let view = LeaseView {
+            state: &state,
+            build: &self.contenders[who].build,
             seen_token: seen.map(u64::from),
             holder_is_over: asked.holder_is_over,
         };
@@ -217,7 +219,7 @@ impl Contest {
         let now = if asked.full { debounce.limit_seconds.into() } else { 0 };
         let waited = Waited(if first { 0 } else { debounce.quiet_seconds.into() });
         let burst = Burst { debounce: &debounce, waited, now };
-        next(&look, (self.taking(who) == Taking::AsNewest).then_some(&burst))
+        next(&view, (self.acquire(who) == Acquire::AsNewest).then_some(&burst))
     }
 
     /// Reads how the lease stands.
@@ -232,51 +234,57 @@ impl Contest {
             && usize::from(holder) != who
             && self.kinds[who] == Kind::Push
         {
-            next = Next::Superseded(self.applicants[usize::from(holder)].clone());
+            next = NextAction::Superseded(self.contenders[usize::from(holder)].clone());
         }
-        if let Next::Superseded(by) = &next {
-            let by = self.applicants.iter().position(|known| known == by).unwrap();
+        if let NextAction::Superseded(by) = &next {
+            let by = self.contenders.iter().position(|known| known == by).unwrap();
             to.check_superseded(who, by);
         }
         to.contenders[who].at = match next {
-            Next::Superseded(_) => At::Gone,
-            Next::Quiet(_) => At::Look { first: false, seen: None },
-            Next::Approach(Approach::Ours) => At::Resolve { first, token: to.item.token },
-            Next::Approach(Approach::Take(over)) => At::take(first, over),
-            Next::Approach(Approach::Ask(_)) => {
+            NextAction::Superseded(_) => At::Gone,
+            NextAction::Quiet(_) => At::LeaseView { first: false, seen: None },
+            NextAction::Acquisition(Acquisition::Ours) => {
+                At::Resolve { first, token: to.item.token }
+            }
+            NextAction::Acquisition(Acquisition::Take(over)) => At::take(first, over),
+            NextAction::Acquisition(Acquisition::Ask(_)) => {
                 At::Ask { first, seen, holder: to.item.holder.unwrap(), token: to.item.token }
             }
-            Next::Approach(Approach::Later(later)) => unreachable!("{later:?} before asking"),
+            NextAction::Acquisition(Acquisition::RetryLater(later)) => {
+                unreachable!("{later:?} before asking")
+            }
         };
         to
     }
 
     /// Handles the answer that the holder is over. While the holder runs, a contender can only look
-    /// again. That equals staying at [`At::Look`].
+    /// again. That equals staying at [`At::LeaseView`].
     fn hear_of_its_end(&self, who: usize, call: Call, holder: u8, token: u8) -> At {
         let newest = Some(number(who));
         let item = Item { newest, waiting_since: Some(0), holder: Some(holder), token };
         let asked = Asked { holder_is_over: Some(true), full: true };
         match self.decide(item, who, call, asked) {
-            Next::Approach(Approach::Later(later)) if later.seen_token.is_some() => {
+            NextAction::Acquisition(Acquisition::RetryLater(later))
+                if later.seen_token.is_some() =>
+            {
                 At::LastCalls { holder, token }
             }
-            Next::Approach(Approach::Take(over)) => At::take(call.0, over),
+            NextAction::Acquisition(Acquisition::Take(over)) => At::take(call.0, over),
             other => unreachable!("{other:?}"),
         }
     }
 
     fn take(&self, to: &mut State, who: usize, first: bool, over: Option<u8>) -> At {
-        let (me, taking) = (number(who), self.taking(who));
+        let (me, acquire) = (number(who), self.acquire(who));
         let may = match self.flaw {
             Flaw::TakesWithoutCondition => true,
             Flaw::TakesOverWithoutToken if over.is_some() => true,
-            _ => to.item.may_take(me, taking, over),
+            _ => to.item.may_take(me, acquire, over),
         };
         if !may {
-            return At::Look { first: false, seen: None };
+            return At::LeaseView { first: false, seen: None };
         }
-        to.item.take(me, taking);
+        to.item.take(me, acquire);
         At::Resolve { first, token: to.item.token }
     }
 
@@ -319,7 +327,7 @@ impl Contest {
         if self.flaw == Flaw::ResolvesBeforeTheLease {
             to.contenders[who].resolved = Some(to.registry);
         }
-        At::Look { first: self.kinds[who] != Kind::Rollback, seen: None }
+        At::LeaseView { first: self.kinds[who] != Kind::Rollback, seen: None }
     }
 
     /// Returns the states after a contender's next AWS call; none while it waits.
@@ -329,7 +337,7 @@ impl Contest {
             At::Gone | At::Dead(_) => return Vec::new(),
             At::Absent if !self.may_begin(state, who) => return Vec::new(),
             At::Absent => self.begin(&mut to, who),
-            At::Look { first, seen } => {
+            At::LeaseView { first, seen } => {
                 let looks = [false, true].map(|full| self.look(state, who, (first, seen), full));
                 return looks.to_vec();
             }
@@ -342,7 +350,7 @@ impl Contest {
                 if !ended && self.flaw != Flaw::WaitsForNoLastCall {
                     return Vec::new();
                 }
-                At::Look { first: false, seen: Some(token) }
+                At::LeaseView { first: false, seen: Some(token) }
             }
             At::Take { first, over } => self.take(&mut to, who, first, over),
             At::Resolve { first, token } => self.resolve(&mut to, who, first, token),
@@ -397,7 +405,7 @@ impl Contest {
     /// Adds the failures that a contender can have.
     fn failures(&self, state: &State, who: usize, moves: &mut Vec<Move<State>>) {
         let (kind, was) = (self.kinds[who], state.contenders[who]);
-        let mut fail = |what: &str, cost: u8, change: &dyn Fn(&mut Contender)| {
+        let mut fail = |what: &str, cost: u8, change: &dyn Fn(&mut ModelContender)| {
             let Some(failures_left) = state.failures_left.checked_sub(cost) else { return };
             let mut to = State { failures_left, ..*state };
             change(&mut to.contenders[who]);
@@ -432,8 +440,8 @@ impl Contest {
         let failures_left = state.failures_left.checked_sub(1).filter(|_| in_call)?;
         let mut lost = State { failures_left, ..*to };
         let at = was.at.call(self.kinds[who]);
-        let mut repeated = Contender { at, over: false, ..to.contenders[who] };
-        if matches!(at, At::Look { .. }) && self.flaw != Flaw::ResolvesBeforeTheLease {
+        let mut repeated = ModelContender { at, over: false, ..to.contenders[who] };
+        if matches!(at, At::LeaseView { .. }) && self.flaw != Flaw::ResolvesBeforeTheLease {
             // It is going to ask the registry again.
             repeated.resolved = None;
         }
@@ -442,7 +450,7 @@ impl Contest {
     }
 
     fn told(&self, who: usize, what: &str, failure: bool, to: State) -> Move<State> {
-        let name = &self.applicants[who].build;
+        let name = &self.contenders[who].build;
         Move { what: format!("{:?} {name}: {what}", self.kinds[who]), failure, to }
     }
 
@@ -506,8 +514,13 @@ impl Model for Contest {
 
     fn start(&self) -> State {
         let of = |digest| Manifest { build: 4, digest, token: digest, rollback: None };
-        let absent =
-            Contender { at: At::Absent, over: false, failed: false, pushed: 0, resolved: None };
+        let absent = ModelContender {
+            at: At::Absent,
+            over: false,
+            failed: false,
+            pushed: 0,
+            resolved: None,
+        };
         let mut contenders = [absent; MOST];
         for left_out in &mut contenders[self.kinds.len()..] {
             (left_out.at, left_out.over) = (At::Gone, true);
@@ -545,7 +558,8 @@ impl Model for Contest {
         let contenders = &state.contenders[..self.kinds.len()];
         let ended = |who: usize| contenders[who].at.is_gone();
         let unharmed = contenders.iter().all(|contender| !contender.failed);
-        let count = |test: fn(&Contender) -> bool| contenders.iter().filter(|it| test(it)).count();
+        let count =
+            |test: fn(&ModelContender) -> bool| contenders.iter().filter(|it| test(it)).count();
         let ended_or_reconcile = |who| ended(who) || self.kinds[who] == Kind::Reconcile;
         if count(|it| it.at.publishes()) > 1 {
             return Some("two publish at once");

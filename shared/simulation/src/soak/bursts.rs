@@ -18,7 +18,7 @@ pub struct Debounce {
 
 /// A request that was registered, and whether it was built.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct PushRequest {
     pub at: Millis,
     pub build: String,
 }
@@ -28,19 +28,19 @@ pub struct Request {
 const ARRIVAL: Millis = 10_000;
 
 /// Splits requests, in the order of their arrival, into bursts.
-pub fn part(requests: &[Request], debounce: Debounce) -> Vec<&[Request]> {
+pub fn part(requests: &[PushRequest], debounce: Debounce) -> Vec<&[PushRequest]> {
     requests.chunk_by(|one, next| next.at - one.at < debounce.quiet).collect()
 }
 
 /// How many builds one burst may cause.
-pub fn allowed(burst: &[Request], debounce: Debounce) -> usize {
+pub fn allowed(burst: &[PushRequest], debounce: Debounce) -> usize {
     let (Some(first), Some(last)) = (burst.first(), burst.last()) else { return 0 };
     let more = (last.at - first.at + ARRIVAL).checked_div(debounce.limit).unwrap_or_default();
     1 + usize::try_from(more).unwrap()
 }
 
 /// Whether a look of the schedule may come between a burst's requests and their build.
-pub fn touches(burst: &[Request], look: Millis, debounce: Debounce) -> bool {
+pub fn touches(burst: &[PushRequest], look: Millis, debounce: Debounce) -> bool {
     let (Some(first), Some(last)) = (burst.first(), burst.last()) else { return false };
     (first.at..=last.at + debounce.limit).contains(&(look + ARRIVAL))
 }
@@ -48,10 +48,10 @@ pub fn touches(burst: &[Request], look: Millis, debounce: Debounce) -> bool {
 #[test]
 fn a_burst_ends_with_the_quiet_time_and_a_long_one_is_built_more_than_once() {
     let debounce = Debounce { quiet: 60_000, limit: 600_000 };
-    let request = |seconds: u64| Request { at: seconds * 1000, build: String::new() };
-    let close: Vec<Request> = (0..30).map(|n| request(n * 59)).collect();
+    let request = |seconds: u64| PushRequest { at: seconds * 1000, build: String::new() };
+    let close: Vec<PushRequest> = (0..30).map(|n| request(n * 59)).collect();
     let apart = [request(0), request(60), request(119)];
-    let shown = |requests: &[Request]| {
+    let shown = |requests: &[PushRequest]| {
         let bursts = part(requests, debounce);
         bursts.iter().map(|burst| (burst.len(), allowed(burst, debounce))).collect::<Vec<_>>()
     };

@@ -69,7 +69,7 @@ struct Execution {
 }
 
 /// State that all executions share.
-pub struct World {
+pub struct Simulation {
     pub tasks: Tasks,
     pub network: Network,
     pub rng: RefCell<Rng>,
@@ -96,7 +96,7 @@ async fn serve<I: DeserializeOwned, O: Serialize, F: Future<Output = Result<O>>>
     }
 }
 
-impl World {
+impl Simulation {
     pub fn new(tasks: Tasks, network: Network, rng: Rng, peace: Millis) -> Self {
         let clients = FakeCloud::clients_by_way_of(network.client());
         Self {

@@ -28,7 +28,7 @@ use frontload_domain::Manifest;
 use serde_json::{Value, json};
 
 use frontload_functions::testing::put_cache;
-use machines::{Counts, World};
+use machines::{Counts, Simulation};
 use network::Network;
 use scenario::{Cache, PUSHES, Push, Registry, Scenario};
 use time::{Millis, Tasks};
@@ -79,7 +79,7 @@ impl fmt::Display for Outcome {
 
 /// One seed's run.
 struct Run {
-    world: Rc<World>,
+    world: Rc<Simulation>,
     scenario: Scenario,
     registry: RefCell<Registry>,
     /// When the last push of each cache and architecture came, and whether its event
@@ -100,7 +100,7 @@ fn soak(seed: u64) -> Outcome {
     let watch = Watch::new(scenario.debounces());
     let network = Network::new(tasks.clock.clone(), rng.fork(), watch);
     let peace = scenario.pushes.last().map_or(0, |push| push.at) + HOUR / 2;
-    let world = Rc::new(World::new(tasks.clone(), network, rng, peace));
+    let world = Rc::new(Simulation::new(tasks.clone(), network, rng, peace));
     let (registry, last, rests, outcome) = Default::default();
     let run = Rc::new(Run { world, scenario, registry, last, rests, outcome });
     run.stock();

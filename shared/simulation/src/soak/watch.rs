@@ -6,7 +6,7 @@ use frontload_aws::testing::{FakeCloud, OWN};
 use frontload_domain::Manifest;
 use serde_json::Value;
 
-use super::bursts::{Debounce, Request, allowed, part, touches};
+use super::bursts::{Debounce, PushRequest, allowed, part, touches};
 use super::limits::LIMITS;
 use super::time::Millis;
 
@@ -31,7 +31,7 @@ pub struct Caller {
 #[derive(Debug, Default)]
 struct Account {
     /// Requests of pushes, in the order of their arrival.
-    requests: Vec<Request>,
+    requests: Vec<PushRequest>,
     /// Ids of the builds that were made, including the schedule's.
     builds: BTreeSet<String>,
     looks: Vec<Millis>,
@@ -160,7 +160,7 @@ impl Watch {
         }
         let update = input["UpdateExpression"].as_str().unwrap_or_default();
         if update.starts_with("SET newestBuild") && caller.is_push {
-            let request = Request { at: now, build: caller.build.clone() };
+            let request = PushRequest { at: now, build: caller.build.clone() };
             self.account(&before.key).requests.push(request);
         }
         let after = holder(cloud, &before.key);
@@ -222,7 +222,7 @@ impl Account {
         let is_within =
             |look: &&Millis| bursts.iter().any(|burst| touches(burst, **look, debounce));
         let more = self.deaths.len() + self.looks.iter().filter(is_within).count();
-        let made = |of: &[Request]| {
+        let made = |of: &[PushRequest]| {
             let ids: BTreeSet<_> = of.iter().map(|request| &request.build).collect();
             ids.into_iter().filter(|id| self.builds.contains(*id)).count()
         };

@@ -1,5 +1,5 @@
-//! Reads the world of a pruning: the cache's snapshots, and everything that may name one. What
-//! cannot be read is recorded in the world and keeps every snapshot.
+//! Reads the inventory of a pruning: the cache's snapshots, and everything that may name one. What
+//! cannot be read is recorded in the inventory and keeps every snapshot.
 
 use crate::publication::Published;
 use frontload_aws::clients::{Clients, at_once};
@@ -9,8 +9,8 @@ use frontload_aws::replicas::fast_restores;
 use frontload_aws::snapshots::find_cache_snapshots;
 use frontload_domain::Place;
 use frontload_domain::prune::{
-    FastRestoreState, FoundSnapshot, NamedBy, Naming, ParameterVersion, Tags, Unread, Unreadable,
-    World,
+    FastRestoreState, FoundSnapshot, Inventory, NamedBy, ParameterVersion, Reference, Tags, Unread,
+    Unreadable,
 };
 use frontload_domain::snapshot::{Snapshot, SnapshotId};
 use frontload_domain::tags;
@@ -26,22 +26,22 @@ type Found = Vec<(NamedBy, SnapshotId)>;
 /// Reads everything at every place.
 ///
 /// # Errors
-/// Only those that a retry heals. Any other becomes part of the world.
-pub async fn read_world(
+/// Only those that a retry heals. Any other becomes part of the inventory.
+pub async fn read_inventory(
     clients: &Clients,
     settings: &Settings,
     cache: &CacheName,
     places: &[Place],
-) -> Result<World> {
+) -> Result<Inventory> {
     let read = |place| read_place(clients, settings, cache, place);
-    let mut world = World::default();
+    let mut inventory = Inventory::default();
     for part in at_once(places, read).await {
         let part = part?;
-        world.snapshots.extend(part.snapshots);
-        world.namings.extend(part.namings);
-        world.unread.extend(part.unread);
+        inventory.snapshots.extend(part.snapshots);
+        inventory.references.extend(part.references);
+        inventory.unread.extend(part.unread);
     }
-    Ok(world)
+    Ok(inventory)
 }
 
 async fn read_place(
@@ -49,22 +49,22 @@ async fn read_place(
     settings: &Settings,
     cache: &CacheName,
     place: &Place,
-) -> Result<World> {
-    let mut world = World::default();
+) -> Result<Inventory> {
+    let mut inventory = Inventory::default();
     let account = place.consumer.as_ref().map_or(&settings.home.account, |c| &c.account);
-    let mut reader = Reader { world: &mut world, account: account.as_str(), place };
+    let mut reader = Reader { inventory: &mut inventory, account: account.as_str(), place };
     let ec2 = match clients.ec2(place).await {
         Ok(ec2) => ec2,
         Err(error) => {
             reader.note(Unreadable::Everything, error)?;
-            return Ok(world);
+            return Ok(inventory);
         }
     };
     if place.consumer.is_none() {
         match find_cache_snapshots(&ec2, &settings.stack, cache).await {
             Ok(found) => {
                 let found = found.into_iter().map(|s| describe(place, s));
-                reader.world.snapshots.extend(found);
+                reader.inventory.snapshots.extend(found);
             }
             Err(error) => reader.note(Unreadable::Snapshots, error)?,
         }
@@ -74,11 +74,11 @@ async fn read_place(
     reader.take(Unreadable::LaunchTemplates, namers::in_launch_templates(&ec2).await)?;
     reader.take(Unreadable::Images, namers::in_images(&ec2).await)?;
     reader.take(Unreadable::FastRestores, restores(&ec2).await)?;
-    Ok(world)
+    Ok(inventory)
 }
 
 struct Reader<'a> {
-    world: &'a mut World,
+    inventory: &'a mut Inventory,
     account: &'a str,
     place: &'a Place,
 }
@@ -88,13 +88,13 @@ impl Reader<'_> {
         match found {
             Err(error) => self.note(what, error),
             Ok(found) => {
-                let naming = |(by, snapshot)| Naming {
+                let reference = |(by, snapshot)| Reference {
                     by,
                     account: self.account.to_owned(),
                     region: self.place.region.to_string(),
                     snapshot,
                 };
-                self.world.namings.extend(found.into_iter().map(naming));
+                self.inventory.references.extend(found.into_iter().map(reference));
                 Ok(())
             }
         }
@@ -104,7 +104,7 @@ impl Reader<'_> {
         if error.retryable() {
             return Err(error);
         }
-        self.world.unread.push(Unread {
+        self.inventory.unread.push(Unread {
             account: self.account.to_owned(),
             region: Some(self.place.region.to_string()),
             what,

@@ -6,14 +6,14 @@ use std::fmt;
 use crate::CacheName;
 use crate::snapshot::{SnapshotId, State};
 
-/// The world as it was read, in any order.
+/// The inventory as it was read, in any order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct World {
+pub struct Inventory {
     /// Our account's snapshots in every region, each once. Snapshots that are not
     /// ours may be among them; they are kept.
     pub snapshots: Vec<FoundSnapshot>,
     /// Everything that names a snapshot, in every account and region.
-    pub namings: Vec<Naming>,
+    pub references: Vec<Reference>,
     /// What could not be read. If there is any, nothing is deleted: the unread part
     /// may name a snapshot or contain a replica that is named.
     pub unread: Vec<Unread>,
@@ -55,7 +55,7 @@ pub struct Tags {
 /// One place that names a snapshot. If several do, the first in the derived order is
 /// given as the reason: parameters come first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Naming {
+pub struct Reference {
     /// What names it.
     pub by: NamedBy,
     /// The account that contains it, twelve digits.
@@ -163,7 +163,7 @@ pub enum Unreadable {
     FastRestores,
 }
 
-impl fmt::Display for Naming {
+impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { by, account, region, snapshot: _ } = self;
         write!(f, "{by} in account {account} in {region}")
