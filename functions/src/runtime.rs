@@ -63,7 +63,7 @@ pub fn finish(step: &str, result: Result<Value, Error>) -> Result<Value, Diagnos
         Ok(report) => tracing::info!(step, report = %report, "step reports"),
         Err(error) => {
             let (name, class) = (error.name(), error.class().as_str());
-            tracing::error!(step, error = name, class, cause = %error, "step failed");
+            tracing::error!(step, error = name, class, cause = error.chain(), "step failed");
         }
     }
     result.map_err(|error| diagnostic(&error))
@@ -72,5 +72,5 @@ pub fn finish(step: &str, result: Result<Value, Error>) -> Result<Value, Diagnos
 /// Passes the error's name on. A boxed error would reach Step Functions as the name of its Rust
 /// type.
 fn diagnostic(error: &Error) -> Diagnostic {
-    Diagnostic { error_type: error.name().to_owned(), error_message: error.to_string() }
+    Diagnostic { error_type: error.name().to_owned(), error_message: error.chain() }
 }

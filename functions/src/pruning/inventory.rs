@@ -108,7 +108,7 @@ impl Reader<'_> {
             account: self.account.to_owned(),
             region: Some(self.place.region.to_string()),
             what,
-            why: error.to_string(),
+            why: error.chain(),
         });
         Ok(())
     }

@@ -48,9 +48,12 @@ pub fn finished(
 ) -> Report<Publications> {
     match failed.iter().find(|error| error.retryable()) {
         Some(error) if !waited.is_past(AGAIN_LIMIT_SECONDS) => {
-            Report::wait(AGAIN_SECONDS, format!("it is published, but {error}"))
+            Report::wait(AGAIN_SECONDS, format!("it is published, but {}", error.chain()))
         }
-        _ => Report::Ready(Publications { publications, warnings: sentences(failed) }),
+        _ => Report::Ready(Publications {
+            publications,
+            warnings: sentences(&failed.iter().map(Error::chain).collect::<Vec<_>>()),
+        }),
     }
 }
 
@@ -163,13 +166,14 @@ async fn superseded(
 
 #[cfg(test)]
 mod tests {
-    use frontload_domain::AwsCall;
+    use frontload_domain::{AwsAnswer, AwsCall};
 
     use super::*;
 
     fn failed(error: fn(AwsCall) -> Error) -> Error {
-        let (operation, reason) = ("events:PutEvents", "no".to_owned());
-        error(AwsCall { operation, resource: "bus b".into(), region: "r".into(), reason })
+        let operation = "events:PutEvents";
+        let answer = AwsAnswer { code: None, message: "no".to_owned() };
+        error(AwsCall { operation, resource: "bus b".into(), region: "r".into(), answer })
     }
 
     #[test]

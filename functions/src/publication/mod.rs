@@ -110,7 +110,7 @@ pub async fn publish(
     if error.retryable() && left.is_empty() {
         return Err(error);
     }
-    Err(Error::PublishFailed { build: build.clone(), parameter, reason: error.to_string(), left })
+    Err(Error::PublishFailed { build: build.clone(), parameter, source: Box::new(error), left })
 }
 
 /// Moves the labels of an earlier publication that died after it wrote its last value. Otherwise
@@ -294,7 +294,7 @@ async fn put_back(clients: &Clients, all: &[&Change]) -> Vec<String> {
             let ssm = clients.ssm(&change.place).await?;
             undo_write(&ssm, &change.name, |value| value == change.to).await
         };
-        undone.await.err().map(|error| format!("{}: {error}", shown(change)))
+        undone.await.err().map(|error| format!("{}: {}", shown(change), error.chain()))
     };
     at_once(all, |change| put_back(change)).await.into_iter().flatten().collect()
 }

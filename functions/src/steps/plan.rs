@@ -65,7 +65,7 @@ const MAX_REFUSAL: usize = 600;
 
 impl Refusal {
     fn of(cache: &str, error: &Error) -> Self {
-        let message = one_line(&error.to_string(), MAX_REFUSAL);
+        let message = one_line(&error.chain(), MAX_REFUSAL);
         Self { cache: cache.to_owned(), error: error.name(), message }
     }
 }

@@ -327,8 +327,9 @@ async fn check_consumer(
             Err(error) => {
                 return Ok(Err(format!(
                     "consumer {account} in {region} cannot be read through the reader of its role \
-                     {role}: {error}; deploy infra/consumer.yaml there, of this version, with our \
-                     account, stack and external id"
+                     {role}: {}; deploy infra/consumer.yaml there, of this version, with our \
+                     account, stack and external id",
+                    error.chain()
                 )));
             }
         }

@@ -166,7 +166,7 @@ mod tests {
 
     async fn checked(cloud: &FakeCloud, token: u64) -> String {
         let result = check_lease(&cloud.clients(), &settings(), &build(), token).await;
-        result.err().map_or_else(String::new, |error| error.to_string())
+        result.err().map_or_else(String::new, |error| error.chain())
     }
 
     #[tokio::test]

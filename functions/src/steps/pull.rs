@@ -43,7 +43,7 @@ pub struct Pulling {
 #[serde(rename_all = "camelCase")]
 struct PullReport {
     pulled: PulledImages,
-    /// The builder's data volume. RetryLater steps know it only by this id.
+    /// The builder's data volume. Later steps know it only by this id.
     volume_id: VolumeId,
 }
 

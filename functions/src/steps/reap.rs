@@ -73,7 +73,10 @@ pub async fn handle(context: &Context, _: Input) -> Result<Reaped> {
 
 /// Logs that a turn was not ended. The turn expires after a minute, and the findings count.
 fn is_left(error: &Error) -> bool {
-    tracing::warn!(cause = %error, "the reaper's turn is not ended, and ends after a minute");
+    tracing::warn!(
+        cause = error.chain(),
+        "the reaper's turn is not ended, and ends after a minute"
+    );
     true
 }
 
@@ -86,7 +89,7 @@ async fn look(clients: &Clients, settings: &Settings, now: i64) -> Result<Reaped
     let mut first = None;
     for leftovers in &found.of_builds {
         if let Err(error) = reaper.reap(leftovers).await {
-            tracing::warn!(build = %leftovers.build, cause = %error, "left for the next call");
+            tracing::warn!(build = %leftovers.build, cause = error.chain(), "left for the next call");
             first.get_or_insert(error);
         }
     }

@@ -89,7 +89,7 @@ pub async fn handle(context: &Context, input: Input) -> Result<LeaseReport<Publi
         Err(error) => !error.retryable(),
     };
     if is_over && let Err(error) = leases.release(&key, &id, false).await {
-        tracing::warn!(build = %id, %error, "the lease is not given back");
+        tracing::warn!(build = %id, cause = error.chain(), "the lease is not given back");
     }
     result.map(Into::into)
 }
@@ -141,7 +141,7 @@ impl Rollback<'_> {
         match published {
             // Some places may be rolled back already. Only the next call continues the others.
             Err(error) if error.retryable() && !self.waited.is_past(LIMIT_SECONDS) => {
-                return Ok(Report::wait(AGAIN_SECONDS, error.to_string()));
+                return Ok(Report::wait(AGAIN_SECONDS, error.chain()));
             }
             published => published?,
         }

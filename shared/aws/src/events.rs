@@ -108,7 +108,7 @@ mod tests {
             let refused = json!({"FailedEntryCount": 1, "Entries": [entry]});
             cloud.world().answers.insert("PutEvents".to_owned(), refused);
             let error = put(&cloud).await.unwrap_err();
-            let message = error.to_string();
+            let message = error.chain();
             assert_eq!(error.name(), name);
             assert!(message.contains(&format!("{code}: planted")), "{message}");
             assert!(message.contains("bus default of 2"), "{message}");

@@ -27,7 +27,7 @@ use aws_config::Region;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 
 use frontload_domain::names::one_line;
-use frontload_domain::{AwsCall, Error};
+use frontload_domain::{AwsAnswer, AwsCall, Error};
 
 /// Codes of transient errors (EC2 "Error codes", SSM and ECR API references, `DynamoDB`'s "Error
 /// handling"). Three are throttles of `CreateSnapshot`. SSM returns `InvalidInstanceId` for an
@@ -55,6 +55,8 @@ const TRANSIENT: [&str; 18] = [
 
 /// Longest reason in an error, in characters: AWS repeats text that others wrote.
 const MAX_REASON: usize = 1000;
+/// Longest error code, in characters.
+const MAX_CODE: usize = 100;
 
 const DENIED: [&str; 4] =
     ["AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthFailure"];
@@ -70,12 +72,12 @@ pub(crate) fn call_error<E>(
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
-    let reason = match (error.code(), error.message()) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        (Some(code), None) => code.to_owned(),
-        (None, _) => DisplayErrorContext(error).to_string(),
+    let message = match (error.code(), error.message()) {
+        (_, Some(message)) => message.to_owned(),
+        (Some(_), None) => "AWS gives no reason".to_owned(),
+        (None, None) => DisplayErrorContext(error).to_string(),
     };
-    let call = failed_call(operation, resource, region, &reason);
+    let call = failed_call(operation, resource, region, error.code(), &message);
     let status = error.raw_response().map_or(0, |response| response.status().as_u16());
     if error.as_service_error().is_none() || status >= 500 {
         return Error::AwsUnavailable(call);
@@ -91,7 +93,7 @@ pub(crate) fn entry_error(
     code: &str,
     message: &str,
 ) -> Error {
-    classed(code, failed_call(operation, resource, region, &format!("{code}: {message}")))
+    classed(code, failed_call(operation, resource, region, Some(code), message))
 }
 
 /// The error of an answer that lacks what the API reference promises.
@@ -101,7 +103,7 @@ pub fn incomplete_answer(
     region: Option<&Region>,
     reason: impl AsRef<str>,
 ) -> Error {
-    Error::AwsRejected(failed_call(operation, resource, region, reason.as_ref()))
+    Error::AwsRejected(failed_call(operation, resource, region, None, reason.as_ref()))
 }
 
 fn classed(code: &str, call: AwsCall) -> Error {
@@ -118,13 +120,17 @@ fn failed_call(
     operation: &'static str,
     resource: impl Into<String>,
     region: Option<&Region>,
-    reason: &str,
+    code: Option<&str>,
+    message: &str,
 ) -> AwsCall {
     AwsCall {
         operation,
         resource: resource.into(),
         region: region.map_or_else(|| "an unknown region".to_owned(), ToString::to_string),
-        reason: one_line(reason, MAX_REASON),
+        answer: AwsAnswer {
+            code: code.map(|code| one_line(code, MAX_CODE)),
+            message: one_line(message, MAX_REASON),
+        },
     }
 }
 
@@ -169,7 +175,7 @@ mod tests {
             HttpResponse::new(400.try_into().unwrap(), body.into())
         });
         let client = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&rule]);
-        let message = parameters::get(&client, "/p").await.unwrap_err().to_string();
+        let message = parameters::get(&client, "/p").await.unwrap_err().chain();
         assert!(message.contains("ssm:GetParameter of parameter /p in "), "{message}");
         assert!(message.contains("AccessDeniedException: no"), "{message}");
     }
@@ -182,7 +188,7 @@ mod tests {
             HttpResponse::new(400.try_into().unwrap(), body.into())
         });
         let client = mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&rule]);
-        let message = parameters::get(&client, "/p").await.unwrap_err().to_string();
+        let message = parameters::get(&client, "/p").await.unwrap_err().chain();
         assert!(message.contains("ValidationException: aERRORbb"), "{message}");
         frontload_domain::testing::assert_sentence(&message);
     }

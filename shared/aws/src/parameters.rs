@@ -34,7 +34,7 @@ const ROUNDS: u32 = 4;
 /// Whether a call failed only because it was throttled.
 #[must_use]
 pub fn is_throttled(error: &Error) -> bool {
-    matches!(error, Error::AwsUnavailable(call) if call.reason.starts_with("ThrottlingException"))
+    matches!(error, Error::AwsUnavailable(call) if call.answer.code.as_deref() == Some("ThrottlingException"))
 }
 
 type Answer<T, E> = std::result::Result<T, SdkError<E>>;

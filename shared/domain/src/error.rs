@@ -11,8 +11,9 @@ use crate::BuildId;
 /// A result with Frontload's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A failed AWS call.
-#[derive(Debug)]
+/// A failed AWS call. Its source says why.
+#[derive(Debug, ThisError)]
+#[error("{operation} of {resource} in {region}")]
 pub struct AwsCall {
     /// The operation, such as `ec2:RunInstances`.
     pub operation: &'static str,
@@ -20,14 +21,20 @@ pub struct AwsCall {
     pub resource: String,
     /// The region of the call.
     pub region: String,
-    /// AWS's error code and message, or why no response arrived.
-    pub reason: String,
+    /// AWS's answer.
+    #[source]
+    pub answer: AwsAnswer,
 }
 
-impl std::fmt::Display for AwsCall {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} of {} in {}: {}", self.operation, self.resource, self.region, self.reason)
-    }
+/// What AWS said about a failed call, as one line: it may repeat text that others wrote. The SDK's
+/// own error repeats that text as it is, and goes no further than the crate that made the call.
+#[derive(Debug, ThisError)]
+#[error("{}{message}", code.as_ref().map_or_else(String::new, |code| format!("{code}: ")))]
+pub struct AwsAnswer {
+    /// AWS's error code; `None` if no answer arrived, or an incomplete one.
+    pub code: Option<String>,
+    /// AWS's message, or what is wrong with the answer.
+    pub message: String,
 }
 
 /// The kind of a failure.
@@ -112,14 +119,14 @@ pub enum Error {
         reason: String,
     },
     /// AWS did not respond, or asked for a later retry.
-    #[error("AWS is unavailable: {0}")]
-    AwsUnavailable(AwsCall),
+    #[error("AWS is unavailable")]
+    AwsUnavailable(#[source] AwsCall),
     /// Our role lacks a permission.
-    #[error("AWS denies it: {0}; grant the function's role this action")]
-    AwsDenied(AwsCall),
+    #[error("AWS denies it; grant the function's role this action")]
+    AwsDenied(#[source] AwsCall),
     /// AWS returned an error that no retry fixes.
-    #[error("AWS rejects it: {0}")]
-    AwsRejected(AwsCall),
+    #[error("AWS rejects it")]
+    AwsRejected(#[source] AwsCall),
     /// Another build of the same cache and architecture did not end in time.
     #[error(
         "build {build} waited {seconds} s for {holder}, which owns its cache and architecture; stop that execution, or ask again later; a build waits for timeLimits.claimSeconds"
@@ -401,7 +408,7 @@ pub enum Error {
     },
     /// Writing the parameters failed; the values already written are restored.
     #[error(
-        "publication of build {build} failed at {parameter}: {reason}; the parameters are {}",
+        "publication of build {build} failed at {parameter}; the parameters are {}",
         state_of(left)
     )]
     PublishFailed {
@@ -409,8 +416,8 @@ pub enum Error {
         build: BuildId,
         /// The parameter that could not be written.
         parameter: String,
-        /// AWS's message.
-        reason: String,
+        /// Why.
+        source: Box<Error>,
         /// The parameters that could not be restored, one message each.
         left: Vec<String>,
     },
@@ -476,6 +483,15 @@ impl Error {
             Self::PublishFailed { .. } => ("PublishFailed", Class::Broken),
             Self::CleanUpTimedOut { .. } => ("CleanUpTimedOut", Class::TimedOut),
         }
+    }
+
+    /// The message and those of its sources, from the outermost on. A message never repeats its
+    /// source, so whatever shows an error to a person or a log shows this.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let sources =
+            std::iter::successors(std::error::Error::source(self), |error| error.source());
+        sources.fold(self.to_string(), |text, source| format!("{text}: {source}"))
     }
 
     /// The name that the state machines match.

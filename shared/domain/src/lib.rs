@@ -40,7 +40,7 @@ pub use ancestor::{Ancestor, Incremental};
 pub use architecture::Architecture;
 pub use build::{Build, BuildRequest, Home, OsImage, PlannedImage};
 pub use cache::{BuilderSettings, Cache, TimeLimits};
-pub use error::{AwsCall, Error, Result};
+pub use error::{AwsAnswer, AwsCall, Error, Result};
 pub use image::{Digest, EcrRegistry, EcrRepository, ImageReference, RepositoryName, Tag};
 pub use manifest::{CachedImage, Manifest};
 pub use names::{BuildId, CacheName, ParameterNames, ParameterPrefix};
