@@ -35,9 +35,10 @@ export SAM_CLI_TELEMETRY := 0
 # Validation looks up which resources a region has, and asks for one.
 export AWS_DEFAULT_REGION ?= us-east-1
 
-# FAST=1 compiles aws-sdk-ec2 in a fraction of the time and memory: that crate says that most of it
-# is never used, which stable cargo listens to only when told so. The result is the same; it is not
-# the default because it makes the compiler accept unstable features.
+# FAST=1 compiles aws-sdk-ec2 in a fraction of the time and memory. That crate says that most of it
+# is never used, and stable cargo uses the hint only when it may use unstable features. The program
+# does the same but has other bytes, so a release is made without it.
+FAST ?= $(if $(filter dist dist-check,$(MAKECMDGOALS)),0,1)
 ifeq ($(FAST),1)
 export RUSTC_BOOTSTRAP := 1
 export CARGO_UNSTABLE_PROFILE_HINT_MOSTLY_UNUSED := true
@@ -48,7 +49,7 @@ missing = command -v $(1) >/dev/null || { echo "$(1) is missing: $(2)" >&2; exit
 
 .PHONY: help
 help: ## List the targets
-	@echo 'usage: make <target> [FAST=1] [ARCHITECTURE=arm64|x86_64]'
+	@echo 'usage: make <target> [FAST=0] [ARCHITECTURE=arm64|x86_64]'
 	grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 20
 
 # ---- Tools
@@ -152,6 +153,9 @@ COMPILED := CARGO_BUILD_RUSTFLAGS='$(PLACELESS)'
 .PHONY: build
 build: $(TOOLS)/sam.stamp ## Compile the Lambda binary and prepare the template for deployment
 	$(call say) 'sam build for $(ARCHITECTURE): minutes when nothing is compiled yet' '$(TEMPLATE)'
+	# sam hides the compiler's progress, so cargo-lambda compiles first, with the command that sam runs.
+	[ -t 2 ] || quiet=--quiet
+	$(COMPILED) cargo lambda build --release $(if $(filter arm64,$(ARCHITECTURE)),--arm64) --bin bootstrap $${quiet-}
 	$(COMPILED) sam build --template-file $(TEMPLATE) --parameter-overrides Architecture=$(ARCHITECTURE)
 
 # ---- Check
@@ -259,8 +263,16 @@ soak: ## Soak the pushes with any seeds: a quarter of a minute each [SEED=<first
 	grep '^soak: ' target/soak.log | tail -n 1
 	exit $$held
 
+# Minutes on two cores, counted from what is not there yet.
+.PHONY: announce-demo
+announce-demo:
+	@parts='demo 2' minutes=2
+	[ -e .aws-sam/build.toml ] || { parts="compilation 5, $$parts" minutes=$$((minutes + 5)); }
+	[ -e $(TOOLS)/sam.stamp ] || { parts="tools 2, $$parts" minutes=$$((minutes + 2)); }
+	echo "About $$minutes minutes on two cores: $$parts"
+
 .PHONY: demo
-demo: $(TOOLS)/cloud.stamp host build ## From a push to a started node, on the local cloud [IMAGES=<directory of OCI layouts>]
+demo: announce-demo $(TOOLS)/cloud.stamp host build ## From a push to a started node, on the local cloud [IMAGES=<directory of OCI layouts>]
 	$(call say) 'From a push to a started node' 'bench/demo.py'
 	IMAGES='$(IMAGES)' PYTHONPATH=tests $(CLOUD)/python -m bench.demo
 
@@ -295,11 +307,9 @@ bench-report: $(TOOLS)/bench.stamp ## Write what was measured into docs/performa
 
 # ---- Release
 
-# Always with the compiler's shortcut for aws-sdk-ec2: without it the same program has other bytes.
+# `make dist` and `make dist-check` compile without FAST; the tests of a release have it.
 .PHONY: dist
 dist: ARCHITECTURES ?= x86_64 arm64
-dist: export RUSTC_BOOTSTRAP := 1
-dist: export CARGO_UNSTABLE_PROFILE_HINT_MOSTLY_UNUSED := true
 dist: $(TOOLS)/sam.stamp $(CARGO_CYCLONEDX) ## Make a release under target/dist: packages for both architectures, template, sums
 	$(call say) 'The release for $(ARCHITECTURES)' 'target/dist'
 	$(call missing,cargo,install Rust from https://rustup.rs)
