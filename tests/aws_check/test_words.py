@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from local_cloud.aws import host_containers
 
+from tools import pull_script
 from tools.aws_check import local, scripts
 from tools.aws_check.account import Options
 from tools.aws_check.commands import READER, for_admin
@@ -19,8 +20,8 @@ from tools.aws_check.progress import Late, Progress
 from tools.aws_check.table import Answer, CheckError, Question, Row, Skipped, Table
 
 ROOT = Path(__file__).parents[2]
-PULL = (ROOT / "shared" / "builder" / "src" / "pull.sh").read_text()
-RENDERER = (ROOT / "shared" / "builder" / "src" / "script.rs").read_text()
+PULL = pull_script.text()
+RENDERER = pull_script.RENDERER.read_text()
 QUESTION = Question("name", "asked", "good", "bad")
 
 

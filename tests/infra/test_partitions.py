@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from statemachine.asl_definitions import ROOT
 
+from tools import pull_script
+
 from .resolution import PARTITIONS, resolve, translate
 from .templates import TEMPLATES
 
@@ -72,7 +74,11 @@ def product_code() -> dict[str, str]:
 
 def test_the_code_is_found() -> None:
     code = product_code()
-    some = {"infra/template.yaml", "shared/builder/src/pull.sh", "functions/src/steps/claim.rs"}
+    some = {
+        "infra/template.yaml",
+        "shared/builder/src/pull/main.sh",
+        "functions/src/steps/claim.rs",
+    }
     assert some <= code.keys()
     assert [name for name in code if "soak" in name or "testing" in name] == []
     assert "FakeCloud" not in code["functions/src/steps/claim.rs"]
@@ -94,7 +100,7 @@ def test_the_code_knows_no_host_of_one_partition() -> None:
         if host.lstrip(".") not in KNOWN_HOSTS
     }
     assert found == set()
-    script = product_code()["shared/builder/src/pull.sh"]
+    script = pull_script.text()
     assert '"https://api.ecr.$1.$2/"' in script
     assert set(re.findall(r"https?://[^\s\"']+", script)) == {
         "http://169.254.169.254/latest",

@@ -7,13 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tools import pull_script
+
 from .account import Account, Options
 from .commands import HERE, PROBE, for_admin, require_success, run_command
 from .dry_runs import KEEP, SNAPSHOT, DryRuns, kept
 from .launches import DATA_DEVICE, Launch
 from .made import Made, tags
 from .rust import PULL_SECONDS, Given
-from .scripts import PATHS, PULL, host_programs, identity, programs
+from .scripts import PATHS, host_programs, identity, programs
 from .table import Answer, CheckError, Question, Table
 
 ORCHESTRATION = "/document/orchestration/"
@@ -189,7 +191,7 @@ class Builder:
     # Use
 
     def _list_programs(self, instance: str) -> Answer:
-        pull = PULL.read_text()
+        pull = pull_script.text()
         spoken = [pull, *(script.read_text() for script in HERE.glob("*.sh"))]
         text = for_admin(
             "programs.sh",

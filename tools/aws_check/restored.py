@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from tools import pull_script
+
 from .builder import EXPIRY_SECONDS, LIST_SECONDS, Builder, Snapshotted
 from .commands import for_admin, require_success, run_command
 from .launches import Launch
-from .scripts import HOST_CONTAINERS, OF_SCRIPTS, PULL, identity
+from .scripts import HOST_CONTAINERS, OF_SCRIPTS, identity
 from .table import Answer, CheckError, Question
 
 SNAPSHOTTER = "overlayfs"
@@ -81,7 +83,7 @@ class _Restored:
         text = for_admin(
             "restored.sh",
             launched=str(int(launched.timestamp())),
-            identity=f"{identity(PULL.read_text())} {HOST_CONTAINERS} {OF_SCRIPTS}",
+            identity=f"{identity(pull_script.text())} {HOST_CONTAINERS} {OF_SCRIPTS}",
             image=self._builder.options.image,
             digest=str(self._came_to.digest),
             snapshotter=SNAPSHOTTER,

@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from .rust import SOURCES
-
-PULL = SOURCES / "builder" / "pull.sh"
 KNOWN = """
     apiclient awk base64 basename bash blkid cat chmod chown comm cp curl cut date dd df dirname du
     fallocate find findmnt flock fsfreeze getconf grep gzip head hostname ip jq ln ls lsblk md5sum

@@ -14,8 +14,22 @@ use std::cmp::Reverse;
 
 use frontload_domain::{Build, Digest, ImageReference, PlannedImage, TimeLimits};
 
-/// The body of the script.
-const PULL: &str = include_str!("pull.sh");
+/// The body of the script. `tools/pull_script.py` reads the order of its parts from here.
+const PULL: &str = concat!(
+    include_str!("pull/setup.sh"),
+    include_str!("pull/report.sh"),
+    include_str!("pull/host.sh"),
+    include_str!("pull/ecr_tokens.sh"),
+    include_str!("pull/pull_image.sh"),
+    include_str!("pull/list_images.sh"),
+    include_str!("pull/log_in.sh"),
+    include_str!("pull/schedule.sh"),
+    include_str!("pull/check_images.sh"),
+    include_str!("pull/remove.sh"),
+    include_str!("pull/ancestor.sh"),
+    include_str!("pull/scrub.sh"),
+    include_str!("pull/main.sh"),
+);
 
 /// Seconds that the script reserves before SSM's own limit ends it, so that it can still report
 /// which image it was pulling.
