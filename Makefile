@@ -161,7 +161,7 @@ build: $(TOOLS)/sam.stamp ## Compile the Lambda binary and prepare the template 
 # ---- Check
 
 .PHONY: check
-check: check-rust check-python check-infra ## Formatting, lints, licences, template and state machines
+check: check-rust check-python check-shell check-infra ## Formatting, lints, licences, template and state machines
 
 .PHONY: check-rust
 check-rust: $(CARGO_DENY)
@@ -192,6 +192,12 @@ check-python: $(TOOLS)/sam.stamp
 	$(call say) 'Python lints and formatting' 'ruff'
 	$(SAM)/ruff check tests tools bench
 	$(SAM)/ruff format --check tests tools bench
+
+.PHONY: check-shell
+check-shell: $(TOOLS)/sam.stamp ## Hold the builder's script and all others against shellcheck
+	$(call say) 'Shell scripts' 'shellcheck'
+	$(call missing,shellcheck,on arm64 Linux install your system's package of it: PyPI has none)
+	$(SAM)/python -m tools.lint_shell shellcheck tools tests bench shared .ci/run
 
 .PHONY: check-infra
 check-infra: $(TOOLS)/sam.stamp $(TOOLS)/scan.stamp $(TOOLS)/node.stamp policies

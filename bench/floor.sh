@@ -2,8 +2,9 @@
 # distinct layer, some at a time, and flush. Runs on a builder's host; what containerd does beside
 # that (metadata, diff ids of unpacked layers, manifests) is left out.
 #
-# Before it stand: decompress (a program that writes to standard output), registry, password,
-# parallel (how many layers at a time) and layers, "repository digest" a line, largest first.
+# It expects decompress, registry, password, parallel and layers. The first is a program that writes to
+# standard output, `parallel` says how many layers at a time, and `layers` is "repository digest" a
+# line, largest first.
 set -euo pipefail
 into=/local/floor
 mkdir -p $into
@@ -27,6 +28,10 @@ take_layer() { # repository, digest
 
 export -f take_layer
 export into decompress registry password
+# The shell that xargs starts expands them.
+# shellcheck disable=SC2016
 xargs -P "$parallel" -L 1 bash -euo pipefail -c 'take_layer "$0" "$1"' <<<"$layers"
 sync -f /local
+# The names are digests.
+# shellcheck disable=SC2010
 ls $into | grep -c '\.files$'

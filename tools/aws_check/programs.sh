@@ -1,13 +1,16 @@
 # Runs in the admin container. Lists what is there of what Frontload's script uses, and changes
-# nothing but that the builder ends by itself when nobody ends it. `programs`, `host_programs`,
-# `paths`, `places` and `seconds` stand above.
+# nothing but that the builder ends by itself when nobody ends it. It expects programs, host_programs,
+# paths, places and seconds.
 # The container's /tmp lies on the data volume.
 export TMPDIR=/run
 trap 'sleep 0.3' EXIT
 host=/.bottlerocket/rootfs
 echo "bash $BASH_VERSION"
 echo "agent ${1-}"
+# The files of the builder are not those of the machine that checks this script.
+# shellcheck source=/dev/null
 (. /etc/os-release && echo "admin $PRETTY_NAME")
+# shellcheck source=/dev/null
 (. "$host/etc/os-release" && echo "host $PRETTY_NAME")
 for program in $programs; do
   if command -v "$program" >/dev/null; then echo "program $program"; else echo "missing program $program"; fi

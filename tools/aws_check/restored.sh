@@ -1,6 +1,6 @@
 # Runs in the admin container of a builder whose data volume was made from the snapshot: lists what
 # came with it outside of containerd's store, what containerd knows, and starts a container.
-# `launched`, `identity`, `image`, `digest`, `snapshotter` and `seconds` stand above.
+# It expects launched, identity, image, digest, snapshotter and seconds.
 # The container's /tmp lies on the data volume.
 export TMPDIR=/run
 trap 'sleep 0.3' EXIT

@@ -44,6 +44,8 @@ scrub() { # path of the SSM agent's copy of this command
   command_id=${command_id%%/*} instance=${instance##*/}
   shopt -s globstar nullglob dotglob
   for directory in "${identity[@]}"; do
+    # Both are constants that are not empty.
+    # shellcheck disable=SC2115
     rm -rf -- "$host$directory"/* || fail scrub "" "$directory could not be emptied"
   done
   # Vault contains the registration key; an agent of another instance would register with it. Nobody
@@ -67,6 +69,8 @@ scrub() { # path of the SSM agent's copy of this command
 # containers run, also when this command runs a second time.
 retire_host_containers() {
   [[ ! -e $host$retired/host-containerd || -e $host/var/lib/host-containerd ]] || return 0
+  # The failure of any of the three has to end the script.
+  # shellcheck disable=SC2015
   rm -rf -- "$host$retired" && mkdir -p -- "$host$retired" &&
     mv -- "$host/var/lib/host-containerd" "$host$retired/" ||
     fail scrub "" "/var/lib/host-containerd could not be renamed"
