@@ -221,6 +221,11 @@ policies: $(TOOLS)/sam.stamp $(TOOLS)/node.stamp ## Hold every policy statement 
 authorization: $(TOOLS)/sam.stamp $(TOOLS)/node.stamp ## Write what the local cloud knows of AWS's reference anew
 	PYTHONPATH=tests $(SAM)/python -m local_cloud.aws.extract
 
+.PHONY: docs
+docs: ## Write the table of a cache's fields and its JSON Schema from the Rust types
+	$(call say) 'docs/configuration.md and docs/cache.schema.json' 'cargo test'
+	UPDATE_DOCS=1 cargo test --package frontload-domain --locked --quiet -- schema::
+
 .PHONY: format
 format: $(TOOLS)/sam.stamp ## Bring Rust and Python into the form that check demands
 	cargo fmt --all

@@ -23,12 +23,15 @@ pub struct Ancestor {
 
 /// When a chain of incremental builds ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Incremental {
-    /// How many incremental builds may follow a full one; with 0 every build is full.
+    /// How many incremental builds may follow a full build. With 0, every build is a full build.
+    #[cfg_attr(test, schemars(range(max = 100)))]
     pub max_links: u16,
-    /// Limit for the bytes that the snapshot stores beyond the size of its files, in percent of
-    /// that size. Files deleted on a volume stay in its snapshots.
+    /// A full build follows when the snapshot stores more than this beyond the size of its files,
+    /// in percent of that size. Files deleted on a volume stay in its snapshots.
+    #[cfg_attr(test, schemars(range(max = 1000)))]
     pub max_waste_percent: u16,
 }
 

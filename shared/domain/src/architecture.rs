@@ -10,6 +10,7 @@ use super::names::quoted;
 
 /// An architecture that Bottlerocket is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 pub enum Architecture {
     /// 64-bit Intel and AMD.
     #[serde(rename = "x86_64")]

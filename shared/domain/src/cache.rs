@@ -50,31 +50,41 @@ pub struct Cache {
 
 /// The instance that pulls the images.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BuilderSettings {
-    /// Tried in order when EC2 has no capacity; empty means those that suit the
-    /// images' size ([`super::volume::machine_for`]).
+    /// Instance types, tried in order when EC2 has no capacity. Empty: by the size of the images
+    /// (see "What a
+    /// build takes and costs" in `docs/how-it-works.md`).
     #[serde(default)]
     pub instance_types: Vec<InstanceType>,
-    /// Tried in order after all types; empty means the default VPC.
+    /// The subnets where the builder runs. Give one subnet in each zone. Frontload tries them in
+    /// order. Empty: the default VPC.
     #[serde(default)]
     pub subnet_ids: Vec<SubnetId>,
-    /// Whether to try Spot first, with every type and subnet, and on-demand afterwards.
+    /// With `true`, Frontload tries Spot with every instance type and subnet before on-demand. If
+    /// EC2 interrupts a Spot builder, an on-demand builder replaces it, once. An account that has
+    /// never used Spot needs `aws iam create-service-linked-role --aws-service-name
+    /// spot.amazonaws.com`. A customer-managed key must allow EC2's service-linked role for Spot;
+    /// otherwise a warning gives the command.
     #[serde(default)]
     pub spot: bool,
-    /// Empty means the VPC's default group.
+    /// The security groups of the builder. Empty: the VPC's default group.
     #[serde(default)]
     pub security_group_ids: Vec<SecurityGroupId>,
-    /// Size of the data volume: compressed plus unpacked images and some room.
-    /// Nodes need a volume at least as large.
+    /// Size of the data volume in GiB: compressed images, unpacked images, and some room. Nodes
+    /// need a volume at least as large. 20 is the size in Bottlerocket's own images. `"auto"` (ECR
+    /// images only): Frontload derives the size from the images' sizes, and the volume grows with
+    /// them.
     #[serde(default = "default_volume_gib")]
     pub volume_gib: VolumeSize,
-    /// Must equal the nodes' snapshotter: Bottlerocket empties the volume of a node whose
-    /// snapshotter differs (bottlerocket `settings.container-runtime`).
+    /// The containerd snapshotter. It must be the same as on the nodes
+    /// (`settings.container-runtime`): Bottlerocket empties the volume of a node whose snapshotter
+    /// differs. `overlayfs` is the only value.
     #[serde(default)]
     pub snapshotter: Snapshotter,
-    /// Whether the builder gets a public address; absent means the subnet's setting applies.
-    /// Subnets without NAT or endpoints need one.
+    /// Whether the builder gets a public address. Without this field, the subnet's setting applies.
+    /// Subnets without NAT or VPC endpoints need one. Preflight refuses a subnet without a way out.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub public_ip: Option<bool>,
 }
@@ -99,6 +109,7 @@ fn default_volume_gib() -> VolumeSize {
 
 /// The containerd snapshotter, which stores unpacked layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Snapshotter {
     /// Bottlerocket's default.
@@ -118,19 +129,26 @@ impl Snapshotter {
 
 /// How long each step may take, in seconds of waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TimeLimits {
-    /// Waiting for another build of the same cache and architecture.
+    /// How long a build waits for another build of the same cache and architecture.
+    #[cfg_attr(test, schemars(range(min = 1, max = 86_400)))]
     pub claim_seconds: u32,
-    /// From `RunInstances` until the admin container answers.
+    /// How long the launch may take: from `RunInstances` until the admin container answers.
+    #[cfg_attr(test, schemars(range(min = 1, max = 3_600)))]
     pub launch_seconds: u32,
-    /// The builder's script, also the SSM document's `executionTimeout`
-    /// (at most 172,800 seconds, `AWS-RunShellScript`).
+    /// How long the builder's script may take.
+    // It is the SSM document's `executionTimeout` too (at most 172,800 seconds,
+    // `AWS-RunShellScript`).
+    #[cfg_attr(test, schemars(range(min = 1, max = 86_400)))]
     pub pull_seconds: u32,
-    /// From `CreateSnapshot` until the snapshot is completed.
+    /// How long the snapshot may take: from `CreateSnapshot` until it is completed.
+    #[cfg_attr(test, schemars(range(min = 1, max = 86_400)))]
     pub snapshot_seconds: u32,
-    /// From `CopySnapshot` until the replica is completed and shared, with fast snapshot restore
-    /// where requested.
+    /// How long the replicas may take: from `CopySnapshot` until each is completed and shared, with
+    /// fast snapshot restore where requested.
+    #[cfg_attr(test, schemars(range(min = 1, max = 86_400)))]
     pub replicate_seconds: u32,
 }
 
@@ -150,6 +168,7 @@ checked_string!(
     /// A Kubernetes variant of Bottlerocket without GPU drivers, such as
     /// `aws-k8s-1.35`. NVIDIA variants do not boot without their GPU
     /// (bottlerocket#4435); the standard variant builds for their nodes.
+    #[cfg_attr(test, schemars(extend("pattern" = r"^aws-k8s-1\.[0-9]{1,3}$")))]
     Variant,
     |text| {
         let minor = text.strip_prefix("aws-k8s-1.").unwrap_or_default();
@@ -200,6 +219,7 @@ fn check_word(text: &str, what: &str, prefix: &str, extra: &str) -> Result<(), S
 
 checked_string!(
     /// An EC2 instance type.
+    #[cfg_attr(test, schemars(extend("maxLength" = 64, "pattern" = r"^[a-z0-9.-]*\.[a-z0-9.-]*$")))]
     InstanceType,
     |text| {
         check_word(text, "an instance type: write for instance m6i.large", "", ".-")?;
@@ -212,12 +232,14 @@ checked_string!(
 
 checked_string!(
     /// An EC2 subnet id.
+    #[cfg_attr(test, schemars(extend("pattern" = r"^subnet-[a-z0-9]{1,57}$")))]
     SubnetId,
     |text| check_word(text, "a subnet id: use subnet- and its digits", "subnet-", "")
 );
 
 checked_string!(
     /// An EC2 security group id.
+    #[cfg_attr(test, schemars(extend("pattern" = r"^sg-[a-z0-9]{1,61}$")))]
     SecurityGroupId,
     |text| check_word(text, "a security group id: use sg- and its digits", "sg-", "")
 );
@@ -254,34 +276,79 @@ impl From<serde_path_to_error::Error<serde_json::Error>> for InvalidCache {
     }
 }
 
-/// The document as written. Rules that span fields are not checked yet.
+/// The document as written. Rules that span fields are not checked yet. The fields' comments
+/// become the JSON Schema and the table in `docs/configuration.md` (`schema.rs`).
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Document {
+#[cfg_attr(
+    test,
+    schemars(
+        title = "Cache document of Frontload",
+        description = "The value of the parameter `<ParameterPrefix>/caches/<name>`."
+    )
+)]
+pub(super) struct Document {
+    /// A reference: `registry/repository:tag`, `…@sha256:…`, or both. Or a rule, which is an object
+    /// and follows the tags of an ECR repository. No duplicates. At most 100 images in all; a rule
+    /// counts as its `newest`.
+    #[cfg_attr(test, schemars(
+        length(min = 1, max = MAX_IMAGES), extend("uniqueItems" = true)
+    ))]
     images: Vec<Selection>,
+    /// Patterns `repository:tag`. Only pushes that match one of them start a build. `*` stands for
+    /// any characters, `?` for one. Empty: all pushes of the cache's images.
     #[serde(default)]
+    #[cfg_attr(test, schemars(
+        length(max = MAX_WATCHED), extend("uniqueItems" = true, "default" = [])
+    ))]
     watch: Vec<WatchPattern>,
+    /// Other accounts that ECR images may come from. Empty: none.
     #[serde(default)]
+    #[cfg_attr(test, schemars(length(max = MAX_SOURCES), extend("uniqueItems" = true)))]
     source_accounts: Vec<AccountId>,
+    /// How Frontload gathers pushes into one build.
     #[serde(default)]
     debounce: Debounce,
+    /// When a new Bottlerocket release may start a build: `"atOnce"`, `"never"`, or a window in UTC
+    /// such as `{"days": ["saturday"], "startHour": 2, "hours": 4}`.
     #[serde(default)]
+    #[cfg_attr(test, schemars(extend("default" = "atOnce")))]
     os_updates: OsUpdates,
+    /// The architectures of the nodes. Each gets its own build.
+    #[cfg_attr(test, schemars(length(min = 1, max = 2), extend("uniqueItems" = true)))]
     architectures: Vec<Architecture>,
+    /// The Bottlerocket variant of the builder, `aws-k8s-1.<minor>`, for GPU nodes too: NVIDIA
+    /// variants do not boot without their GPU. Use the oldest minor version among the nodes that
+    /// read the parameter: an older kernel may not mount a file system that a newer kernel
+    /// formatted. The builder needs Bottlerocket 1.53.0 or later, and not 1.58.0.
     variant: Variant,
+    /// The instance that pulls the images.
     #[serde(default)]
     builder: BuilderSettings,
+    /// When a build starts from the published snapshot.
     #[serde(default)]
     incremental: Incremental,
+    /// How long each step may take. Their sum is at most 82800 seconds (23 hours).
     #[serde(default)]
     time_limits: TimeLimits,
+    /// The regions with replicas, the KMS key of each, and its zones with fast snapshot restore.
+    /// The list must include the home region. Empty: the home region alone.
     #[serde(default)]
+    #[cfg_attr(test, schemars(length(max = MAX_REGIONS), extend("uniqueItems" = true)))]
     regions: Vec<RegionSettings>,
+    /// Accounts that share the snapshots and get the parameters. Deploy `infra/consumer.yaml`
+    /// there, and give both stacks the same external id. Empty: none.
     #[serde(default)]
+    #[cfg_attr(test, schemars(length(max = MAX_CONSUMERS), extend("uniqueItems" = true)))]
     consumers: Vec<Consumer>,
+    /// What pruning keeps although nothing refers to it.
     #[serde(default)]
     retain: Retain,
+    /// Completion time of time-based copies in minutes, in steps of 15. Not longer than
+    /// `timeLimits.replicateSeconds`. Without it, copies are ordinary ones.
     #[serde(default)]
+    #[cfg_attr(test, schemars(range(min = 15, max = 2880), extend("multipleOf" = 15)))]
     copy_minutes: Option<u32>,
 }
 

@@ -61,7 +61,13 @@ checked_string!(
 
 /// A reference to an image: `registry/repository` with a tag, a digest, or both.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(test, schemars(extend("maxLength" = MAX_REFERENCE, "pattern" = concat!(
+    r"^(?:(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)(?::[0-9]{1,5})?|[A-Za-z0-9-]+:[0-9]{1,5})",
+    r"(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+",
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}(?:@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})$"
+))))]
 pub struct ImageReference {
     registry: String,
     repository: String,
@@ -94,7 +100,12 @@ impl EcrRegistry {
 /// A repository of a private ECR registry, written `host/name`: the only kind
 /// whose tags can be listed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(try_from = "String")]
+#[cfg_attr(test, schemars(with = "String", extend("maxLength" = MAX_NAME, "pattern" = concat!(
+    r"^[0-9]{12}\.dkr\.ecr\.[a-z]+(-[a-z]+){1,2}-[0-9]{1,2}\.amazonaws\.com(?:\.cn)?",
+    r"(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+$"
+))))]
 pub struct EcrRepository {
     host: String,
     registry: EcrRegistry,

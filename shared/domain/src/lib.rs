@@ -26,6 +26,8 @@ pub mod place;
 pub mod prune;
 pub mod pull_order;
 pub mod pulled;
+#[cfg(test)]
+mod schema;
 pub mod selection;
 pub mod snapshot;
 pub mod step;

@@ -6,14 +6,16 @@ use sha2::{Digest as _, Sha256};
 use super::Architecture;
 
 /// Defines a string newtype. Text from outside enters it only through `TryFrom`, so serde, tests
-/// and callers all use the same check.
+/// and callers all use the same check. A type of the cache document gives the JSON Schema
+/// (`schema.rs`) its pattern too.
 macro_rules! checked_string {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
-        $(#[$doc])*
         #[derive(
             Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
         )]
+        #[cfg_attr(test, derive(schemars_derive::JsonSchema))]
         #[serde(try_from = "String", into = "String")]
+        $(#[$doc])*
         pub struct $name(String);
 
         impl $name {

@@ -8,6 +8,7 @@ use super::names::{checked_string, quoted};
 checked_string!(
     /// A region's name, such as `ap-southeast-2`. Only EC2 knows whether the region exists and is
     /// enabled.
+    #[cfg_attr(test, schemars(extend("maxLength" = 32, "pattern" = r"^[a-z]+(-[a-z]+){1,2}-[0-9]{1,2}$")))]
     RegionName,
     |text| {
         let parts: Vec<&str> = text.split('-').collect();
@@ -46,6 +47,7 @@ impl RegionName {
 
 checked_string!(
     /// An AWS account id: twelve digits.
+    #[cfg_attr(test, schemars(extend("pattern" = r"^[0-9]{12}$")))]
     AccountId,
     |text| {
         if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
@@ -57,6 +59,7 @@ checked_string!(
 
 checked_string!(
     /// An availability zone, such as `eu-west-1a`.
+    #[cfg_attr(test, schemars(extend("pattern" = r"^[a-z0-9-]{6,40}$")))]
     ZoneName,
     |text| {
         let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -78,6 +81,10 @@ impl ZoneName {
 
 checked_string!(
     /// The ARN of a KMS key: `arn:<partition>:kms:<region>:<account>:key/<id>`.
+    #[cfg_attr(test, schemars(extend("pattern" = concat!(
+        r"^arn:(aws|aws-cn|aws-us-gov):kms:[a-z]+(-[a-z]+){1,2}-[0-9]{1,2}",
+        r":[0-9]{12}:key/[A-Za-z0-9-]{1,64}$"
+    ))))]
     KeyArn,
     |text| {
         let parts: Vec<&str> = text.split(':').collect();
@@ -107,7 +114,8 @@ impl KeyArn {
 
 checked_string!(
     /// The name of a consumer's publishing role, without path. The reading role has this name
-    /// plus [`READER`].
+    /// plus `-reader`.
+    #[cfg_attr(test, schemars(extend("pattern" = r"^[A-Za-z0-9_+=,.@-]{1,57}$")))]
     RoleName,
     |text| {
         let is_part = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
@@ -123,6 +131,7 @@ const READER: &str = "-reader";
 
 checked_string!(
     /// The name of an event bus.
+    #[cfg_attr(test, schemars(extend("pattern" = r"^[A-Za-z0-9_.-]{1,256}$")))]
     BusName,
     |text| {
         let is_part = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
@@ -135,14 +144,16 @@ checked_string!(
 
 /// Settings of a region that gets a replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RegionSettings {
-    /// The region.
+    /// The name of the region.
     pub region: RegionName,
-    /// The KMS key that encrypts the replica; `None` means the account's default.
+    /// The ARN of the KMS key that encrypts the replica, a key of that region. Without it, the
+    /// account's default key applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kms_key_id: Option<KeyArn>,
-    /// Zones with fast snapshot restore.
+    /// The zones of the region with fast snapshot restore.
     #[serde(default)]
     pub fsr_zones: Vec<ZoneName>,
 }
@@ -158,11 +169,13 @@ pub enum Access {
 
 /// An account that launches nodes from our snapshots.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Consumer {
-    /// The account.
+    /// The consumer's account, not Frontload's own.
     pub account: AccountId,
-    /// The role there through which Frontload publishes (`infra/consumer.yaml`).
+    /// The publishing role there (`infra/consumer.yaml`), without a path. The name of the reading
+    /// role is the same with `-reader` at its end.
     #[serde(default = "default_role")]
     pub role: RoleName,
     /// The event bus there that receives publication events.
@@ -203,11 +216,15 @@ impl Consumer {
 
 /// Which snapshots pruning keeps although nothing refers to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Retain {
-    /// How many of the newest builds to keep for each architecture.
+    /// Pruning keeps this many of the newest builds of each architecture, even if nothing refers
+    /// to them.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1000)))]
     pub count: i64,
-    /// Keeps everything younger than this many days.
+    /// Pruning keeps every snapshot younger than this many days, even if nothing refers to it.
+    #[cfg_attr(test, schemars(range(min = 0, max = 3650)))]
     pub minimum_age_days: i64,
 }
 

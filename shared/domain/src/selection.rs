@@ -16,6 +16,7 @@ use super::text_or_object::TextOrObject;
 
 /// An entry of a cache's `images`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(from = "TextOrObject<ImageReference, TagRule>")]
 pub enum Selection {
     /// One image.
@@ -79,7 +80,9 @@ impl Selection {
 
 /// Follows the tags of one repository: the newest images whose tag matches.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(try_from = "RuleDocument")]
+#[cfg_attr(test, schemars(with = "RuleDocument"))]
 pub struct TagRule {
     repository: EcrRepository,
     pattern: TagPattern,
@@ -96,6 +99,7 @@ enum TagPattern {
 
 /// What makes an image newer than another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 enum NewestBy {
     /// It was pushed later.
@@ -106,14 +110,31 @@ enum NewestBy {
 
 /// A rule as it is written.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, schemars(extend("oneOf" = [
+    {"required": ["tags"], "properties": {"tags": {"type": "string"}}},
+    {"required": ["versions"], "properties": {"versions": {"type": "string"}}},
+])))]
 struct RuleDocument {
+    /// The repository of a rule: `<account>.dkr.ecr.<region>.amazonaws.com/<name>`, without a tag.
     repository: EcrRepository,
+    /// A pattern of tags: `*` stands for any characters, `?` for one. A rule needs either `tags`
+    /// or `versions`.
     tags: Option<TagGlob>,
+    /// A range of semantic versions in Cargo's form, such as `">=1.2, <2"`. It matches tags
+    /// `1.2.3` and `v1.2.3`. It matches a pre-release only if the range names one.
     versions: Option<VersionRange>,
+    /// The number of images to take, each with all its matching tags.
     #[serde(default = "one", deserialize_with = "read_newest")]
+    #[cfg_attr(test, schemars(range(min = 1, max = MOST_NEWEST)))]
     newest: usize,
+    /// The order that decides which images are the newest. `pushTime` is the push time of the
+    /// image; a new tag on an old image does not make it newer. Without this field: `pushTime`
+    /// for `tags`, `version` for `versions`.
     by: Option<NewestBy>,
+    /// With `true`, Frontload refuses the build if the rule matches nothing. With `false`, the
+    /// result has a warning.
     #[serde(default)]
     required: bool,
 }
@@ -211,7 +232,9 @@ fn read_version(tag: &Tag) -> Option<Version> {
 
 /// A range of semantic versions in Cargo's form.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(try_from = "String")]
+#[cfg_attr(test, schemars(with = "String", extend("maxLength" = MAX_RANGE)))]
 struct VersionRange(VersionReq);
 
 /// Longest range accepted.
@@ -248,6 +271,7 @@ fn check_glob(text: &str, most: usize, is_part: fn(char) -> bool) -> Result<(), 
 
 checked_string!(
     /// A pattern of tags: `*` stands for any characters, `?` for one.
+    #[cfg_attr(test, schemars(extend("pattern" = r"^[A-Za-z0-9_.*?-]{1,128}$")))]
     TagGlob,
     |text| check_glob(text, 128, |c| c.is_ascii_alphanumeric() || "_.-".contains(c))
 );
@@ -272,9 +296,14 @@ impl RepositoryGlob {
     }
 }
 
-/// `repository:tag` with wildcards: which pushes start a build of a cache.
+/// A pattern of pushes, `repository:tag`: `*` stands for any characters, `/` included, and `?`
+/// for one.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(try_from = "String")]
+#[cfg_attr(test, schemars(with = "String", extend(
+    "pattern" = r"^[a-z0-9_./*?-]{1,255}:[A-Za-z0-9_.*?-]{1,128}$"
+)))]
 pub struct WatchPattern {
     repository: RepositoryGlob,
     tag: TagGlob,

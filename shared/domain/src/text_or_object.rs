@@ -38,3 +38,15 @@ impl<'de, T: Deserialize<'de>, O: Deserialize<'de>> Visitor<'de> for Either<T, O
         O::deserialize(MapAccessDeserializer::new(map)).map(TextOrObject::Object)
     }
 }
+
+#[cfg(test)]
+impl<T: schemars::JsonSchema, O: schemars::JsonSchema> schemars::JsonSchema for TextOrObject<T, O> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("{}Or{}", T::schema_name(), O::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let (text, object) = (generator.subschema_for::<T>(), generator.subschema_for::<O>());
+        schemars::json_schema!({"anyOf": [text, object]})
+    }
+}

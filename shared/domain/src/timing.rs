@@ -7,11 +7,15 @@ use super::text_or_object::TextOrObject;
 
 /// How pushes are gathered into one build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Debounce {
-    /// Seconds without another push after which the build starts.
+    /// The build starts this many seconds after the last push.
+    #[cfg_attr(test, schemars(range(max = 3600)))]
     pub quiet_seconds: u32,
-    /// Seconds after the first push at which the build starts in any case.
+    /// The build starts at the latest this many seconds after the first push. Not less than
+    /// `quietSeconds`.
+    #[cfg_attr(test, schemars(range(max = 3600)))]
     pub limit_seconds: u32,
 }
 
@@ -26,8 +30,9 @@ impl Default for Debounce {
     }
 }
 
-/// When a new Bottlerocket release alone is a reason to build.
+/// When a new Bottlerocket release alone is a reason to build: a word, or a window in UTC.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(from = "TextOrObject<Word, WindowDocument>")]
 pub enum OsUpdates {
     /// As soon as it is noticed.
@@ -48,6 +53,7 @@ pub enum OsUpdates {
 
 /// A day of the week.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Day {
@@ -61,17 +67,27 @@ pub enum Day {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 enum Word {
+    /// As soon as it is noticed.
     AtOnce,
+    /// Never: builds keep using the published release.
     Never,
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars_derive::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct WindowDocument {
+    /// The days, in UTC, on which the window opens.
+    #[cfg_attr(test, schemars(length(min = 1, max = 7), extend("uniqueItems" = true)))]
     days: Vec<Day>,
+    /// The hour of the day, in UTC, at which the window opens.
+    #[cfg_attr(test, schemars(range(max = 23)))]
     start_hour: u32,
+    /// For how many hours the window is open, possibly past midnight.
+    #[cfg_attr(test, schemars(range(min = 1, max = 24)))]
     hours: u32,
 }
 

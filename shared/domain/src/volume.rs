@@ -63,6 +63,20 @@ impl<'de> Deserialize<'de> for VolumeSize {
     }
 }
 
+#[cfg(test)]
+impl schemars::JsonSchema for VolumeSize {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "VolumeSize".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"anyOf": [
+            {"type": "integer", "minimum": MIN_GIB, "maximum": MAX_GIB},
+            {"const": "auto"}
+        ]})
+    }
+}
+
 const GIB: u64 = 1 << 30;
 /// Room for Bottlerocket's own data in GiB: logs, its pause image, the admin and control
 /// containers.
