@@ -241,7 +241,7 @@ test: $(TOOLS)/cloud.stamp $(TOOLS)/sam.stamp $(TOOLS)/scan.stamp $(TOOLS)/node.
 	printf '\n== %s (%s)\n' 'Tests on the local cloud' 'pytest'
 	# A file's tests share what they start, so a process takes whole files: three, as each has a cloud,
 	# for which it waits as long as it works.
-	FRONTLOAD_COMPARE_GRANTS=1 $(CLOUD)/python -m pytest -n 3 --dist loadfile tests
+	FRONTLOAD_COMPARE_GRANTS=1 $(CLOUD)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests
 
 # The soak alone would take the two minutes.
 WITHOUT_CLOUD = tests/infra tests/benchmarks tests/aws_check/test_words.py tests/faults/test_points.py \

@@ -50,6 +50,28 @@ def only_valid_requests() -> Iterator[None]:
     assert [line for cloud in RUNNING for line in cloud.take_invalid_requests()] == []
 
 
+LONGEST_FIRST = (
+    "tests/incremental/test_chain.py",
+    "tests/demo/test_demo.py",
+    "tests/incremental/test_damaged_ancestors.py",
+    "tests/end_to_end/test_triggers.py",
+    "tests/end_to_end/test_incremental.py",
+    "tests/stack/test_options.py",
+    "tests/faults/test_sweep.py",
+    "tests/stack/test_upgrade.py",
+    "tests/stack/test_two_stacks.py",
+    "tests/stack/test_deletion.py",
+    "tests/soak_cloud/test_soak.py",
+)
+"""Files that take over a minute: a process that starts one of them last leaves the others idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first, in that order."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
+
+
 def is_asked(config: pytest.Config) -> bool:
     """Whether this run compares grants; False in a worker of pytest-xdist."""
     return bool(os.environ.get(ASKED)) and not hasattr(config, "workerinput")
