@@ -65,6 +65,6 @@ pub async fn try_acquire(
     };
     match leases.take(key, me, acquire, over, now).await? {
         Some(state) => Ok(Attempt::Acquired(state)),
-        None => Ok(Attempt::RetryLater(after(1, "somebody who was faster".to_owned()))),
+        None => Ok(Attempt::RetryLater(after(1, "another execution, which was faster".to_owned()))),
     }
 }

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_first_argument_can_ask_for_the_version() {
+    fn the_version_is_printed_only_for_the_first_argument() {
         assert!(is_asked_for_version(Some(OsStr::new("--version"))));
         assert!(!is_asked_for_version(Some(OsStr::new("plan"))));
         assert!(!is_asked_for_version(None));

@@ -15,11 +15,12 @@ pub fn sentences(all: &[impl Display]) -> Vec<String> {
         tracing::warn!("{one}");
     }
     let first = all.iter().take(MAX_SENTENCES);
-    let mut told: Vec<String> = first.map(|one| one_line(&one.to_string(), MAX_SENTENCE)).collect();
+    let mut sentences: Vec<String> =
+        first.map(|one| one_line(&one.to_string(), MAX_SENTENCE)).collect();
     if all.len() > MAX_SENTENCES {
-        told.push(format!("{} more are in the function's log", all.len() - MAX_SENTENCES));
+        sentences.push(format!("{} more are in the function's log", all.len() - MAX_SENTENCES));
     }
-    told
+    sentences
 }
 
 #[cfg(test)]
@@ -27,11 +28,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_many_a_few_are_told_and_the_rest_counted() {
+    fn a_few_warnings_are_reported_and_the_rest_counted() {
         assert_eq!(sentences(&[""; 0]), [""; 0]);
         assert_eq!(sentences(&["a\nb"; MAX_SENTENCES]), ["ab"; MAX_SENTENCES]);
-        let told = sentences(&vec!["x".repeat(10_000); MAX_SENTENCES + 7]);
-        assert_eq!(told[MAX_SENTENCES], "7 more are in the function's log");
-        assert_eq!((told.len(), told[0].len()), (MAX_SENTENCES + 1, MAX_SENTENCE));
+        let sentences = sentences(&vec!["x".repeat(10_000); MAX_SENTENCES + 7]);
+        assert_eq!(sentences[MAX_SENTENCES], "7 more are in the function's log");
+        assert_eq!((sentences.len(), sentences[0].len()), (MAX_SENTENCES + 1, MAX_SENTENCE));
     }
 }

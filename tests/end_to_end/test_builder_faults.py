@@ -94,7 +94,7 @@ def test_a_script_that_ends_without_a_word(
     large: str, edit_script: Edit, run_failing: RunFailing, no_snapshot: Callable, end: str
 ) -> None:
     edit_script(START, f"{START}{end}\n")
-    run_failing("BuilderFailed", "SSM says Failed")
+    run_failing("BuilderFailed", "SSM reports Failed")
     assert no_snapshot()
 
 
@@ -137,7 +137,7 @@ def test_a_report_that_is_cut_off_by_the_limit_of_what_a_command_may_print(
     large: str, edit_script: Edit, run_failing: RunFailing, no_snapshot: Callable
 ) -> None:
     edit_script(START, f"{START}head -c 30000 /dev/zero | tr '\\0' x\n")
-    run_failing("BuilderFailed", "is no report")
+    run_failing("BuilderFailed", "is not a report")
     assert no_snapshot()
 
 

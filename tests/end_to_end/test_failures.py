@@ -33,7 +33,13 @@ def built(cache: Cache) -> Cache:
 
 def test_an_image_that_nobody_pushed(cache: Cache, run_failing: RunFailing) -> None:
     cache.put()
-    run_failing("ImageNotFound", cache.reference(), "no such repository", "123456789012", "push it")
+    run_failing(
+        "ImageNotFound",
+        cache.reference(),
+        "the repository does not exist",
+        "123456789012",
+        "push it",
+    )
 
 
 def test_a_tag_that_the_repository_lacks(cache: Cache, run_failing: RunFailing) -> None:

@@ -159,12 +159,12 @@ def test_what_others_tagged_as_ours_and_what_carries_no_tag_survives(
     def kept() -> list[str]:
         told = frontload.invoke("reap", {}).result
         assert told["removed"] == []
-        assert [one for one in told["later"] if "another reaper is at work" not in one] == []
+        assert [one for one in told["later"] if "another reaper is running" not in one] == []
         return told["kept"]
 
     # EC2 shows the tags a moment later, and another reaper may be running.
     (told,) = wait_until(kept, "the reaper's word about the volume")
-    assert told == f"volume {volume['VolumeId']} carries our tags and tells no execution"
+    assert told == f"volume {volume['VolumeId']} has Frontload's tags but names no execution"
     assert [one for one in ids if one not in world.snapshots()] == []
     ec2.delete_volume(VolumeId=volume["VolumeId"])
     for snapshot in ids:

@@ -91,7 +91,9 @@ def test_a_key_that_keeps_ec2s_role_for_spot_out_is_told_with_the_command_that_l
     cache.put(regions=listed, builder={"spot": True})
     mark = world.mark()
     (told,) = succeeded(frontload.run(cache.name)).results[0]["warnings"]
-    assert told.startswith(f"builder.spot: key {key} of {REGION} does not let in")
+    assert told.startswith(
+        f"builder.spot: key {key} of {REGION} does not let EC2's role for Spot use it"
+    )
     assert markets(world, mark) == {"spot", "on-demand"}
 
     # Take the command's options and their values from the warning.
@@ -196,7 +198,7 @@ def test_a_region_that_is_not_enabled_for_a_consumer_is_refused(
 
 def test_a_fast_restore_zone_that_does_not_exist_is_refused(refuse: Refuse) -> None:
     told = [
-        f"regions[{IRELAND}].fsrZones[1]: eu-west-1z is no zone of eu-west-1",
+        f"regions[{IRELAND}].fsrZones[1]: eu-west-1z is not a zone of eu-west-1",
         "name one of eu-west-1a",
     ]
     refuse(
@@ -219,7 +221,7 @@ def test_the_fast_restores_that_a_region_has_are_told(
     listed = regions(REGION, IRELAND, eu_west_1={"fsrZones": ["eu-west-1a"]})
     cache.put(shared_image, regions=listed)
     (build,) = frontload.builds_of(frontload.run(cache.name))
-    told = rf"{IRELAND}: snapshots that restore fast: \d, of 5 by default: one more may$"
+    told = rf"{IRELAND}: snapshots with fast restore: \d, of 5 by default: one more can have it$"
     lines = frontload.facts(build)["checked"]
     assert [line for line in lines if re.match(told, line)] != [], lines
 

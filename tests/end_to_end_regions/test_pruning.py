@@ -176,7 +176,7 @@ def check_reasons(shown: dict[str, tuple[str, str]], planted: Planted, published
         reasons = [shown[id] for id in planted.pairs[name]]
         assert {verdict for verdict, _ in reasons} == {"keep"}, name
         assert all(reason in told for _, told in reasons), reasons
-        assert sum("is of one lineage with" in told for _, told in reasons) == 1, reasons
+        assert sum("shares its lineage with" in told for _, told in reasons) == 1, reasons
     for id in planted.ids(*UNPROTECTED):
         assert "nobody names it" in shown[id][1]
     for id in published:

@@ -17,7 +17,7 @@ KEY_AT_HOME = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-12345
 REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "the same region twice": (
         {"regions": regions(REGION, IRELAND, IRELAND)},
-        ["regions: ", "stands twice", "name each once"],
+        ["regions: ", "is listed twice", "list each once"],
     ),
     "regions without home": (
         {"regions": regions(IRELAND)},
@@ -25,11 +25,11 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "the own account": (
         {"consumers": consumers("210987654321", ACCOUNT)},
-        ["consumers[1].account: ", f"{ACCOUNT} is the own account", "remove it"],
+        ["consumers[1].account: ", f"{ACCOUNT} is Frontload's account", "remove it"],
     ),
     "the same account twice": (
         {"consumers": consumers("210987654321", "210987654321")},
-        ["consumers: ", "stands twice", "name each once"],
+        ["consumers: ", "is listed twice", "list each once"],
     ),
     "11 digits": (
         {"consumers": consumers("21098765432")},
@@ -49,7 +49,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "a zone of another region": (
         {"regions": regions(REGION, IRELAND, eu_west_1={"fsrZones": ["us-east-1a"]})},
-        ["regions[1].fsrZones[0]: ", f"us-east-1a is no zone of {IRELAND}"],
+        ["regions[1].fsrZones[0]: ", f"us-east-1a is not a zone of {IRELAND}"],
     ),
     "no region's name": (
         {"regions": regions(REGION, "ireland")},

@@ -67,7 +67,7 @@ def test_a_first_publication_cannot_be_rolled_back(
     places: Places, requests: Requests, cache: Cache
 ) -> None:
     publish(cache, "app")
-    refused(places, requests, cache, "the own account has no previous value")
+    refused(places, requests, cache, "Frontload's account has no previous value")
 
 
 def test_a_cache_that_was_never_published_cannot_be_rolled_back(

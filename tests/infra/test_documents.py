@@ -132,9 +132,12 @@ def test_everything_that_the_facts_of_bottlerocket_name_exists() -> None:
     [
         ("infra/template.yaml::BuilderRole", True),
         ("infra/template.yaml::BuilderRoll", False),
-        ("functions/src/steps/reap/tests.rs::what_tells_no_execution_is_told_and_left_alone", True),
+        (
+            "functions/src/steps/reap/tests.rs::resources_without_an_execution_are_reported_and_kept",
+            True,
+        ),
         ("functions/src/steps/reap/tests.rs::put_builder", False),
-        ("shared/domain/src/prune/properties.rs::the_random_worlds_reach_every_reason", True),
+        ("shared/domain/src/prune/properties.rs::the_random_inventories_reach_every_reason", True),
         ("tests/infra/test_documents.py::test_what_is_not_there_is_noticed", True),
         ("tests/infra/test_documents.py::exists", False),
         ("tests/infra/no_file.py::exists", False),

@@ -21,13 +21,13 @@ from .report import Report
 from .service import SamLocal, functions_of
 
 ORIGIN = "in account 123456789012 in us-east-1"
-COMES = f"1 builds: team/app:v1 {ORIGIN} has come"
+COMES = f"1 builds: team/app:v1 {ORIGIN} has arrived"
 EXECUTION = "arn:aws:states:us-east-1:123456789012:execution:frontload-pipeline:sam-local"
 # The answer of `plan` to each event while there is one cache, `default`, with team/app:v1 for
 # x86_64: how many builds, and how the reason begins.
 PLANNED = {
-    "ecr-archive": (0, '"UPDATE_STORAGE_CLASS" of "team/app" is no push'),
-    "ecr-delete": (0, '"DELETE" of "team/app" is no push'),
+    "ecr-archive": (0, '"UPDATE_STORAGE_CLASS" of "team/app" is not a push'),
+    "ecr-delete": (0, '"DELETE" of "team/app" is not a push'),
     "ecr-pull-through": (0, f"no cache holds docker-hub/alpine:3.17.2 {ORIGIN}"),
     "ecr-pull-through-failed": (0, 'the pull through the cache to "docker-hub/alpine" ended in'),
     "ecr-push": (1, COMES),
@@ -44,24 +44,24 @@ PLANNED = {
     "ecr-scan": (0, 'events of type "ECR Image Scan" start no build'),
     "execution-aborted": (0, 'events of type "Step Functions Execution Status Change" start no'),
     "request-cache": (1, "1 builds as requested"),
-    "request-reconcile": (1, "1 builds: the schedule looks at every cache"),
+    "request-reconcile": (1, "1 builds: the schedule checks every cache"),
 }
 REFUSED = {
     "build": ("InvalidRequest", "unknown field"),
-    "request-caches": ("InvalidCache", "the one that is asked for is not among them"),
+    "request-caches": ("InvalidCache", "the requested architecture is missing"),
     "snapshot-published": ("InvalidRequest", "unknown field"),
 }
 # The answers of the steps to their events while nothing of that build exists.
 REPORTED = {
     "preflight": (
         "checked",
-        ["us-east-1: the builder's network has a way out", "us-east-1: not encrypted"],
+        ["us-east-1: the builder's network has a route to AWS", "us-east-1: not encrypted"],
     ),
     "prune": ("decisions", []),
 }
 FAILED = {
     "launch": ("AwsRejected", "ec2:RunInstances"),
-    "publish": ("LeaseLost", "its lease with token 7 is held by nobody now"),
+    "publish": ("LeaseLost", "its lease with token 7 is now held by nobody"),
     "pull": ("BuilderLost", "default-x86-64-0123456789ab"),
     "replicate": ("AwsRejected", "ec2:CopySnapshot of snapshot snap-0123456789abcdef0"),
     "rollback": ("NothingToRollBack", "nothing is published"),

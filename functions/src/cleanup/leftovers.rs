@@ -171,6 +171,6 @@ impl Gathered {
     }
 
     fn note(&mut self, what: &str) {
-        self.unknown.insert(format!("{what} carries our tags and tells no execution"));
+        self.unknown.insert(format!("{what} has Frontload's tags but names no execution"));
     }
 }

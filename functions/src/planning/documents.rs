@@ -87,33 +87,33 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_is_trusted_for_a_minute_by_who_started_before_it() {
+    fn executions_that_started_earlier_trust_a_listing_for_a_minute() {
         assert_eq!(trust(-1, 0, 59), Trust::Complete);
         assert_eq!(trust(-1, 0, 60), Trust::Expired);
     }
 
     #[test]
-    fn who_started_after_the_reading_waits_for_another_one() {
+    fn executions_that_started_after_the_reading_wait_for_another() {
         assert_eq!(trust(0, 0, 0), Trust::ReadAgain(60));
         assert_eq!(trust(20, 0, 25), Trust::ReadAgain(35));
         assert_eq!(trust(59, 0, 60), Trust::Expired);
     }
 
     #[test]
-    fn who_has_waited_a_minute_waits_no_more() {
+    fn after_a_minute_an_execution_stops_waiting() {
         assert_eq!(trust(0, 59, 30), Trust::ReadAgain(30));
         assert_eq!(trust(0, 60, 30), Trust::Expired);
     }
 
     #[test]
-    fn a_clock_that_was_put_back_makes_no_listing_last_longer() {
+    fn a_clock_set_back_does_not_prolong_a_listing() {
         assert_eq!(trust(-100, 0, -1), Trust::Expired);
         assert_eq!(trust(i64::MAX - READ, 0, i64::MIN + READ), Trust::Expired);
     }
 
     proptest! {
         #[test]
-        fn no_push_relies_on_a_listing_that_is_older_than_itself(
+        fn no_push_relies_on_an_older_listing(
             started in -200..200_i64,
             waited in 0..100_u64,
             now in -200..200_i64,

@@ -83,10 +83,12 @@ fn read_written(written: Written) -> Result<PlanRequest> {
         architecture.is_some() || force.is_some() || full.is_some() || dry_run.is_some();
     let caches = match (cache, caches, reconcile) {
         (None, None, Some(true)) if !asks_more => return Ok(PlanRequest::Reconcile),
-        (None, None, Some(true)) => return Err(refuse("reconcile stands alone")),
+        (None, None, Some(true)) => return Err(refuse("reconcile allows no other field")),
         (None, None, Some(false)) => return Err(refuse("reconcile can only be true")),
         (None, None, None) => return Err(refuse("no cache is named")),
-        (_, _, Some(_)) => return Err(refuse("reconcile is about all caches and names none")),
+        (_, _, Some(_)) => {
+            return Err(refuse("reconcile applies to all caches and allows no cache name"));
+        }
         (Some(_), Some(_), None) => return Err(refuse("both cache and caches are given")),
         (Some(cache), None, None) => vec![cache],
         (None, Some(caches), None) => caches,
@@ -95,7 +97,7 @@ fn read_written(written: Written) -> Result<PlanRequest> {
         return Err(refuse("caches: the list is empty"));
     }
     if caches.iter().collect::<BTreeSet<_>>().len() < caches.len() {
-        return Err(refuse("caches: a cache stands twice"));
+        return Err(refuse("caches: a cache is listed twice"));
     }
     let full = full.unwrap_or_default();
     // A full build is wanted whether or not anything has changed.
@@ -177,7 +179,7 @@ fn read_image(event: EventBridgeEvent<Value>) -> std::result::Result<EcrImage, S
     };
     let action = EcrAction::deserialize(event.detail).map_err(|error| {
         let error = one_line(&error.to_string(), 200);
-        format!("the event of type {detail_type} is not as ECR sends it: {error}")
+        format!("the event of type {detail_type} does not have the form that ECR sends: {error}")
     })?;
     check_outcome(&kind, &action)?;
     let repository = quoted(&action.repository_name);
@@ -204,7 +206,7 @@ fn check_outcome(kind: &Kind, action: &EcrAction) -> std::result::Result<(), Str
     let repository = quoted(&action.repository_name);
     let name = action.action_type.as_deref().unwrap_or_default();
     if kind.action().is_some_and(|wanted| wanted != name) {
-        return Err(format!("{} of {repository} is no {}", quoted(name), kind.name()));
+        return Err(format!("{} of {repository} is not a {}", quoted(name), kind.name()));
     }
     match kind.outcome(action).unwrap_or_default() {
         "SUCCESS" => Ok(()),
@@ -242,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn content_that_is_new_in_a_registry_names_its_image() {
+    fn events_of_new_content_name_its_image() {
         for (name, expected) in [
             ("ecr-push", "team/app:v1 in account 123456789012 in us-east-1"),
             ("ecr-push-index", "team/app:v1 in account 123456789012 in us-east-1"),
@@ -257,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_is_an_image_of_the_registry_that_it_arrived_in() {
+    fn a_replicated_image_belongs_to_the_receiving_registry() {
         let event = fixture("ecr-replication");
         assert_eq!(event["detail"]["source-region"], "eu-west-1");
         assert_eq!(event["detail"]["source-account"], "567890123456");
@@ -293,8 +295,8 @@ mod tests {
     fn events_that_start_no_build_say_why() {
         for (name, reason) in [
             ("ecr-push-failed", "the push to \"team/app\" ended in \"FAILURE\""),
-            ("ecr-delete", "\"DELETE\" of \"team/app\" is no push"),
-            ("ecr-archive", "\"UPDATE_STORAGE_CLASS\" of \"team/app\" is no push"),
+            ("ecr-delete", "\"DELETE\" of \"team/app\" is not a push"),
+            ("ecr-archive", "\"UPDATE_STORAGE_CLASS\" of \"team/app\" is not a push"),
             ("ecr-scan", "events of type \"ECR Image Scan\" start no build"),
             (
                 "execution-aborted",
@@ -312,12 +314,12 @@ mod tests {
     }
 
     #[test]
-    fn an_event_whose_names_are_none_starts_nothing_and_is_quoted() {
+    fn an_event_with_invalid_names_starts_nothing_and_is_quoted() {
         let long = "v".repeat(10_000);
         for (pointer, value, reason) in [
-            ("/detail/repository-name", "a\nb", r#""a\nb" is no repository"#),
-            ("/detail/image-tag", "$(x)", r#""$(x)" is no tag"#),
-            ("/detail/image-tag", "v1\u{7}\u{1b}[2J", r#""v1\u{7}\u{1b}[2J" is no tag"#),
+            ("/detail/repository-name", "a\nb", r#""a\nb" is not a repository"#),
+            ("/detail/image-tag", "$(x)", r#""$(x)" is not a tag"#),
+            ("/detail/image-tag", "v1\u{7}\u{1b}[2J", r#""v1\u{7}\u{1b}[2J" is not a tag"#),
             ("/detail/image-tag", &long, r#""vvvv"#),
             ("/detail/image-digest", "sha256:0", r#""sha256:0" is not a digest"#),
             ("/account", "12345", r#""12345" is not an account id"#),
@@ -335,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_another_form_starts_nothing_and_fails_no_execution() {
+    fn a_malformed_event_starts_nothing_and_fails_no_execution() {
         for detail in [json!({}), json!(3), json!({"repository-name": "x".repeat(10_000)})] {
             let mut event = fixture("ecr-push");
             event["detail"] = detail;
@@ -344,11 +346,11 @@ mod tests {
         let mut event = fixture("ecr-push");
         event["detail"]["image-tag"] = json!({"nested": "\n".repeat(1000)});
         let said = nothing(&event);
-        assert!(said.starts_with("the event of type \"ECR Image Action\" is not as"), "{said}");
+        assert!(said.starts_with("the event of type \"ECR Image Action\" does not have"), "{said}");
     }
 
     #[test]
-    fn a_person_names_caches_and_how_they_are_built() {
+    fn a_manual_request_names_caches_and_build_options() {
         let manual = |request: Value| {
             let PlanRequest::Builds(manual) = read(&request).unwrap() else { panic!("{request}") };
             let names: Vec<&str> = manual.caches.iter().map(CacheName::as_str).collect();
@@ -377,21 +379,21 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_cannot_be_met_is_refused_with_what_would_be_right() {
+    fn an_invalid_request_is_refused_with_a_correct_example() {
         for (request, problem) in [
             (json!({}), "no cache is named"),
             (json!({"force": true}), "no cache is named"),
             (json!({"cache": "a", "caches": ["b"]}), "both cache and caches are given"),
             (json!({"caches": []}), "caches: the list is empty"),
-            (json!({"caches": ["a", "b", "a"]}), "caches: a cache stands twice"),
+            (json!({"caches": ["a", "b", "a"]}), "caches: a cache is listed twice"),
             (json!({"caches": ["a", "b c"]}), "caches[1]: \"b c\" is not a name"),
             (json!({"cache": "a b"}), "cache: \"a b\" is not a name"),
             (json!({"cache": "a", "dryrun": true}), "dryrun: unknown field `dryrun`, expected"),
             (json!({"cache": "a", "force": "yes"}), "force: invalid type: string \"yes\""),
             (json!({"cache": "a", "architecture": "amd64"}), "architecture: unknown variant"),
             (json!({"reconcile": false}), "reconcile can only be true"),
-            (json!({"reconcile": true, "force": true}), "reconcile stands alone"),
-            (json!({"reconcile": true, "cache": "a"}), "reconcile is about all caches"),
+            (json!({"reconcile": true, "force": true}), "reconcile allows no other field"),
+            (json!({"reconcile": true, "cache": "a"}), "reconcile applies to all caches"),
             (json!(3), "invalid type: integer `3`"),
         ] {
             let said = refusal(&request);

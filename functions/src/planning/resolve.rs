@@ -71,7 +71,7 @@ impl Context {
         if !cache.architectures.contains(&architecture) {
             return Err(Error::InvalidCache {
                 parameter: self.settings.prefix.cache(&request.cache),
-                problem: format!("architectures: {architecture} is not among them; add it"),
+                problem: format!("architectures: {architecture} is missing; add it"),
             });
         }
         let home = &self.settings.home;
@@ -90,7 +90,7 @@ impl Context {
         check_manifest_fits(&self.settings.prefix, &build)?;
         self.check_volume_size(&build)?;
         let mut decision = if options.force {
-            Decision::Build("it is asked for, changed or not".to_owned())
+            Decision::Build("the request forces a build".to_owned())
         } else {
             self.judge(&build, &names, published.as_ref()).await?
         };
@@ -114,12 +114,12 @@ impl Context {
         let unknown = |image: &&PlannedImage| image.compressed_bytes.is_none();
         let problem = match (build.builder.volume_gib, build.images.iter().find(unknown)) {
             (VolumeSize::Auto, Some(image)) => format!(
-                "builder.volumeGib: the registry of {} does not tell its size: write a number of \
+                "builder.volumeGib: the registry of {} does not report its size: write a number of \
                  GiB instead of auto",
                 image.reference
             ),
             _ if build.volume_gib > volume::MAX_GIB => format!(
-                "images: they need a volume of {} GiB, and {} is the largest: split the cache",
+                "images: they need a volume of {} GiB, but the largest has {}: split the cache",
                 build.volume_gib,
                 volume::MAX_GIB
             ),
@@ -153,7 +153,7 @@ impl Context {
                 {
                     build.volume_gib = volume::size_for(bytes, Some(published));
                 }
-                Ok(format!("built in full, since {why}"))
+                Ok(format!("built in full, because {why}"))
             }
         }
     }
@@ -166,7 +166,7 @@ impl Context {
         options: BuildOptions,
     ) -> Result<std::result::Result<Ancestor, InFull>> {
         if options.full {
-            return Ok(Err("it is asked for, or the last build on another one failed".to_owned()));
+            return Ok(Err("it was requested, or the last incremental build failed".to_owned()));
         }
         if build.volume_gib > volume::MAX_GIB {
             return Ok(Err(format!("a volume of {} GiB is too large", build.volume_gib)));
@@ -228,7 +228,7 @@ impl Context {
                 let left = Published::read_labelled(&ssm, names, PREVIOUS).await?.manifest();
                 if let Some(left) = left.filter(|left| left.fingerprint == build.fingerprint) {
                     return Ok(Decision::Unchanged(format!(
-                        "build {} with the same content was rolled back; ask with force to build it again",
+                        "build {} with the same content was rolled back; set force to build it again",
                         left.build
                     )));
                 }
@@ -293,7 +293,7 @@ impl Context {
         let is_same = |found: &Manifest| found.build == published.build;
         let same = found.iter().all(|found| found.as_ref().is_some_and(is_same));
         let (account, region) = (place.account_shown(), &place.region);
-        Ok((!same).then(|| format!("{account} in {region} does not read what is published")))
+        Ok((!same).then(|| format!("{account} in {region} does not read the published build")))
     }
 }
 
@@ -308,7 +308,7 @@ const BAD_RELEASES: [[u32; 3]; 1] = [[1, 58, 0]];
 /// Refuses a Bottlerocket release that cannot make a good snapshot.
 fn check_release(cache: &CacheName, os: &OsImage) -> Result<()> {
     let reason = match os.version.release() {
-        None => "it is no release of the form 1.62.0".to_owned(),
+        None => "it is not a release of the form 1.62.0".to_owned(),
         Some(release) if release < FIRST_RELEASE => {
             "its admin container is too old; let osUpdates follow 1.53.0 or later".to_owned()
         }
@@ -350,13 +350,13 @@ fn describe_change(build: &Build, published: &Manifest) -> String {
     let dropped = published.images.iter().filter(|image| !is_planned(image));
     changes.extend(dropped.map(|image| format!("{} goes", image.reference)));
     if published.kernel.is_none() {
-        changes.push("what is published was made by an older version of Frontload".to_owned());
+        changes.push("an older version of Frontload made the published snapshot".to_owned());
     }
     if build.os != published.os {
         changes.push(format!("Bottlerocket {} follows {}", build.os.version, published.os.version));
     }
     match changes.len() {
-        0 => "the configuration differs from what is published".to_owned(),
+        0 => "the configuration differs from the published one".to_owned(),
         1..=3 => changes.join("; "),
         more => format!("{}; and {} more", changes[..2].join("; "), more - 2),
     }

@@ -48,7 +48,7 @@ pub fn finished(
 ) -> Report<Publications> {
     match failed.iter().find(|error| error.retryable()) {
         Some(error) if !waited.is_past(AGAIN_LIMIT_SECONDS) => {
-            Report::wait(AGAIN_SECONDS, format!("it is published, but {}", error.chain()))
+            Report::wait(AGAIN_SECONDS, format!("the build is published, but {}", error.chain()))
         }
         _ => Report::Ready(Publications {
             publications,
@@ -65,9 +65,9 @@ pub async fn follow_up(
     names: &ParameterNames,
     manifests: &[Manifest],
 ) -> Vec<Error> {
-    let told = announce(clients, settings, names, manifests).await;
+    let announced = announce(clients, settings, names, manifests).await;
     let ended = at_once(manifests, |manifest| end_fast_restore(clients, settings, manifest)).await;
-    told.into_iter().chain(ended).filter_map(Result::err).collect()
+    announced.into_iter().chain(ended).filter_map(Result::err).collect()
 }
 
 /// Every region and account of a publication.
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_after_a_publication_is_tried_again_for_a_while_and_then_told() {
+    fn failures_after_a_publication_are_retried_and_then_reported() {
         let waits = |failed: Vec<Error>, waited| match finished(Vec::new(), &failed, Waited(waited))
         {
             Report::Waiting { wait_seconds, .. } => Err(wait_seconds),

@@ -281,7 +281,7 @@ async fn move_labels(clients: &Clients, change: &Change) -> Result<()> {
     if back.as_ref().map(|back| &back.value) == Some(&change.to) {
         return Ok(());
     }
-    let reason = "it reads back otherwise than written";
+    let reason = "the value read differs from the value written";
     let region = ssm.config().region();
     Err(incomplete_answer("ssm:GetParameter", shown(change), region, reason))
 }
@@ -525,7 +525,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_next_publication_keeps_the_last_as_previous_everywhere() {
+    async fn the_next_publication_labels_the_last_as_previous_everywhere() {
         let cloud = FakeCloud::default();
         publish_marked(&cloud, "a").await.unwrap();
         publish_marked(&cloud, "b").await.unwrap();
@@ -546,7 +546,7 @@ mod tests {
 
     /// Refuses each change of a publication in turn, before it takes effect and after.
     #[tokio::test]
-    async fn whichever_change_fails_all_parameters_are_old_or_all_are_new() {
+    async fn after_any_failed_change_all_parameters_are_old_or_all_are_new() {
         let publish_wide = async |cloud: &FakeCloud, mark: &str| {
             let build = build_in(mark, &["eu-west-1"], &["210987654321"]);
             publish(&cloud.clients(), &names(), &build.id, 0, &targets_of(&build, mark)).await
@@ -568,7 +568,7 @@ mod tests {
                 cloud.world().fail_after = after;
                 let error = publish_wide(&cloud, "b").await.unwrap_err();
                 assert_eq!(error.name(), "PublishFailed");
-                assert!(error.to_string().ends_with("as they were before"), "{error}");
+                assert!(error.to_string().ends_with("all parameters were restored"), "{error}");
                 assert_eq!(all(&cloud), (newest, current, previous), "change {fail}, {after}");
             }
         }
@@ -583,7 +583,7 @@ mod tests {
     /// Throttled at each change in turn. If nothing was published before, restoring deletes the
     /// parameter, which cannot be written again for half a minute.
     #[tokio::test]
-    async fn whichever_change_is_throttled_the_next_call_goes_on_and_nothing_was_put_back() {
+    async fn after_any_throttled_change_the_next_call_continues_without_a_restore() {
         for published in [vec![], vec!["n", "o", "a"]] {
             let old = FakeCloud::default();
             for mark in &published {
@@ -609,7 +609,7 @@ mod tests {
 
     /// Throttled from each change on, until the last call.
     #[tokio::test]
-    async fn what_no_call_ended_is_put_back_or_gets_its_labels_and_is_never_a_mixture() {
+    async fn an_unfinished_publication_is_restored_or_labelled_and_never_mixed() {
         let old = FakeCloud::default();
         for mark in ["n", "o", "a"] {
             publish_small(&old, mark).await.unwrap();
@@ -650,7 +650,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_an_earlier_call_wrote_before_it_was_throttled_is_put_back_with_the_rest() {
+    async fn values_written_before_a_throttle_are_restored_with_the_rest() {
         let old = FakeCloud::default();
         for mark in ["n", "o", "a"] {
             publish_small(&old, mark).await.unwrap();
@@ -666,7 +666,7 @@ mod tests {
                 cloud.world().fail_change = Some(change);
                 if let Err(error) = publish_small(&cloud, "b").await {
                     assert_eq!(error.name(), "PublishFailed");
-                    assert!(error.to_string().ends_with("as they were before"), "{error}");
+                    assert!(error.to_string().ends_with("all parameters were restored"), "{error}");
                     assert!(all(&cloud) == before, "throttled at {throttled}, then {refused}");
                 }
             }
@@ -675,7 +675,7 @@ mod tests {
 
     /// The publisher dies after each of its changes in turn and never returns.
     #[tokio::test]
-    async fn whichever_change_a_publisher_dies_after_the_next_one_keeps_one_build_as_previous() {
+    async fn after_a_publisher_dies_at_any_change_the_next_keeps_one_previous_build() {
         let old = FakeCloud::default();
         publish_small(&old, "a").await.unwrap();
         let start = old.world().changes;
@@ -704,7 +704,7 @@ mod tests {
 
     /// Happens when a call is delivered again while the first one still runs.
     #[tokio::test]
-    async fn a_value_that_is_written_again_beside_its_publication_keeps_the_previous_one() {
+    async fn a_concurrent_rewrite_of_a_value_keeps_the_previous_one() {
         let cloud = FakeCloud::default();
         for mark in ["a", "b"] {
             publish_marked(&cloud, mark).await.unwrap();
@@ -720,7 +720,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_published_over_what_a_later_token_published() {
+    async fn a_publication_never_replaces_one_with_a_later_token() {
         let cloud = FakeCloud::default();
         let publish_under = async |mark: &str, token: u64| {
             let build = build_in(mark, &["eu-west-1"], &[]);
@@ -760,7 +760,7 @@ mod tests {
     /// One kind of call is refused in one region. `publish` restores what it can. The clean-up
     /// restores the rest, although it is itself interrupted at each of its changes.
     #[tokio::test]
-    async fn what_a_refused_call_leaves_half_put_back_is_put_back_later() {
+    async fn a_partial_restore_is_completed_later() {
         let build = build_in("b", &["eu-west-1"], &[]);
         let targets = targets_of(&build, "b");
         let places: Vec<Place> = targets.iter().map(|target| target.place.clone()).collect();
@@ -794,7 +794,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn half_a_publication_is_undone_and_a_whole_one_stands() {
+    async fn a_partial_publication_is_undone_and_a_complete_one_is_kept() {
         let cloud = FakeCloud::default();
         for mark in ["n", "o", "a"] {
             publish_marked(&cloud, mark).await.unwrap();

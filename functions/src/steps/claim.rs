@@ -103,7 +103,7 @@ pub async fn handle(context: &Context, input: Input) -> Result<LeaseReport<Claim
 }
 
 fn superseded(by: Contender) -> Claim {
-    let reason = format!("a newer request has come, which {} serves", by.execution);
+    let reason = format!("a newer request has arrived; {} serves it", by.execution);
     Claim { successor: Some(by.execution), ..Claim::of(Outcome::Superseded, reason) }
 }
 
@@ -180,7 +180,7 @@ mod tests {
 
     async fn claim_at(cloud: &FakeCloud, now: i64, build: &str, more: Value) -> Value {
         match handle(&context(cloud, now), input(build, &more)).await {
-            Ok(looked) => shown(&looked),
+            Ok(claim) => shown(&claim),
             Err(error) => json!(error.name()),
         }
     }
@@ -188,8 +188,8 @@ mod tests {
     /// The progress of a claim that waits, or the outcome of one that is ready.
     async fn claim(cloud: &FakeCloud, build: &str, more: Value) -> String {
         let answer = claim_at(cloud, NOW, build, more).await;
-        let told = ["progress", "outcome"].iter().find_map(|name| answer[name].as_str());
-        told.or(answer.as_str()).unwrap().to_owned()
+        let text = ["progress", "outcome"].iter().find_map(|name| answer[name].as_str());
+        text.or(answer.as_str()).unwrap().to_owned()
     }
 
     /// Claims at once, as for a person's request.
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rule_that_matches_nothing_is_left_out_with_a_warning() {
+    async fn a_rule_without_matches_is_skipped_with_a_warning() {
         let cloud = cloud();
         let rule = json!({"repository": format!("{HOST}/team/app"), "tags": "release-*"});
         put_cache(&cloud, "default", &json!({"images": [format!("{HOST}/team/app:v1"), rule]}));
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_burst_without_end_is_built_when_its_first_push_has_waited_for_the_limit() {
+    async fn an_endless_burst_is_built_when_its_first_push_reaches_the_limit() {
         let cloud = cloud();
         let push =
             async |now, build| claim_at(&cloud, now, build, json!({"waitedSeconds": 0})).await;
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pushes_during_a_build_cause_one_more_after_it_with_the_newest_digests() {
+    async fn pushes_during_a_build_cause_one_more_build_of_the_newest_digests() {
         let cloud = cloud();
         assert_eq!(ask(&cloud, "a").await, "claimed");
         for build in ["b", "c"] {
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lease_that_is_held_is_waited_for_until_the_limit() {
+    async fn a_build_waits_for_a_held_lease_until_the_limit() {
         let cloud = cloud();
         ask(&cloud, "a").await;
         claim(&cloud, "b", json!({"waitedSeconds": 0})).await;
@@ -275,8 +275,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_lease_of_an_execution_that_is_over_is_taken_after_its_last_calls_must_have_ended()
-    {
+    async fn the_lease_of_an_ended_execution_is_taken_after_its_last_calls() {
         let cloud = cloud();
         ask(&cloud, "a").await;
         claim(&cloud, "b", json!({"waitedSeconds": 0})).await;
@@ -285,13 +284,13 @@ mod tests {
         assert_eq!((&answer["waitSeconds"], &answer["seenToken"]), (&json!(90), &json!(NOW + 1)));
         assert_eq!(
             claim(&cloud, "b", json!({"seenToken": 0})).await,
-            "waiting for the last calls of arn:a, which is over"
+            "waiting for the last calls of arn:a, which has ended"
         );
         assert_eq!(claim(&cloud, "b", json!({"seenToken": NOW + 1})).await, "claimed");
     }
 
     #[tokio::test]
-    async fn a_claim_whose_answer_was_lost_finds_its_own_lease() {
+    async fn a_claim_with_a_lost_answer_finds_its_own_lease() {
         let cloud = cloud();
         for _ in 0..2 {
             assert_eq!(ask(&cloud, "a").await, "claimed");
@@ -303,7 +302,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_that_is_not_repeated_keeps_the_lease_for_clean_up_alone() {
+    async fn a_final_error_keeps_the_lease_for_clean_up_only() {
         let cloud = cloud();
         cloud.world().registry.lacks.push("amd64".to_owned());
         assert_eq!(ask(&cloud, "a").await, "PlatformMissing");
@@ -332,7 +331,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_published_already_is_not_built_again_unless_forced() {
+    async fn a_published_build_is_built_again_only_when_forced() {
         let cloud = cloud();
         publish(&cloud, "a", false).await;
         assert_eq!(ask(&cloud, "b").await, "unchanged");
@@ -341,7 +340,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_build_knows_how_long_the_one_took_that_is_published() {
+    async fn a_build_knows_how_long_the_published_one_took() {
         let cloud = cloud();
         let usual = async |build, full| {
             let now = json!({"waitedSeconds": 0, "quiet": 0, "force": true, "full": full});
@@ -388,7 +387,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_build_is_claimed_whose_manifest_would_not_fit_into_its_parameter() {
+    async fn a_build_with_an_oversized_manifest_is_not_claimed() {
         let cloud = cloud();
         let long = "a".repeat(103);
         let mut longest = 0;
@@ -413,7 +412,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_is_told_in_one_line() {
+    async fn a_change_is_described_in_one_line() {
         let cloud = cloud();
         publish(&cloud, "a", false).await;
         let why = async |build: &str| {
@@ -428,8 +427,8 @@ mod tests {
         assert!(why("b").await.ends_with(&format!("/team/app:v1 is new; {}", basis("snap-a"))));
         cloud.world().registry.push("team/app", "v1", DIGEST_A);
         put_cache(&cloud, "default", &json!({"builder": {"volumeGib": 50}}));
-        let full = "built in full, since the published volume has 100 GiB";
-        let differs = format!("the configuration differs from what is published; {full}");
+        let full = "built in full, because the published volume has 100 GiB";
+        let differs = format!("the configuration differs from the published one; {full}");
         assert_eq!(why("c").await, differs);
         put_cache(&cloud, "default", &json!({}));
         release_bottlerocket(&cloud);
@@ -445,7 +444,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_build_starts_from_what_is_published_unless_it_is_asked_for_in_full() {
+    async fn a_build_starts_from_the_published_snapshot_unless_a_full_one_is_requested() {
         let cloud = cloud();
         publish(&cloud, "a", false).await;
         let full = changed_build(&cloud, "b", true).await;
@@ -457,7 +456,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn after_a_build_that_failed_on_its_ancestor_the_next_one_is_in_full() {
+    async fn after_a_failed_incremental_build_the_next_is_a_full_build() {
         let cloud = cloud();
         publish(&cloud, "a", false).await;
         assert!(changed_build(&cloud, "b", false).await["ancestor"].is_object());
@@ -467,7 +466,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_automatic_volume_fits_the_images_and_grows_from_what_is_published() {
+    async fn an_automatic_volume_fits_the_images_and_grows_from_the_published_size() {
         let cloud = cloud();
         put_cache(&cloud, "default", &json!({"builder": {"volumeGib": "auto"}}));
         publish(&cloud, "a", false).await;
@@ -480,7 +479,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_publication_of_which_a_part_is_gone_is_built_again() {
+    async fn an_incomplete_publication_is_built_again() {
         let cloud = cloud();
         publish(&cloud, "a", false).await;
         let place = ("us-east-1".to_owned(), "DescribeSnapshots".to_owned());
@@ -489,7 +488,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cache_that_does_not_follow_keeps_its_bottlerocket() {
+    async fn a_cache_without_os_updates_keeps_its_bottlerocket() {
         let cloud = cloud();
         publish(&cloud, "a", false).await;
         release_bottlerocket(&cloud);
@@ -501,7 +500,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_rolled_back_is_not_built_again_until_something_changes() {
+    async fn a_rolled_back_build_is_not_repeated_until_something_changes() {
         let cloud = cloud();
         for (build, digest, rollback) in
             [("a", DIGEST_A, false), ("b", DIGEST_B, false), ("c", DIGEST_A, true)]

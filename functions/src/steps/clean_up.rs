@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_builder_goes_first_and_is_waited_for() {
+    async fn the_builder_is_terminated_first_and_awaited() {
         let running = cloud("running", true);
         assert_eq!(report(&running, 0).await, "builder i-1 is terminating");
         assert!(!running.world().ec2_calls.iter().any(|call| call.contains("DeleteSnapshot")));
@@ -236,7 +236,7 @@ mod tests {
 
     /// The first call's answer was lost. Meanwhile the next build has published, or is publishing.
     #[tokio::test]
-    async fn a_late_repetition_leaves_what_is_published_and_what_can_be_gone_back_to() {
+    async fn a_late_repetition_keeps_the_current_and_previous_publication() {
         let cloud = cloud("terminated", true);
         let name = "/frontload/default/x86_64/snapshot-id";
         for (region, id, next) in [(HOME, "snap-1", "snap-8"), (AWAY, "snap-2", "snap-9")] {
@@ -254,14 +254,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_snapshot_at_home_no_other_region_is_asked() {
+    async fn without_a_home_snapshot_no_other_region_is_queried() {
         let cloud = cloud("terminated", false);
         assert_eq!(report(&cloud, 0).await, "[]");
         assert!(!cloud.world().ec2_calls.iter().any(|call| call.starts_with(AWAY)));
     }
 
     #[tokio::test]
-    async fn a_build_that_was_never_decided_gives_its_lease_back() {
+    async fn an_undecided_build_releases_its_lease() {
         let cloud = FakeCloud::default();
         take_lease(&cloud, "default-x86-64-0123456789ab").await;
         let input = input(&json!({"request": request(), "build": null}));

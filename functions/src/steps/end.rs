@@ -48,18 +48,18 @@ async fn ensure_ended(ec2: &aws_sdk_ec2::Client, input: Input) -> Result<Report<
     let progress = match next(builder.as_ref(), volume_id) {
         Next::KeepVolume => {
             keep_data_volume(ec2, instance_id).await?;
-            format!("volume {volume_id} stays when builder {instance_id} ends")
+            format!("volume {volume_id} is kept when builder {instance_id} ends")
         }
         Next::Terminate => {
             terminate_builder(ec2, instance_id).await?;
-            format!("builder {instance_id} is asked to end")
+            format!("builder {instance_id} is asked to shut down")
         }
         Next::Wait => format!("builder {instance_id} is shutting down"),
-        Next::LookAtVolume => match volume_state(ec2, volume_id).await? {
+        Next::CheckVolume => match volume_state(ec2, volume_id).await? {
             VolumeState::Available if !waited_seconds.is_past(LIMIT_SECONDS) => {
                 return Ok(Report::Ready(Ended {}));
             }
-            VolumeState::Available => format!("it ended, and volume {volume_id} is left"),
+            VolumeState::Available => format!("the builder ended; volume {volume_id} is detached"),
             VolumeState::InUse => format!("volume {volume_id} is still attached"),
             VolumeState::Gone => {
                 return Err(instances::lost(build, instance_id.as_str(), builder.as_ref()));
@@ -77,7 +77,7 @@ async fn ensure_ended(ec2: &aws_sdk_ec2::Client, input: Input) -> Result<Report<
     Ok(Report::wait(WAIT_SECONDS, progress))
 }
 
-/// Seconds between two looks. A shutdown takes some seconds; EC2 notices it some seconds later.
+/// Seconds between two polls. A shutdown takes some seconds; EC2 notices it some seconds later.
 const WAIT_SECONDS: u32 = 3;
 
 /// The next action that moves a builder towards its end.
@@ -86,21 +86,21 @@ enum Next {
     KeepVolume,
     Terminate,
     Wait,
-    LookAtVolume,
+    CheckVolume,
 }
 
 /// Terminates the instance only after EC2 shows that the volume stays. If EC2 has accepted that
 /// change but not applied it yet, termination would delete the volume.
 fn next(builder: Option<&Builder>, volume: &VolumeId) -> Next {
     // EC2 forgets a terminated instance after an hour.
-    let Some(builder) = builder else { return Next::LookAtVolume };
+    let Some(builder) = builder else { return Next::CheckVolume };
     match builder.state {
         State::Running => match &builder.data_volume {
             Some(data) if data.id == *volume && !data.goes_with_instance => Next::Terminate,
             _ => Next::KeepVolume,
         },
         State::Pending | State::Ending => Next::Wait,
-        State::Terminated => Next::LookAtVolume,
+        State::Terminated => Next::CheckVolume,
     }
 }
 
@@ -145,27 +145,27 @@ mod tests {
         let input = input(&json!({
             "instanceId": "i-1", "volumeId": "vol-1", "waitedSeconds": waited,
         }));
-        let said = match ensure_ended(&ec2, input).await {
+        let message = match ensure_ended(&ec2, input).await {
             Ok(Report::Waiting { progress, .. }) => progress,
             Ok(Report::Ready(Ended {})) => "ready".to_owned(),
             Err(error) => error.name().to_owned(),
         };
-        (said, keep.num_calls(), terminate.num_calls())
+        (message, keep.num_calls(), terminate.num_calls())
     }
 
     #[tokio::test]
-    async fn the_volume_is_seen_to_stay_before_the_builder_is_terminated() {
+    async fn the_volume_is_kept_before_the_builder_is_terminated() {
         let running = |goes| instances_whose_volume(goes, Some(InstanceStateName::Running));
-        let (said, kept, terminated) = ended(running(true), None, 0).await;
-        assert!(said.contains("vol-1 stays"), "{said}");
+        let (message, kept, terminated) = ended(running(true), None, 0).await;
+        assert!(message.contains("vol-1 is kept"), "{message}");
         assert_eq!((kept, terminated), (1, 0));
-        let (said, kept, terminated) = ended(running(false), None, 0).await;
-        assert!(said.contains("i-1 is asked to end"), "{said}");
+        let (message, kept, terminated) = ended(running(false), None, 0).await;
+        assert!(message.contains("i-1 is asked to shut down"), "{message}");
         assert_eq!((kept, terminated), (0, 1));
     }
 
     #[tokio::test]
-    async fn the_end_is_there_when_the_instance_is_terminated_and_the_volume_free() {
+    async fn a_builder_has_ended_when_it_is_terminated_and_its_volume_detached() {
         let of = async |state, volume| ended(instances(Some(state)), volume, 30).await.0;
         let going = of(InstanceStateName::ShuttingDown, Some(EbsState::Available)).await;
         assert!(going.contains("shutting down"), "{going}");
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_volume_that_went_with_its_builder_is_a_lost_builder() {
+    async fn a_volume_deleted_with_its_builder_is_a_lost_builder() {
         for volume in [None, Some(EbsState::Deleting)] {
             let terminated = || instances(Some(InstanceStateName::Terminated));
             assert_eq!(ended(terminated(), volume.clone(), 0).await.0, "BuilderLost");
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_end_that_took_too_long_is_discarded_even_when_it_came() {
+    async fn a_shutdown_that_took_too_long_is_discarded() {
         let late = async |state, volume| ended(instances(Some(state)), volume, 120).await.0;
         let ending = InstanceStateName::ShuttingDown;
         assert_eq!(late(ending, Some(EbsState::InUse)).await, "EndTimedOut");

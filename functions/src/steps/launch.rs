@@ -61,7 +61,7 @@ struct Tried {
 /// Seconds that the probe may take on the instance (`AWS-RunShellScript`, `executionTimeout`): long
 /// enough for an answer, short compared with a boot.
 const PROBE_SECONDS: u32 = 30;
-/// Seconds until the first look at the probe. The admin container is mostly up when the agent is.
+/// Seconds until the first poll of the probe. The admin container is mostly up when the agent is.
 const FIRST_PROBE_SECONDS: u32 = 1;
 /// Seconds until the next placement is requested. EC2 refills two launches a second (EC2 developer
 /// guide, "Request throttling").
@@ -83,7 +83,7 @@ async fn ensure_builder(
     let Input { build, waited_seconds: waited, .. } = &input;
     let launching = match input.tried.instance_id.clone() {
         None => launch_next(ec2, settings, &input).await?,
-        Some(id) => look_at(ec2, ssm, &input, id).await?,
+        Some(id) => poll(ec2, ssm, &input, id).await?,
     };
     match launching.report {
         Report::Waiting { progress, .. } if waited.is_past(build.time_limits.launch_seconds) => {
@@ -122,7 +122,7 @@ fn refuse(input: &Input, left: &[Placement<'_>], reason: &str) -> Result<Launchi
     };
     let subnet = subnet.unwrap_or("the default subnet");
     let refusal = format!("{instance_type} {market} in {subnet}: {reason}");
-    tracing::warn!(build = %build.id, refusal, "no builder here");
+    tracing::warn!(build = %build.id, refusal, "EC2 launched no builder");
     let earlier = match input.tried.refused.as_str() {
         "" => String::new(),
         earlier => format!("{earlier}; "),
@@ -136,7 +136,8 @@ fn refuse(input: &Input, left: &[Placement<'_>], reason: &str) -> Result<Launchi
     if left.len() == 1 {
         return Err(all_refused(build, &tried));
     }
-    let report = Report::wait(NEXT_PLACEMENT_SECONDS, format!("EC2 has none: {refusal}"));
+    let report =
+        Report::wait(NEXT_PLACEMENT_SECONDS, format!("EC2 launched no builder: {refusal}"));
     Ok(Launching { report, tried })
 }
 
@@ -145,7 +146,7 @@ fn all_refused(build: &Build, tried: &Tried) -> Error {
 }
 
 /// Reports how far the launched builder is.
-async fn look_at(
+async fn poll(
     ec2: &aws_sdk_ec2::Client,
     ssm: &aws_sdk_ssm::Client,
     input: &Input,
@@ -369,7 +370,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_asks_once_and_the_next_one_for_the_next_placement() {
+    async fn each_call_tries_one_placement() {
         let first = mock!(aws_sdk_ec2::Client::run_instances)
             .match_requests(|r| r.client_token().is_some_and(|token| token.ends_with("-0")))
             .then_http_response(|| ec2_error("InsufficientInstanceCapacity"));
@@ -404,7 +405,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_builder_that_ec2_does_not_show_yet_is_waited_for() {
+    async fn a_builder_that_ec2_does_not_show_yet_is_awaited() {
         let unknown = mock!(aws_sdk_ec2::Client::describe_instances)
             .then_http_response(|| ec2_error("InvalidInstanceID.NotFound"));
         let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&unknown]);
@@ -433,7 +434,7 @@ mod tests {
     /// capacity, and the final error.
     async fn tried(builder: Value, interruptions: u8) -> (Vec<String>, String) {
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let told = Arc::clone(&seen);
+        let recorder = Arc::clone(&seen);
         let run = mock!(aws_sdk_ec2::Client::run_instances)
             .match_requests(move |request| {
                 let market = request.instance_market_options().map(|options| {
@@ -444,7 +445,7 @@ mod tests {
                 let kind = request.instance_type().map_or("", |kind| kind.as_str());
                 let token = request.client_token().unwrap().rsplit('-').next().unwrap();
                 let market = market.unwrap_or("on-demand");
-                told.lock().unwrap().push(format!("{token} {market} {subnet} {kind}"));
+                recorder.lock().unwrap().push(format!("{token} {market} {subnet} {kind}"));
                 true
             })
             .then_http_response(|| ec2_error("InsufficientInstanceCapacity"));
@@ -491,21 +492,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_builder_after_an_interruption_is_on_demand_under_tokens_of_its_own() {
+    async fn a_builder_after_an_interruption_is_on_demand_with_new_tokens() {
         let builder = json!({"spot": true, "instanceTypes": ["m6i.large", "m5.large"]});
         let (seen, _) = tried(builder, 1).await;
         assert_eq!(seen, ["2 on-demand default m6i.large", "3 on-demand default m5.large"]);
     }
 
     #[tokio::test]
-    async fn an_interrupted_builder_is_told_to_the_state_machine() {
+    async fn an_interrupted_builder_is_reported_to_the_state_machine() {
         let gone = interrupted(instances(Some(InstanceStateName::ShuttingDown)));
         let ended = report(&ec2_with(gone, &[]), &ssm(false, None, &send()), 0).await;
         assert_eq!(ended, "BuilderInterrupted");
     }
 
     #[tokio::test]
-    async fn no_capacity_anywhere_is_a_launch_refused() {
+    async fn no_capacity_anywhere_fails_as_launch_refused() {
         let builder = json!({"instanceTypes": ["m6i.large"]});
         let (seen, error) = tried(builder, 0).await;
         assert_eq!(seen.len(), 1);
@@ -513,7 +514,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_token_of_a_builder_that_is_gone_means_lost() {
+    async fn the_token_of_a_vanished_builder_means_lost() {
         let run = mock!(aws_sdk_ec2::Client::run_instances)
             .then_http_response(|| ec2_error("IdempotentInstanceTerminated"));
         assert_eq!(launch(&ec2(None, &[&run])).await, "BuilderLost");
@@ -540,7 +541,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn looks_are_by_what_a_launch_usually_takes_and_soon_after_a_probe() {
+    async fn polls_follow_the_usual_launch_time_and_come_soon_after_a_probe() {
         let wait = async |online, probe: Option<CommandStatus>, waited: u32| {
             let mut payload = json!({
                 "build": build_document(), "instanceId": "i-1", "waitedSeconds": waited,

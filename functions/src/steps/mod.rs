@@ -50,7 +50,7 @@ pub async fn serve(context: &Context, payload: Value) -> Result<Value, Diagnosti
         "reap" => answer(step, payload, |input| reap::handle(context, input)).await,
         "clean_up" => answer(step, payload, |input| clean_up::handle(context, input)).await,
         _ => {
-            let problem = format!("_HANDLER is {step:?}, which is no function of Frontload");
+            let problem = format!("_HANDLER is {step:?}, which is not a function of Frontload");
             finish(step, Err(Error::InvalidRequest(problem)))
         }
     }

@@ -93,7 +93,7 @@ pub async fn handle(context: &Context, input: Input) -> Result<Report<Plan>> {
         PlanRequest::Reconcile => {
             let listing = documents.read(context).await?;
             let plan = plan_all(settings, &listing, execution, |_| true, |_| Debounce::NONE);
-            explain(plan, "the schedule looks at every cache", "there is no cache".to_owned())
+            explain(plan, "the schedule checks every cache", "no cache exists".to_owned())
         }
         PlanRequest::Image(image) => return plan_image(context, documents, &image, &input).await,
     };
@@ -112,13 +112,13 @@ async fn plan_image(
         let debounce = |cache: &Cache| cache.debounce;
         plan_all(&context.settings, listing, &input.execution_id, concerned, debounce)
     };
-    let (why, without) = (format!("{image} has come"), format!("no cache holds {image}"));
+    let (why, without) = (format!("{image} has arrived"), format!("no cache holds {image}"));
     if let Some(kept) = documents.kept() {
         let plan = plan(&kept);
         match kept.trust(input.started_at, input.waited_seconds, context.now) {
             Trust::Complete => return Ok(Report::Ready(explain(plan, &why, without))),
             Trust::ReadAgain(seconds) if plan.is_empty() => {
-                let progress = format!("{without} so far; the next look is in {seconds} s");
+                let progress = format!("{without} so far; the next check is in {seconds} s");
                 return Ok(Report::wait(seconds, progress));
             }
             Trust::ReadAgain(_) | Trust::Expired => {}
@@ -176,7 +176,7 @@ async fn plan_manual(context: &Context, manual: &ManualRequest, execution: &str)
         let architectures: Vec<_> = cache.architectures.iter().filter(wanted).collect();
         if architectures.is_empty() {
             let parameter = context.settings.prefix.cache(name);
-            let problem = "architectures: the one that is asked for is not among them".to_owned();
+            let problem = "architectures: the requested architecture is missing".to_owned();
             return Err(Error::InvalidCache { parameter, problem });
         }
         let request = |&&of: &&Architecture| {
@@ -185,14 +185,14 @@ async fn plan_manual(context: &Context, manual: &ManualRequest, execution: &str)
         requests.extend(architectures.iter().map(request));
     }
     if manual.dry_run {
-        return look_ahead(context, &requests).await;
+        return preview(context, &requests).await;
     }
     let reason = format!("{} builds as requested", requests.len());
     Ok(Plan { builds: requests, reason, ..Plan::default() })
 }
 
 /// Returns what the builds would be. Changes nothing.
-async fn look_ahead(context: &Context, requests: &[BuildRequest]) -> Result<Plan> {
+async fn preview(context: &Context, requests: &[BuildRequest]) -> Result<Plan> {
     let resolved =
         at_once(requests, |request| context.resolve(request, BuildOptions::of(request))).await;
     let mut plan = Plan { reason: "a dry run: nothing is changed".to_owned(), ..Plan::default() };
@@ -293,14 +293,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_push_builds_the_caches_that_hold_the_image_and_reports_broken_ones() {
+    async fn a_push_builds_the_caches_with_the_image_and_reports_broken_ones() {
         let plan = plan(&cloud(), push()).await.unwrap();
-        let told = ["default arm64 60 false", "default x86_64 60 false", "broken InvalidCache"];
-        assert_eq!(shown(&plan), told);
+        let expected = ["default arm64 60 false", "default x86_64 60 false", "broken InvalidCache"];
+        assert_eq!(shown(&plan), expected);
     }
 
     #[tokio::test]
-    async fn a_push_of_what_no_cache_holds_does_nothing_and_says_so() {
+    async fn a_push_of_an_uncached_image_does_nothing_and_says_so() {
         let cloud = FakeCloud::default();
         put_cache(&cloud, "other", &json!({"images": [format!("{HOST}/team/app:v2")]}));
         let plan = plan(&cloud, push()).await.unwrap();
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_push_right_after_a_cache_was_written_builds_it_although_documents_are_remembered() {
+    async fn a_push_right_after_a_cache_write_builds_it_despite_remembered_documents() {
         let (cloud, documents) = (FakeCloud::default(), Arc::default());
         put_cache(&cloud, "other", &json!({"images": [format!("{HOST}/team/app:v2")]}));
         assert_eq!(answer_to_push(&cloud, &documents, 100).await, (vec![], 1));
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_storm_of_pushes_that_concern_no_cache_reads_once_a_minute() {
+    async fn many_pushes_of_uncached_images_read_once_a_minute() {
         let (cloud, documents) = (FakeCloud::default(), Arc::default());
         put_cache(&cloud, "other", &json!({"images": [format!("{HOST}/team/app:v2")]}));
         let clock = &mut std::collections::BinaryHeap::new();
@@ -359,19 +359,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_schedule_looks_at_every_cache_without_waiting_for_pushes() {
+    async fn the_schedule_checks_every_cache_without_waiting_for_pushes() {
         let plan = plan(&cloud(), json!({"reconcile": true})).await.unwrap();
-        let told = [
+        let expected = [
             "default arm64 0 false",
             "default x86_64 0 false",
             "other x86_64 0 false",
             "broken InvalidCache",
         ];
-        assert_eq!(shown(&plan), told);
+        assert_eq!(shown(&plan), expected);
     }
 
     #[tokio::test]
-    async fn a_person_names_caches_an_architecture_and_force() {
+    async fn a_manual_request_names_caches_architecture_and_force() {
         let request =
             json!({"caches": ["default", "other"], "architecture": "x86_64", "force": true});
         let plan = plan(&cloud(), request).await.unwrap();
@@ -379,19 +379,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_does_not_exist_is_named() {
-        for (request, told) in [
+    async fn a_missing_cache_or_architecture_is_named() {
+        for (request, problem) in [
             (json!({"cache": "gone"}), "/frontload/caches/gone"),
-            (json!({"cache": "other", "architecture": "arm64"}), "is not among them"),
+            (
+                json!({"cache": "other", "architecture": "arm64"}),
+                "the requested architecture is missing",
+            ),
         ] {
             let error = plan(&cloud(), request).await.unwrap_err();
             assert_eq!(error.name(), "InvalidCache");
-            assert!(error.to_string().contains(told), "{error}");
+            assert!(error.to_string().contains(problem), "{error}");
         }
     }
 
     #[tokio::test]
-    async fn a_dry_run_tells_what_would_be_built_and_why_and_changes_nothing() {
+    async fn a_dry_run_reports_builds_with_reasons_and_changes_nothing() {
         let cloud = cloud();
         let request = json!({"caches": ["default", "other"], "dryRun": true});
         let plan = plan(&cloud, request).await.unwrap();
@@ -405,7 +408,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_release_of_bottlerocket_that_cannot_build_is_refused_by_name() {
+    async fn an_unusable_bottlerocket_release_is_refused_by_version() {
         let refused = async |version: &str| {
             let cloud = FakeCloud::default();
             put_cache(&cloud, "default", &json!({}));
@@ -425,7 +428,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cache_whose_manifest_would_not_fit_is_refused_before_anything_is_made() {
+    async fn a_cache_with_an_oversized_manifest_is_refused_at_once() {
         let long = "a".repeat(150);
         let images: Vec<String> = (0..60).map(|n| format!("ghcr.io/{long}/app:v{n}")).collect();
         let cloud = FakeCloud::default();

@@ -91,7 +91,7 @@ async fn check_network(ec2: &aws_sdk_ec2::Client, build: &Build) -> Result<Findi
     let is_hopeless = !settings.subnet_ids.is_empty() || problems.len() == found.len();
     Ok(match problems.into_iter().next() {
         Some(problem) if is_hopeless => refuse(problem),
-        _ => Ok(vec![format!("{}: the builder's network has a way out", build.region)]),
+        _ => Ok(vec![format!("{}: the builder's network has a route to AWS", build.region)]),
     })
 }
 
@@ -144,12 +144,12 @@ async fn describe_fast_restores(clients: &Clients, settings: &RegionSettings) ->
     let count =
         found.iter().map(|restore| restore.snapshot.as_str()).collect::<BTreeSet<_>>().len();
     let outlook = if count < FAST_AT_ONCE {
-        "one more may"
+        "one more can have it"
     } else {
-        "one more may only where AWS raised that quota"
+        "one more can have it only if AWS raised that quota"
     };
     Ok(format!(
-        "{region}: snapshots that restore fast: {count}, of {FAST_AT_ONCE} by default: {outlook}"
+        "{region}: snapshots with fast restore: {count}, of {FAST_AT_ONCE} by default: {outlook}"
     ))
 }
 
@@ -164,7 +164,7 @@ async fn check_zones(clients: &Clients, settings: &RegionSettings) -> Result<Fin
     let Some(index) = settings.fsr_zones.iter().position(is_missing) else { return Ok(Ok(())) };
     let known = zones.iter().cloned().collect::<Vec<_>>().join(", ");
     Ok(Err(format!(
-        "regions[{region}].fsrZones[{index}]: {} is no zone of {region}; name one of {known}",
+        "regions[{region}].fsrZones[{index}]: {} is not a zone of {region}; name one of {known}",
         settings.fsr_zones[index]
     )))
 }
@@ -259,16 +259,16 @@ async fn check_spot(clients: &Clients, build: &Build, key: &str) -> Result<Findi
         region.partition(),
         build.account
     );
-    let told = match keys::usable_by(&kms, &key, Grantee::ServiceRole(&role)).await? {
-        Usable::Yes => format!("{region}: key {key} lets in EC2's role for Spot"),
+    let line = match keys::usable_by(&kms, &key, Grantee::ServiceRole(&role)).await? {
+        Usable::Yes => format!("{region}: EC2's role for Spot may use key {key}"),
         Usable::Unknown => {
-            format!("{region}: whether EC2's role for Spot may use {key} cannot be read")
+            format!("{region}: whether EC2's role for Spot may use key {key} is unknown")
         }
         Usable::No => {
             return Ok(Err(format!(
-                "builder.spot: key {key} of {region} does not let in EC2's role for Spot, under \
-                 which EC2 ends each builder on Spot at once, until one on demand is launched; let \
-                 it in with `aws kms create-grant --region {region} --key-id {key} \
+                "builder.spot: key {key} of {region} does not let EC2's role for Spot use it, so \
+                 EC2 ends each Spot builder at once, until an on-demand builder is launched; allow \
+                 it with `aws kms create-grant --region {region} --key-id {key} \
                  --grantee-principal {role} --operations CreateGrant Decrypt DescribeKey Encrypt \
                  GenerateDataKey GenerateDataKeyWithoutPlaintext ReEncryptFrom ReEncryptTo`, in an \
                  account that never used Spot after `aws iam create-service-linked-role \
@@ -276,7 +276,7 @@ async fn check_spot(clients: &Clients, build: &Build, key: &str) -> Result<Findi
             )));
         }
     };
-    Ok(Ok(vec![told]))
+    Ok(Ok(vec![line]))
 }
 
 /// Checks that every consumer may use the key, as far as can be read.
@@ -292,7 +292,7 @@ async fn check_key_use(
         match keys::usable_by(kms, key, Grantee::Account(account)).await? {
             Usable::Yes => {}
             Usable::Unknown => {
-                lines.push(format!("{region}: whether {account} may use {key} cannot be read"));
+                lines.push(format!("{region}: whether {account} may use key {key} is unknown"));
             }
             Usable::No => {
                 return Ok(Err(format!(
@@ -327,8 +327,8 @@ async fn check_consumer(
             Err(error) => {
                 return Ok(Err(format!(
                     "consumer {account} in {region} cannot be read through the reader of its role \
-                     {role}: {}; deploy infra/consumer.yaml there, of this version, with our \
-                     account, stack and external id",
+                     {role}: {}; deploy infra/consumer.yaml of this version there, with \
+                     Frontload's account, stack and external id",
                     error.chain()
                 )));
             }
@@ -346,8 +346,8 @@ mod tests {
     use super::*;
     use crate::testing::build;
 
-    /// The line reported when `snapshots` snapshots restore fast, in two zones each.
-    async fn told(snapshots: usize) -> String {
+    /// The line reported when `snapshots` snapshots have fast restore, in two zones each.
+    async fn fast_restore_line(snapshots: usize) -> String {
         let cloud = FakeCloud::default();
         let mut items = String::new();
         for number in 0..snapshots {
@@ -374,11 +374,11 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_another_account_is_told_from_an_own_one() {
+    fn a_key_of_another_account_is_distinguished_from_ours() {
         let build = build();
         let foreign = "arn:aws:kms:eu-west-1:999999999999:key/1";
-        let told = refuse_foreign("x", foreign, &build).unwrap();
-        assert!(told.contains("which is account 999999999999's"), "{told}");
+        let reason = refuse_foreign("x", foreign, &build).unwrap();
+        assert!(reason.contains("which is account 999999999999's"), "{reason}");
         let own = foreign.replace("999999999999", build.account.as_str());
         for key in [own.as_str(), "alias/aws/ebs", "1234abcd-12ab-34cd-56ef-1234567890ab"] {
             assert_eq!(refuse_foreign("x", key, &build), None);
@@ -386,9 +386,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_region_with_as_many_fast_restores_as_the_quota_is_told() {
-        let said = "us-east-1: snapshots that restore fast: 4, of 5 by default: one more may";
-        assert_eq!(told(4).await, said);
-        assert!(told(5).await.ends_with("one more may only where AWS raised that quota"));
+    async fn a_region_at_the_quota_of_fast_restores_is_reported() {
+        let expected =
+            "us-east-1: snapshots with fast restore: 4, of 5 by default: one more can have it";
+        assert_eq!(fast_restore_line(4).await, expected);
+        assert!(
+            fast_restore_line(5)
+                .await
+                .ends_with("one more can have it only if AWS raised that quota")
+        );
     }
 }

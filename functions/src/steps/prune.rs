@@ -88,7 +88,7 @@ pub async fn handle(context: &Context, input: Input) -> Result<Report<Pruned>> {
     let dry_run = !manual.is_earnest();
     let total = decisions.len();
     let unread = inventory.unread.iter().map(|unread| {
-        format!("no snapshot is pruned, as one may be named by what cannot be read: {unread}")
+        format!("no snapshot is pruned, because an unreadable place may name one: {unread}")
     });
     let warnings = sentences(&unread.collect::<Vec<_>>());
     let decisions = shorten(decisions);

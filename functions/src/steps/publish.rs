@@ -51,8 +51,8 @@ pub async fn handle(context: &Context, input: Input) -> Result<Report<Publicatio
     let names = ParameterNames::new(&settings.prefix, &build.cache, build.architecture);
     publication::publish(clients, &names, &build.id, input.token, &targets(&manifests)).await?;
     let marked = mark(clients, build, &input.replicas).await;
-    let told = follow_up(clients, settings, &names, &manifests).await;
-    let failed: Vec<Error> = marked.err().into_iter().chain(told).collect();
+    let followed_up = follow_up(clients, settings, &names, &manifests).await;
+    let failed: Vec<Error> = marked.err().into_iter().chain(followed_up).collect();
     Ok(finished(list(settings, &names, &manifests), &failed, input.waited_seconds))
 }
 
@@ -79,7 +79,7 @@ async fn check_lease(
         return Ok(());
     }
     let holder = state.holder.map_or("nobody".to_owned(), |holder| holder.execution);
-    let reason = format!("its lease with token {token} is held by {holder} now");
+    let reason = format!("its lease with token {token} is now held by {holder}");
     Err(Error::LeaseLost { build: build.id.clone(), reason })
 }
 
@@ -90,7 +90,7 @@ async fn check_replicas(clients: &Clients, build: &Build, replicas: &[Replica]) 
     let asked = regions(build.regions.iter().map(|settings| &settings.region).collect());
     let got = regions(replicas.iter().map(|replica| &replica.region).collect());
     if asked != got {
-        let reason = format!("replicas are in {}, asked were {}", got.join(", "), asked.join(", "));
+        let reason = format!("replicas are in {}, not in {}", got.join(", "), asked.join(", "));
         return Err(Error::PublishRefused { build: build.id.clone(), reason });
     }
     let pairs: Vec<_> = replicas.iter().zip(&build.regions).collect();
@@ -122,7 +122,7 @@ async fn check_replica(
         let fast = fast_restores(&ec2, Some(id)).await?;
         let is_fast = |zone: &str| fast.iter().any(|f| f.enabled && f.zone == zone);
         if let Some(zone) = settings.fsr_zones.iter().find(|zone| !is_fast(zone.as_str())) {
-            return Err(refuse(format!("{id} is not fast in {zone}")));
+            return Err(refuse(format!("{id} has no fast restore in {zone}")));
         }
     }
     Ok(())
@@ -172,7 +172,7 @@ mod tests {
     #[tokio::test]
     async fn only_the_holder_of_the_lease_publishes_and_only_under_its_token() {
         let cloud = FakeCloud::default();
-        assert!(checked(&cloud, 0).await.contains("is held by nobody now"));
+        assert!(checked(&cloud, 0).await.contains("is now held by nobody"));
         let leases = cloud.clients().leases(&settings().home.region, "leases");
         let key = LeaseKey::new(&build().cache, build().architecture);
         let take = async |id: &str, over| {
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(checked(&cloud, 1).await, "");
         take("other", Some(1)).await;
         let refusal = checked(&cloud, 1).await;
-        assert!(refusal.contains("token 1 is held by arn:other now"), "{refusal}");
+        assert!(refusal.contains("token 1 is now held by arn:other"), "{refusal}");
         take(build().id.as_str(), Some(2)).await;
         assert!(checked(&cloud, 1).await.contains("token 1"), "its own later lease");
     }

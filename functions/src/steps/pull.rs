@@ -72,7 +72,7 @@ async fn ensure_pulled(
         let id = commands::send(ssm, &builder.id, &build.id, Purpose::Pull, &line, limit).await?;
         return Ok(Pulling { report: wait(build, *waited), command_id: Some(id) });
     };
-    let report = look_at(ssm, build, builder, &command, *waited).await?;
+    let report = poll(ssm, build, builder, &command, *waited).await?;
     Ok(Pulling { report, command_id: Some(command.id) })
 }
 
@@ -93,7 +93,7 @@ async fn command_of(
     Ok(Some(Command { id: id.clone(), status }))
 }
 
-async fn look_at(
+async fn poll(
     ssm: &aws_sdk_ssm::Client,
     build: &Build,
     builder: &Builder,
@@ -127,7 +127,7 @@ async fn read_outcome(
     command: &Command,
 ) -> Result<Report<PullReport>> {
     let Some(output) = commands::output(ssm, &builder.id, &command.id).await? else {
-        return Ok(Report::wait(1, "reading what the builder printed"));
+        return Ok(Report::wait(1, "reading the builder's output"));
     };
     let pulled = judge(build, &command.status, &output)?;
     let Some(volume) = &builder.data_volume else {
@@ -155,7 +155,7 @@ fn judge(build: &Build, status: &Status, output: &Output) -> Result<PulledImages
 }
 
 fn failed(build: &Build, output: &Output) -> Error {
-    let says = |text: &str| {
+    let last_lines = |text: &str| {
         let mut last: Vec<_> = text.lines().rev().take(3).map(|line| one_line(line, 300)).collect();
         last.reverse();
         last.join(" | ")
@@ -163,10 +163,10 @@ fn failed(build: &Build, output: &Output) -> Error {
     Error::BuilderFailed {
         build: build.id.clone(),
         reason: format!(
-            "SSM says {}; output: {}; errors: {}",
+            "SSM reports {}; output: {}; errors: {}",
             one_line(&output.details, 100),
-            says(&output.stdout),
-            says(&output.stderr)
+            last_lines(&output.stdout),
+            last_lines(&output.stderr)
         ),
     }
 }
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_running_pull_is_looked_at_by_what_it_usually_takes() {
+    async fn a_running_pull_is_polled_by_its_usual_time() {
         let builders = mock!(aws_sdk_ec2::Client::describe_instances)
             .then_output(|| instances(Some(InstanceStateName::Running)));
         let ec2 = mock_client!(aws_sdk_ec2, RuleMode::MatchAny, [&builders]);
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn success_needs_both_exit_code_and_report() {
         assert_eq!(outcome(&Status::Succeeded, &printed()), "pulled");
-        assert!(outcome(&Status::Succeeded, &json!("")).contains("is no report"));
+        assert!(outcome(&Status::Succeeded, &json!("")).contains("is not a report"));
         assert!(outcome(&Status::Failed, &printed()).starts_with("the builder of build"));
     }
 
@@ -270,20 +270,20 @@ mod tests {
     fn a_failure_without_report_shows_the_last_lines() {
         let message = outcome(&Status::Failed, &json!("Killed"));
         assert!(
-            message.ends_with("SSM says Details; output: Killed; errors: b | c | d"),
+            message.ends_with("SSM reports Details; output: Killed; errors: b | c | d"),
             "{message}"
         );
     }
 
     #[test]
-    fn what_a_builder_printed_cannot_write_lines_of_its_own_nor_fill_the_log() {
+    fn a_builders_output_cannot_forge_lines_or_fill_the_log() {
         let long = format!("\u{1b}[31m{}", "x".repeat(9000));
         let message = outcome(&Status::Failed, &json!(long));
         assert!(message.len() < 600 && !message.contains('\u{1b}'), "{message}");
     }
 
     #[test]
-    fn a_command_that_ssm_ended_is_a_pull_timed_out() {
+    fn a_command_that_ssm_ended_fails_as_pull_timed_out() {
         let message = outcome(&Status::TimedOut, &json!(""));
         assert!(message.contains("did not pull its images in time"), "{message}");
     }

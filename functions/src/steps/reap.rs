@@ -39,14 +39,14 @@ pub struct Input {}
 pub struct Reaped {
     /// What was removed.
     removed: Vec<String>,
-    /// What the next call looks at again.
+    /// What the next call checks again.
     later: Vec<String>,
     /// What stays although its execution is over.
     kept: Vec<String>,
 }
 
-/// Looks at everything, and once more if another call came meanwhile. While another reaper is at
-/// work, it only leaves word for that one to look again. `now` is in epoch seconds.
+/// Checks everything, and again if another call came meanwhile. While another reaper
+/// runs, it only requests another check. `now` is in epoch seconds.
 ///
 /// # Errors
 /// The first error that kept a build's leftovers from being removed. The leftovers of the other
@@ -55,37 +55,38 @@ pub async fn handle(context: &Context, _: Input) -> Result<Reaped> {
     let &Context { ref clients, ref settings, now, .. } = context;
     let turns = clients.turns(&settings.home.region, &settings.lease_table);
     let Some(turn) = turns.take(now).await? else {
-        let later = vec!["everything: another reaper is at work, and looks once more".to_owned()];
+        let later =
+            vec!["everything: another reaper is running and will check once more".to_owned()];
         return Ok(Reaped { later, ..Reaped::default() });
     };
-    let first = look(clients, settings, now).await;
-    if turns.end(&turn).await.unwrap_or_else(|error| is_left(&error)) {
+    let first = reap_all(clients, settings, now).await;
+    if turns.end(&turn).await.unwrap_or_else(|error| log_open_turn(&error)) {
         return first;
     }
-    let second = look(clients, settings, now).await;
+    let second = reap_all(clients, settings, now).await;
     if let Err(error) = turns.give_up(&turn).await {
-        is_left(&error);
+        log_open_turn(&error);
     }
-    let (first, mut told) = (first?, second?);
-    told.removed.splice(..0, first.removed);
-    Ok(told)
+    let (first, mut second) = (first?, second?);
+    second.removed.splice(..0, first.removed);
+    Ok(second)
 }
 
 /// Logs that a turn was not ended. The turn expires after a minute, and the findings count.
-fn is_left(error: &Error) -> bool {
+fn log_open_turn(error: &Error) -> bool {
     tracing::warn!(
         cause = error.chain(),
-        "the reaper's turn is not ended, and ends after a minute"
+        "the reaper could not end its turn, which expires after a minute"
     );
     true
 }
 
-async fn look(clients: &Clients, settings: &Settings, now: i64) -> Result<Reaped> {
+async fn reap_all(clients: &Clients, settings: &Settings, now: i64) -> Result<Reaped> {
     let home = &settings.home.region;
     let leases = clients.leases(home, &settings.lease_table);
     let found = find_leftovers(clients, settings, &leases).await?;
-    let mut reaper = Reaper { clients, settings, now, leases, told: Reaped::default() };
-    reaper.told.kept = found.unknown;
+    let mut reaper = Reaper { clients, settings, now, leases, reaped: Reaped::default() };
+    reaper.reaped.kept = found.unknown;
     let mut first = None;
     for leftovers in &found.of_builds {
         if let Err(error) = reaper.reap(leftovers).await {
@@ -93,7 +94,7 @@ async fn look(clients: &Clients, settings: &Settings, now: i64) -> Result<Reaped
             first.get_or_insert(error);
         }
     }
-    first.map_or(Ok(reaper.told), Err)
+    first.map_or(Ok(reaper.reaped), Err)
 }
 
 struct Reaper<'a> {
@@ -101,7 +102,7 @@ struct Reaper<'a> {
     settings: &'a Settings,
     now: i64,
     leases: Leases,
-    told: Reaped,
+    reaped: Reaped,
 }
 
 impl Reaper<'_> {
@@ -124,7 +125,7 @@ impl Reaper<'_> {
         let calls_end = ended.map_or(self.now, |ended| ended + i64::from(LAST_CALL_SECONDS));
         if self.now < calls_end {
             let wait = calls_end - self.now;
-            self.told.later.push(format!("{}: its last calls may run for {wait} s", left.build));
+            self.reaped.later.push(format!("{}: its last calls may run for {wait} s", left.build));
             return Ok(());
         }
         for volume in &left.volumes {
@@ -150,7 +151,9 @@ impl Reaper<'_> {
             let over = Some(state.token);
             let taken = self.leases.take(key, holder, Acquire::AsAnybody, over, self.now).await?;
             if taken.is_none() {
-                self.told.later.push(format!("the lease of {key}: somebody took it over"));
+                self.reaped
+                    .later
+                    .push(format!("the lease of {key}: another execution took it over"));
                 return Ok(());
             }
             self.finish_or_undo(key, &left.build, &places).await?;
@@ -193,7 +196,7 @@ impl Reaper<'_> {
         let mine: Vec<&FoundSnapshot> = inventory.snapshots.iter().filter(is_mine).collect();
         if let Some(why) = self.why_kept(left, &inventory, &mine, places).await? {
             tracing::info!(build = %left.build, execution = %left.execution, why, "kept");
-            self.told.kept.push(format!("{}: {why}", left.build));
+            self.reaped.kept.push(format!("{}: {why}", left.build));
             return Ok(());
         }
         // Delete the home region's last: the next call looks there if this one dies.
@@ -228,14 +231,16 @@ impl Reaper<'_> {
             return Ok(Some(format!("{} {reference}", reference.snapshot)));
         }
         if let Some(Unread { account, why, .. }) = inventory.unread.first() {
-            return Ok(Some(format!("what account {account} names is not known: {why}")));
+            return Ok(Some(format!(
+                "the snapshots that account {account} names are unknown: {why}"
+            )));
         }
         for snapshot in &left.snapshots {
             let shared = shared_with(&ec2, &snapshot.id).await?;
             if let Some(account) = shared.iter().find(|account| !is_known(places, account)) {
                 let id = &snapshot.id;
                 return Ok(Some(format!(
-                    "{id} is shared with {account}, which is no consumer of the cache"
+                    "{id} is shared with {account}, which is not a consumer of the cache"
                 )));
             }
         }
@@ -244,7 +249,7 @@ impl Reaper<'_> {
 
     fn removed(&mut self, left: &Leftovers, what: &str) {
         tracing::info!(build = %left.build, execution = %left.execution, what, "removed");
-        self.told.removed.push(format!("{what} of {}", left.build));
+        self.reaped.removed.push(format!("{what} of {}", left.build));
     }
 }
 

@@ -65,7 +65,7 @@ async fn ensure_replica(
         return match start_copy(ec2, &settings.stack, build, &input.snapshot_id, region).await? {
             Copy::Started(id) => wait(format!("copy {id} is started in {}", region.region)),
             Copy::WaitsItsTurn => {
-                wait(format!("{} has as many copies under way as it takes", region.region))
+                wait(format!("{} already has its maximum of copies in progress", region.region))
             }
         };
     };
@@ -134,7 +134,7 @@ mod tests {
 
     const AWAY: &str = "eu-west-1";
 
-    /// Seconds until the next look at a running copy, in a build of `regions` regions.
+    /// Seconds until the next poll of a running copy, in a build of `regions` regions.
     async fn wait(regions: usize, usual: Value, waited: u32) -> Value {
         let cloud = FakeCloud::default();
         let copy = "<item><snapshotId>snap-2</snapshotId><status>pending</status></item>";
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_copy_is_looked_at_by_what_it_usually_takes_and_less_often_beside_many() {
+    async fn a_copy_is_polled_by_its_usual_time_and_less_often_with_many_regions() {
         assert_eq!(wait(2, json!({}), 1000).await, 50);
         assert_eq!(wait(2, json!({"replicate": 1000}), 1000).await, 25);
         assert_eq!(wait(30, json!({}), 1000).await, 240);

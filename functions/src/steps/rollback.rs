@@ -89,7 +89,7 @@ pub async fn handle(context: &Context, input: Input) -> Result<LeaseReport<Publi
         Err(error) => !error.retryable(),
     };
     if is_over && let Err(error) = leases.release(&key, &id, false).await {
-        tracing::warn!(build = %id, cause = error.chain(), "the lease is not given back");
+        tracing::warn!(build = %id, cause = error.chain(), "the lease was not released");
     }
     result.map(Into::into)
 }
@@ -161,7 +161,7 @@ impl Rollback<'_> {
             newest.build
         } else {
             let region = &home.region;
-            let lacks = || format!("the own account has no previous value in {region}");
+            let lacks = || format!("Frontload's account has no previous value in {region}");
             previous.ok_or_else(|| self.refuse(lacks()))?.build
         };
         let replicas = &newest.replicas;
@@ -173,9 +173,9 @@ impl Rollback<'_> {
             let found = known?.into_iter().flatten().find(|manifest| manifest.build == goal);
             let Some(mut manifest) = found else {
                 let (account, region) = (place.account_shown(), &place.region);
-                return Err(
-                    self.refuse(format!("{account} does not know build {goal} in {region}"))
-                );
+                return Err(self.refuse(format!(
+                    "{account} has no parameter version of build {goal} in {region}"
+                )));
             };
             // Publish an earlier call's manifest unchanged: a changed one would be a new version.
             if manifest.rollback.as_ref() != Some(self.id) {
@@ -319,7 +319,7 @@ mod tests {
             "waitedSeconds": waited,
         });
         let input = serde_json::from_value(input).unwrap();
-        handle(&context(cloud, 0), input).await.map(|looked| shown(&looked))
+        handle(&context(cloud, 0), input).await.map(|report| shown(&report))
     }
 
     async fn roll_back(cloud: &FakeCloud, execution: &str, waited: u32) -> String {
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_whose_answer_was_lost_does_not_go_forward_again() {
+    async fn a_repeated_call_after_a_lost_answer_does_not_roll_forward() {
         let cloud = cloud().await;
         for execution in ["first", "first"] {
             assert_eq!(roll_back(&cloud, execution, 0).await, "4");
@@ -359,7 +359,7 @@ mod tests {
 
     /// A rollback dies after each possible number of places. The same or another one repairs it.
     #[tokio::test]
-    async fn what_a_dead_rollback_left_is_made_one_build_again() {
+    async fn an_unfinished_rollback_ends_at_one_build() {
         for execution in ["same", "other"] {
             for at in 1..4 {
                 let cloud = cloud().await;
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_gone_back_to_is_marked_and_keeps_its_span() {
+    async fn a_rollback_marks_the_previous_manifest_and_keeps_the_consumers() {
         let cloud = cloud().await;
         roll_back(&cloud, "first", 0).await;
         let manifest = &cloud.world().newest()["210987654321 eu-west-1 manifest"];
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn fast_restore_is_waited_for_and_given_up_at_the_limit() {
+    async fn a_rollback_waits_for_fast_restore_until_the_limit() {
         let cloud = FakeCloud::default();
         for mark in ["a", "b"] {
             let mut of = manifests(mark);
@@ -398,14 +398,14 @@ mod tests {
         }
         cloud.world().ec2 = self::cloud().await.world().ec2.clone();
         let progress = roll_back(&cloud, "first", 0).await;
-        assert_eq!(progress, "snap-a0 restores fast in 0 of 1 zones");
+        assert_eq!(progress, "snap-a0 has fast restore in 0 of 1 zones");
         assert!(is_held(&cloud).await);
         assert_eq!(roll_back(&cloud, "first", LIMIT_SECONDS).await, "RollbackTimedOut");
         assert_eq!((read(&cloud), is_held(&cloud).await), (['b'].into(), false));
     }
 
     #[tokio::test]
-    async fn a_rollback_that_is_throttled_goes_on_in_its_next_call() {
+    async fn a_throttled_rollback_continues_in_its_next_call() {
         let cloud = cloud().await;
         let start = cloud.world().changes;
         let whole = cloud.copy();
@@ -426,7 +426,7 @@ mod tests {
 
     /// From each change on, AWS refuses everything, so that the rollback restores nothing itself.
     #[tokio::test]
-    async fn whatever_a_rollback_could_not_restore_the_reaper_makes_one_build_again() {
+    async fn after_any_failed_rollback_the_reaper_leaves_one_build() {
         let cloud = cloud().await;
         let regions = REGIONS.map(|region| json!({"region": region}));
         let document = json!({"regions": regions, "consumers": [{"account": "210987654321"}]});
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bus_that_refuses_the_event_undoes_nothing_and_is_told() {
+    async fn a_refused_event_undoes_nothing_and_is_reported() {
         let cloud = cloud().await;
         cloud.world().refuse_alike = Some(("PutEvents", "us-east-1", 0));
         let ready = answer(&cloud, "first", 0).await.unwrap();
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lease_that_cannot_be_given_back_does_not_hide_the_result() {
+    async fn a_failed_lease_release_does_not_hide_the_result() {
         let cloud = cloud().await;
         cloud.world().refuse_table_from = Some(2);
         assert_eq!(roll_back(&cloud, "first", 0).await, "4");

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_two_snapshots_the_older_counts() {
+    async fn the_older_of_two_snapshots_counts() {
         let two = [("snap-2", SnapshotState::Pending, 2), ("snap-1", SnapshotState::Completed, 1)];
         let ready = report(&two, &create(), 0).await;
         assert_eq!(ready, r#"ready "snap-1""#);

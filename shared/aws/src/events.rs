@@ -89,14 +89,14 @@ mod tests {
 
     /// `tests/infra` validates the same file against the schema.
     #[tokio::test]
-    async fn the_event_is_the_documented_one() {
+    async fn the_event_matches_the_documentation() {
         let cloud = FakeCloud::default();
         put(&cloud).await.unwrap();
         assert_eq!(cloud.world().events, [sample()]);
     }
 
     #[tokio::test]
-    async fn an_event_that_the_bus_refuses_has_the_class_that_decides_about_a_retry() {
+    async fn an_event_refusal_has_the_right_retry_class() {
         for (code, name) in [
             ("ThrottlingException", "AwsUnavailable"),
             ("InternalFailure", "AwsUnavailable"),

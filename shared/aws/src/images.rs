@@ -140,7 +140,7 @@ pub async fn select_all(
             Selection::Rule(rule) => Some(rule.to_string()),
         });
         let image = rules.collect::<Vec<_>>().join("; ");
-        let reason = "nothing matches, and a cache without images is not built".to_owned();
+        let reason = "no image matches, and a cache needs at least one image".to_owned();
         return Err(Error::ImageNotFound { image, reason });
     }
     Ok(selected.with_schedule(warnings))
@@ -153,7 +153,7 @@ fn warn_of_no_match(rule: &TagRule) -> Result<String> {
             reason: "no image matches, and the rule is required".to_owned(),
         });
     }
-    Ok(format!("{rule}: no image matches, so the cache is built without"))
+    Ok(format!("{rule}: no image matches, so the cache is built without it"))
 }
 
 /// The chosen image under each of its tags.
@@ -193,7 +193,7 @@ async fn list_tagged(ecr: &Client, repository: &EcrRepository) -> Result<Vec<Tag
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| match error.code() {
             Some("RepositoryNotFoundException") => {
-                not_found(repository.to_string(), registry, "there is no such repository")
+                not_found(repository.to_string(), registry, "the repository does not exist")
             }
             _ => call_error(operation, format!("repository {repository}"), region, &error),
         })?;
@@ -222,7 +222,7 @@ fn read_detail(detail: &ImageDetail) -> std::result::Result<TaggedImage, String>
     Ok(TaggedImage {
         digest: detail.image_digest().unwrap_or_default().parse()?,
         tags: tags.collect(),
-        pushed_at: pushed_at.ok_or("an image has no time of push")?,
+        pushed_at: pushed_at.ok_or("an image has no push time")?,
     })
 }
 
@@ -331,7 +331,11 @@ async fn get_image(
     let output = match answer {
         Ok(output) => output,
         Err(error) if error.code() == Some("RepositoryNotFoundException") => {
-            return Err(not_found(reference.to_string(), registry, "there is no such repository"));
+            return Err(not_found(
+                reference.to_string(),
+                registry,
+                "the repository does not exist",
+            ));
         }
         Err(error) => {
             return Err(call_error(operation, format!("image {reference}"), region, &error));
@@ -397,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn platforms_with_nasty_names_are_told_in_one_line() {
+    fn platforms_with_hostile_names_are_reported_in_one_line() {
         for text in frontload_domain::testing::nasty() {
             let platform = json!({"os": text, "architecture": text});
             let entry = json!({"digest": digest('a'), "platform": platform});
@@ -475,7 +479,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn entries_keep_the_documents_order_and_a_rule_is_spread_from_the_newest_on() {
+    async fn entries_keep_the_document_order_and_a_rule_lists_the_newest_first() {
         let pages = vec![
             vec![detail('1', 10, &["v1.0.0"]), detail('2', 20, &["v1.1.0"])],
             vec![detail('3', 30, &["v1.2.0", "latest"]), detail('4', 40, &["nightly"])],
@@ -491,7 +495,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_images_share_is_counted_once_and_unpacked_by_one_of_them() {
+    async fn shared_layers_are_counted_once_and_unpacked_by_one_image() {
         let entries = json!([format!("{HOST}/team/app:fixed"), format!("{HOST}/team/b:fixed")]);
         let selected = select(vec![], &entries).await.unwrap();
         assert_eq!(selected.download_bytes, Some(7));
@@ -509,14 +513,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rule_that_matches_nothing_is_warned_of_or_refused_when_required() {
+    async fn a_rule_without_matches_warns_or_is_refused_when_required() {
         let pages = || vec![vec![detail('1', 10, &["v1"])]];
         let fixed = format!("{HOST}/team/app:fixed");
         let entries = json!([rule(&json!({"tags": "w*"})), fixed]);
         let selected = select(pages(), &entries).await.unwrap();
         assert_eq!(shown(&selected), ["fixed f"]);
         let warning = format!(
-            "{HOST}/team/app with tags w*: no image matches, so the cache is built without"
+            "{HOST}/team/app with tags w*: no image matches, so the cache is built without it"
         );
         assert_eq!(selected.warnings, [warning]);
         let entries = json!([rule(&json!({"tags": "w*", "required": true})), fixed]);
@@ -526,11 +530,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cache_of_which_nothing_would_be_left_is_refused() {
+    async fn a_cache_without_any_image_left_is_refused() {
         let entries = json!([rule(&json!({"tags": "w*"}))]);
         let error = select(vec![vec![]], &entries).await.unwrap_err();
         assert_eq!(error.name(), "ImageNotFound");
-        assert!(error.to_string().contains("a cache without images is not built"), "{error}");
+        assert!(error.to_string().contains("a cache needs at least one image"), "{error}");
     }
 
     #[tokio::test]
@@ -542,7 +546,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn charts_and_tags_that_nobody_can_pull_by_are_passed_over() {
+    async fn charts_and_unusable_tags_are_skipped() {
         let chart = ImageDetail::builder()
             .image_digest(digest('2'))
             .image_tags("v2")
@@ -563,7 +567,7 @@ mod tests {
         let error = select_with(absent, &json!([rule(&json!({"tags": "*"}))])).await.unwrap_err();
         assert_eq!(error.name(), "ImageNotFound");
         assert!(
-            error.to_string().contains("there is no such repository in account 123456789012"),
+            error.to_string().contains("the repository does not exist in account 123456789012"),
             "{error}"
         );
     }

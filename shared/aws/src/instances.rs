@@ -411,7 +411,7 @@ pub async fn terminate_builder(ec2: &Client, id: &InstanceId) -> Result<()> {
 pub fn lost(build: &Build, instance: &str, builder: Option<&Builder>) -> Error {
     let (build, instance) = (build.id.clone(), instance.to_owned());
     let reason = match builder.map(|builder| builder.reason.as_str()) {
-        None => "EC2 knows no such instance".to_owned(),
+        None => "EC2 does not know the instance".to_owned(),
         Some("") => "it is no longer running".to_owned(),
         Some(reason) => reason.to_owned(),
     };

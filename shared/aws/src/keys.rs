@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn another_account_or_a_missing_action_does_not() {
+    fn a_policy_for_another_account_or_without_an_action_does_not_allow() {
         let root = json!({"AWS": "arn:aws:iam::210987654321:root"});
         assert!(!allows(&json!({"AWS": "arn:aws:iam::123456789012:root"}), &json!("kms:*")));
         assert!(!allows(&root, &json!(["kms:DescribeKey", "kms:Decrypt"])));
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_services_role_is_let_in_by_its_name_and_not_by_its_accounts() {
+    fn a_service_role_is_allowed_by_its_name_and_not_by_its_account() {
         let role = "arn:aws:iam::210987654321:role/aws-service-role/spot.amazonaws.com/Spot";
         let lacks = |principal: &str| {
             let statement =
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_denial_outweighs_and_a_conditional_one_may_not_apply() {
+    fn an_unconditional_denial_wins_and_a_conditional_one_may_not_apply() {
         let root = json!({"AWS": "arn:aws:iam::210987654321:root"});
         let give = json!({"Effect": "Allow", "Principal": root, "Action": "kms:*"});
         let mut take = json!({"Effect": "Deny", "Principal": "*", "Action": ["kms:Decrypt"]});

@@ -219,7 +219,7 @@ fn read_item(item: &Item) -> std::result::Result<LeaseState, String> {
     let number = |name: &str| {
         let Some(value) = item.get(name) else { return Ok(None) };
         let parsed = value.as_n().ok().and_then(|digits| digits.parse::<i64>().ok());
-        parsed.map(Some).ok_or_else(|| format!("its {name} is no number"))
+        parsed.map(Some).ok_or_else(|| format!("its {name} is not a number"))
     };
     let contender = |build: &str, execution: &str| -> std::result::Result<_, String> {
         let (Some(build), Some(execution)) = (text(build), text(execution)) else {
@@ -259,14 +259,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_holds_what_nobody_asked_for() {
+    async fn a_lease_without_a_request_has_no_holder() {
         let leases = leases(&FakeCloud::default());
         assert_eq!(leases.read(&key()).await.unwrap(), LeaseState::default());
         assert!(!leases.release(&key(), &contender("a").build, false).await.unwrap());
     }
 
     #[tokio::test]
-    async fn only_the_newest_request_takes_the_lease_and_ends_the_waiting() {
+    async fn only_the_newest_request_takes_the_lease_and_ends_the_wait() {
         let leases = leases(&FakeCloud::default());
         leases.register(&key(), &contender("a"), 100, NOTHING).await.unwrap();
         let state = leases.register(&key(), &contender("b"), 130, NOTHING).await.unwrap();
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_held_lease_is_taken_over_by_one_who_saw_its_token_and_by_nobody_after() {
+    async fn a_held_lease_is_taken_over_once_with_its_seen_token() {
         let leases = leases(&FakeCloud::default());
         let take = async |name: &str, over| {
             let acquire = Acquire::AsAnybody;
@@ -297,21 +297,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_table_made_anew_goes_on_above_the_tokens_of_the_last_one() {
+    async fn a_recreated_table_continues_above_the_old_tokens() {
         let take = async |leases: &Leases, now| {
             let (acquire, a) = (Acquire::AsAnybody, contender("a"));
             let taken = leases.take(&key(), &a, acquire, None, now).await.unwrap().unwrap();
             leases.release(&key(), &a.build, false).await.unwrap();
             taken.token
         };
-        let (first, anew) = (leases(&FakeCloud::default()), leases(&FakeCloud::default()));
+        let (first, recreated) = (leases(&FakeCloud::default()), leases(&FakeCloud::default()));
         assert_eq!(take(&first, 1_000).await, 1_001);
-        assert_eq!(take(&first, 2_000).await, 1_002, "a token counts takings, not seconds");
-        assert!(take(&anew, 2_001).await > 1_002);
+        assert_eq!(take(&first, 2_000).await, 1_002, "a token counts acquisitions, not seconds");
+        assert!(take(&recreated, 2_001).await > 1_002);
     }
 
     #[tokio::test]
-    async fn force_is_for_the_next_holder_whoever_asked_for_it() {
+    async fn force_applies_to_the_next_holder_whichever_request_set_it() {
         let leases = leases(&FakeCloud::default());
         leases.register(&key(), &contender("a"), 0, FORCE).await.unwrap();
         leases.register(&key(), &contender("b"), 0, NOTHING).await.unwrap();
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_holder_that_registers_again_asks_for_nothing_new() {
+    async fn a_holder_that_registers_again_requests_nothing_new() {
         let leases = leases(&FakeCloud::default());
         leases.register(&key(), &contender("a"), 0, NOTHING).await.unwrap();
         leases.take(&key(), &contender("a"), Acquire::AsNewest, None, 0).await.unwrap();
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn after_a_build_that_failed_on_its_ancestor_the_next_one_starts_from_nothing() {
+    async fn after_a_failed_incremental_build_the_next_starts_empty() {
         let leases = leases(&FakeCloud::default());
         let take = async |name: &str| {
             leases.register(&key(), &contender(name), 0, NOTHING).await.unwrap();

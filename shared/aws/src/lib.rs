@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_gets_the_class_that_decides_about_a_retry() {
+    async fn an_answer_gets_the_right_retry_class() {
         assert_eq!(name_of(400, "ThrottlingException").await, "AwsUnavailable");
         assert_eq!(name_of(500, "InternalServerError").await, "AwsUnavailable");
         assert_eq!(name_of(400, "PendingSnapshotLimitExceeded").await, "AwsUnavailable");

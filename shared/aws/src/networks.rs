@@ -110,7 +110,7 @@ async fn find_subnets(
     };
     match answer {
         Ok(output) if output.subnets().is_empty() => {
-            Ok(Err("there is no default VPC; name the subnets of builders".to_owned()))
+            Ok(Err("no default VPC exists; set builder.subnetIds".to_owned()))
         }
         Ok(output) => Ok(Ok(output.subnets().to_vec())),
         Err(error) if error.code() == Some("InvalidSubnetID.NotFound") => {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_without_a_way_out_is_told_with_what_helps() {
+    fn a_network_without_a_route_is_reported_with_a_remedy() {
         let all = SERVICES.to_vec();
         let says = |network: &Network, public_ip| network.problem(public_ip).unwrap_or_default();
         let default = network(Way::InternetGateway, true, all.clone());
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_own_route_table_comes_before_the_main_one() {
+    fn a_subnets_own_route_table_comes_before_the_main_one() {
         let main = RouteTableAssociation::builder().main(true).build();
         let own = RouteTableAssociation::builder().subnet_id("subnet-1").build();
         let mut tables = vec![table("rtb-main", "igw-1", main)];

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_throttle_is_waited_for() {
+    async fn only_a_throttled_call_waits() {
         let usual = RetryConfig::standard;
         assert_eq!(calls(400, "ThrottlingException", usual()).await, 3 * (ROUNDS + 1));
         assert_eq!(calls(500, "InternalServerError", usual()).await, 3);

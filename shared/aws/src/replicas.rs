@@ -199,7 +199,7 @@ pub async fn ensure_fast_restore(
     let is_fast = |zone: &str| known.iter().any(|restore| restore.enabled && restore.zone == zone);
     let fast = zones.iter().filter(|zone| is_fast(zone.as_str())).count();
     let asked = zones.len();
-    Ok((fast < asked).then(|| format!("{id} restores fast in {fast} of {asked} zones")))
+    Ok((fast < asked).then(|| format!("{id} has fast restore in {fast} of {asked} zones")))
 }
 
 /// Switches fast restore on in zones.
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_snapshot_that_another_reaper_deleted_is_shared_with_nobody() {
+    async fn a_deleted_snapshot_is_shared_with_nobody() {
         assert_eq!(refused_with("InvalidSnapshot.NotFound").await.unwrap(), [""; 0]);
         assert_eq!(refused_with("InvalidParameter").await.unwrap_err().name(), "AwsRejected");
     }

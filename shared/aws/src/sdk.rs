@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_of_a_service_comes_before_that_of_all() {
+    fn a_services_endpoint_comes_before_the_general_one() {
         assert_eq!(endpoint_of("EC2").as_deref(), Some("http://ec2"));
         assert_eq!(endpoint_of("EventBridge").as_deref(), Some("http://all"));
     }

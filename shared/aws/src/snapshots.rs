@@ -337,20 +337,20 @@ mod tests {
         mock_client!(aws_sdk_ec2, RuleMode::MatchAny, rules)
     }
 
-    async fn delete_denied_snapshot(look: Rule) -> Result<Deletion> {
+    async fn delete_denied_snapshot(query: Rule) -> Result<Deletion> {
         let denied =
             mock!(Client::delete_snapshot).then_http_response(|| refusal("UnauthorizedOperation"));
-        try_delete_snapshot(&client(&[denied, look]), &"snap-1".parse().unwrap()).await
+        try_delete_snapshot(&client(&[denied, query]), &"snap-1".parse().unwrap()).await
     }
 
-    async fn delete_denied_volume(look: Rule) -> Result<()> {
+    async fn delete_denied_volume(query: Rule) -> Result<()> {
         let denied =
             mock!(Client::delete_volume).then_http_response(|| refusal("UnauthorizedOperation"));
-        delete_volume(&client(&[denied, look]), "vol-1").await
+        delete_volume(&client(&[denied, query]), "vol-1").await
     }
 
     #[tokio::test]
-    async fn a_deletion_that_is_denied_is_done_when_another_was_faster() {
+    async fn a_denied_deletion_succeeds_when_the_resource_is_gone() {
         let gone = mock!(Client::describe_snapshots)
             .then_http_response(|| refusal("InvalidSnapshot.NotFound"));
         assert_eq!(delete_denied_snapshot(gone).await.unwrap(), Deletion::Done);
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_deletion_that_is_denied_of_what_is_there_is_an_error() {
+    async fn a_denied_deletion_of_an_existing_resource_is_an_error() {
         let there = mock!(Client::describe_snapshots).then_output(|| {
             let snapshot = aws_sdk_ec2::types::Snapshot::builder().snapshot_id("snap-1").build();
             DescribeSnapshotsOutput::builder().snapshots(snapshot).build()

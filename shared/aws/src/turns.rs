@@ -35,7 +35,7 @@ impl Turns {
     }
 
     /// Takes the turn at `now`, in epoch seconds. Returns `None` while another reaper has
-    /// it, and leaves a request there. The holder then looks once more.
+    /// it, and leaves a request there. The holder then checks again.
     ///
     /// # Errors
     /// Those of the calls.
@@ -96,7 +96,7 @@ mod tests {
     use crate::testing::FakeCloud;
 
     #[tokio::test]
-    async fn a_turn_is_one_reapers_until_it_ends_it_or_a_minute_has_passed() {
+    async fn one_reaper_has_the_turn_until_it_ends_or_a_minute_passes() {
         let turns = FakeCloud::default().clients().turns(&"us-east-1".parse().unwrap(), "leases");
         let first = turns.take(100).await.unwrap().unwrap();
         assert!(turns.end(&first).await.unwrap());
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_comes_meanwhile_leaves_word_once() {
+    async fn a_call_during_a_turn_leaves_one_request() {
         let turns = FakeCloud::default().clients().turns(&"us-east-1".parse().unwrap(), "leases");
         let turn = turns.take(100).await.unwrap().unwrap();
         assert_eq!(turns.take(110).await.unwrap(), None);

@@ -53,7 +53,7 @@ pub fn read_report(build: &Build, stdout: &str) -> Result<PulledImages, Error> {
     let report: Report = serde_json::from_str(line).map_err(|error| Error::BuilderFailed {
         build: build.id.clone(),
         reason: format!(
-            "its output {} is no report: {}",
+            "its output {} is not a report: {}",
             quoted(line),
             one_line(&error.to_string(), MAX_REASON)
         ),
@@ -74,7 +74,7 @@ fn name_images(build: &Build, success: Success) -> Result<PulledImages, Error> {
     let (planned, reported) = (build.images.len(), success.digests.len());
     if planned != reported {
         let names: Vec<String> = build.images.iter().map(|i| i.reference.to_string()).collect();
-        let reason = format!("the builder reports {reported} images, planned were {planned}");
+        let reason = format!("the builder reports {reported} images, but {planned} were planned");
         return Err(incomplete(one_line(&names.join(", "), MAX_REASON), reason));
     }
     let listing = Listing::try_from(success.listing.to_string())
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn text_around_a_report_a_second_one_and_one_cut_off_are_refused() {
+    fn surrounding_text_a_second_report_and_a_truncated_report_are_refused() {
         let report = good().to_string();
         let cut = format!("{}\n---Output truncated---", &report[..report.len() / 2]);
         for output in
@@ -212,22 +212,22 @@ mod tests {
     }
 
     #[test]
-    fn an_ancestor_that_was_not_given_cannot_have_been_kept() {
+    fn a_kept_ancestor_without_a_planned_one_is_refused() {
         let mut report = good();
         report["ancestor"] = json!("kept");
         assert_eq!(name_of(&report), "BuilderFailed");
     }
 
     #[test]
-    fn a_full_volume_is_named_with_the_size_that_will_do() {
+    fn a_full_volume_is_reported_with_a_sufficient_size() {
         let reason = "write /x: no space left on device";
         let report = json!({"outcome": "failed", "step": "pull", "image": "r", "reason": reason});
         let error = read_report(&sample(), &report.to_string()).unwrap_err().to_string();
-        assert!(error.contains("volume of 100 GiB") && error.contains("at least 150"), "{error}");
+        assert!(error.contains("100 GiB volume") && error.contains("at least 150"), "{error}");
     }
 
     #[test]
-    fn output_that_is_no_report_is_refused() {
+    fn output_that_is_not_a_report_is_refused() {
         for output in ["", "Killed", "{}", "{\"outcome\":\"pulled\"}", "[1]"] {
             let error = read_report(&sample(), output).unwrap_err();
             assert_eq!(error.name(), "BuilderFailed", "{output}");
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_containerd_that_is_gone_is_no_failure_of_the_registry() {
+    fn a_stopped_containerd_is_not_a_registry_failure() {
         for reason in [
             "failed to dial \"/run/containerd/containerd.sock\": connection error",
             "rpc error: code = Unavailable desc = error reading from server: EOF",
@@ -248,7 +248,7 @@ mod tests {
 
     /// The message of `ctr` 1.6.20 in each case, and the name of the error.
     #[test]
-    fn what_containerd_says_gets_our_name() {
+    fn containerds_messages_map_to_error_names() {
         let cases = [
             (
                 "failed to resolve reference \"r\": pulling from host h failed with status code [manifests v1]: 401 Unauthorized",

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_longest_is_begun_first_but_after_what_it_waits_for() {
+    fn large_images_start_first_but_after_the_images_they_wait_for() {
         let image = |compressed_bytes, waits_for| PlannedImage {
             compressed_bytes,
             waits_for,
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_script_names_the_image_as_the_index_does_and_ends_before_ssm_would() {
+    fn the_script_uses_the_index_names_and_ends_before_ssm_does() {
         let script = render(&sample());
         assert!(
             script.starts_with("architecture=amd64\nsnapshotter=overlayfs\nlimit_seconds=3590\n")
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_builder_outlives_pull_and_snapshot_and_then_ends_by_itself() {
+    fn a_builder_outlives_pull_and_snapshot_and_then_shuts_itself_down() {
         let limits = &sample().time_limits;
         let least = limits.pull_seconds + limits.snapshot_seconds;
         assert!((least..least + 3600).contains(&expiry_seconds(limits)));
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_the_ssm_command_is_left_to_a_shell() {
+    fn no_shell_expands_the_ssm_command() {
         let command = ssm_command(&sample());
         let (_, rest) = command.split_once(" <<'frontload-end'\n").unwrap();
         let (input, _) = rest.split_once("\nfrontload-end\n").unwrap();
@@ -284,7 +284,7 @@ mod tests {
 
     /// apiclient: a command's JSON form may have 65,536 bytes, four for each byte.
     #[test]
-    fn what_apiclient_carries_as_arguments_does_not_grow_with_the_images() {
+    fn apiclients_arguments_do_not_grow_with_the_images() {
         let (one, hundred) = (ssm_command(&sample()), ssm_command(&largest()));
         assert_eq!(arguments(&one), arguments(&hundred));
         assert!(arguments(&one).len() < 500, "{}", arguments(&one).len());

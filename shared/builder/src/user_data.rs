@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layers_are_unpacked_one_upon_the_other_as_on_a_node() {
+    fn layers_are_unpacked_in_sequence_as_on_a_node() {
         assert!(!SETTINGS.contains("max-concurrent-unpacks"));
     }
 }

@@ -57,7 +57,7 @@ pub fn choose(
     if published.kernel.is_none() {
         // The snapshot contains the builder's leftovers, and its layers may not have been
         // unpacked as on a node.
-        return Err("it was made by an older version of Frontload".to_owned());
+        return Err("an older version of Frontload made the published snapshot".to_owned());
     }
     let Some(listing) = &published.listing else {
         return Err("the published snapshot has no listing of its files".to_owned());
@@ -70,7 +70,10 @@ pub fn choose(
     check_encryption(build, published)?;
     let links = published.links.saturating_add(1);
     if links > incremental.max_links {
-        return Err(format!("{} builds have followed the last one in full", published.links));
+        return Err(format!(
+            "{} incremental builds have followed the last full build",
+            published.links
+        ));
     }
     check_waste(published.used_bytes, snapshot.full_bytes, incremental)?;
     let snapshot_id = published.snapshot_id.clone();
@@ -83,16 +86,25 @@ fn check_fit(build: &Build, published: &Manifest) -> Result<(), InFull> {
         return Err(format!("the published snapshot is for {}", published.architecture));
     }
     if published.os.variant.file_system() != build.os.variant.file_system() {
-        return Err(format!("{} has another file system", published.os.variant));
+        return Err(format!(
+            "the published variant {} has another file system",
+            published.os.variant
+        ));
     }
     if published.os.variant.minor() > build.os.variant.minor() {
         // A newer kernel formats with features that an older kernel does not mount (bottlerocket,
         // mkfs.xfs of kernel 6.18).
-        return Err(format!("it was made with the newer variant {}", published.os.variant));
+        return Err(format!(
+            "the published snapshot has the newer variant {}",
+            published.os.variant
+        ));
     }
     if published.os.version.release() > build.os.version.release() {
         // containerd reads the data of an older version, but not that of a newer one.
-        return Err(format!("it was made with the newer Bottlerocket {}", published.os.version));
+        return Err(format!(
+            "the published snapshot has the newer Bottlerocket {}",
+            published.os.version
+        ));
     }
     if published.snapshotter != build.builder.snapshotter {
         return Err("the snapshotter has changed".to_owned());
@@ -111,7 +123,7 @@ fn check_encryption(build: &Build, published: &Manifest) -> Result<(), InFull> {
         Some(_) => published.kms_key_id.as_ref() == key,
         None => !published.encrypted,
     };
-    if fits { Ok(()) } else { Err("it is encrypted in another way".to_owned()) }
+    if fits { Ok(()) } else { Err("the published snapshot is encrypted differently".to_owned()) }
 }
 
 fn check_waste(used: u64, stored: Option<u64>, settings: Incremental) -> Result<(), InFull> {
@@ -121,7 +133,7 @@ fn check_waste(used: u64, stored: Option<u64>, settings: Incremental) -> Result<
     if percent <= u64::from(settings.max_waste_percent) {
         return Ok(());
     }
-    Err(format!("{percent} % of what its files take is stored in vain"))
+    Err(format!("the published snapshot wastes {percent} % of its files' size"))
 }
 
 #[cfg(test)]
@@ -152,13 +164,13 @@ mod tests {
     }
 
     #[test]
-    fn a_build_starts_from_what_is_published_and_is_one_link_further() {
+    fn a_build_extends_the_published_chain_by_one_link() {
         let ancestor = decide(|_, published| published.links = 3).unwrap();
         assert_eq!((ancestor.snapshot_id.as_str(), ancestor.links), ("snap-1", 4));
     }
 
     #[test]
-    fn what_does_not_fit_is_built_in_full() {
+    fn an_unsuitable_ancestor_causes_a_full_build() {
         let key = "arn:aws:kms:us-east-1:123456789012:key/1";
         let changes: [(Change, &str); 11] = [
             (|_, published| published.kernel = None, "older version of Frontload"),
@@ -173,7 +185,7 @@ mod tests {
             (|_, published| published.os.version = "1.58.0".parse().unwrap(), "newer Bottlerocket"),
             (|_, published| published.volume_gib = 101, "101 GiB"),
             (|_, published| published.encrypted = true, "encrypted"),
-            (|_, published| published.links = 20, "20 builds"),
+            (|_, published| published.links = 20, "20 incremental builds"),
             (|_, published| published.used_bytes = 990, "51 %"),
         ];
         for (change, reason) in changes {
@@ -190,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_that_is_gone_or_not_completed_is_no_ancestor() {
+    fn a_deleted_or_incomplete_snapshot_is_not_an_ancestor() {
         let (build, published) = (sample(), sample_manifest());
         let pending = Snapshot { state: State::Pending("3%".to_owned()), ..snapshot(None) };
         for snapshot in [None, Some(&pending)] {
@@ -199,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_can_be_forbidden_and_unknown_waste_does_not_cut_it() {
+    fn a_chain_can_be_forbidden_and_unknown_waste_does_not_end_it() {
         let (build, published) = (sample(), sample_manifest());
         let links = |max_links| {
             let incremental = Incremental { max_links, ..Incremental::default() };

@@ -263,14 +263,14 @@ mod tests {
     use crate::testing::sample;
 
     #[test]
-    fn a_build_survives_its_way_through_the_state_machine() {
+    fn a_build_survives_serialization_for_the_state_machine() {
         let build = sample();
         let text = serde_json::to_string(&build).unwrap();
         assert_eq!(serde_json::from_str::<Build>(&text).unwrap(), build);
     }
 
     #[test]
-    fn the_fingerprint_changes_with_what_is_published_only() {
+    fn only_published_properties_change_the_fingerprint() {
         let build = sample();
         let fingerprint = |change: fn(&mut Build)| {
             let mut other = sample();

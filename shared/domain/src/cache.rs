@@ -423,7 +423,7 @@ impl Cache {
             return Err(InvalidCache {
                 field: format!("consumers[{own}].account"),
                 problem: format!(
-                    "{account} is the own account, which has the snapshot anyway: remove it"
+                    "{account} is Frontload's account, which has the snapshot anyway: remove it"
                 ),
             });
         }
@@ -436,7 +436,7 @@ impl Cache {
             return Err(InvalidCache {
                 field: format!("sourceAccounts[{index}]"),
                 problem: format!(
-                    "{own} is the own account, whose images may be used anyway: remove it"
+                    "{own} is Frontload's account, whose images are allowed anyway: remove it"
                 ),
             });
         }
@@ -575,7 +575,7 @@ fn check_regions(regions: &[RegionSettings]) -> Result<(), InvalidCache> {
         if let Some(zone) = settings.fsr_zones.iter().position(|zone| !zone.is_in(region)) {
             return Err(InvalidCache {
                 field: format!("regions[{index}].fsrZones[{zone}]"),
-                problem: format!("{} is no zone of {region}", settings.fsr_zones[zone]),
+                problem: format!("{} is not a zone of {region}", settings.fsr_zones[zone]),
             });
         }
     }
@@ -588,7 +588,7 @@ fn check_regions(regions: &[RegionSettings]) -> Result<(), InvalidCache> {
 fn check_copy_minutes(minutes: Option<u32>, limits: &TimeLimits) -> Result<(), InvalidCache> {
     let Some(minutes) = minutes else { return Ok(()) };
     let problem = if minutes % 15 != 0 || !(15..=2880).contains(&minutes) {
-        format!("{minutes} is none: use 15 to 2880 in steps of 15")
+        format!("{minutes} is not allowed: use 15 to 2880 in steps of 15")
     } else if minutes * 60 > limits.replicate_seconds {
         format!("{minutes} minutes are longer than timeLimits.replicateSeconds: raise that")
     } else {
@@ -611,7 +611,7 @@ fn check_list<T: PartialEq>(field: &str, list: &[T], most: usize) -> Result<(), 
     } else if list.len() > most {
         format!("the list has {} entries: at most {most} fit, split the cache", list.len())
     } else if list.iter().enumerate().any(|(index, entry)| list[..index].contains(entry)) {
-        "an entry stands twice: name each once".to_owned()
+        "an entry is listed twice: list each once".to_owned()
     } else {
         return Ok(());
     };
@@ -679,7 +679,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_reference_is_named_with_its_place_and_what_would_be_right() {
+    fn a_bad_reference_is_reported_with_its_path_and_remedy() {
         for bad in ["a;rm -rf /", "$(x)", "ghcr.io/a b:c", &"a".repeat(300)] {
             let error = refusal(|doc| doc["images"] = json!(["ghcr.io/a/b:c", bad]));
             assert!(error.starts_with("images[1]: "), "{error}");
@@ -688,7 +688,7 @@ mod tests {
     }
 
     #[test]
-    fn values_outside_their_set_are_refused_with_the_set() {
+    fn values_outside_their_range_are_refused_with_the_range() {
         let error = refusal(|doc| doc["architectures"] = json!(["riscv64"]));
         assert!(error.contains("architectures[0]"), "{error}");
         assert!(error.contains("`x86_64` or `arm64`"), "{error}");
@@ -710,7 +710,7 @@ mod tests {
     }
 
     #[test]
-    fn regions_and_consumers_that_cannot_be_right_are_refused() {
+    fn invalid_regions_and_consumers_are_refused() {
         let key = "arn:aws:kms:us-east-1:123456789012:key/1";
         for (field, value, start) in [
             (
@@ -721,7 +721,7 @@ mod tests {
             (
                 "regions",
                 json!([{"region": "eu-west-1"}, {"region": "eu-west-1"}]),
-                "regions: an entry stands twice",
+                "regions: an entry is listed twice",
             ),
             (
                 "regions",
@@ -731,7 +731,7 @@ mod tests {
             (
                 "regions",
                 json!([{"region": "eu-west-1", "fsrZones": ["us-east-1a"]}]),
-                "regions[0].fsrZones[0]: us-east-1a is no zone",
+                "regions[0].fsrZones[0]: us-east-1a is not a zone",
             ),
             (
                 "consumers",
@@ -744,7 +744,7 @@ mod tests {
                 json!({"minimumAgeDays": -1}),
                 "retain.minimumAgeDays: -1 is out of range: use 0",
             ),
-            ("copyMinutes", json!(20), "copyMinutes: 20 is none: use 15 to 2880"),
+            ("copyMinutes", json!(20), "copyMinutes: 20 is not allowed: use 15 to 2880"),
             ("copyMinutes", json!(300), "copyMinutes: 300 minutes are longer"),
         ] {
             let error = refusal(|doc| doc[field] = value);
@@ -753,7 +753,7 @@ mod tests {
     }
 
     #[test]
-    fn the_home_region_comes_first_and_the_own_account_consumes_nothing() {
+    fn the_home_region_comes_first_and_our_account_is_not_a_consumer() {
         let settle = |change: fn(&mut Value)| {
             let mut value = document();
             change(&mut value);
@@ -775,14 +775,14 @@ mod tests {
         assert!(
             own.unwrap_err()
                 .to_string()
-                .starts_with("consumers[0].account: 123456789012 is the own")
+                .starts_with("consumers[0].account: 123456789012 is Frontload's")
         );
     }
 
     const HOST: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
 
     #[test]
-    fn a_rule_that_is_none_is_refused_with_path_and_remedy() {
+    fn an_invalid_rule_is_refused_with_path_and_remedy() {
         let app = format!("{HOST}/team/app");
         for (rule, start) in [
             (json!({"tags": "v*"}), "images[1]: missing field `repository`"),
@@ -824,7 +824,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_ask_for_more_than_could_be_planned_are_refused() {
+    fn rules_for_too_many_images_are_refused() {
         let app = format!("{HOST}/team/app");
         let rule = |tags: &str| json!({"repository": app, "tags": tags, "newest": 50});
         let error = refusal(|doc| doc["images"] = json!([rule("a*"), rule("b*"), rule("c*")]));
@@ -832,7 +832,7 @@ mod tests {
     }
 
     #[test]
-    fn watch_patterns_that_are_none_are_refused() {
+    fn invalid_watch_patterns_are_refused() {
         for (pattern, problem) in [
             ("team/app", "has no colon: write <repository>:<tag>"),
             ("team/app:", "is not a pattern"),
@@ -893,7 +893,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_of_an_account_that_is_not_listed_is_refused() {
+    fn an_image_of_an_unlisted_account_is_refused() {
         let foreign = "210987654321.dkr.ecr.us-east-1.amazonaws.com/team/app";
         let fixed = json!(["ghcr.io/a/b:c", format!("{foreign}:v1")]);
         let rule = json!(["ghcr.io/a/b:c", {"repository": foreign, "tags": "*"}]);
@@ -907,11 +907,11 @@ mod tests {
             assert!(allowed.is_ok());
         }
         let own = settled(|doc| doc["sourceAccounts"] = json!(["123456789012"])).unwrap_err();
-        assert!(own.starts_with("sourceAccounts[0]: 123456789012 is the own account"), "{own}");
+        assert!(own.starts_with("sourceAccounts[0]: 123456789012 is Frontload's account"), "{own}");
     }
 
     #[test]
-    fn a_cache_is_concerned_by_its_images_as_far_as_they_are_watched() {
+    fn a_cache_reacts_to_its_watched_images_only() {
         let cache = |watch: Value| {
             let rule = json!({"repository": format!("{HOST}/team/app"), "tags": "v*"});
             settled(|doc| {
@@ -941,12 +941,12 @@ mod tests {
     }
 
     #[test]
-    fn empty_and_doubled_lists_are_refused() {
+    fn empty_lists_and_duplicates_are_refused() {
         let error = refusal(|doc| doc["images"] = json!([]));
         assert_eq!(error, "images: the list is empty: name at least one");
         let error = refusal(|doc| doc["architectures"] = json!([]));
         assert_eq!(error, "architectures: the list is empty: name at least one");
         let twice = json!(["ghcr.io/a/b:c", "ghcr.io/a/b:c"]);
-        assert!(refusal(|doc| doc["images"] = twice).contains("stands twice"));
+        assert!(refusal(|doc| doc["images"] = twice).contains("is listed twice"));
     }
 }

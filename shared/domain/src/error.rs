@@ -90,7 +90,7 @@ pub enum Error {
     },
     /// The image exists, but not for this architecture.
     #[error(
-        "image {image} is not there for the architecture: {reason}; push it for that platform, or take the architecture out of the cache"
+        "image {image} does not exist for the architecture: {reason}; push it for that platform, or remove the architecture from the cache"
     )]
     PlatformMissing {
         /// The reference.
@@ -100,7 +100,7 @@ pub enum Error {
     },
     /// The public parameter of the Bottlerocket variant does not exist.
     #[error(
-        "there is no Bottlerocket image under {parameter} in {region}; check the cache's variant"
+        "no Bottlerocket image exists under {parameter} in {region}; check the cache's variant"
     )]
     OsImageNotFound {
         /// The public parameter.
@@ -122,14 +122,14 @@ pub enum Error {
     #[error("AWS is unavailable")]
     AwsUnavailable(#[source] AwsCall),
     /// Our role lacks a permission.
-    #[error("AWS denies it; grant the function's role this action")]
+    #[error("AWS denied the call; allow the function's role this action")]
     AwsDenied(#[source] AwsCall),
     /// AWS returned an error that no retry fixes.
-    #[error("AWS rejects it")]
+    #[error("AWS rejected the call")]
     AwsRejected(#[source] AwsCall),
     /// Another build of the same cache and architecture did not end in time.
     #[error(
-        "build {build} waited {seconds} s for {holder}, which owns its cache and architecture; stop that execution, or ask again later; a build waits for timeLimits.claimSeconds"
+        "build {build} waited {seconds} s for {holder}, which holds the lease of its cache and architecture; stop that execution, or start the build again later; timeLimits.claimSeconds limits the wait"
     )]
     BuildInProgress {
         /// The waiting build.
@@ -141,7 +141,7 @@ pub enum Error {
     },
     /// A later build took over the cache and architecture; this build's result is older.
     #[error(
-        "build {build} may not publish: {reason}; nothing was changed, and nothing is to be done"
+        "build {build} may not publish: {reason}; nothing was changed, and you need not do anything"
     )]
     LeaseLost {
         /// The build.
@@ -150,7 +150,7 @@ pub enum Error {
         reason: String,
     },
     /// No instance could be launched.
-    #[error("build {build} got no builder: {reason}")]
+    #[error("build {build} could not launch a builder: {reason}")]
     LaunchRefused {
         /// The build.
         build: BuildId,
@@ -160,7 +160,7 @@ pub enum Error {
     /// EC2 interrupted a Spot builder before it finished. The state machine starts the build again
     /// with another builder, once.
     #[error(
-        "Spot builder {instance} of build {build} was interrupted: {reason}; take builder.spot out of the cache if that happens often"
+        "Spot builder {instance} of build {build} was interrupted: {reason}; remove builder.spot from the cache if this happens often"
     )]
     BuilderInterrupted {
         /// The build.
@@ -206,7 +206,7 @@ pub enum Error {
     },
     /// The registry returned an error or did not respond.
     #[error(
-        "build {build} could not pull {image}: {reason}; start the build again when the registry is well"
+        "build {build} could not pull {image}: {reason}; start the build again when the registry works"
     )]
     RegistryFailed {
         /// The build.
@@ -218,7 +218,7 @@ pub enum Error {
     },
     /// The image's content differs from the plan.
     #[error(
-        "build {build} got other content for {image} than planned: {reason}; push the image again"
+        "build {build} pulled content of {image} that differs from the plan: {reason}; push the image again"
     )]
     DigestMismatch {
         /// The build.
@@ -229,7 +229,7 @@ pub enum Error {
         reason: String,
     },
     /// The image is not complete on the builder's volume.
-    #[error("build {build} does not hold {image} whole: {reason}")]
+    #[error("image {image} is not complete on the volume of build {build}: {reason}")]
     ImageIncomplete {
         /// The build.
         build: BuildId,
@@ -240,7 +240,7 @@ pub enum Error {
     },
     /// The data volume is too small.
     #[error(
-        "the volume of {volume_gib} GiB of build {build} is full at {image}: {reason}; set \
+        "the {volume_gib} GiB volume of build {build} is full at {image}: {reason}; set \
          builder.volumeGib to at least {needed_gib}"
     )]
     VolumeFull {
@@ -256,7 +256,7 @@ pub enum Error {
         needed_gib: u16,
     },
     /// The volume was not flushed; a snapshot of it would contain empty files.
-    #[error("the volume of build {build} was not flushed, so no snapshot is made: {reason}")]
+    #[error("the volume of build {build} was not flushed, so no snapshot was created: {reason}")]
     FlushFailed {
         /// The build.
         build: BuildId,
@@ -265,7 +265,7 @@ pub enum Error {
     },
     /// The builder's script did not find containerd's content store, or found it empty.
     #[error(
-        "build {build} makes no snapshot, since its builder has no images where containerd keeps them: {reason}; report it as a defect of Frontload, with the Bottlerocket version"
+        "build {build} created no snapshot, because its builder has no images in containerd's content store: {reason}; report this as a defect of Frontload, with the Bottlerocket version"
     )]
     StoreMissing {
         /// The build.
@@ -283,7 +283,7 @@ pub enum Error {
     },
     /// The script did not end in time.
     #[error(
-        "build {build} did not pull its images in time: {reason}; raise timeLimits.pullSeconds or take a larger instance type"
+        "build {build} did not pull its images in time: {reason}; raise timeLimits.pullSeconds or use a larger instance type"
     )]
     PullTimedOut {
         /// The build.
@@ -331,7 +331,7 @@ pub enum Error {
         progress: String,
     },
     /// A region, key, zone or consumer would make the build fail at its end.
-    #[error("build {build} is not started: {reason}")]
+    #[error("build {build} was not started: {reason}")]
     PreflightRefused {
         /// The build.
         build: BuildId,
@@ -380,7 +380,7 @@ pub enum Error {
     },
     /// Fast snapshot restore of the previous snapshots was not ready in time.
     #[error(
-        "rollback of cache {cache} waited {seconds} s: {progress}; what is published is as it was; start it again"
+        "rollback of cache {cache} waited {seconds} s: {progress}; the published snapshot is unchanged; start the rollback again"
     )]
     RollbackTimedOut {
         /// The cache and its architecture.
@@ -391,7 +391,7 @@ pub enum Error {
         progress: String,
     },
     /// The cache has no document, which says where its snapshots are.
-    #[error("cache {cache} is not pruned: {reason}; nothing was deleted")]
+    #[error("cache {cache} was not pruned: {reason}; nothing was deleted")]
     PruneRefused {
         /// The cache.
         cache: String,
@@ -399,7 +399,7 @@ pub enum Error {
         reason: String,
     },
     /// The snapshot must not be published.
-    #[error("build {build} is not published: {reason}")]
+    #[error("build {build} was not published: {reason}")]
     PublishRefused {
         /// The build.
         build: BuildId,
@@ -407,10 +407,7 @@ pub enum Error {
         reason: String,
     },
     /// Writing the parameters failed; the values already written are restored.
-    #[error(
-        "publication of build {build} failed at {parameter}; the parameters are {}",
-        state_of(left)
-    )]
+    #[error("publication of build {build} failed at {parameter}; {}", state_of(left))]
     PublishFailed {
         /// The build.
         build: BuildId,
@@ -423,7 +420,7 @@ pub enum Error {
     },
     /// The clean-up did not finish in time.
     #[error(
-        "clean-up of build {build} did not end within {seconds} s: {progress}; the reaper continues; if the next cycles do not finish it, terminate the instance and delete the volumes with the tag frontload:build={build}, and no snapshot that a parameter names"
+        "clean-up of build {build} did not end within {seconds} s: {progress}; the reaper continues; if the next cycles do not finish it, terminate the instance and delete the volumes with the tag frontload:build={build}, but no snapshot that a parameter names"
     )]
     CleanUpTimedOut {
         /// The build.
@@ -437,9 +434,9 @@ pub enum Error {
 
 fn state_of(left: &[String]) -> String {
     if left.is_empty() {
-        return "as they were before".to_owned();
+        return "all parameters were restored".to_owned();
     }
-    format!("not put back: {}", left.join("; "))
+    format!("some parameters were not restored: {}", left.join("; "))
 }
 
 impl Error {

@@ -45,7 +45,7 @@ impl Digest {
 checked_string!(
     /// A tag: 1 to 128 letters, digits, `_`, `.` and `-`, not starting with `.` or `-`.
     Tag,
-    |text| if is_tag(text) { Ok(()) } else { Err(format!("{} is no tag", quoted(text))) }
+    |text| if is_tag(text) { Ok(()) } else { Err(format!("{} is not a tag", quoted(text))) }
 );
 
 checked_string!(
@@ -55,7 +55,7 @@ checked_string!(
         if text.len() <= MAX_NAME && text.split('/').all(is_path_component) {
             return Ok(());
         }
-        Err(format!("{} is no repository", quoted(text)))
+        Err(format!("{} is not a repository", quoted(text)))
     }
 );
 
@@ -301,14 +301,16 @@ fn split_tag(name: &str) -> (&str, Option<&str>) {
 fn check_registry(text: &str) -> Result<(), &'static str> {
     if !is_registry(text) {
         return Err(
-            "the part before the first / is no registry host; write for instance docker.io/library/nginx:1.27",
+            "the part before the first / is not a registry host; write for instance docker.io/library/nginx:1.27",
         );
     }
     let lower = text.to_ascii_lowercase();
     let host = lower.split(':').next().unwrap_or_default();
     let is_amazon = host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn");
     if host.contains(".dkr.ecr.") && is_amazon && EcrRegistry::of_host(text).is_none() {
-        return Err("its host is no ECR registry; write <account>.dkr.ecr.<region>.amazonaws.com");
+        return Err(
+            "its host is not an ECR registry; write <account>.dkr.ecr.<region>.amazonaws.com",
+        );
     }
     Ok(())
 }
@@ -423,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ecr_host_tells_account_and_region() {
+    fn an_ecr_host_names_account_and_region() {
         let registry = |text: &str| text.parse::<ImageReference>().unwrap().ecr_registry();
         let ecr = registry("123456789012.dkr.ecr.eu-west-1.amazonaws.com/a:b").unwrap();
         assert_eq!((ecr.account.as_str(), ecr.region.as_str()), ("123456789012", "eu-west-1"));
@@ -436,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_was_meant_as_ecr_and_is_none_is_refused() {
+    fn a_malformed_ecr_host_is_refused() {
         for host in [
             "12345.dkr.ecr.eu-west-1.amazonaws.com",
             "123456789012.dkr.ecr.euwest1.amazonaws.com",
@@ -449,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repository_that_can_be_listed_is_one_of_a_private_ecr_registry() {
+    fn only_repositories_of_private_ecr_registries_can_be_listed() {
         let parse = |text: &str| EcrRepository::try_from(text.to_owned());
         let host = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
         let repository = parse(&format!("{host}/team/app")).unwrap();
@@ -463,12 +465,12 @@ mod tests {
         }
         for name in ["", "/", "team/app:v1", "Team", "a b"] {
             let error = parse(&format!("{host}/{name}")).unwrap_err();
-            assert!(error.contains("is no repository: write"), "{error}");
+            assert!(error.contains("is not a repository: write"), "{error}");
         }
     }
 
     #[test]
-    fn both_names_of_an_image_are_formed_from_one_reference() {
+    fn one_reference_yields_both_names_of_an_image() {
         let reference: ImageReference = "ghcr.io/team/app:v1".parse().unwrap();
         let digest: Digest = DIGEST.parse().unwrap();
         assert_eq!(reference.at_digest(&digest), format!("ghcr.io/team/app@{DIGEST}"));
@@ -477,7 +479,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_accepted_holds_no_shell_metacharacter(text in "[ -~]{0,40}|[a-z.]{2,9}/[a-z;$ ()]{1,9}:[a-z$`]{1,5}") {
+        fn an_accepted_reference_has_no_shell_metacharacter(text in "[ -~]{0,40}|[a-z.]{2,9}/[a-z;$ ()]{1,9}:[a-z$`]{1,5}") {
             if let Ok(reference) = text.parse::<ImageReference>() {
                 let shown = reference.to_string();
                 prop_assert!(shown.chars().all(|c| c.is_ascii_alphanumeric() || "._-/:@".contains(c)), "{shown}");

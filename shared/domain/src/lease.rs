@@ -99,8 +99,8 @@ pub enum Acquire {
 /// writes have ended.
 pub const LAST_CALL_SECONDS: u32 = 90;
 
-/// Seconds between two looks at a holder whose execution runs.
-const LOOK_SECONDS: u32 = 30;
+/// Seconds between two polls of a holder whose execution runs.
+const POLL_SECONDS: u32 = 30;
 
 /// When to try again, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -199,11 +199,11 @@ pub fn approach(view: &LeaseView<'_>) -> Acquisition {
     let Some(holder) = &state.holder else { return Acquisition::Take(None) };
     match holder_is_over {
         None => Acquisition::Ask(holder.clone()),
-        Some(false) => Acquisition::RetryLater(after(LOOK_SECONDS, holder.execution.clone())),
+        Some(false) => Acquisition::RetryLater(after(POLL_SECONDS, holder.execution.clone())),
         Some(true) if *seen_token == Some(state.token) => Acquisition::Take(*seen_token),
         Some(true) => Acquisition::RetryLater(RetryLater {
             seconds: LAST_CALL_SECONDS,
-            holder: format!("the last calls of {}, which is over", holder.execution),
+            holder: format!("the last calls of {}, which has ended", holder.execution),
             seen_token: Some(state.token),
         }),
     }

@@ -282,13 +282,13 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_tells_which_version_of_frontload_made_the_snapshot() {
+    fn a_manifest_names_the_frontload_version_of_its_snapshot() {
         let document: Value = serde_json::from_str(&sample_manifest().text()).unwrap();
         assert_eq!(document["frontload"], env!("CARGO_PKG_VERSION"));
     }
 
     #[test]
-    fn a_manifest_of_before_there_were_versions_is_read_and_written_back_unchanged() {
+    fn a_manifest_without_a_version_is_read_and_written_back_unchanged() {
         let mut document: Value = serde_json::from_str(&sample_manifest().text()).unwrap();
         document.as_object_mut().unwrap().remove("frontload");
         let manifest: Manifest = serde_json::from_value(document.clone()).unwrap();
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_of_nothing_that_was_published_is_read_as_none() {
+    fn a_published_empty_listing_is_read_as_none() {
         let mut document: Value = serde_json::from_str(&sample_manifest().text()).unwrap();
         let nothing = Digest::of(b"");
         document["listing"] = serde_json::json!(nothing);

@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_holds_no_empty_segment() {
+    fn a_prefix_has_no_empty_segment() {
         assert!("/team/frontload".parse::<ParameterPrefix>().is_ok());
         for bad in ["", "/", "frontload", "/a//b", "/a/", "/a b"] {
             assert!(bad.parse::<ParameterPrefix>().is_err(), "{bad:?}");
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_holds_nothing_that_starts_a_line_or_turns_the_direction_of_reading() {
+    fn one_line_removes_line_breaks_and_direction_marks() {
         let text =
             "a\n\r\u{0}\u{1b}\u{85}\u{ad}\u{200f}\u{2028}\u{202e}\u{2066}\u{feff}é\u{10ffff}";
         assert_eq!(one_line(text, 9), "aé\u{10ffff}");

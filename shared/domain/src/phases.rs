@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn an_execution_and_a_manifest_of_before_there_was_an_end_are_read() {
+    fn an_execution_and_a_manifest_without_a_shutdown_phase_are_read() {
         let ends = json!({"claim": 1, "preflight": 2, "launch": 3, "pull": 10, "snapshot": 30,
             "replicate": 40});
         let ends: PhaseEnds = serde_json::from_value(ends).unwrap();
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_usual_is_known_from_the_last_build_alone() {
+    fn usual_durations_come_from_the_last_build_only() {
         assert_eq!(serde_json::to_value(UsualSeconds::from(None)).unwrap(), json!({}));
         let last =
             Durations { launch: 45, pull: 12, snapshot: 3, replicate: 0, ..Durations::LONGEST };

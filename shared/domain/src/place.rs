@@ -259,7 +259,7 @@ impl Place {
     /// The account as messages show it.
     #[must_use]
     pub fn account_shown(&self) -> &str {
-        self.consumer.as_ref().map_or("the own account", |consumer| consumer.account.as_str())
+        self.consumer.as_ref().map_or("Frontload's account", |consumer| consumer.account.as_str())
     }
 }
 
@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn regions_are_told_from_other_words() {
+    fn regions_are_distinguished_from_other_words() {
         for good in ["us-east-1", "ap-southeast-2", "us-gov-west-1", "cn-north-1"] {
             assert!(good.parse::<RegionName>().is_ok(), "{good}");
         }
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_tells_its_region_and_other_arns_are_refused() {
+    fn a_key_arn_names_its_region_and_other_arns_are_refused() {
         let key = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
         assert_eq!(key.parse::<KeyArn>().unwrap().region(), "eu-west-1");
         for bad in ["alias/aws/ebs", "1234abcd", "arn:aws:kms:eu-west-1:123456789012:alias/a"] {

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn unrelated_and_unknown_images_wait_for_nobody() {
+    fn unrelated_and_unknown_images_do_not_wait() {
         // Equal layers on different bases are different files, so they are not shared.
         assert_eq!(waits(&images(&["ac", "bc", "c"])), [None, None, None]);
         assert_eq!(waits(&[Some(image("ab")), None, Some(image("ac"))]), [None, None, Some(0)]);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_knows_the_topmost_layer_that_it_shares_with_the_one_it_waits_for() {
+    fn an_image_knows_the_topmost_layer_shared_with_its_predecessor() {
         let mut build = sample();
         build.images = vec![build.images[0].clone(); 3];
         set_waits(&mut build.images, &images(&["zyx", "zya", "b"]));
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shared_counts_once() {
+    fn shared_layers_count_once() {
         let all = images(&["zab", "zac"]);
         assert_eq!(distinct_bytes(all.iter().flatten().map(Vec::as_slice)), 26 + 1 + 2 + 3);
     }
@@ -224,7 +224,7 @@ mod tests {
         }
 
         #[test]
-        fn every_image_has_its_turn(images in any_images(12)) {
+        fn images_never_wait_in_a_circle(images in any_images(12)) {
             let waits = waits(&images);
             prop_assert_eq!(waits.len(), images.len());
             for image in 0..images.len() {
@@ -233,7 +233,7 @@ mod tests {
         }
 
         #[test]
-        fn the_last_image_is_there_in_less_than_twice_the_best_time(images in any_images(6)) {
+        fn all_images_arrive_in_less_than_twice_the_best_time(images in any_images(6)) {
             let all: Vec<usize> = (0..images.len()).collect();
             let plans = permutations(&all).into_iter().map(|order| waits_in_order(&images, &order));
             let best = plans.map(|waits| makespan(&images, &waits)).min().unwrap();

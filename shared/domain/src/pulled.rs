@@ -109,7 +109,8 @@ pub fn check_pulled(build: &Build, pulled: PulledImages) -> Result<PulledImages,
     if pulled.ancestor == AncestorFate::Kept && build.ancestor.is_none() {
         return Err(Error::BuilderFailed {
             build: build.id.clone(),
-            reason: "it reports that it kept an ancestor's images, and was given none".to_owned(),
+            reason: "it reports that it kept an ancestor's images, but it got no ancestor"
+                .to_owned(),
         });
     }
     for (image, got) in build.images.iter().zip(&pulled.images) {

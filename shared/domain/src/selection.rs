@@ -518,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_that_are_no_versions_do_not_count_where_versions_decide() {
+    fn tags_without_a_version_are_ignored_when_versions_decide() {
         let found = [listed(1, 1, &["v1.2.0"]), listed(2, 2, &["v1", "1.2", "vlatest", "v1.02.0"])];
         assert_eq!(chosen(&json!({"versions": "*", "newest": 9}), &found), ["v1.2.0"]);
         let fields = json!({"tags": "v*", "by": "version", "newest": 9});
@@ -526,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn images_of_one_push_time_are_told_apart_by_version_then_by_digest() {
+    fn images_with_equal_push_times_are_ordered_by_version_then_digest() {
         let found = [listed(3, 1, &["v1.9.0"]), listed(2, 1, &["v1.10.0"]), listed(1, 1, &["va"])];
         assert_eq!(chosen(&json!({"tags": "v*"}), &found), ["v1.10.0"]);
         let found = [listed(1, 1, &["va"]), listed(2, 1, &["vb"])];
@@ -540,13 +540,13 @@ mod tests {
     }
 
     #[test]
-    fn a_range_that_would_fill_a_log_is_refused() {
+    fn an_overlong_range_is_refused() {
         let error = VersionRange::try_from(format!(">=1.0.0-{}", "a".repeat(300))).unwrap_err();
         assert!(error.contains("it is longer than 200 characters"), "{error}");
     }
 
     #[test]
-    fn signatures_are_no_images() {
+    fn signatures_are_not_images() {
         let signature = format!("sha256-{}.sig", "a".repeat(64));
         let found = [listed(1, 1, &["v1"]), listed(2, 2, &[&signature])];
         assert_eq!(chosen(&json!({"tags": "*", "newest": 9}), &found), ["v1"]);
@@ -612,7 +612,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_is_shown_with_what_it_looks_for() {
+    fn a_rule_is_shown_with_its_pattern() {
         let shown = rule(&json!({"versions": ">=1.2, <2"})).to_string();
         assert_eq!(shown, format!("{HOST}/team/app with versions >=1.2, <2"));
         assert_eq!(
@@ -658,7 +658,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_more_than_asked_for_and_each_digest_once(
+        fn a_rule_selects_at_most_its_number_and_each_digest_once(
             rule in any_rule(), found in any_repository(),
         ) {
             let chosen = choose(&rule, &found);
@@ -677,7 +677,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_chosen_matches_and_what_matches_is_left_out_only_for_want_of_room(
+        fn chosen_images_match_and_matches_are_dropped_only_beyond_the_limit(
             rule in any_rule(), found in any_repository(),
         ) {
             let chosen = choose(&rule, &found);
@@ -692,7 +692,7 @@ mod tests {
         }
 
         #[test]
-        fn a_hostile_rule_is_refused_or_holds_nothing_that_a_shell_or_a_log_would_mistake(
+        fn a_hostile_rule_is_refused_or_safe_for_shell_and_log(
             repository in any_repository_text(),
             field in prop_oneof!["tags", "versions", "by"],
             pattern in "[ -~\n]{0,12}|[v0-9*?.<>=, ^~-]{0,9}|\\PC{0,300}",

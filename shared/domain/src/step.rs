@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn both_reports_have_the_shape_that_the_state_machine_reads() {
+    fn both_reports_have_the_state_machines_format() {
         let ready = to_value(Report::Ready(Facts { number: 1 })).unwrap();
         assert_eq!(ready, json!({"ready": true, "waitSeconds": 0, "number": 1}));
         let waiting = to_value(Report::<Facts>::wait(10, "37 %")).unwrap();
@@ -135,14 +135,14 @@ mod tests {
     const DAY: u64 = 86_400;
 
     /// The times of all polls within a day, in seconds since the first.
-    fn looks(loops: usize, usual: Option<u32>) -> Vec<u64> {
+    fn polls(loops: usize, usual: Option<u32>) -> Vec<u64> {
         let next = |at: &u64| Some(at + u64::from(Waited(*at).next_wait_among(loops, usual)));
         std::iter::successors(Some(0), next).take_while(|at| *at <= DAY + 3600).collect()
     }
 
     /// Seconds from `done` until the next poll.
-    fn late(looks: &[u64], done: u64) -> u64 {
-        looks.iter().find(|at| **at >= done).unwrap() - done
+    fn late(polls: &[u64], done: u64) -> u64 {
+        polls.iter().find(|at| **at >= done).unwrap() - done
     }
 
     fn usual_times() -> impl Strategy<Value = Option<u32>> {
@@ -150,26 +150,26 @@ mod tests {
     }
 
     #[test]
-    fn looks_are_quick_at_first_and_slow_down() {
+    fn polls_are_frequent_at_first_and_slow_down() {
         let waits = [0, 60, 240, 1200, 90_000].map(|at| Waited(at).next_wait(None));
         assert_eq!(waits, [2, 3, 12, 60, 120]);
     }
 
     #[test]
-    fn looks_are_few_before_the_usual_time_close_around_it_and_as_without_it_afterwards() {
+    fn polls_are_rare_before_the_usual_time_frequent_around_it_and_normal_afterwards() {
         let waits = [0, 40, 160, 200, 204, 299, 300].map(|at| Waited(at).next_wait(Some(240)));
         assert_eq!(waits, [9, 10, 40, 4, 6, 6, 15]);
     }
 
     #[test]
-    fn the_waits_of_a_build_end_soon_after_what_they_wait_for() {
+    fn the_waits_of_a_build_end_soon_after_the_event() {
         // Seconds until an instance is online, images pulled, a snapshot and a copy completed.
         let physical = [45, 120, 180, 240];
         let percent_late = |known: bool| {
             let overshoot = |done: u32| {
                 let usual = known.then_some(done);
                 let around = u64::from(done) * 9 / 10..=u64::from(done) * 11 / 10;
-                around.map(|done| late(&looks(1, usual), done)).max().unwrap()
+                around.map(|done| late(&polls(1, usual), done)).max().unwrap()
             };
             physical.map(overshoot).iter().sum::<u64>() * 100
                 / u64::from(physical.iter().sum::<u32>())
@@ -178,44 +178,44 @@ mod tests {
     }
 
     #[test]
-    fn a_known_time_spares_two_looks_of_three() {
-        let before = |looks: &[u64]| looks.iter().filter(|at| **at < 240).count();
-        assert_eq!([None, Some(240)].map(|usual| before(&looks(1, usual))), [61, 18]);
+    fn a_known_time_saves_two_of_three_polls() {
+        let before = |polls: &[u64]| polls.iter().filter(|at| **at < 240).count();
+        assert_eq!([None, Some(240)].map(|usual| before(&polls(1, usual))), [61, 18]);
     }
 
     proptest! {
         #[test]
-        fn no_look_is_late_by_more_than_its_share(
+        fn no_poll_is_later_than_its_share(
             usual in usual_times(),
             done in prop_oneof![1..600_u64, 1..DAY],
         ) {
-            let late = late(&looks(1, usual), done);
+            let late = late(&polls(1, usual), done);
             let far = usual.map_or(0, |usual| (done / 4).max(u64::from(usual) / 25));
             prop_assert!(late < far.max(done / 20).clamp(SHORTEST_SECONDS, LONGEST_SECONDS));
         }
 
         #[test]
-        fn near_the_usual_time_no_look_is_late_by_more_than_a_fortieth(
+        fn near_the_usual_time_no_poll_is_later_than_a_fortieth(
             usual in prop_oneof![1..600_u32, 1..50_000_u32],
             percent in 86..125_u64,
         ) {
             let done = u64::from(usual) * percent / 100;
-            prop_assert!(late(&looks(1, Some(usual)), done) <= u64::from(usual) / 40);
+            prop_assert!(late(&polls(1, Some(usual)), done) <= u64::from(usual) / 40);
         }
 
         #[test]
-        fn a_day_of_waiting_fits_into_the_history_of_an_execution(
+        fn a_day_of_waiting_fits_into_an_executions_history(
             usual in usual_times(),
             loops in 1..=40_usize,
         ) {
             // Events of a poll: 3 of the Task, 2 around it, 2 of the Choice, 2 of the Wait.
-            let events = looks(loops, usual).len() * loops * 9;
+            let events = polls(loops, usual).len() * loops * 9;
             prop_assert!(events < 24_000, "{events}");
         }
     }
 
     #[test]
-    fn a_limit_is_past_when_it_was_waited_in_full() {
+    fn a_limit_is_past_after_the_full_wait() {
         assert!(!Waited(9).is_past(10));
         assert!(Waited(10).is_past(10));
     }

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_open_from_its_first_second_to_before_its_end() {
+    fn a_window_includes_its_first_second_and_excludes_its_end() {
         let updates = window(&[Day::Saturday], 2, 4);
         assert!(!updates.allows(SATURDAY + 2 * HOUR - 1));
         assert!(updates.allows(SATURDAY + 2 * HOUR));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_goes_on_past_midnight_into_a_day_that_it_does_not_name() {
+    fn a_window_continues_past_midnight_into_an_unnamed_day() {
         let updates = window(&[Day::Friday], 22, 4);
         assert!(updates.allows(SATURDAY - 2 * HOUR));
         assert!(updates.allows(SATURDAY + 2 * HOUR - 1));
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_days_of_the_week_follow_from_the_first_thursday_of_1970() {
+    fn weekdays_are_counted_from_the_first_thursday_of_1970() {
         assert_eq!(weekday(0), Day::Thursday);
         assert_eq!(weekday(-1), Day::Wednesday);
         assert_eq!(weekday(SATURDAY / DAY_SECONDS), Day::Saturday);

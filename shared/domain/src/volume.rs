@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_expansion_is_taken_as_usual_and_a_measured_one_as_measured() {
+    fn a_measured_expansion_replaces_the_usual_one() {
         assert_eq!(size_for(10 * GIB, None), 44);
         assert_eq!(size_for(GIB, None), MIN_GIB);
         let mut published = sample_manifest();
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn no_volume_is_asked_for_more_throughput_than_its_operations_allow() {
+    fn no_volume_requests_more_throughput_than_its_operations_allow() {
         for gb in [1, 15, 50] {
             let machine = machine_for(Some(gb * GB), Architecture::X86_64);
             assert!(machine.throughput_mibs <= machine.iops / 4 && machine.iops >= 3000);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_volume_is_asked_for_no_more_than_ebs_gives_it() {
+    fn a_small_volume_requests_no_more_than_ebs_allows() {
         let speed = |gib| {
             let machine = machine_for(Some(50 * GB), Architecture::X86_64).with_volume(gib);
             (machine.iops, machine.throughput_mibs)
@@ -252,12 +252,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_volume_has_room_for_what_is_pulled(download in 0..1_u64 << 43) {
+        fn a_volume_has_room_for_the_pulled_images(download in 0..1_u64 << 43) {
             prop_assert!(u64::from(size_for(download, None)) * GIB > download);
         }
 
         #[test]
-        fn what_was_too_small_is_followed_by_something_larger(
+        fn a_full_volume_is_followed_by_a_larger_one(
             gib in 1..=MAX_GIB, download in proptest::option::of(0..1_u64 << 40)
         ) {
             prop_assert!(size_needed(gib, download) > gib);

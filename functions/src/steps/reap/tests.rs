@@ -102,7 +102,7 @@ fn changes(cloud: &FakeCloud) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_builder_goes_at_once_and_the_rest_after_the_last_calls() {
+async fn a_builder_is_terminated_at_once_and_the_rest_deleted_after_the_last_calls() {
     let cloud = FakeCloud::default();
     put_builder(&cloud, &tags(BUILD, EXECUTION));
     end(&cloud);
@@ -114,15 +114,15 @@ async fn a_builder_goes_at_once_and_the_rest_after_the_last_calls() {
 }
 
 #[tokio::test]
-async fn while_another_reaper_is_at_work_nothing_is_asked_of_ec2() {
+async fn while_another_reaper_runs_ec2_is_not_called() {
     let cloud = FakeCloud::default();
     put_builder(&cloud, &tags(BUILD, EXECUTION));
     end(&cloud);
     let turns = cloud.clients().turns(&HOME.parse().unwrap(), "leases");
     turns.take(LONG_AFTER - 1).await.unwrap().unwrap();
-    let told = reap_at(&cloud, LONG_AFTER).await.unwrap();
-    assert_eq!(told.later, ["everything: another reaper is at work, and looks once more"]);
-    assert_eq!((told.removed, cloud.world().ec2_calls.len()), (Vec::new(), 0));
+    let reaped = reap_at(&cloud, LONG_AFTER).await.unwrap();
+    assert_eq!(reaped.later, ["everything: another reaper is running and will check once more"]);
+    assert_eq!((reaped.removed, cloud.world().ec2_calls.len()), (Vec::new(), 0));
     // The other reaper never ended its turn.
     assert!(!reap_at(&cloud, LONG_AFTER + 60).await.unwrap().removed.is_empty());
 }
@@ -139,11 +139,11 @@ impl HttpConnector for Meanwhile {
         let body = request.body().bytes().unwrap_or_default();
         let (status, answer) = cloud.answer(header("authorization"), header("x-amz-target"), body);
         HttpConnectorFuture::new(async move {
-            let looked = cloud.world().ec2_calls.iter().any(|call| call.contains("Instances"));
-            if looked && cloud.world().over.is_empty() {
+            let listed = cloud.world().ec2_calls.iter().any(|call| call.contains("Instances"));
+            if listed && cloud.world().over.is_empty() {
                 end(&cloud);
-                let told = reap_at(&cloud, LONG_AFTER).await.unwrap();
-                assert_eq!((told.removed.len(), told.later.len()), (0, 1));
+                let reaped = reap_at(&cloud, LONG_AFTER).await.unwrap();
+                assert_eq!((reaped.removed.len(), reaped.later.len()), (0, 1));
                 put_builder(&cloud, &tags(BUILD, EXECUTION));
             }
             Ok(HttpResponse::new(status.try_into().unwrap(), answer.into()))
@@ -152,18 +152,19 @@ impl HttpConnector for Meanwhile {
 }
 
 #[tokio::test]
-async fn a_reaper_looks_once_more_for_whoever_came_meanwhile() {
+async fn a_reaper_checks_again_when_another_call_came_meanwhile() {
     let cloud = FakeCloud::default();
     let way = Meanwhile(cloud.clone());
     let http = http_client_fn(move |_, _| SharedHttpConnector::new(way.clone()));
     let clients = FakeCloud::clients_by_way_of(http);
-    let told = handle(&Context { clients, ..context(&cloud, LONG_AFTER) }, Input {}).await.unwrap();
-    assert!(told.removed.contains(&format!("builder i-1 of {BUILD}")), "{told:?}");
+    let reaped =
+        handle(&Context { clients, ..context(&cloud, LONG_AFTER) }, Input {}).await.unwrap();
+    assert!(reaped.removed.contains(&format!("builder i-1 of {BUILD}")), "{reaped:?}");
     assert!(reap_at(&cloud, LONG_AFTER).await.unwrap().later.is_empty(), "its turn is over");
 }
 
 #[tokio::test]
-async fn what_belongs_to_an_execution_that_runs_is_not_touched() {
+async fn resources_of_a_running_execution_are_not_touched() {
     let cloud = FakeCloud::default();
     put_builder(&cloud, &tags(BUILD, EXECUTION));
     put_snapshots(&cloud, &tags(BUILD, EXECUTION));
@@ -175,7 +176,7 @@ async fn what_belongs_to_an_execution_that_runs_is_not_touched() {
 
 /// The input of a stopped build was started again by hand.
 #[tokio::test]
-async fn another_execution_of_the_same_build_keeps_its_own() {
+async fn another_execution_of_the_same_build_keeps_its_resources() {
     let cloud = FakeCloud::default();
     put_snapshots(&cloud, &tags(BUILD, EXECUTION));
     put_builder(&cloud, &tags(BUILD, "arn:alive"));
@@ -189,7 +190,7 @@ async fn another_execution_of_the_same_build_keeps_its_own() {
 }
 
 #[tokio::test]
-async fn without_the_caches_document_no_snapshot_goes_for_its_replicas_would_be_lost() {
+async fn without_the_cache_document_no_snapshot_is_deleted() {
     let cloud = FakeCloud::default();
     cloud.world().snapshots.complete("snap-1", tags(BUILD, EXECUTION));
     end(&cloud);
@@ -201,24 +202,24 @@ async fn without_the_caches_document_no_snapshot_goes_for_its_replicas_would_be_
 }
 
 #[tokio::test]
-async fn what_tells_no_execution_is_told_and_left_alone() {
+async fn resources_without_an_execution_are_reported_and_kept() {
     let cloud = FakeCloud::default();
     let mut forged = tags(BUILD, EXECUTION);
     forged.remove("frontload:execution");
     put_builder(&cloud, &forged);
     put_snapshots(&cloud, &forged);
     end(&cloud);
-    let told = reap_at(&cloud, LONG_AFTER).await.unwrap();
+    let reaped = reap_at(&cloud, LONG_AFTER).await.unwrap();
     let named = ["instance i-1", "volume vol-1"];
     assert_eq!(
-        told.kept,
-        named.map(|what| format!("{what} carries our tags and tells no execution"))
+        reaped.kept,
+        named.map(|what| format!("{what} has Frontload's tags but names no execution"))
     );
     assert_eq!(changes(&cloud), [""; 0]);
 }
 
 #[tokio::test]
-async fn an_unpublished_snapshot_goes_with_its_replicas_first_and_the_lease_last() {
+async fn unpublished_replicas_are_deleted_first_then_the_snapshot_then_the_lease() {
     let cloud = FakeCloud::default();
     put_snapshots(&cloud, &tags(BUILD, EXECUTION));
     take_lease(&cloud, BUILD, EXECUTION).await;
@@ -234,15 +235,17 @@ async fn an_unpublished_snapshot_goes_with_its_replicas_first_and_the_lease_last
 }
 
 #[tokio::test]
-async fn a_published_snapshot_that_lacks_its_mark_gets_it_and_is_never_asked_about_again() {
+async fn an_unmarked_published_snapshot_is_marked_and_not_checked_again() {
     let cloud = FakeCloud::default();
     put_snapshots(&cloud, &tags(BUILD, EXECUTION));
     cloud.world().put("/frontload/default/x86_64/snapshot-id", "snap-1");
     end(&cloud);
-    let told = reap_at(&cloud, LONG_AFTER).await.unwrap();
+    let reaped = reap_at(&cloud, LONG_AFTER).await.unwrap();
     let name = "/frontload/default/x86_64/snapshot-id";
-    let why = format!("is the newest, not yet labelled value of {name} in account {OWN} in {HOME}");
-    assert_eq!(told.kept, [format!("{BUILD}: snap-1 {why}")]);
+    let why = format!(
+        "is the newest value of {name}, which has no label yet, in account {OWN} in {HOME}"
+    );
+    assert_eq!(reaped.kept, [format!("{BUILD}: snap-1 {why}")]);
     assert_eq!(changes(&cloud), ["us-east-1 CreateTags "].map(str::trim_end));
     let mark = cloud.world().snapshots.tags("snap-1").unwrap()["frontload:published"].clone();
     assert_eq!(mark, "true");
@@ -251,28 +254,28 @@ async fn a_published_snapshot_that_lacks_its_mark_gets_it_and_is_never_asked_abo
 }
 
 #[tokio::test]
-async fn a_snapshot_that_a_launch_template_names_stays_with_its_replicas() {
+async fn a_snapshot_in_a_launch_template_is_kept_with_its_replicas() {
     let cloud = FakeCloud::default();
     put_snapshots(&cloud, &tags(BUILD, EXECUTION));
     end(&cloud);
     let image = "<imageId>ami-1</imageId><blockDeviceMapping><item><deviceName>/dev/xvdb</deviceName>\
                  <ebs><snapshotId>snap-2</snapshotId></ebs></item></blockDeviceMapping>";
     answer(&cloud, AWAY, "DescribeImages", format!("<imagesSet><item>{image}</item></imagesSet>"));
-    let told = reap_at(&cloud, LONG_AFTER).await.unwrap();
+    let reaped = reap_at(&cloud, LONG_AFTER).await.unwrap();
     let why = format!("snap-2 is named by AMI ami-1 in account {OWN} in {AWAY}");
-    assert_eq!(told.kept, [format!("{BUILD}: {why}")]);
+    assert_eq!(reaped.kept, [format!("{BUILD}: {why}")]);
     assert_eq!(changes(&cloud), [""; 0]);
 }
 
 #[tokio::test]
-async fn a_snapshot_shared_with_an_account_that_nobody_knows_stays() {
+async fn a_snapshot_shared_with_an_unknown_account_is_kept() {
     let cloud = FakeCloud::default();
     put_snapshots(&cloud, &tags(BUILD, EXECUTION));
     end(&cloud);
     let shared = "<createVolumePermission><item><userId>345678901234</userId></item></createVolumePermission>";
     answer(&cloud, HOME, "DescribeSnapshotAttribute", shared.to_owned());
-    let told = reap_at(&cloud, LONG_AFTER).await.unwrap();
-    assert!(told.kept[0].contains("snap-1 is shared with 345678901234"), "{:?}", told.kept);
+    let reaped = reap_at(&cloud, LONG_AFTER).await.unwrap();
+    assert!(reaped.kept[0].contains("snap-1 is shared with 345678901234"), "{:?}", reaped.kept);
     assert_eq!(changes(&cloud), [""; 0]);
 }
 
@@ -299,7 +302,7 @@ async fn publish(cloud: &FakeCloud, ids: [&str; 2], token: u64) -> Result<()> {
 }
 
 #[tokio::test]
-async fn half_a_publication_is_put_back_before_its_snapshots_go() {
+async fn a_partial_publication_is_restored_before_its_snapshots_are_deleted() {
     let cloud = FakeCloud::default();
     put_snapshots(&cloud, &tags(BUILD, EXECUTION));
     take_lease(&cloud, BUILD, EXECUTION).await;
@@ -316,7 +319,7 @@ async fn half_a_publication_is_put_back_before_its_snapshots_go() {
 }
 
 #[tokio::test]
-async fn a_late_call_of_the_dead_build_may_not_publish_any_more() {
+async fn a_late_call_of_a_dead_build_may_not_publish() {
     let cloud = FakeCloud::default();
     put_builder(&cloud, &tags(BUILD, EXECUTION));
     put_cache(&cloud, "default", &json!({}));
@@ -329,7 +332,7 @@ async fn a_late_call_of_the_dead_build_may_not_publish_any_more() {
 }
 
 #[tokio::test]
-async fn a_build_that_cannot_be_cleaned_up_keeps_no_other_from_it() {
+async fn a_build_that_cannot_be_cleaned_up_does_not_block_others() {
     let cloud = FakeCloud::default();
     put_cache(&cloud, "default", &json!({}));
     put_builder(&cloud, &tags(BUILD, EXECUTION));
@@ -344,7 +347,7 @@ async fn a_build_that_cannot_be_cleaned_up_keeps_no_other_from_it() {
 }
 
 #[tokio::test]
-async fn the_lease_of_somebody_who_took_over_stays() {
+async fn a_lease_that_another_execution_took_over_is_kept() {
     let cloud = FakeCloud::default();
     put_snapshots(&cloud, &tags(BUILD, EXECUTION));
     take_lease(&cloud, "next", "arn:alive").await;

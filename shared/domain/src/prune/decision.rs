@@ -142,7 +142,7 @@ impl fmt::Display for Keep {
             Self::OtherCache(None) => write!(f, "carries no tag {}", tags::CACHE),
             Self::Protected(protection) => protection.fmt(f),
             Self::Lineage { snapshot, protection } => {
-                write!(f, "is of one lineage with {snapshot}, which {protection}")
+                write!(f, "shares its lineage with {snapshot}, which {protection}")
             }
         }
     }
@@ -159,15 +159,12 @@ impl fmt::Display for Protection {
             }
             Self::AgeUnknown => f.write_str("has no start time, so that its age is unknown"),
             Self::AmongNewest { retain, architecture } => {
-                write!(
-                    f,
-                    "is of one of the newest builds for {architecture:?}, of which {retain} "
-                )?;
-                f.write_str("are retained")
+                write!(f, "belongs to one of the {retain} newest builds for {architecture:?}, ")?;
+                f.write_str("which are retained")
             }
             Self::TagMissing(tag) => write!(f, "carries no tag {tag}"),
             Self::MaybeNamed(unread) => {
-                write!(f, "may be named by what could not be read: {unread}")
+                write!(f, "may be named in a place that could not be read: {unread}")
             }
         }
     }

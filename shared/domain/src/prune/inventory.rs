@@ -177,7 +177,7 @@ impl fmt::Display for NamedBy {
                 ParameterVersion::Current => write!(f, "is the current value of {parameter}"),
                 ParameterVersion::Previous => write!(f, "is the previous value of {parameter}"),
                 ParameterVersion::Newest => {
-                    write!(f, "is the newest, not yet labelled value of {parameter}")
+                    write!(f, "is the newest value of {parameter}, which has no label yet,")
                 }
             },
             Self::LaunchTemplate { id, version } => {

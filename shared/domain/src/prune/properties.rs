@@ -255,7 +255,7 @@ proptest! {
     #![proptest_config(config(100_000))]
 
     #[test]
-    fn what_s3_protects_is_kept_and_everything_else_is_deleted(
+    fn snapshots_that_s3_protects_are_kept_and_all_others_deleted(
         inventory in worlds(), request in requests(),
     ) {
         let s3 = S3 { inventory: &inventory, request: &request };
@@ -277,7 +277,7 @@ proptest! {
     #![proptest_config(config(25_000))]
 
     #[test]
-    fn deleting_what_was_decided_and_deciding_again_deletes_nothing_more(
+    fn a_second_decision_deletes_nothing_more(
         inventory in worlds(), request in requests(),
     ) {
         let decisions = decide(&inventory, &request, NOW);
@@ -287,7 +287,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_in_which_the_world_was_read_changes_nothing(
+    fn the_order_of_the_inventory_changes_nothing(
         (inventory, snapshots, references) in worlds().prop_flat_map(|inventory| {
             let snapshots = Just(inventory.snapshots.clone()).prop_shuffle();
             let references = Just(inventory.references.clone()).prop_shuffle();
@@ -301,7 +301,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_not_read_deletes_no_more_than_what_is_read(
+    fn an_incomplete_inventory_deletes_no_more_than_a_complete_one(
         inventory in worlds(), request in requests(), lost in 0..4_usize,
     ) {
         let mut less = inventory.clone();
@@ -317,7 +317,7 @@ proptest! {
 /// Counts how often `worlds()` leads to each reason. An oracle over worlds in which
 /// nothing happens would prove nothing.
 #[test]
-fn the_random_worlds_reach_every_reason() {
+fn the_random_inventories_reach_every_reason() {
     use std::cell::RefCell;
 
     let seen = RefCell::new(BTreeMap::<&str, usize>::new());

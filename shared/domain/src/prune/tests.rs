@@ -126,7 +126,7 @@ fn deleted(inventory: &Inventory, request: &PruneRequest) -> String {
 }
 
 #[test]
-fn what_is_older_than_the_newest_builds_is_deleted() {
+fn snapshots_older_than_the_newest_builds_are_deleted() {
     let inventory = superseded();
     assert_eq!(deleted(&inventory, &request()), "snap-old");
     assert_eq!(
@@ -135,7 +135,7 @@ fn what_is_older_than_the_newest_builds_is_deleted() {
     );
     assert_eq!(
         reason(&inventory, &request(), "snap-b"),
-        "keep: is of one of the newest builds for \"x86_64\", of which 2 are retained"
+        "keep: belongs to one of the 2 newest builds for \"x86_64\", which are retained"
     );
 }
 
@@ -154,7 +154,7 @@ fn builds_are_counted_not_snapshots() {
 }
 
 #[test]
-fn of_builds_of_one_second_none_is_newer() {
+fn builds_of_the_same_second_are_equally_new() {
     let inventory = with(superseded(), [snapshot("snap-also", 20)]);
     assert_eq!(deleted(&inventory, &request()), "snap-old");
 }
@@ -180,7 +180,7 @@ fn a_parameter_of_any_account_and_region_protects() {
     );
     assert_eq!(
         shown(ParameterVersion::Newest),
-        format!("keep: is the newest, not yet labelled value of {PARAMETER} {place}")
+        format!("keep: is the newest value of {PARAMETER}, which has no label yet, {place}")
     );
 }
 
@@ -228,7 +228,7 @@ fn fast_snapshot_restore_protects_until_it_is_disabled() {
 }
 
 #[test]
-fn of_several_namings_a_current_parameter_is_the_reason() {
+fn a_current_parameter_is_the_first_of_several_reasons() {
     let references = [image(), parameter(ParameterVersion::Current, "default")];
     let references = references.map(|by| reference("snap-old", by)).to_vec();
     let shown = reason(&Inventory { references, ..superseded() }, &request(), "snap-old");
@@ -236,7 +236,7 @@ fn of_several_namings_a_current_parameter_is_the_reason() {
 }
 
 #[test]
-fn what_is_younger_than_the_minimum_age_is_kept() {
+fn snapshots_younger_than_the_minimum_age_are_kept() {
     let shown = |started: Option<i64>| {
         let inventory =
             Inventory { snapshots: vec![snapshot("snap-1", 0)], ..Inventory::default() };
@@ -256,7 +256,7 @@ fn what_is_younger_than_the_minimum_age_is_kept() {
 }
 
 #[test]
-fn what_is_not_of_this_stack_and_cache_is_kept() {
+fn snapshots_of_other_stacks_and_caches_are_kept() {
     let shown = |change: fn(&mut Tags)| {
         let mut inventory = superseded();
         change(&mut inventory.snapshots[0].tags);
@@ -300,7 +300,7 @@ fn a_replica_that_is_protected_keeps_its_source_and_the_other_replicas() {
     for id in ["snap-old", "snap-r2"] {
         assert_eq!(
             reason(&inventory, &request(), id),
-            "keep: is of one lineage with snap-r1, which is named by AMI ami-1 in account \
+            "keep: shares its lineage with snap-r1, which is named by AMI ami-1 in account \
              210987654321 in eu-west-1"
         );
     }
@@ -314,7 +314,7 @@ fn a_source_that_is_protected_keeps_its_replicas() {
 }
 
 #[test]
-fn replicas_of_a_source_that_is_gone_still_stay_together() {
+fn replicas_of_a_deleted_source_still_belong_together() {
     let source = snapshot("snap-gone", 10);
     let mut inventory = with(superseded(), ["snap-r1", "snap-r2"].map(|id| replica(id, &source)));
     assert_eq!(deleted(&inventory, &request()), "snap-r1 snap-r2 snap-old");
@@ -331,12 +331,12 @@ fn a_young_replica_keeps_its_source() {
     let shown = reason(&with(superseded(), [young]), &request, "snap-old");
     assert_eq!(
         shown,
-        "keep: is of one lineage with snap-r, which is 0 seconds old, the minimum age is 7 days"
+        "keep: shares its lineage with snap-r, which is 0 seconds old, the minimum age is 7 days"
     );
 }
 
 #[test]
-fn sources_in_a_circle_are_one_lineage() {
+fn a_cycle_of_sources_is_one_lineage() {
     let mut inventory = superseded();
     inventory.snapshots[0].tags.source = Some("snap-b".to_owned());
     inventory.snapshots[1].tags.source = Some("snap-old".to_owned());
@@ -361,7 +361,7 @@ fn pending_builds_do_not_count_among_the_newest() {
 }
 
 #[test]
-fn a_failed_snapshot_is_deleted_though_its_build_is_new_and_its_source_is_named() {
+fn a_failed_snapshot_is_deleted_despite_a_new_build_and_a_referenced_source() {
     let mut inventory = with(superseded(), [failed(replica("snap-r", &snapshot("snap-c", 30)))]);
     inventory.references.push(reference("snap-c", image()));
     assert_eq!(
@@ -371,7 +371,7 @@ fn a_failed_snapshot_is_deleted_though_its_build_is_new_and_its_source_is_named(
 }
 
 #[test]
-fn a_failed_snapshot_is_deleted_though_a_newer_one_calls_it_its_source() {
+fn a_failed_snapshot_is_deleted_although_it_is_the_source_of_a_newer_one() {
     let old = failed(snapshot("snap-failed", 10));
     let mut copy = replica("snap-r", &old);
     copy.state = State::Completed;
@@ -383,7 +383,7 @@ fn a_failed_snapshot_is_deleted_though_a_newer_one_calls_it_its_source() {
 }
 
 #[test]
-fn a_failed_snapshot_that_goes_ties_nothing_together() {
+fn a_deleted_failed_snapshot_links_no_lineage() {
     let failed = failed(replica("snap-failed", &snapshot("snap-c", 30)));
     let mut copy = snapshot("snap-copy", 10);
     copy.tags.source = Some("snap-failed".to_owned());
@@ -392,7 +392,7 @@ fn a_failed_snapshot_that_goes_ties_nothing_together() {
 }
 
 #[test]
-fn a_failed_snapshot_that_is_young_or_named_is_kept() {
+fn a_young_or_referenced_failed_snapshot_is_kept() {
     let mut inventory = with(superseded(), [failed(snapshot("snap-d", 99))]);
     assert_eq!(deleted(&inventory, &request()), "snap-old");
     inventory.snapshots[3].started = Some(0);
@@ -409,13 +409,13 @@ fn failed_builds_do_not_count_among_the_newest() {
 }
 
 #[test]
-fn nothing_is_deleted_while_anything_could_not_be_read() {
+fn nothing_is_deleted_while_the_inventory_is_incomplete() {
     let shown = |what, region| {
         let inventory = Inventory { unread: vec![unread(what, region)], ..superseded() };
         [request(), retirement()].map(|request| {
             assert_eq!(deleted(&inventory, &request), "");
             reason(&inventory, &request, "snap-old")
-                .replace("keep: may be named by what could not ", "")
+                .replace("keep: may be named in a place that could not ", "")
         })
     };
     for (what, text) in [
@@ -445,7 +445,7 @@ fn retiring_deletes_the_newest_builds_too() {
 }
 
 #[test]
-fn retiring_overlooks_the_cache_own_parameters_only() {
+fn retiring_ignores_only_the_caches_own_parameters() {
     for version in [ParameterVersion::Current, ParameterVersion::Previous, ParameterVersion::Newest]
     {
         let own = named(parameter(version, "default"), &retirement());
@@ -456,7 +456,7 @@ fn retiring_overlooks_the_cache_own_parameters_only() {
 }
 
 #[test]
-fn retiring_keeps_what_launch_templates_amis_and_fast_restore_name() {
+fn retiring_keeps_snapshots_in_launch_templates_amis_and_fast_restore() {
     for by in [template(TemplateVersion::Default), image(), fast_restore(FastRestoreState::Enabled)]
     {
         let shown = named(by, &retirement());
@@ -465,13 +465,13 @@ fn retiring_keeps_what_launch_templates_amis_and_fast_restore_name() {
 }
 
 #[test]
-fn retiring_keeps_what_is_young_or_pending() {
+fn retiring_keeps_young_and_pending_snapshots() {
     let more = [snapshot("snap-d", 94), pending(snapshot("snap-e", 40))];
     assert_eq!(deleted(&with(superseded(), more), &retirement()), "snap-b snap-c snap-old");
 }
 
 #[test]
-fn decisions_come_in_order_of_region_and_id() {
+fn decisions_are_sorted_by_region_and_id() {
     let inventory = with(superseded(), [replica("snap-z", &snapshot("snap-c", 30))]);
     let decisions = decide(&inventory, &request(), NOW);
     let ids: Vec<&str> = decisions.iter().map(|d| d.snapshot.as_str()).collect();

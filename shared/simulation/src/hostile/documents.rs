@@ -193,26 +193,26 @@ proptest! {
     #![proptest_config(config(1000))]
 
     #[test]
-    fn a_changed_cache_document_is_refused_with_a_sentence_or_harmless(
+    fn a_changed_cache_document_is_refused_with_a_message_or_harmless(
         document in changed(document()),
     ) {
         check_cache(&document.to_string());
     }
 
     #[test]
-    fn a_changed_report_is_refused_with_a_sentence_or_harmless(
+    fn a_changed_report_is_refused_with_a_message_or_harmless(
         report in select(vec![pulled(), failed()]).prop_flat_map(changed),
     ) {
         check_report(&report.to_string());
     }
 
     #[test]
-    fn a_changed_manifest_is_passed_over_or_harmless(manifest in changed(manifest())) {
+    fn a_changed_manifest_is_ignored_or_harmless(manifest in changed(manifest())) {
         check_manifest(&manifest.to_string());
     }
 
     #[test]
-    fn text_that_is_torn_or_none_makes_no_parser_panic(
+    fn truncated_or_invalid_text_makes_no_parser_panic(
         cache in torn(document().to_string()),
         report in torn(pulled().to_string()),
         failure in torn(failed().to_string()),
@@ -226,7 +226,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_changed_is_accepted_before() {
+fn unchanged_input_is_accepted() {
     assert!(check_cache(&document().to_string()));
     assert!(check_report(&pulled().to_string()));
     assert!(!check_report(&failed().to_string()));
@@ -240,7 +240,7 @@ fn with_doubled(document: &Value, field: &str) -> String {
 }
 
 #[test]
-fn a_field_that_stands_twice_is_refused() {
+fn a_duplicate_field_is_refused() {
     let (cache, report) = (document(), pulled());
     for field in cache.as_object().unwrap().keys() {
         let problem = read_cache(&with_doubled(&cache, field)).unwrap_err().to_string();
@@ -257,7 +257,7 @@ fn a_field_that_stands_twice_is_refused() {
 }
 
 #[test]
-fn a_refusal_forges_no_line_and_fills_no_log_whatever_a_field_is_called() {
+fn a_refusal_of_any_field_name_forges_no_line_and_fills_no_log() {
     for text in nasty() {
         let mut cache = document();
         cache[&text] = json!(1);
@@ -280,7 +280,7 @@ fn a_refusal_forges_no_line_and_fills_no_log_whatever_a_field_is_called() {
 }
 
 #[test]
-fn a_failure_is_shown_without_what_turns_the_direction_of_reading() {
+fn a_failure_is_shown_without_direction_marks() {
     for text in nasty() {
         for place in ["step", "image", "reason"] {
             let mut report = failed();
@@ -291,14 +291,14 @@ fn a_failure_is_shown_without_what_turns_the_direction_of_reading() {
 }
 
 #[test]
-fn a_manifest_with_the_longest_chain_is_followed_by_a_build_in_full() {
+fn a_manifest_with_the_longest_chain_is_followed_by_a_full_build() {
     let mut published = sample_manifest();
     published.links = u16::MAX;
     assert!(check_manifest(&published.text()));
 }
 
 #[test]
-fn layers_that_claim_more_bytes_than_there_are_numbers_are_counted_as_the_most() {
+fn layer_sizes_that_overflow_count_as_the_maximum() {
     let layer = |character: char| Layer {
         digest: format!("sha256:{}", character.to_string().repeat(64)).parse().unwrap(),
         bytes: u64::MAX,

@@ -165,7 +165,7 @@ proptest! {
     }
 
     #[test]
-    fn a_payload_that_is_refused_is_answered_before_any_call((step, payload) in any_payload()) {
+    fn a_payload_is_refused_before_any_call((step, payload) in any_payload()) {
         let cloud = cloud();
         if let Err(error) = call(&cloud, &step, payload)
             && error.error_type == "InvalidRequest"
@@ -228,7 +228,7 @@ proptest! {
     #![proptest_config(config(60))]
 
     #[test]
-    fn whatever_is_published_a_build_can_be_claimed_and_checked(manifest in changed(manifest())) {
+    fn any_published_manifest_allows_a_claim_and_preflight(manifest in changed(manifest())) {
         claim_over(&manifest.to_string());
     }
 
@@ -238,7 +238,7 @@ proptest! {
     }
 
     #[test]
-    fn bytes_that_are_torn_reach_no_step(
+    fn truncated_bytes_reach_no_step(
         (step, text) in select(files("events/steps"))
             .prop_flat_map(|(step, text)| (Just(step), torn(text))),
     ) {
@@ -250,7 +250,7 @@ proptest! {
 }
 
 #[test]
-fn a_manifest_of_more_bytes_than_any_volume_holds_is_followed_by_a_build_in_full() {
+fn a_manifest_with_impossibly_many_bytes_is_followed_by_a_full_build() {
     for (field, value) in [("usedBytes", json!(u64::MAX)), ("volumeGib", json!(u16::MAX))] {
         let mut published = manifest();
         published[field] = value;
@@ -268,7 +268,7 @@ fn each_written_manifest_is_followed_by_a_build() {
 }
 
 #[test]
-fn what_is_changed_is_accepted_before() {
+fn unchanged_input_is_accepted() {
     for (name, event) in documents("events") {
         let is_request = !["build", "snapshot-published"].contains(&name.as_str());
         assert_eq!(read(&event).is_ok(), is_request, "{name}");
@@ -281,7 +281,7 @@ fn what_is_changed_is_accepted_before() {
 }
 
 #[test]
-fn a_payload_with_a_nasty_field_is_refused_in_one_line() {
+fn a_payload_with_a_hostile_field_is_refused_in_one_line() {
     for text in nasty() {
         for step in ["claim", "preflight", "launch", "rollback", "prune"] {
             let (_, mut payload) =
@@ -299,7 +299,7 @@ fn a_payload_with_a_nasty_field_is_refused_in_one_line() {
 }
 
 #[test]
-fn an_envelope_with_a_nasty_text_for_a_list_is_refused_in_one_line() {
+fn an_envelope_with_hostile_text_for_a_list_is_refused_in_one_line() {
     for text in nasty() {
         let (_, mut event) =
             documents("events").into_iter().find(|(n, _)| n == "ecr-push").unwrap();
@@ -360,7 +360,7 @@ fn logged(step: &str, payload: Value) -> String {
 }
 
 #[test]
-fn a_call_with_a_nasty_text_logs_one_line_of_json_with_its_own_level() {
+fn a_call_with_hostile_text_logs_one_line_of_json_with_its_level() {
     for text in nasty() {
         let payload = json!({"request": {"cache": text}, "executionId": "execution-1"});
         let log = logged("plan", payload);

@@ -104,7 +104,7 @@ proptest! {
     #![proptest_config(config(600))]
 
     #[test]
-    fn no_string_type_takes_a_text_that_something_would_mistake(
+    fn no_string_type_accepts_hostile_text(
         kind in select(kinds()), at in any::<Index>(), with in select(nasty()), alone in nasty_text(),
     ) {
         let (check, good) = kind;
@@ -115,7 +115,7 @@ proptest! {
     }
 
     #[test]
-    fn a_reference_that_is_made_of_accepted_parts_is_read_back(
+    fn a_reference_of_accepted_parts_is_read_back(
         host in host(), repository in repository(), tag in tag(), digested in any::<bool>(),
     ) {
         let digest: Digest = format!("sha256:{HEX}").parse().unwrap();
@@ -137,7 +137,7 @@ proptest! {
 }
 
 #[test]
-fn a_repository_whose_images_could_have_no_reference_is_refused() {
+fn a_repository_too_long_for_a_reference_is_refused() {
     let longest = 255 - HOST.len() - 1;
     let named = |length| EcrRepository::try_from(format!("{HOST}/{}", "a".repeat(length)));
     assert!(named(longest).is_ok());
@@ -154,7 +154,7 @@ fn the_longest_name_tag_and_digest_make_a_reference() {
 }
 
 #[test]
-fn an_ecr_host_with_a_port_or_in_capitals_is_no_registry_that_cannot_be_asked() {
+fn an_ecr_host_with_a_port_or_capitals_is_refused() {
     for host in [
         "210987654321.dkr.ecr.us-east-1.amazonaws.com:443",
         "210987654321.DKR.ECR.us-east-1.amazonaws.com",

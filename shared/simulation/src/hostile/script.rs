@@ -344,7 +344,7 @@ fn run_with_tag(tag: &str) -> (bool, String) {
 }
 
 #[test]
-fn a_tag_that_ended_the_quotation_would_be_noticed() {
+fn a_tag_that_ends_the_quotation_is_detected() {
     assert_eq!(run_with_tag("v1"), (false, String::new()));
     assert_eq!(run_with_tag("v1'; canary; : '"), (true, String::new()));
     assert_eq!(run_with_tag("v1'$(canary)'"), (true, String::new()));
@@ -428,7 +428,7 @@ fn run_cut_short(which: usize, bytes: u64) -> String {
 }
 
 #[test]
-fn a_blob_that_is_shorter_than_its_manifest_says_is_noticed() {
+fn a_truncated_blob_is_detected() {
     assert!(run_cut_short(3, 1).contains("has 21 bytes and should have 22"));
     assert!(run_cut_short(3, 22).contains("has 0 bytes and should have 22"));
     assert!(run_cut_short(2, 1).contains("has 1 bytes and should have 2"));
@@ -437,7 +437,7 @@ fn a_blob_that_is_shorter_than_its_manifest_says_is_noticed() {
 }
 
 #[test]
-fn a_manifest_that_is_none_is_told_with_the_images_that_may_have_it() {
+fn an_invalid_manifest_is_reported_with_its_possible_images() {
     let scratch = builder();
     let digests = put_image(&scratch, &[]);
     let path = blob_file(&scratch, &digests[1]);
@@ -449,7 +449,7 @@ fn a_manifest_that_is_none_is_told_with_the_images_that_may_have_it() {
 }
 
 #[test]
-fn an_image_of_whose_platforms_one_is_there_is_whole() {
+fn an_image_with_one_of_its_platforms_is_complete() {
     let scratch = builder();
     let [index, ..] = put_image(&scratch, &[]);
     run_with_image(&scratch, &index).unwrap();
@@ -467,14 +467,14 @@ proptest! {
     }
 
     #[test]
-    fn a_script_that_runs_starts_nothing_that_a_name_says(
+    fn a_running_script_executes_no_hostile_name(
         build in builds(), containerd in select(vec!["1.6.20", "2.1.9+bottlerocket"]),
     ) {
         check_run(&build, containerd);
     }
 
     #[test]
-    fn the_ssm_command_that_runs_hands_the_script_over_as_it_is(build in builds()) {
+    fn the_running_ssm_command_passes_the_script_unchanged(build in builds()) {
         check_ssm_command(&build);
     }
 }
@@ -483,7 +483,7 @@ proptest! {
     #![proptest_config(config(1000))]
 
     #[test]
-    fn no_assignment_of_a_script_holds_what_a_shell_would_read(build in builds()) {
+    fn no_assignment_in_a_script_contains_shell_syntax(build in builds()) {
         check_assignments(&build);
     }
 }

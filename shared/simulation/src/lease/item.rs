@@ -129,7 +129,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_models_item_stands_as_the_tables_does(
+        fn the_models_item_matches_the_tables(
             operations in proptest::collection::vec(operation(), 1..40)
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -222,8 +222,14 @@ impl Contest {
         next(&view, (self.acquire(who) == Acquire::AsNewest).then_some(&burst))
     }
 
-    /// Reads how the lease stands.
-    fn look(&self, state: &State, who: usize, call @ (first, seen): Call, full: bool) -> State {
+    /// Reads the lease and decides.
+    fn read_lease(
+        &self,
+        state: &State,
+        who: usize,
+        call @ (first, seen): Call,
+        full: bool,
+    ) -> State {
         let mut to = *state;
         if first {
             to.item.register(number(who), 0);
@@ -259,7 +265,7 @@ impl Contest {
 
     /// Handles the answer that the holder is over. While the holder runs, a contender can only look
     /// again. That equals staying at [`At::LeaseView`].
-    fn hear_of_its_end(&self, who: usize, call: Call, holder: u8, token: u8) -> At {
+    fn handle_holder_end(&self, who: usize, call: Call, holder: u8, token: u8) -> At {
         let newest = Some(number(who));
         let item = Item { newest, waiting_since: Some(0), holder: Some(holder), token };
         let asked = Asked { holder_is_over: Some(true), full: true };
@@ -338,12 +344,13 @@ impl Contest {
             At::Absent if !self.may_begin(state, who) => return Vec::new(),
             At::Absent => self.begin(&mut to, who),
             At::LeaseView { first, seen } => {
-                let looks = [false, true].map(|full| self.look(state, who, (first, seen), full));
-                return looks.to_vec();
+                let reads =
+                    [false, true].map(|full| self.read_lease(state, who, (first, seen), full));
+                return reads.to_vec();
             }
             At::Ask { holder, .. } if !state.is_over(holder) => return Vec::new(),
             At::Ask { first, seen, holder, token } => {
-                self.hear_of_its_end(who, (first, seen), holder, token)
+                self.handle_holder_end(who, (first, seen), holder, token)
             }
             At::LastCalls { holder, token } => {
                 let ended = state.contenders[usize::from(holder)].at.is_gone();
@@ -409,7 +416,7 @@ impl Contest {
             let Some(failures_left) = state.failures_left.checked_sub(cost) else { return };
             let mut to = State { failures_left, ..*state };
             change(&mut to.contenders[who]);
-            moves.push(self.told(who, what, true, to));
+            moves.push(self.describe(who, what, true, to));
         };
         if was.over && !was.at.is_gone() {
             fail("its last call ends without effect", 0, &|it| it.at = it.at.call(kind).dead());
@@ -449,7 +456,7 @@ impl Contest {
         Some(lost)
     }
 
-    fn told(&self, who: usize, what: &str, failure: bool, to: State) -> Move<State> {
+    fn describe(&self, who: usize, what: &str, failure: bool, to: State) -> Move<State> {
         let name = &self.contenders[who].build;
         Move { what: format!("{:?} {name}: {what}", self.kinds[who]), failure, to }
     }
@@ -544,10 +551,10 @@ impl Model for Contest {
             let at = state.contenders[who].at;
             for to in self.steps(state, who) {
                 if let Some(lost) = self.lose_answer(state, who, &to) {
-                    moves.push(self.told(who, &format!("{at:?}, answer lost"), true, lost));
+                    moves.push(self.describe(who, &format!("{at:?}, answer lost"), true, lost));
                 }
                 let to = self.end(state, who, to);
-                moves.push(self.told(who, &format!("{at:?}"), false, to));
+                moves.push(self.describe(who, &format!("{at:?}"), false, to));
             }
             self.failures(state, who, &mut moves);
         }
@@ -606,17 +613,17 @@ mod tests {
     }
 
     #[test]
-    fn two_pushes_and_the_schedule_publish_the_newest_whatever_fails_twice() {
+    fn two_pushes_and_the_schedule_publish_the_newest_despite_two_failures() {
         assert_holds(&TWO, 2);
     }
 
     #[test]
-    fn three_pushes_and_the_schedule_publish_the_newest_whatever_fails() {
+    fn three_pushes_and_the_schedule_publish_the_newest_despite_a_failure() {
         assert_holds(&THREE, 1);
     }
 
     #[test]
-    fn a_rollback_among_pushes_goes_back_or_gives_way_whatever_fails() {
+    fn a_rollback_among_pushes_completes_or_gives_way_despite_a_failure() {
         assert_holds(&WITH_ROLLBACK, 1);
     }
 

@@ -46,7 +46,7 @@ pub fn touches(burst: &[PushRequest], look: Millis, debounce: Debounce) -> bool 
 }
 
 #[test]
-fn a_burst_ends_with_the_quiet_time_and_a_long_one_is_built_more_than_once() {
+fn a_burst_ends_after_the_quiet_time_and_a_long_one_is_built_repeatedly() {
     let debounce = Debounce { quiet: 60_000, limit: 600_000 };
     let request = |seconds: u64| PushRequest { at: seconds * 1000, build: String::new() };
     let close: Vec<PushRequest> = (0..30).map(|n| request(n * 59)).collect();

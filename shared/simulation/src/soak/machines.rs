@@ -43,7 +43,7 @@ enum Step {
 struct Failure {
     retried: bool,
     /// Name and message of the error.
-    told: String,
+    message: String,
 }
 
 /// Number of events of each kind.
@@ -90,8 +90,8 @@ async fn serve<I: DeserializeOwned, O: Serialize, F: Future<Output = Result<O>>>
     match handle(input).await {
         Ok(output) => Ok(serde_json::to_value(output).unwrap()),
         Err(error) => {
-            let told = format!("{}: {error}", error.name());
-            Err(Failure { retried: error.retryable(), told })
+            let message = format!("{}: {error}", error.name());
+            Err(Failure { retried: error.retryable(), message })
         }
     }
 }
@@ -149,12 +149,12 @@ impl Simulation {
         step: Step,
         input: Value,
     ) -> std::result::Result<Value, Failure> {
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let world = self.clone();
         let task = self.tasks.start(async move {
             let answer = world.run_lambda(step, input).await;
             world.network.close(world.tasks.clock.running());
-            let _ = tell.send(answer);
+            let _ = sender.send(answer);
         });
         self.network.open(task, caller.clone());
         lambda.set(task);
@@ -163,8 +163,9 @@ impl Simulation {
             world.sleep(LIMITS.lambda).await;
             world.tasks.stop(task);
         });
-        told.await
-            .unwrap_or_else(|_| Err(Failure { retried: true, told: "Sandbox.Timedout".to_owned() }))
+        receiver.await.unwrap_or_else(|_| {
+            Err(Failure { retried: true, message: "Sandbox.Timedout".to_owned() })
+        })
     }
 
     /// Calls a step with the retries that every state has.
@@ -189,11 +190,11 @@ impl Simulation {
     pub async fn reap(self: &Rc<Self>) {
         let caller = Caller { execution: REAPER.to_owned(), ..Caller::default() };
         match self.call(&caller, &Cell::default(), Step::Reap, json!({})).await {
-            Ok(told) => {
-                self.counts.borrow_mut().reaped += told["removed"].as_array().unwrap().len();
+            Ok(reaped) => {
+                self.counts.borrow_mut().reaped += reaped["removed"].as_array().unwrap().len();
             }
             Err(failure) => {
-                self.watch().broken.push(format!("the reaper failed: {}", failure.told));
+                self.watch().broken.push(format!("the reaper failed: {}", failure.message));
             }
         }
     }
@@ -261,7 +262,7 @@ impl Simulation {
         let key = format!("{}/{}", text("cache"), text("architecture"));
         self.watch().started(&caller.execution);
         if !is_push {
-            self.watch().looked(&key, self.now());
+            self.watch().checked(&key, self.now());
         }
         self.counts.borrow_mut().executions += 1;
         self.running.set(self.running.get() + 1);
@@ -271,8 +272,8 @@ impl Simulation {
         let (world, running) = (self.clone(), execution.clone());
         execution.task.set(self.tasks.start(async move {
             if let Err(failure) = world.run_build(&running, &request).await {
-                let told = format!("{} failed: {}", running.caller.execution, failure.told);
-                world.watch().broken.push(told);
+                let message = format!("{} failed: {}", running.caller.execution, failure.message);
+                world.watch().broken.push(message);
             }
             world.end(&running);
             let _ = end.send(());

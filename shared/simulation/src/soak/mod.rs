@@ -342,13 +342,13 @@ fn conclude(first: u64, rounds: u64, outcomes: &[(u64, Outcome)]) -> Result<Stri
 }
 
 #[test]
-fn every_push_counts_and_none_twice_whatever_is_lost_late_or_dies() {
-    let told = soak_all(1, SEEDS).unwrap_or_else(|broken| panic!("{broken}"));
-    println!("{told}");
+fn every_push_counts_once_despite_losses_delays_and_deaths() {
+    let summary = soak_all(1, SEEDS).unwrap_or_else(|broken| panic!("{broken}"));
+    println!("{summary}");
 }
 
 #[test]
-fn the_same_seed_takes_the_same_course() {
+fn the_same_seed_gives_the_same_run() {
     assert_eq!(soak(0), soak(0));
 }
 
@@ -357,7 +357,7 @@ fn the_same_seed_takes_the_same_course() {
 fn any_seed() {
     let number = |name: &str| std::env::var(name).unwrap().parse().unwrap();
     match soak_all(number("SOAK_SEED"), number("SOAK_ROUNDS")) {
-        Ok(told) => println!("{told}"),
+        Ok(summary) => println!("{summary}"),
         Err(broken) => {
             println!("{broken}");
             panic!("see the last line");

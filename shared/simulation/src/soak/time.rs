@@ -159,21 +159,21 @@ impl Tasks {
 }
 
 #[test]
-fn tasks_meet_in_the_order_of_their_moments_and_a_stopped_one_never_arrives() {
+fn tasks_run_in_order_of_time_and_a_stopped_one_never_runs() {
     let tasks = Tasks::default();
-    let told = Rc::new(RefCell::new(Vec::new()));
-    let say = |name: &'static str, at: Millis| {
-        let (clock, told) = (tasks.clock.clone(), told.clone());
+    let events = Rc::new(RefCell::new(Vec::new()));
+    let record = |name: &'static str, at: Millis| {
+        let (clock, events) = (tasks.clock.clone(), events.clone());
         tasks.start(async move {
             clock.sleep(at).await;
-            told.borrow_mut().push((name, clock.now()));
+            events.borrow_mut().push((name, clock.now()));
         })
     };
-    say("second", 20);
-    say("first", 10);
-    let stopped = say("never", 15);
+    record("second", 20);
+    record("first", 10);
+    let stopped = record("never", 15);
     assert!(tasks.stop(stopped));
-    say("third", 20);
+    record("third", 20);
     tasks.run();
-    assert_eq!(*told.borrow(), [("first", 10), ("second", 20), ("third", 20)]);
+    assert_eq!(*events.borrow(), [("first", 10), ("second", 20), ("third", 20)]);
 }

@@ -85,8 +85,8 @@ impl Watch {
         self.executions.insert(execution.to_owned());
     }
 
-    /// The schedule looks at a cache and architecture.
-    pub fn looked(&mut self, key: &str, now: Millis) {
+    /// The schedule checks a cache and architecture.
+    pub fn checked(&mut self, key: &str, now: Millis) {
         self.account(key).looks.push(now);
     }
 
