@@ -92,7 +92,7 @@ def test_all_is_well_for_a_caller_with_the_documented_policy(
 # Calls that need no builder
 
 
-def test_calls_and_dry_runs_that_are_refused(checks: Checks, planted: Planted) -> None:
+def test_refused_calls_and_dry_runs_fail_their_rows(checks: Checks, planted: Planted) -> None:
     planted.refuse("cloudformation", "ValidateTemplate", "ValidationError", "Template format error")
     planted.refuse("events", "PutEvents")
     planted.refuse("ec2", "CopySnapshot", "UnauthorizedOperation", region="us-west-2")
@@ -115,9 +115,7 @@ def test_calls_and_dry_runs_that_are_refused(checks: Checks, planted: Planted) -
     assert "Template format error" in said(ran, template.TEMPLATE)
 
 
-def test_a_call_that_is_throttled_says_that_nothing_is_known(
-    checks: Checks, cloud: LocalCloud
-) -> None:
+def test_a_throttled_call_asks_to_run_the_check_again(checks: Checks, cloud: LocalCloud) -> None:
     cloud.control.plant_call(
         "ssm", "DescribeInstanceInformation", code="ThrottlingException", status=400, count=9
     )
@@ -127,7 +125,7 @@ def test_a_call_that_is_throttled_says_that_nothing_is_known(
     assert "run it again" in row.meaning and "ThrottlingException" in row.said
 
 
-def test_answers_that_are_not_as_they_must_be(checks: Checks, planted: Planted) -> None:
+def test_unexpected_answers_fail_their_rows(checks: Checks, planted: Planted) -> None:
     wrong = {"Parameter": {"Value": "of version 2", "Version": 2}}
     planted.answer("ssm", "GetParameter", wrong)
     failed = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "NotAuthorizedForSource"}]}
@@ -141,9 +139,7 @@ def test_answers_that_are_not_as_they_must_be(checks: Checks, planted: Planted) 
     holds(ran, calls.LABELLED, calls.EVENT, forwarding.FORWARDED, dry_runs.FAST, run.RENDERED)
 
 
-def test_a_forwarded_event_that_comes_without_the_keys_or_from_no_stack(
-    checks: Checks, planted: Planted
-) -> None:
+def test_a_missing_forwarded_event_or_stack_fails_its_row(checks: Checks, planted: Planted) -> None:
     def edit(params: dict[str, Any]) -> bool:
         asked = params["TemplateBody"]
         params["TemplateBody"] = asked.replace("events:source: frontload.check", "events:source: x")
@@ -166,7 +162,7 @@ def test_no_bottlerocket_and_no_stack(checks: Checks) -> None:
     holds(checks.run(stack="another"), template.STACK)
 
 
-def test_a_large_template_without_a_bucket_is_skipped_and_says_how(checks: Checks) -> None:
+def test_a_large_template_without_a_bucket_is_skipped_with_the_remedy(checks: Checks) -> None:
     ran = checks.run(builder=False, template_bucket=None)
     (row,) = (row for row in ran.table.rows if row.name == template.TEMPLATE.name)
     assert (row.outcome, ran.exit_code) == (SKIPPED, 0)
@@ -206,7 +202,7 @@ def role_names(cloud: LocalCloud) -> dict[str, str]:
     return {role: ids[role]["PhysicalResourceId"] for role in roles.QUESTIONS}
 
 
-def test_each_role_that_may_not_do_what_it_must(
+def test_every_role_without_its_permissions_fails_its_row(
     checks: Checks, cloud: LocalCloud, role_names: dict[str, str]
 ) -> None:
     iam = cloud.client("iam")
@@ -221,7 +217,7 @@ def test_each_role_that_may_not_do_what_it_must(
     assert "ec2:TerminateInstances on " in said(ran, roles.QUESTIONS["EndRole"])
 
 
-def test_a_role_that_may_do_more_than_it_must_or_is_not_there(
+def test_an_overprivileged_or_missing_role_fails_its_row(
     checks: Checks, cloud: LocalCloud, planted: Planted, role_names: dict[str, str]
 ) -> None:
     iam, name = cloud.client("iam"), role_names["ReplicateRole"]
@@ -260,7 +256,7 @@ def test_a_role_that_trusts_this_account_is_assumed(
     assert "ec2:RunInstances in its name: UnauthorizedOperation" in said(ran, question)
 
 
-def test_iam_itself_is_asked_with_the_keys_and_its_answers_are_read(
+def test_iam_simulates_the_roles_with_their_context_keys(
     checks: Checks, planted: Planted, role_names: dict[str, str]
 ) -> None:
     decide = roles.iam_simulator(checks.account).decide
@@ -282,7 +278,7 @@ def test_iam_itself_is_asked_with_the_keys_and_its_answers_are_read(
 # The small builders
 
 
-def test_a_launch_is_asked_for_as_frontload_asks(
+def test_the_launch_request_equals_frontloads(
     checks: Checks, cloud: LocalCloud, tmp_path: Path
 ) -> None:
     layout = Layout(tmp_path)
@@ -308,7 +304,7 @@ def comparable(request: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in {**request, **others}.items() if value is not None}
 
 
-def test_a_launch_whose_answer_is_lost_leaves_nothing(checks: Checks, cloud: LocalCloud) -> None:
+def test_a_launch_with_a_lost_answer_leaves_nothing(checks: Checks, cloud: LocalCloud) -> None:
     cloud.control.plant_call("ec2", "RunInstances", when="after", skip=LAUNCHES_BEFORE, count=9)
     ran = checks.run()
     holds(ran, builder.LAUNCHED)
@@ -348,7 +344,7 @@ def test_a_program_that_is_missing_and_a_command_that_fails(
     assert "store: planted" in said(ran, builder.PULLED)
 
 
-def test_a_builder_that_leaves_itself_and_no_image(checks: Checks, cloud: LocalCloud) -> None:
+def test_a_builder_that_leaves_traces_and_no_image(checks: Checks, cloud: LocalCloud) -> None:
     edits = [
         {"find": "\nset_last_scrub\n", "replace": "\n"},
         {
@@ -362,7 +358,7 @@ def test_a_builder_that_leaves_itself_and_no_image(checks: Checks, cloud: LocalC
     assert "/local/host-containers/" in said(ran, restored.HELD)
 
 
-def test_a_volume_that_does_not_stay(checks: Checks, planted: Planted) -> None:
+def test_a_volume_that_goes_with_its_instance(checks: Checks, planted: Planted) -> None:
     planted.refuse("ec2", "ModifyInstanceAttribute", when=is_real)
     holds(checks.run(), builder.STAYS)
 
@@ -375,7 +371,7 @@ def test_an_end_that_takes_too_long(checks: Checks, cloud: LocalCloud) -> None:
     assert "only after" in said(ran, builder.ENDS)
 
 
-def test_a_snapshot_in_error_that_may_not_be_deleted(
+def test_a_failed_snapshot_that_cannot_be_deleted(
     checks: Checks, cloud: LocalCloud, planted: Planted, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cloud.control.plant(snapshots_to_fail=1)
@@ -408,7 +404,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_whoever_ends_it_has_everything_removed(checks: Checks, planted: Planted) -> None:
+def test_a_signal_ends_the_check_and_everything_is_removed(
+    checks: Checks, planted: Planted
+) -> None:
     planted.do("ec2", "TerminateInstances", lambda: os.kill(os.getpid(), signal.SIGTERM))
     ran = checks.run()
     assert (ran.interrupted, ran.exit_code) == (True, 130)
@@ -416,7 +414,7 @@ def test_whoever_ends_it_has_everything_removed(checks: Checks, planted: Planted
     assert ran.table.outcome(made.NOTHING_LEFT.name) == OK
 
 
-def test_a_mistake_of_the_check_keeps_what_was_answered(
+def test_a_crash_of_the_check_keeps_the_answers(
     checks: Checks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "ask_roles", lambda *arguments: 1 / 0)
@@ -429,7 +427,7 @@ def test_a_mistake_of_the_check_keeps_what_was_answered(
 # The question before the run
 
 
-def test_without_a_terminal_or_with_another_account_nothing_is_asked(
+def test_nothing_is_asked_without_a_terminal_or_with_another_account(
     checks: Checks, cloud: LocalCloud, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = command_line.parsed(["--no-builder"])
@@ -461,7 +459,7 @@ def test_the_table_is_printed_as_markdown_and_as_json(
     assert lines[-1].endswith(" skipped.") and " 0 failed, " in lines[-1]
 
 
-def test_every_row_was_seen_to_fail() -> None:
+def test_every_row_failed_in_some_test() -> None:
     if not FAILED_ONCE:
         pytest.skip("only when all of this file runs")
     assert sorted(EVERY_ROW - FAILED_ONCE) == []

@@ -25,7 +25,7 @@ RENDERER = pull_script.RENDERER.read_text()
 QUESTION = Question("name", "asked", "good", "bad")
 
 
-def test_what_the_scripts_use_is_read_from_them() -> None:
+def test_the_check_reads_from_the_scripts_which_programs_they_use() -> None:
     called = scripts.programs(PULL).split()
     assert {"bash", "awk", "curl", "jq", "sha256sum", "flock", "sheltie"} - {
         *called,
@@ -41,7 +41,7 @@ def test_what_the_scripts_use_is_read_from_them() -> None:
     assert all(re.fullmatch(r"/(?:var|local)/[\w/-]+", place) for place in places)
 
 
-def test_a_script_travels_as_frontloads_own_and_is_shown_with_its_errors() -> None:
+def test_a_script_is_sent_as_frontload_sends_its_own() -> None:
     (own,) = re.findall(r'r#"(IFS= read.*?)"#', RENDERER)
     assert re.sub(r"exec .* </dev/null", "exec 2>&1 </dev/null", own) == READER
     text = for_admin("programs.sh", programs="one two", seconds="1")
@@ -51,12 +51,12 @@ def test_a_script_travels_as_frontloads_own_and_is_shown_with_its_errors() -> No
         for_admin("programs.sh", programs="it's")
 
 
-def test_the_owners_of_host_containers_are_those_that_the_local_cloud_knows() -> None:
+def test_the_check_and_the_local_cloud_know_the_same_owners_of_host_containers() -> None:
     known = host_containers._ACCOUNTS
     assert {region: OWNERS.get(region, USUAL_OWNER) for region in known} == known
 
 
-def test_the_price_is_told_in_cents_with_what_it_is_reckoned_from() -> None:
+def test_the_estimate_shows_the_price_in_cents_and_its_inputs() -> None:
     usual = Options("frontload", Path("template.yaml"))
     assert 0.03 < dollars(usual, 12) < 0.10 < dollars(usual, 150) < 1
     assert "about 4 cents" in estimate(usual) and "$0.096" in estimate(usual)
@@ -68,7 +68,7 @@ def table(told: list[Row]) -> Table:
     return Table(told.append, lambda error, question: (str(error), question.bad))
 
 
-def test_a_row_has_what_was_asked_what_was_said_and_what_it_means() -> None:
+def test_a_row_has_the_question_the_answer_and_its_meaning() -> None:
     told: list[Row] = []
     rows = table(told)
 
@@ -90,14 +90,14 @@ def test_a_row_has_what_was_asked_what_was_said_and_what_it_means() -> None:
     assert [row.outcome for row in told] == ["ok", "failed", "skipped"]
 
 
-def test_a_wait_has_an_end_and_says_how_far_it_came() -> None:
+def test_a_wait_times_out_and_shows_its_last_look() -> None:
     progress = Progress(io.StringIO())
     with pytest.raises(Late, match="rain did not come within 0 s; the last look: clouds"):
         progress.wait_for("rain", lambda: (None, "clouds"), 0.05, 0.01)
     assert progress.wait_for("rain", lambda: (1, ""), 0.05, 0.01) == 1
 
 
-def test_what_the_local_cloud_cannot_do_is_skipped_with_the_reason() -> None:
+def test_a_row_that_the_local_cloud_cannot_answer_is_skipped_with_the_reason() -> None:
     rows = table([])
     rows.cannot["name"] = local.NOTHING_RUNS
     assert rows.ask(QUESTION, lambda: Answer("never")) is None

@@ -27,7 +27,7 @@ def growth() -> dict[str, Any]:
     )  # fmt: skip
 
 
-def test_a_builder_is_paid_for_from_its_launch_until_the_snapshot_begins() -> None:
+def test_a_builder_is_billed_from_its_launch_until_the_snapshot_begins() -> None:
     assert builder_seconds(document("orchestration", {}, [PHASES])) == 50 + 125 + 20
 
 
@@ -44,7 +44,7 @@ def test_chains_cost_less_than_full_snapshots_and_fast_restore_more_than_both() 
         assert bills["fastRestore"] > bills["initialization"]
 
 
-def test_every_user_has_a_build_and_a_months_bills(tmp_path: Path) -> None:
+def test_every_user_has_a_bill_for_a_build_and_for_a_month(tmp_path: Path) -> None:
     write_document(tmp_path / "growth.json", growth())
     write_document(tmp_path / "orchestration.json", document("orchestration", {}, [PHASES]))
     found = measure(Bench(tmp_path, lambda line: None))

@@ -33,18 +33,18 @@ def test_states_of_all_executions_count_and_the_events_of_the_longest() -> None:
     assert (counts.longest_call_seconds, counts.functions_at_once) == (2.0, 2)
 
 
-def test_functions_are_billed_for_what_they_wait_for_and_for_cold_starts() -> None:
+def test_functions_are_billed_for_waits_and_cold_starts() -> None:
     calls = [call(9.0), call(9.0, first=True)]
     assert gigabyte_seconds(calls, 2.0) == (2.0 + 2 * 0.005 + 0.02) * 0.25
 
 
-def test_calls_that_follow_each_other_do_not_overlap() -> None:
+def test_consecutive_calls_do_not_overlap() -> None:
     assert most_at_once([(0.0, 1.0), (1.0, 2.0)]) == 1
     assert most_at_once([(0.0, 3.0), (1.0, 2.0), (1.5, 4.0)]) == 3
     assert most_at_once([]) == 0
 
 
-def test_the_busiest_may_begin_anywhere() -> None:
+def test_the_busiest_window_may_begin_at_any_time() -> None:
     assert busiest([0.0, 0.9, 1.1, 1.8, 5.0]) == 3
     assert busiest([0.0, 0.9, 1.1, 1.8, 5.0], 0.5) == 2
     assert busiest([]) == 0

@@ -33,7 +33,7 @@ SNAPSHOTS = [
 ]
 
 
-def test_the_slowest_copy_counts_and_no_other_builds_waits() -> None:
+def test_only_the_builds_own_waits_and_its_slowest_copy_count() -> None:
     waits = waits_of_build(STATE, SNAPSHOTS, "b1", 30.0)
     assert waits == PhysicalWaits(46.0, 120.0, 30.0, 180.0, 300.0)
     assert waits.total == 676.0
@@ -43,12 +43,12 @@ def test_without_another_region_nothing_is_copied() -> None:
     assert waits_of_build(STATE, SNAPSHOTS, "b2", 30.0).copies == 0.0
 
 
-def test_a_build_without_builder_or_snapshot_is_none() -> None:
+def test_a_build_without_builder_or_snapshot_is_an_error() -> None:
     with pytest.raises(ValueError, match="0 builders and 0 snapshots of b3"):
         waits_of_build(STATE, SNAPSHOTS, "b3", 30.0)
 
 
-def test_overhead_is_what_was_added_to_the_physical_waits() -> None:
+def test_overhead_is_the_time_beyond_the_physical_waits() -> None:
     assert PhysicalWaits(10.0, 20.0, 5.0, 25.0, 40.0).overhead(108.0) == pytest.approx(0.08)
 
 

@@ -21,7 +21,7 @@ def ratios(**values: list[float]) -> dict[str, object]:
     }
 
 
-def test_the_slower_link_of_the_sharing_set_on_the_best_containerd_is_the_headline() -> None:
+def test_the_headline_is_the_slower_link_with_the_sharing_set_and_the_best_containerd() -> None:
     figures = ratios(
         sharing_shaped_2_1=[0.4, 0.5, 0.6],
         sharing_unshaped_2_1=[0.3, 0.4, 0.9],
@@ -35,7 +35,7 @@ def test_the_slower_link_of_the_sharing_set_on_the_best_containerd_is_the_headli
     assert summary["pull.sharing.shaped.1.7.ratio"]["median"] == 0.8
 
 
-def test_what_was_not_measured_is_not_in_the_summary() -> None:
+def test_the_summary_lacks_unmeasured_figures() -> None:
     content = document("lambda", {"initMs": figure("milliseconds", [5.0])})
     assert summarise({"lambda": content}) == {
         "lambda.initMs": {"min": 5.0, "median": 5.0, "max": 5.0}
@@ -54,13 +54,13 @@ def test_a_row_has_a_cell_for_each_column() -> None:
         table("calls", ["a", "b"], [["1"]])
 
 
-def test_only_parts_that_were_measured_are_read_in_the_order_asked_for(tmp_path: Path) -> None:
+def test_only_measured_parts_are_read_in_the_requested_order(tmp_path: Path) -> None:
     for part in ("cost", "lambda"):
         write_document(tmp_path / f"{part}.json", document(part, {}))
     assert list(read_documents(tmp_path, list(MODULES))) == ["lambda", "cost"]
 
 
-def test_an_incremental_builds_headline_is_the_version_that_gains_least() -> None:
+def test_the_headline_of_incremental_builds_is_the_version_with_the_least_gain() -> None:
     figures = {
         "2.1.ratio": figure("ratio", [0.1, 0.12, 0.2]),
         "1.6.ratio": figure("ratio", [0.14, 0.15]),
@@ -80,7 +80,7 @@ def test_parts_run_in_their_own_order() -> None:
         chosen(["speed"])
 
 
-def test_rounds_that_are_no_number_are_refused() -> None:
+def test_invalid_numbers_of_rounds_are_refused() -> None:
     assert rounds("3") == 3
     for text in ("-1", "0", "many"):
         with pytest.raises(BenchError, match=f"RUNS is '{text}'"):

@@ -33,18 +33,18 @@ def test_a_value_is_shown_with_its_unit(unit: str, value: float, shown: str) -> 
     assert show_value(unit, value) == shown
 
 
-def test_the_limit_itself_is_as_wanted() -> None:
+def test_a_figure_equal_to_its_limit_is_as_wanted() -> None:
     assert verdict("initMs", 15, 15.0) == "as wanted"
     assert verdict("initMs", 15, 15.1) == "MORE THAN WANTED"
     assert verdict("initMs", None, 15.1) == ""
 
 
-def test_of_a_speedup_more_is_better() -> None:
+def test_a_speedup_above_its_limit_is_as_wanted() -> None:
     assert verdict("speedup", 30, 31.0) == "as wanted"
     assert verdict("speedup", 30, 29.0) == "LESS THAN WANTED"
 
 
-def test_the_table_shows_the_limit_beside_the_figure_and_one_without() -> None:
+def test_the_table_shows_figures_with_and_without_a_limit() -> None:
     figures = {
         "initMs": figure("milliseconds", [8.0, 9.0, 30.0], 10.0),
         "warmMs": figure("milliseconds", [1.0]),

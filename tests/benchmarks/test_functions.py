@@ -34,7 +34,7 @@ def test_only_calls_that_were_answered_count() -> None:
     assert call_milliseconds(LOG) == [0.481, 0.564]
 
 
-def test_memory_is_told_in_bytes() -> None:
+def test_memory_is_read_in_bytes() -> None:
     assert memory_bytes(STATUS) == (8700 * 1024, 8736 * 1024)
 
 
@@ -66,7 +66,7 @@ def test_the_package_is_deflated(tmp_path: Path) -> None:
         ("claim", {"ready": True}),
     ],
 )
-def test_another_answer_than_the_measured_one_stops_the_measurement(
+def test_an_unexpected_answer_stops_the_measurement(
     handler: str, answer: dict[str, object]
 ) -> None:
     with pytest.raises(BenchError, match=f"{handler} answered"):

@@ -38,7 +38,7 @@ def test_a_size_that_could_not_be_built_is_left_out() -> None:
     assert [row[0] for row in axis_table("consumers", found)["rows"]] == ["1", "10"]
 
 
-def test_the_quotas_are_held_against_the_greatest_sizes() -> None:
+def test_the_greatest_sizes_are_compared_with_the_quotas() -> None:
     found = outcomes(**dict.fromkeys(SIZES, [100, 200, 300]))
     found["regions", 30] = replace(
         found["regions", 30], counts=replace(COUNTS, events=5000), manifest_bytes=4096

@@ -25,13 +25,13 @@ def test_the_unrelated_images_have_only_the_shell_in_common() -> None:
     assert len(set.union(*images)) == 8 * 4 + 1
 
 
-def test_each_size_is_the_one_before_it_and_a_further_layer() -> None:
+def test_each_size_adds_one_layer_to_the_size_before() -> None:
     sizes, model = list(SETS["sizes"]().values()), SETS["large"]()["model"]
     assert len(sizes) == len(SIZES_MB)
     assert all(layers == model[: number + 2] for number, layers in enumerate(sizes))
 
 
-def test_a_tree_is_many_small_files_and_some_large_and_compresses_to_three_quarters(
+def test_a_tree_layer_compresses_to_three_quarters(
     tmp_path: Path,
 ) -> None:
     layout = Layout(tmp_path)
@@ -40,7 +40,7 @@ def test_a_tree_is_many_small_files_and_some_large_and_compresses_to_three_quart
     assert 0.7 < manifest["layers"][0]["size"] / (8 << 20) < 0.82
 
 
-def test_an_image_of_another_version_of_the_generator_does_not_count(tmp_path: Path) -> None:
+def test_an_image_from_another_generator_version_does_not_count(tmp_path: Path) -> None:
     description = {"version": image_sets.VERSION, "images": []}
     (tmp_path / "large.json").write_text(json.dumps(description))
     assert image_sets._read(tmp_path, "large") == []

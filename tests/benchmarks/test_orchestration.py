@@ -17,7 +17,7 @@ ROUNDS = [
 ]
 
 
-def test_a_phase_shows_its_median_beside_what_of_it_had_to_be() -> None:
+def test_a_phase_shows_its_median_its_physical_wait_and_the_rest() -> None:
     shown = phase_table("Later", ROUNDS, lambda one: one.later)
     assert shown["rows"] == [
         ["preflight", "0.5", "", "0.5"],

@@ -36,7 +36,7 @@ def test_a_builder_is_billed_for_a_minute_at_least() -> None:
     assert build_dollars(short, 60, 125)["builder"] == pytest.approx(0.192 / 60)
 
 
-def test_throughput_above_what_gp3_has_is_paid_for() -> None:
+def test_throughput_above_the_gp3_baseline_is_billed() -> None:
     plain, fast = (build_dollars(FACTS, 60, rate)["its volume"] for rate in (125, 500))
     assert fast - plain == pytest.approx(375 * 0.04 * 600 / (730 * 3600))
 
@@ -67,16 +67,16 @@ def test_a_month_is_builds_storage_and_transfer() -> None:
     assert bill["transfer to regions"] == pytest.approx(120 * 2 * 15 * 0.02)
 
 
-def test_fast_restore_is_paid_by_zone_and_hour_whatever_is_launched() -> None:
+def test_fast_restore_is_billed_by_zone_and_hour_independent_of_launches() -> None:
     assert fast_restore_dollars(DAILY) == pytest.approx(3 * 730 * 0.75)
     assert fast_restore_dollars(replace(DAILY, node_launches_a_day=0)) > 1_600
 
 
-def test_what_nodes_cost_grows_with_their_launches() -> None:
+def test_the_cost_of_nodes_grows_with_their_launches() -> None:
     assert initialization_dollars(DAILY) == pytest.approx(300 * 15 * 0.0036)
     assert waiting_dollars(DAILY, 120.0) == pytest.approx(300 * 120 / 3600 * 0.192)
 
 
-def test_between_two_measured_sizes_a_straight_line_is_assumed() -> None:
+def test_values_between_two_measured_sizes_are_interpolated() -> None:
     assert between({1: 100.0, 10: 1000.0, 30: 2000.0}, 10) == 1000.0
     assert between({1: 100.0, 10: 1000.0, 30: 2000.0}, 4) == pytest.approx(400.0)

@@ -59,9 +59,7 @@ class FakeHost:
         self.checks += 1
 
 
-def test_each_way_is_first_in_every_other_round_and_the_outer_runs_of_ours_are_checked(
-    monkeypatch, tmp_path: Path
-) -> None:
+def test_ours_and_theirs_take_turns_to_run_first(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(pull, "our_way", lambda images: pull.Way("ours", "", ""))
     host = FakeHost()
     bench = Bench(tmp_path, lambda text: None, 3)
@@ -71,7 +69,7 @@ def test_each_way_is_first_in_every_other_round_and_the_outer_runs_of_ours_are_c
     assert host.checks == 2 + 1
 
 
-def test_the_headline_is_wanted_at_a_half_and_nothing_slower_than_theirs() -> None:
+def test_the_headlines_limit_is_a_half_and_every_other_ratios_is_one() -> None:
     results = {
         Combination("sharing", "unshaped", "2.1"): Rounds([1.0], [2.0]),
         Combination("sharing", "shaped", "1.7"): Rounds([3.0], [2.0]),
@@ -84,20 +82,20 @@ def test_the_headline_is_wanted_at_a_half_and_nothing_slower_than_theirs() -> No
     }
 
 
-def test_a_combination_that_failed_is_told_before_the_other_notes() -> None:
+def test_a_failed_combination_comes_first_in_the_notes() -> None:
     results = {Combination("sharing", "shaped", "2.1"): Rounds([1.0], [2.0])}
     notes = as_document(results, {"sharing": [IMAGE]}, ["NOT MEASURED: large"])["notes"]
     assert notes == ["NOT MEASURED: large", *pull.NOTES]
 
 
-def test_the_floor_takes_every_distinct_layer_once_the_largest_first() -> None:
+def test_the_floor_pulls_every_distinct_layer_once_starting_with_the_largest() -> None:
     way = floor.floor_way([IMAGE, LARGER, IMAGE])
     script = base64.b64decode(re.search(r"echo (\S+) \|", way.command)[1]).decode()
     layers = re.search(r"layers='([^']*)'", script)[1].splitlines()
     assert layers == [f"bench/b sha256:{'2' * 64}", f"bench/a sha256:{'1' * 64}"]
 
 
-def test_a_node_s_speedup_leaves_the_boot_out_and_is_told_with_it_too() -> None:
+def test_a_node_s_speedup_is_shown_without_and_with_the_boot() -> None:
     cold = {size: [node.Start(1.0, 5.0, 1.0)] for size in node.SIZES_MB}
     cached = {size: [node.Start(1.0, 0.0, 0.2)] for size in node.SIZES_MB}
     figures = node.as_document(cold, cached, {10: IMAGE})["figures"]

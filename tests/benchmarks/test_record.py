@@ -29,7 +29,7 @@ MACHINE = {
 }
 
 
-def test_states_inside_a_map_are_counted_and_what_was_taken_is_forgotten() -> None:
+def test_states_inside_a_map_are_counted_once() -> None:
     with LocalCloud("scripted", latencies={"transition_seconds": 0.4}) as cloud:
         states = cloud.client("stepfunctions")
         machine = states.create_state_machine(

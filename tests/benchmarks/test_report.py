@@ -28,7 +28,7 @@ def page(name: str) -> str:
     return f"Before.\n<!-- begin {name} -->\nold\n<!-- end {name} -->\nAfter.\n"
 
 
-def test_what_stands_between_the_markers_is_made_anew_and_nothing_else() -> None:
+def test_only_the_text_between_the_markers_is_replaced() -> None:
     assert filled(page("lambda"), CONTENT) == (
         "Before.\n<!-- begin lambda -->\n"
         "| figure | min | median | max | runs | wanted |  |\n|---|---|---|---|---|---|---|\n"
@@ -37,20 +37,20 @@ def test_what_stands_between_the_markers_is_made_anew_and_nothing_else() -> None
     )
 
 
-def test_a_block_of_a_part_that_was_not_measured_stays() -> None:
+def test_the_block_of_an_unmeasured_part_stays() -> None:
     assert filled(page("pull"), CONTENT) == page("pull")
 
 
-def test_a_block_that_nobody_makes_is_refused() -> None:
+def test_an_unknown_block_is_refused() -> None:
     with pytest.raises(KeyError, match="speed"):
         filled(page("speed"), CONTENT)
 
 
-def test_no_text_ends_its_cell() -> None:
+def test_special_characters_stay_inside_their_cell() -> None:
     assert "| what | a\\|b |\n|---|---|\n| x | y z |" in filled(page("lambda.tables"), CONTENT)
 
 
-def test_a_headline_says_what_was_wanted_and_what_is_missing() -> None:
+def test_a_headline_shows_its_limit_and_whether_it_was_measured() -> None:
     rows = filled(page("headlines"), CONTENT)
     assert "| `lambda.initMs` | ≤ 10 | 5 | 6 | 30 | as wanted |" in rows
     assert "| `node.speedup` | ≥ 30 | – | – | – | not measured |" in rows
@@ -63,14 +63,14 @@ def test_a_headline_that_was_not_measured_again_stays() -> None:
     assert rows.count("node.speedup") == 1
 
 
-def test_the_page_has_only_blocks_that_can_be_made_each_ended() -> None:
+def test_the_page_has_only_known_blocks_and_each_one_ends() -> None:
     text = PAGE.read_text()
     begun = re.findall(r"<!-- begin ([\w.]+) -->", text)
     assert begun == [found["name"] for found in WHERE.finditer(text)]
     assert set(begun) <= set(BLOCKS)
 
 
-def test_a_quota_that_is_exceeded_is_marked() -> None:
+def test_an_exceeded_quota_is_marked() -> None:
     measured = Measured(25_001, 10, 2.0, 4096, 20, 30, {"ssm:PutParameter": 2})
     rows = {row[0]: row[3] for row in quota_rows(measured)}
     assert rows["history events of an execution"] == "100% OVER"

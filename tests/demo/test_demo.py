@@ -53,7 +53,7 @@ def run_demo(images: Path, **environment: str) -> tuple[int, str, dict[str, Any]
 
 
 @pytest.mark.skipif(not REAL, reason="a real builder host needs root")
-def test_two_demos_in_a_row_both_boot_nodes_from_what_they_published(images: Path) -> None:
+def test_two_demos_in_a_row_both_boot_nodes_from_their_own_publications(images: Path) -> None:
     for _ in range(2):
         code, output, result = run_demo(images)
         assert code == 0, output
@@ -79,7 +79,7 @@ def test_without_registry_and_containerd_the_demo_names_its_stand_ins(images: Pa
     assert result["execution"]["status"] == "SUCCEEDED"
 
 
-def test_a_directory_without_layouts_is_refused_with_what_would_be_right(tmp_path: Path) -> None:
+def test_a_directory_without_layouts_is_refused_with_the_remedy(tmp_path: Path) -> None:
     code, output, _ = run_demo(tmp_path)
     assert code == 1
     assert "give a directory with one per image" in output

@@ -46,7 +46,7 @@ def test_a_registry_that_is_cut_off_in_the_middle_of_a_layer(
     assert no_snapshot()
 
 
-def test_a_layer_of_which_the_registry_has_but_half(
+def test_a_layer_that_is_cut_in_half_in_the_registry(
     cloud: LocalCloud, large: str, cache: Cache, run_failing: RunFailing, no_snapshot: Callable
 ) -> None:
     blob = cloud.registry.blob_file(large)
@@ -67,7 +67,7 @@ def test_a_layer_that_is_cut_short_on_the_builder_s_disk(
 KILL = "on_host pkill -9 -x containerd\n"
 
 
-def test_containerd_that_is_killed_is_started_by_its_host_and_the_build_goes_on(
+def test_a_killed_containerd_is_restarted_by_its_host_and_the_build_continues(
     large: str, cache: Cache, edit_script: Edit, frontload: Frontload, world: World
 ) -> None:
     edit_script(START, f"{START}{KILL}")
@@ -77,7 +77,7 @@ def test_containerd_that_is_killed_is_started_by_its_host_and_the_build_goes_on(
     assert image["reference"] == cache.reference()
 
 
-def test_containerd_that_is_killed_and_stays_away(
+def test_a_killed_containerd_that_stays_down(
     large: str, cache: Cache, edit_script: Edit, run_failing: RunFailing, no_snapshot: Callable
 ) -> None:
     edit_script(START, f"{START}on_host rm /run/units/containerd.active\n{KILL}")
@@ -90,7 +90,7 @@ def test_containerd_that_is_killed_and_stays_away(
     ["kill -9 $$", "on_host systemctl stop host-containers@admin\nsleep 60"],
     ids=["killed", "with its admin container"],
 )
-def test_a_script_that_ends_without_a_word(
+def test_a_script_that_ends_without_a_report(
     large: str, edit_script: Edit, run_failing: RunFailing, no_snapshot: Callable, end: str
 ) -> None:
     edit_script(START, f"{START}{end}\n")
@@ -109,7 +109,7 @@ def test_an_instance_that_reboots_in_the_middle_of_its_command(
     assert no_snapshot()
 
 
-def test_an_instance_that_reboots_and_whose_agent_runs_the_command_again(
+def test_an_instance_that_reboots_and_runs_the_command_again(
     cloud: LocalCloud,
     large: str,
     edit_script: Edit,
@@ -133,7 +133,7 @@ def test_a_builder_that_outlived_its_time_limits_ends_by_itself(
     assert no_snapshot()
 
 
-def test_a_report_that_is_cut_off_by_the_limit_of_what_a_command_may_print(
+def test_a_report_that_is_cut_off_by_the_output_limit_of_a_command(
     large: str, edit_script: Edit, run_failing: RunFailing, no_snapshot: Callable
 ) -> None:
     edit_script(START, f"{START}head -c 30000 /dev/zero | tr '\\0' x\n")
@@ -144,7 +144,7 @@ def test_a_report_that_is_cut_off_by_the_limit_of_what_a_command_may_print(
 @pytest.mark.parametrize(
     ("offset", "told"), [("-10m", "Signature expired"), ("+10m", "Signature not yet current")]
 )
-def test_a_builder_s_clock_that_is_wrong_by_more_than_a_signature_allows(
+def test_a_builder_s_clock_that_is_too_wrong_for_a_signature(
     large: str,
     cache: Cache,
     edit_script: Edit,

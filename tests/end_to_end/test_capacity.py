@@ -100,7 +100,7 @@ def pulling_builder(cloud: LocalCloud, world: World) -> str:
     return builder
 
 
-def test_a_spot_builder_that_is_taken_back_while_it_pulls_is_replaced_on_demand(
+def test_a_spot_builder_interrupted_during_its_pull_is_replaced_on_demand(
     cloud: LocalCloud, frontload: Frontload, world: World, spot_cache: Cache
 ) -> None:
     hang = {"find": "\nmask_kubelet\n", "replace": '\ntouch "$host/local/pulling"; sleep 600\n'}

@@ -115,7 +115,7 @@ def pieces_in(file: Path, pieces: dict[str, str]) -> list[str]:
     return sorted(found)
 
 
-def test_nothing_that_is_written_down_holds_a_credential(
+def test_no_log_parameter_or_call_contains_a_credential(
     cloud: LocalCloud, frontload: Frontload, world: World, watched: Watched
 ) -> None:
     build = watched.build.input["request"]["id"]
@@ -127,7 +127,7 @@ def test_nothing_that_is_written_down_holds_a_credential(
         assert held == [], place
 
 
-def test_the_snapshot_s_bytes_hold_no_credential(
+def test_the_snapshot_s_bytes_contain_no_credential(
     cloud: LocalCloud, layout: Layout, watched: Watched
 ) -> None:
     snapshot = cloud.host.snapshot_file(watched.snapshot_id)

@@ -30,7 +30,7 @@ def test_an_end_of_over_two_minutes_is_discarded(
     run_failing("EndTimedOut", "did not shut down within 120 s", "its volume is discarded")
 
 
-def test_a_volume_that_ec2_does_not_let_stay_fails_the_build(
+def test_a_volume_that_ec2_refuses_to_keep_fails_the_build(
     cloud: LocalCloud, built: Cache, run_failing: RunFailing
 ) -> None:
     cloud.control.plant_call(
@@ -48,7 +48,7 @@ def test_a_volume_that_outlived_its_builder_goes_with_a_failed_build(
     run_failing("AwsDenied", "ec2:CreateSnapshot of volume vol-")
 
 
-def test_a_builder_ends_in_order_before_its_volume_is_snapshotted(
+def test_a_builder_shuts_down_in_order_before_its_volume_is_snapshotted(
     cloud: LocalCloud, frontload: Frontload, world: World, built: Cache
 ) -> None:
     mark = world.mark()

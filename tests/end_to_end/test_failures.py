@@ -85,7 +85,7 @@ def test_a_builder_that_never_comes_online(
 # Detected by Pull
 
 
-def test_a_builder_that_comes_online_when_its_time_is_over(
+def test_a_builder_that_comes_online_too_late(
     cloud: LocalCloud, built: Cache, run_failing: RunFailing
 ) -> None:
     built.put(timeLimits={"launchSeconds": 20})
@@ -170,7 +170,7 @@ def test_a_command_that_ssm_never_delivers(
     run_failing("PullTimedOut", "DeliveryTimedOut")
 
 
-def test_a_command_of_which_ssm_says_nothing(
+def test_a_command_that_never_ends_in_ssm(
     built: Cache, edit_script: Edit, run_failing: RunFailing
 ) -> None:
     # 60 s on the builder are longer than the 120 s of the state machine, whose waits are scaled.

@@ -65,7 +65,7 @@ def built(cloud: LocalCloud, frontload: Frontload) -> Iterator[Built]:
         yield Built(snapshot_id, snapshot, builder, cache.reference())
 
 
-def test_s12_outside_of_containerd_a_snapshot_holds_empty_directories_alone(built: Built) -> None:
+def test_s12_a_snapshot_has_only_empty_directories_outside_containerd(built: Built) -> None:
     directories, files = files_outside_containerd(built.snapshot)
     assert files == FILES
     remade = {one for one in directories if one.startswith(tuple(f"var/lib/{o}" for o in OVERLAYS))}

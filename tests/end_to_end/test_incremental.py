@@ -108,7 +108,7 @@ def lineage(cloud: LocalCloud, cache: Cache, layout: Layout) -> Iterator[Lineage
     yield Lineage(cloud, cache, layout)
 
 
-def test_each_build_of_a_chain_starts_from_the_one_before_and_is_whole(
+def test_each_build_of_a_chain_starts_from_the_one_before_and_is_complete(
     cloud: LocalCloud, lineage: Lineage, versions: list[str]
 ) -> None:
     before: Published | None = None
@@ -125,7 +125,7 @@ def test_each_build_of_a_chain_starts_from_the_one_before_and_is_whole(
         before = made
 
 
-def test_a_chain_is_cut_after_as_many_links_as_the_cache_says(
+def test_a_chain_is_cut_after_the_caches_maximum_of_links(
     cache: Cache, lineage: Lineage, versions: list[str]
 ) -> None:
     cache.put(incremental={"maxLinks": 1, "maxWastePercent": 1000})
@@ -144,7 +144,7 @@ def test_a_chain_is_cut_on_request(
     lineage.require_whole(made.snapshot_id)
 
 
-def test_a_chain_is_cut_when_too_much_is_stored_in_vain(
+def test_a_chain_is_cut_when_it_wastes_too_much_storage(
     cache: Cache, lineage: Lineage, layout: Layout, versions: list[str]
 ) -> None:
     cache.put(incremental={"maxWastePercent": 50})

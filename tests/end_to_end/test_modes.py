@@ -19,7 +19,7 @@ def modes(node: Node, reference: str) -> list[str]:
     return node.run_container(reference, *show).splitlines()
 
 
-def test_directories_that_a_layer_has_no_entry_for_are_as_after_a_cold_pull(
+def test_directories_without_an_entry_in_a_layer_equal_those_of_a_cold_pull(
     cloud: LocalCloud, frontload: Frontload, world: World
 ) -> None:
     with new_cache(frontload) as cache:

@@ -20,7 +20,7 @@ class Watch:
         self.most = max(self.most, len(self._world.builders_alive()))
 
 
-def test_a_tag_that_moves_during_the_build_changes_the_next_build_only(
+def test_a_tag_that_moves_during_a_build_changes_only_the_next_build(
     cloud: LocalCloud, frontload: Frontload, world: World, cache: Cache
 ) -> None:
     planned = cache.push("app").digest
@@ -43,7 +43,7 @@ def test_a_tag_that_moves_during_the_build_changes_the_next_build_only(
     assert watch.most == 1
 
 
-def test_a_cache_asked_for_twice_at_once_is_built_once(
+def test_two_requests_for_a_cache_at_once_build_it_once(
     frontload: Frontload, world: World, cache: Cache
 ) -> None:
     cache.push()

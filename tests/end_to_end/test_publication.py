@@ -90,7 +90,7 @@ def varint(number: int) -> bytes:
     return low + varint(number >> 7) if number > 0x7F else low
 
 
-def test_a_push_publishes_a_completed_snapshot_and_says_what_it_holds(
+def test_a_push_publishes_a_completed_snapshot_and_its_contents(
     world: World, publication: Publication
 ) -> None:
     snapshot_id, manifest = publication.snapshot_id, publication.manifest
@@ -116,7 +116,7 @@ def test_a_publication_is_announced_on_the_bus(
     assert publication.manifest.items() <= detail.items()
 
 
-def test_a_finished_build_leaves_nothing_but_its_publication(
+def test_a_finished_build_leaves_only_its_publication(
     frontload: Frontload, world: World, cache: Cache
 ) -> None:
     cache.push()
@@ -129,7 +129,7 @@ def test_a_finished_build_leaves_nothing_but_its_publication(
     assert set(after.published) - set(before.published) == set(cache.parameters)
 
 
-def test_the_builder_is_gone_while_its_snapshot_is_made_which_is_whole_all_the_same(
+def test_a_snapshot_is_complete_although_its_builder_ends_first(
     cloud: LocalCloud, frontload: Frontload, layout: Layout, world: World, cache: Cache
 ) -> None:
     digest = cache.push().digest
@@ -150,7 +150,7 @@ def test_the_builder_is_gone_while_its_snapshot_is_made_which_is_whole_all_the_s
     assert (report.files_wrong, report.examples) == (0, [])
 
 
-def test_a_publication_tells_how_long_each_phase_took_and_the_next_build_knows_it(
+def test_a_publication_shows_the_duration_of_each_phase_to_the_next_build(
     cloud: LocalCloud, frontload: Frontload, world: World, cache: Cache
 ) -> None:
     cache.put()
@@ -194,7 +194,7 @@ def test_a_node_s_kubelet_finds_every_image_by_tag_and_digest(
     assert id_in_cri(node, publication.cache.reference("three")) is None
 
 
-def test_the_next_push_publishes_anew_and_keeps_the_previous_snapshot(
+def test_the_next_push_publishes_again_and_keeps_the_previous_snapshot(
     frontload: Frontload, world: World, cache: Cache
 ) -> None:
     cache.put()
@@ -237,7 +237,7 @@ def test_the_same_request_again_finds_nothing_to_build(
     assert before.builders == world.builders_alive() == []
 
 
-def test_images_of_another_registry_need_neither_credentials_nor_a_digest_in_advance(
+def test_images_of_a_public_registry_need_no_credentials_and_no_digest(
     cloud: LocalCloud, frontload: Frontload, layout: Layout, world: World, cache: Cache
 ) -> None:
     reference = f"{PUBLIC_HOST}/{cache.repository}:v1"
@@ -267,7 +267,7 @@ def cut_the_power_of_the_next_builder(cloud: LocalCloud) -> None:
     cloud.control.plant(slow_ends=[0.2])
 
 
-def test_a_builder_whose_power_is_cut_leaves_whole_images(
+def test_a_power_cut_of_the_builder_leaves_complete_images(
     cloud: LocalCloud, frontload: Frontload, layout: Layout, world: World, cache: Cache
 ) -> None:
     digest = cache.push().digest
@@ -282,7 +282,7 @@ def test_a_builder_whose_power_is_cut_leaves_whole_images(
         assert node.adopted_host_containers == []
 
 
-def test_the_content_check_sees_what_a_cut_leaves_without_a_flush(
+def test_the_content_check_finds_damage_of_a_power_cut_without_a_flush(
     cloud: LocalCloud,
     frontload: Frontload,
     layout: Layout,

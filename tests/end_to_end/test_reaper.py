@@ -86,7 +86,7 @@ def reap_until_nothing_is_left(frontload: Frontload, world: World, before: State
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_nothing_is_left_of_a_build_that_was_stopped_in(
+def test_a_build_leaves_nothing_when_it_is_stopped_in(
     step: str, cloud: LocalCloud, frontload: Frontload, world: World, stoppable: Cache
 ) -> None:
     before = world.state()
@@ -98,7 +98,7 @@ def test_nothing_is_left_of_a_build_that_was_stopped_in(
     assert world.published(stoppable)[1]["cache"] == stoppable.name
 
 
-def test_an_execution_that_is_stopped_ends_its_builder_by_the_event_alone(
+def test_the_event_of_a_stopped_execution_ends_its_builder(
     cloud: LocalCloud, frontload: Frontload, world: World, stoppable: Cache
 ) -> None:
     before = world.state()
@@ -107,7 +107,7 @@ def test_an_execution_that_is_stopped_ends_its_builder_by_the_event_alone(
     reap_until_nothing_is_left(frontload, world, before)
 
 
-def test_the_schedule_reaps_what_no_event_told_of(
+def test_the_schedule_reaps_builds_without_an_event(
     cloud: LocalCloud, frontload: Frontload, world: World, stoppable: Cache
 ) -> None:
     before = world.state()
@@ -126,7 +126,7 @@ def test_the_schedule_reaps_what_no_event_told_of(
         events.enable_rule(Name=rule)
 
 
-def test_a_reaper_beside_a_build_takes_nothing_of_it(
+def test_a_reaper_removes_nothing_of_a_running_build(
     frontload: Frontload, world: World, stoppable: Cache
 ) -> None:
     before = world.state()
@@ -143,7 +143,7 @@ def test_a_reaper_beside_a_build_takes_nothing_of_it(
     assert removed == []
 
 
-def test_what_others_tagged_as_ours_and_what_carries_no_tag_survives(
+def test_the_reaper_keeps_untagged_resources_and_those_that_others_tagged_as_ours(
     cloud: LocalCloud, frontload: Frontload, world: World
 ) -> None:
     ec2 = cloud.client("ec2")

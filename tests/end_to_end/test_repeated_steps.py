@@ -132,7 +132,7 @@ def test_a_pull_called_twice_sends_one_command(world: World, doubled: Doubled) -
     assert len(world.commands("pull", on=doubled.builder)) == 1
 
 
-def test_a_clean_up_called_twice_leaves_nothing_but_the_publication(
+def test_a_clean_up_called_twice_leaves_only_the_publication(
     world: World, doubled: Doubled
 ) -> None:
     assert doubled.released == []

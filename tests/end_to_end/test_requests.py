@@ -24,7 +24,7 @@ GOOD = f"{ECR_HOST}/team/app:v1"
         ("ecr-push-unknown-repository", "no cache holds nobody/knows:v1 in account 123456789012"),
     ],
 )
-def test_a_push_of_no_cached_image_does_nothing_and_says_why(
+def test_a_push_of_an_uncached_image_does_nothing_and_says_why(
     frontload: Frontload, world: World, cache: Cache, fixture: str, reason: str
 ) -> None:
     # The event would concern this cache if it were a push of that tag.
@@ -52,7 +52,7 @@ BRINGS_AN_IMAGE = {
 }
 
 
-def test_of_all_events_those_alone_start_the_pipeline_that_bring_an_image_to_our_account(
+def test_only_events_of_new_images_in_our_account_start_the_pipeline(
     cloud: LocalCloud, frontload: Frontload
 ) -> None:
     events = cloud.client("events")
@@ -66,9 +66,7 @@ def test_of_all_events_those_alone_start_the_pipeline_that_bring_an_image_to_our
     } == BRINGS_AN_IMAGE
 
 
-def test_the_push_event_of_a_cached_image_is_taken_for_one(
-    frontload: Frontload, cache: Cache
-) -> None:
+def test_a_push_event_of_a_cached_image_starts_a_build(frontload: Frontload, cache: Cache) -> None:
     cache.put(GOOD)
     event = json.loads((EVENTS / "ecr-push.json").read_text())
     execution = frontload.send_event(event["detail-type"], event["detail"])
@@ -131,7 +129,7 @@ def test_a_cache_that_does_not_exist_is_refused_with_the_name_of_its_parameter(
     assert world.changes(mark) == []
 
 
-def test_a_bad_document_fails_a_push_but_keeps_no_other_cache_from_being_built(
+def test_a_bad_document_fails_a_push_but_other_caches_are_built(
     frontload: Frontload, world: World, cache: Cache
 ) -> None:
     cache.put()

@@ -64,7 +64,7 @@ def rule(cache: Cache, **fields: Any) -> dict[str, Any]:
     return {"repository": f"{ECR_HOST}/{cache.repository}", **fields}
 
 
-def test_a_rule_takes_in_the_newest_versions_and_lets_the_older_go(
+def test_a_selection_rule_adds_the_newest_versions_and_drops_older_ones(
     frontload: Frontload, world: World, cache: Cache
 ) -> None:
     for image, tag in (("multi", "v1.4.0"), ("app", "v1.10.0"), ("other", "v2.0.0")):
@@ -105,7 +105,7 @@ def reconciled(frontload: Frontload, cache: Cache) -> dict[str, Any]:
     return build.output
 
 
-def test_the_schedule_builds_what_differs_and_nothing_else(
+def test_the_schedule_builds_only_changed_caches(
     frontload: Frontload, cloud: LocalCloud, world: World, cache: Cache
 ) -> None:
     cache.push("app")
@@ -135,7 +135,7 @@ def release(cloud: LocalCloud, world: World, cache: Cache) -> Iterator[Callable[
     cloud.control.release_bottlerocket(before)
 
 
-def test_a_new_bottlerocket_is_built_on_when_the_cache_follows_it(
+def test_a_new_bottlerocket_starts_a_build_of_a_cache_that_follows_it(
     frontload: Frontload, world: World, cache: Cache, release: Callable[[], str]
 ) -> None:
     cache.push()
@@ -150,7 +150,7 @@ def test_a_new_bottlerocket_is_built_on_when_the_cache_follows_it(
     assert world.published(cache)[1]["os"]["version"] == version
 
 
-def test_a_dry_run_tells_and_changes_nothing_and_force_builds_what_is_unchanged(
+def test_a_dry_run_only_shows_the_plan_and_force_builds_an_unchanged_cache(
     cloud: LocalCloud, frontload: Frontload, world: World, cache: Cache
 ) -> None:
     cache.push()
@@ -167,7 +167,7 @@ def test_a_dry_run_tells_and_changes_nothing_and_force_builds_what_is_unchanged(
     assert forced["snapshotId"] != first["snapshotId"]
 
 
-def test_a_burst_becomes_one_build_of_the_newest_and_names_the_successors(
+def test_a_burst_becomes_one_build_and_superseded_ones_name_their_successor(
     cloud: LocalCloud, frontload: Frontload, world: World, cache: Cache
 ) -> None:
     cache.put(debounce={"quietSeconds": 60})

@@ -22,7 +22,7 @@ def outputs(cloud: LocalCloud, stack: str, account: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("account", CONSUMERS)
-def test_the_consumer_template_makes_the_role_that_only_the_external_id_opens(
+def test_the_consumer_template_makes_a_role_that_needs_the_external_id(
     cloud: LocalCloud, account: str
 ) -> None:
     arn = outputs(cloud, "frontload-consumer", account)["RoleArn"]

@@ -82,7 +82,7 @@ def test_another_accounts_key_is_refused(refuse: Refuse) -> None:
     refuse(told, regions=with_key(foreign))
 
 
-def test_a_key_that_keeps_ec2s_role_for_spot_out_is_told_with_the_command_that_lets_it_in(
+def test_a_key_without_a_grant_for_ec2s_spot_role_is_a_warning_with_the_remedy(
     cloud: LocalCloud, frontload: Frontload, places: Places, world: World, cache: Cache
 ) -> None:
     key = places.make_key(REGION)
@@ -137,7 +137,7 @@ def test_the_accounts_default_key_is_refused_with_consumers(
         ec2.disable_ebs_encryption_by_default()
 
 
-def test_a_copy_that_would_inherit_encryption_under_the_default_key_is_refused_with_consumers(
+def test_a_copy_under_an_inherited_default_key_is_refused_with_consumers(
     places: Places, refuse: Refuse
 ) -> None:
     own = places.make_key(REGION, *CONSUMERS)
@@ -180,7 +180,7 @@ def test_a_consumer_without_the_role_is_refused(refuse: Refuse) -> None:
     refuse(told, consumers=listed)
 
 
-def test_a_consumer_whose_role_asks_for_another_external_id_is_refused(
+def test_a_consumer_role_with_another_external_id_is_refused(
     refuse: Refuse, strict_role: str
 ) -> None:
     told = [f"consumer {CONSUMERS[1]} in ", strict_role, "deploy infra/consumer.yaml", "external"]
@@ -206,7 +206,7 @@ def test_a_fast_restore_zone_that_does_not_exist_is_refused(refuse: Refuse) -> N
     )
 
 
-def test_the_quota_left_for_the_copy_is_told(
+def test_the_remaining_quota_for_the_copy_is_shown(
     frontload: Frontload, cache: Cache, shared_image: str
 ) -> None:
     cache.put(shared_image, regions=regions(REGION, IRELAND))
@@ -215,7 +215,7 @@ def test_the_quota_left_for_the_copy_is_told(
     assert f"{IRELAND}: {told}" in frontload.facts(build)["checked"]
 
 
-def test_the_fast_restores_that_a_region_has_are_told(
+def test_the_number_of_fast_restores_in_a_region_is_shown(
     frontload: Frontload, cache: Cache, shared_image: str
 ) -> None:
     listed = regions(REGION, IRELAND, eu_west_1={"fsrZones": ["eu-west-1a"]})
@@ -226,7 +226,7 @@ def test_the_fast_restores_that_a_region_has_are_told(
     assert [line for line in lines if re.match(told, line)] != [], lines
 
 
-def test_a_network_from_which_a_builder_reaches_nothing_is_refused(refuse: Refuse) -> None:
+def test_a_network_without_a_way_out_is_refused(refuse: Refuse) -> None:
     told = ["builder.subnetIds in us-east-1: ", "internet gateway", "set builder.publicIp to true"]
     refuse(told, builder={"publicIp": False})
 

@@ -29,7 +29,7 @@ def put(cache: Cache, retain: dict[str, int]) -> None:
     cache.put(regions=listed, consumers=consumers(CONSUMERS[0]), retain=retain)
 
 
-def test_a_build_prunes_what_is_neither_current_nor_previous_in_every_region_together(
+def test_a_build_prunes_all_but_current_and_previous_in_every_region(
     places: Places, cache: Cache
 ) -> None:
     put(cache, AT_ONCE)
@@ -141,7 +141,7 @@ UNPROTECTED = ("middle", "nobody")
 FOREIGN = ("stack", "untagged")
 
 
-def test_a_dry_run_shows_each_with_its_reason_and_pruning_then_does_just_that(
+def test_a_prune_deletes_exactly_the_snapshots_of_its_dry_run(
     cloud: LocalCloud, places: Places, requests: Requests, cache: Cache
 ) -> None:
     planted = plant(cloud, places, cache)
@@ -209,7 +209,7 @@ def test_nothing_is_pruned_while_a_consumers_account_cannot_be_read(
     assert planted.ids("nobody") <= everything(cloud)
 
 
-def test_retiring_a_cache_shows_what_goes_and_needs_the_name_again(
+def test_retiring_a_cache_shows_what_it_deletes_and_needs_a_confirmation(
     cloud: LocalCloud, places: Places, requests: Requests, cache: Cache
 ) -> None:
     put(cache, AT_ONCE)

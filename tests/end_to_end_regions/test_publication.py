@@ -79,7 +79,7 @@ def wide(cloud: LocalCloud, frontload: Frontload, places: Places) -> Iterator[Wi
     frontload.delete_cache(cache.name)
 
 
-def test_every_region_and_account_names_its_regions_own_completed_shared_snapshot(
+def test_every_place_names_the_completed_and_shared_snapshot_of_its_region(
     places: Places, wide: Wide
 ) -> None:
     snapshots = places.snapshots(wide.cache)
@@ -100,7 +100,7 @@ def test_each_snapshot_is_encrypted_under_its_regions_key(places: Places, wide: 
     assert {one["encrypted"] for one in found} == {True}
 
 
-def test_replicas_carry_their_sources_tags_and_their_lineage(places: Places, wide: Wide) -> None:
+def test_replicas_have_their_sources_tags_and_lineage(places: Places, wide: Wide) -> None:
     found = {one["region"]: one for one in places.snapshots(wide.cache).values()}
     home = found.pop(REGION)
     assert "frontload:build" in home["tags"]
@@ -110,7 +110,7 @@ def test_replicas_carry_their_sources_tags_and_their_lineage(places: Places, wid
         assert replica["tags"] == home["tags"] | {"frontload:source": home["id"]}
 
 
-def test_the_result_and_every_manifest_tell_the_whole_publication(
+def test_the_result_and_every_manifest_describe_the_whole_publication(
     places: Places, wide: Wide
 ) -> None:
     named = places.snapshot_ids(wide.cache)
@@ -130,7 +130,7 @@ def test_the_result_and_every_manifest_tell_the_whole_publication(
         assert manifest["initialization"]["seconds100MiBs"] >= 1
 
 
-def test_consumers_nodes_boot_in_each_region_from_their_own_parameter_with_the_registry_off(
+def test_consumers_nodes_boot_in_each_region_from_their_own_parameter_without_a_registry(
     cloud: LocalCloud, wide: Wide
 ) -> None:
     cloud.registry.stop()
@@ -145,7 +145,7 @@ def test_consumers_nodes_boot_in_each_region_from_their_own_parameter_with_the_r
         cloud.public.start()
 
 
-def test_an_account_that_is_no_consumer_has_nothing_to_boot_from(
+def test_an_account_that_is_not_a_consumer_cannot_use_the_snapshot(
     cloud: LocalCloud, wide: Wide
 ) -> None:
     with pytest.raises(NodeRefused, match="ParameterNotFound"):
@@ -154,7 +154,7 @@ def test_an_account_that_is_no_consumer_has_nothing_to_boot_from(
 
 @pytest.mark.parametrize("account", CONSUMERS)
 @pytest.mark.parametrize("region", REGIONS)
-def test_each_consumers_bus_is_told_once_and_as_the_schema_says(
+def test_each_consumers_bus_gets_one_event_that_fits_the_schema(
     places: Places, wide: Wide, account: str, region: str
 ) -> None:
     (event,) = wide.buses.events((account, region), wide.cache.name)
@@ -166,7 +166,7 @@ def test_each_consumers_bus_is_told_once_and_as_the_schema_says(
     assert detail["snapshotId"] == places.snapshot_ids(wide.cache)[account, region].value
 
 
-def test_our_own_bus_is_told_once_for_each_region(frontload: Frontload, wide: Wide) -> None:
+def test_our_own_bus_gets_one_event_for_each_region(frontload: Frontload, wide: Wide) -> None:
     events = frontload.announcements(wide.cache.name, len(REGIONS))
     assert sorted(event["detail"]["region"] for event in events) == sorted(REGIONS)
     for event in events:

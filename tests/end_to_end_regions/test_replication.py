@@ -62,7 +62,7 @@ def test_the_builder_is_gone_before_the_replicas_are_done(
     assert ("completed", 1) not in seen
 
 
-def test_a_key_that_is_lost_during_the_build_fails_it_by_name_and_leaves_nothing(
+def test_a_build_fails_by_name_and_leaves_nothing_when_its_key_is_disabled(
     cloud: LocalCloud, places: Places, world: World, cache: Cache
 ) -> None:
     key = places.make_key(IRELAND)

@@ -55,7 +55,7 @@ def healthy() -> World:
     )
 
 
-def test_nothing_is_said_of_a_world_in_which_everything_holds() -> None:
+def test_a_healthy_aftermath_has_no_violations() -> None:
     assert violations(healthy(), EXPECTED) == []
 
 
@@ -122,6 +122,6 @@ def with_unpublished(world: World) -> World:
         (with_snapshot(tags={"frontload:build": "new", "note": SECRET}), "S6"),
     ],
 )
-def test_what_does_not_hold_is_noticed(plant: Callable[[World], World], rule: str) -> None:
+def test_a_violated_rule_is_noticed(plant: Callable[[World], World], rule: str) -> None:
     told = violations(plant(healthy()), EXPECTED)
     assert rule in {one.split()[0] for one in told}, told

@@ -21,13 +21,13 @@ CREATE = "ec2:CreateSnapshot #1 in 123456789012/us-east-1"
 def silent(_: str) -> None: ...
 
 
-def test_what_ever_failed_is_tried_first() -> None:
+def test_points_that_ever_failed_are_tried_first() -> None:
     failed = ever_failed()
     assert failed != []
     assert choose(failed[:1] + [parse(f"{CREATE}, 500 once")], [], 1)[: len(failed)] == failed
 
 
-def test_a_report_counts_what_was_tried_and_what_held(tmp_path: Path) -> None:
+def test_a_report_counts_the_tried_points_and_those_that_held(tmp_path: Path) -> None:
     report = Report(7)
     report.add(Outcome(f"{CREATE}, 500 once", 1, "SUCCEEDED", 1.0))
     report.add(Outcome(f"{CREATE}, access denied", 2, "AwsDenied", 1.0, ["S4 builder i-1 is left"]))
@@ -64,7 +64,7 @@ def test_a_few_points_are_tried_and_hold(swept: Report) -> None:
     assert (swept.points, swept.held, swept.missed) == (5, 5, [])
 
 
-def test_what_goes_wrong_is_ridden_out_or_ends_the_run(swept: Report) -> None:
+def test_a_run_survives_a_fault_or_ends_with_it(swept: Report) -> None:
     assert swept.ends == {"SUCCEEDED": 4, "States.TaskFailed": 1}
 
 
@@ -72,7 +72,7 @@ def without_a_cloud() -> NoReturn:
     raise StartError("no ports are free")
 
 
-def test_a_worker_tells_what_kept_its_cloud_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_reports_why_its_cloud_did_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("faults.sweep.trials", without_a_cloud)
     points, outcomes = queue.Queue[Any](), queue.Queue[Any]()
     points.put(parse(f"{CREATE}, 500 once"))
@@ -84,7 +84,7 @@ def dying(_: Any, outcomes: Any, __: Any) -> None:
     outcomes.put("no ports are free")
 
 
-def test_a_sweep_whose_workers_die_ends_with_what_they_died_of(
+def test_a_sweep_with_dead_workers_ends_with_their_errors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("faults.sweep.work", dying)

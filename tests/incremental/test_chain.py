@@ -12,7 +12,7 @@ LINKS = int(os.environ.get("CHAIN_LINKS", "20"))
 SEED = int(os.environ.get("CHAIN_SEED", "0")) or random.randrange(1, 1 << 31)
 
 
-def test_every_link_of_a_chain_holds_its_images_whole_and_nothing_else(workshop: Workshop) -> None:
+def test_every_link_of_a_chain_has_exactly_its_images(workshop: Workshop) -> None:
     print(f"CHAIN_SEED={SEED}")
     life = Life(SEED)
     apps, change = life.begin(), "begin"

@@ -41,7 +41,7 @@ def built_upon(workshop: Workshop, ancestor: Link) -> str:
     return link.report["ancestor"]
 
 
-def test_an_ancestor_as_it_was_published_is_kept(workshop: Workshop, good: Link) -> None:
+def test_an_undamaged_ancestor_is_built_upon(workshop: Workshop, good: Link) -> None:
     assert built_upon(workshop, good) == "kept"
 
 
@@ -103,7 +103,7 @@ def test_damaged_files_are_not_built_upon(workshop: Workshop, good: Link, damage
         "foreign blob",
     ],
 )
-def test_what_containerd_has_too_much_or_too_little_of_is_put_right(
+def test_missing_or_extra_content_in_containerd_is_repaired(
     workshop: Workshop, good: Link, damage: str
 ) -> None:
     tampered = workshop.tamper(good, damage)

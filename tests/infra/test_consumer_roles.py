@@ -35,7 +35,7 @@ def roles_of(resources: dict[str, Any]) -> list[str]:
     ("role", "policy"),
     [("ConsumerRole", "ConsumersPolicy"), ("ReaderRole", "ConsumersReadPolicy")],
 )
-def test_a_role_lets_in_who_asks_for_it_of_our_stack_and_no_role_of_another(
+def test_only_the_roles_of_our_stack_that_need_it_can_assume_a_consumer_role(
     role: str, policy: str
 ) -> None:
     home = load_template("template")["Resources"]
@@ -69,7 +69,7 @@ def test_a_trust_policy_is_short_enough_for_iam_with_the_longest_stack_name_and_
     assert len(json.dumps(trust, separators=(",", ":"))) <= 2048
 
 
-def test_whoever_decides_what_is_built_cannot_write_in_a_consumers_account() -> None:
+def test_planning_roles_cannot_write_in_a_consumers_account() -> None:
     home = load_template("template")["Resources"]
     publish, read = (
         {one["!Ref"] for one in home[policy]["Properties"]["Roles"]}

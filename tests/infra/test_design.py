@@ -73,13 +73,13 @@ def uncited(rule: str, text: str, by_tests: set[str]) -> list[str]:
     return [] if rule in by_tests else [f"no test cites {rule}"]
 
 
-def test_every_rule_that_anything_cites_exists() -> None:
+def test_every_cited_rule_exists() -> None:
     known = rules().keys()
     unknown = {f"{path} cites {one}" for path, text in sources() for one in cited(text) - known}
     assert sorted(unknown) == []
 
 
-def test_a_test_cites_every_rule_that_is_built() -> None:
+def test_every_built_rule_is_cited_by_a_test() -> None:
     by_tests = set().union(*(cited_by_tests(path, text) for path, text in sources()))
     assert [told for rule, text in rules().items() for told in uncited(rule, text, by_tests)] == []
 
@@ -111,7 +111,7 @@ def test_a_citation_is_noticed(text: str) -> None:
 @pytest.mark.parametrize(
     "text", [f"AWS{ABSENT}", f"snap-S{ABSENT}f", f"aws{ABSENT}_request", "S1x"]
 )
-def test_what_only_looks_like_a_citation_is_none(text: str) -> None:
+def test_a_text_that_only_looks_like_a_citation_is_ignored(text: str) -> None:
     assert cited(text) == set()
 
 

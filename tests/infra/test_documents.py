@@ -115,13 +115,13 @@ def test_a_broken_link_is_noticed(tmp_path: Path) -> None:
     assert broken_links(page) == ["page.md: #there", "page.md: none.md"]
 
 
-def test_everything_that_the_threat_model_names_exists() -> None:
+def test_every_file_and_test_named_in_the_threat_model_exists() -> None:
     text = DOCUMENT.read_text()
     assert complaints(text) == []
     assert len(threats(text)) > 40
 
 
-def test_everything_that_the_facts_of_bottlerocket_name_exists() -> None:
+def test_every_file_and_test_named_in_the_facts_of_bottlerocket_exists() -> None:
     text = FACTS.read_text()
     assert unproven(text) == []
     assert len(rows(text)) > 60
@@ -138,13 +138,13 @@ def test_everything_that_the_facts_of_bottlerocket_name_exists() -> None:
         ),
         ("functions/src/steps/reap/tests.rs::put_builder", False),
         ("shared/domain/src/prune/properties.rs::the_random_inventories_reach_every_reason", True),
-        ("tests/infra/test_documents.py::test_what_is_not_there_is_noticed", True),
+        ("tests/infra/test_documents.py::test_a_missing_file_or_test_is_noticed", True),
         ("tests/infra/test_documents.py::exists", False),
         ("tests/infra/no_file.py::exists", False),
         ("Makefile::tools", False),
     ],
 )
-def test_what_is_not_there_is_noticed(reference: str, is_there: bool) -> None:
+def test_a_missing_file_or_test_is_noticed(reference: str, is_there: bool) -> None:
     row = f"\n## Threats\n| forged | not believed | `{reference}` |\n"
     assert complaints(row) == ([] if is_there else [f"{reference} is not there"])
 

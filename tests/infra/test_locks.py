@@ -40,18 +40,18 @@ def test_every_environment_is_locked() -> None:
 
 
 @pytest.mark.parametrize("wanted", WANTED, ids=lambda path: path.stem)
-def test_a_lock_has_a_version_and_hashes_for_everything(wanted: Path) -> None:
+def test_every_package_of_a_lock_has_a_version_and_hashes(wanted: Path) -> None:
     assert without_hashes(lock_of(wanted)) == []
 
 
 @pytest.mark.parametrize("wanted", WANTED, ids=lambda path: path.stem)
-def test_a_lock_holds_what_is_wanted(wanted: Path) -> None:
+def test_a_lock_has_every_requirement(wanted: Path) -> None:
     assert pins(wanted) != set()
     assert len(pins(wanted)) == len(requirements(wanted))
     assert pins(wanted) - pins(lock_of(wanted)) == set()
 
 
-def test_what_has_no_hash_is_noticed(tmp_path: Path) -> None:
+def test_a_package_without_a_hash_is_noticed(tmp_path: Path) -> None:
     lock = tmp_path / "lock.txt"
     lock.write_text(f"a==1 \\\n    --hash=sha256:{'0' * 64}\n    # via b\nb==2\nc>=3\n")
     assert without_hashes(lock) == ["b==2", "c>=3"]
@@ -65,7 +65,7 @@ def test_every_node_package_has_its_hash() -> None:
     assert hashes != {}
 
 
-def test_every_crate_is_of_crates_io_and_has_its_hash() -> None:
+def test_every_crate_comes_from_crates_io_with_a_hash() -> None:
     crates = tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]
     from_elsewhere = [one["name"] for one in crates if one.get("source") != CRATES_IO]
     assert from_elsewhere == [

@@ -51,7 +51,7 @@ def test_every_option_is_off_by_default(plain: Resources) -> None:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_a_boundary_is_put_on_every_role_and_changes_nothing_else(name: str) -> None:
+def test_a_boundary_applies_to_every_role_and_changes_nothing_else(name: str) -> None:
     template = translate(name)
     bounded = resolve(template, PermissionsBoundaryArn=BOUNDARY)
     roles = of_type(bounded, "AWS::IAM::Role")
@@ -59,7 +59,7 @@ def test_a_boundary_is_put_on_every_role_and_changes_nothing_else(name: str) -> 
     assert bounded == resolve(template)
 
 
-def test_subnets_take_in_every_function_and_let_lambda_connect_it(plain: Resources) -> None:
+def test_subnets_apply_to_every_function_and_let_lambda_connect_it(plain: Resources) -> None:
     inside = with_options(SubnetIds="subnet-a,subnet-b", SecurityGroupIds="sg-a")
     functions = of_type(inside, "AWS::Lambda::Function")
     place = {"SubnetIds": ["subnet-a", "subnet-b"], "SecurityGroupIds": ["sg-a"]}
@@ -78,7 +78,7 @@ def test_subnets_take_in_every_function_and_let_lambda_connect_it(plain: Resourc
     }
 
 
-def test_lambda_may_connect_and_a_functions_code_may_not() -> None:
+def test_lambda_can_create_network_interfaces_and_the_functions_code_cannot() -> None:
     inside = with_options(SubnetIds="subnet-a", SecurityGroupIds="sg-a")
     *allowed, denied = inside["VpcPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     # All that AWSLambdaVPCAccessExecutionRole allows, except for logs.
@@ -94,7 +94,7 @@ def test_lambda_may_connect_and_a_functions_code_may_not() -> None:
     assert denied["Condition"] == {"Null": {"lambda:SourceFunctionArn": "false"}}
 
 
-def test_a_key_encrypts_all_that_the_stack_keeps(plain: Resources) -> None:
+def test_a_key_encrypts_everything_that_the_stack_stores(plain: Resources) -> None:
     keyed = with_options(KmsKeyArn=KEY)
     functions = of_type(keyed, "AWS::Lambda::Function").values()
     groups = of_type(keyed, "AWS::Logs::LogGroup").values()
@@ -113,7 +113,7 @@ def test_a_key_encrypts_all_that_the_stack_keeps(plain: Resources) -> None:
     }
 
 
-def test_a_key_is_used_by_those_who_use_what_it_encrypts() -> None:
+def test_only_the_users_of_encrypted_resources_can_use_the_key() -> None:
     keyed = with_options(KmsKeyArn=KEY)
     users: dict[str, set[str]] = {}
     for name in ("LeaseKeyPolicy", "QueueKeyPolicy"):

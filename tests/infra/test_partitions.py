@@ -31,7 +31,7 @@ KNOWN_HOSTS = {
 
 @pytest.mark.parametrize("partition", PARTITIONS)
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_a_stack_names_its_own_partition_alone(name: str, partition: str) -> None:
+def test_a_stack_names_only_its_own_partition(name: str, partition: str) -> None:
     options = {"KmsKeyArn": "<key>", "SubnetIds": "subnet-a", "SecurityGroupIds": "sg-a"}
     options |= {"ConsumerExternalId": "id", "OrganizationId": "o-1", "SourceAccountIds": "1"}
     template = translate(name, partition)
@@ -84,13 +84,13 @@ def test_the_code_is_found() -> None:
     assert "FakeCloud" not in code["functions/src/steps/claim.rs"]
 
 
-def test_no_arn_is_of_one_partition() -> None:
+def test_no_arn_names_a_fixed_partition() -> None:
     assert {
         name: found for name, text in product_code().items() if (found := LITERAL.findall(text))
     } == {}
 
 
-def test_the_code_knows_no_host_of_one_partition() -> None:
+def test_the_code_names_no_host_of_a_fixed_partition() -> None:
     """Endpoints are the SDK's. The builder's script takes its domain from the image's name."""
     found = {
         f"{name}: {host}"

@@ -175,7 +175,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_planted_mistake_is_told_with_line_and_rule(mistake: str, tmp_path: Path) -> None:
+def test_a_planted_mistake_is_reported_with_line_and_rule(mistake: str, tmp_path: Path) -> None:
     text, line, said = MISTAKES[mistake]
     assert said_of(text, tmp_path)[0] == f"{line} | {said.format(WHERE)}"
 
@@ -210,12 +210,12 @@ def test_every_rule_has_a_planted_mistake() -> None:
                   "Deny"),
     ],
 )  # fmt: skip
-def test_what_aws_understands_is_left_alone(right: str, tmp_path: Path) -> None:
+def test_a_valid_policy_has_no_complaints(right: str, tmp_path: Path) -> None:
     assert said_of(right, tmp_path) == []
 
 
 @pytest.mark.parametrize("path", [*TEMPLATES.values(), POLICY], ids=lambda path: path.stem)
-def test_our_policies_are_such_as_aws_understands(path: Path) -> None:
+def test_our_policies_are_valid(path: Path) -> None:
     assert check(path) == []
 
 
@@ -249,7 +249,7 @@ def test_the_command_names_the_file_and_fails(tmp_path: Path) -> None:
     assert right.returncode == 0
 
 
-def test_the_local_cloud_has_what_the_policies_need_of_the_reference() -> None:
+def test_the_local_clouds_extract_of_the_reference_is_current() -> None:
     assert EXTRACT.read_text() == extract(), "run `make authorization`"
 
 
@@ -275,7 +275,5 @@ def test_the_whole_reference_can_be_read() -> None:
         ("arn:aws:sqs:*:*:", "arn:${Partition}:sqs:${Region}:${Account}:${Queue}", False),
     ],
 )  # fmt: skip
-def test_a_resource_fits_the_form_of_an_arn_where_a_text_is_both(
-    resource: str, form: str, fits: bool
-) -> None:
+def test_a_resource_fits_the_form_of_an_arn(resource: str, form: str, fits: bool) -> None:
     assert can_be(resource, form) == fits

@@ -86,7 +86,7 @@ def name_a_table_by_the_region(template: Template) -> None:
     template["Resources"]["LeaseTable"]["Properties"]["TableName"] = name
 
 
-def test_our_rules_and_those_of_source_accounts_take_the_same_of_ecr() -> None:
+def test_our_rules_and_the_source_accounts_rule_match_the_same_ecr_events() -> None:
     home, source = (load_template(name)["Resources"] for name in ("template", "source-account"))
     rules_of_ecr = [
         home["ImageActionRule"],
@@ -223,7 +223,7 @@ def test_a_planted_mistake_is_noticed(rule: Rule, plant: Plant) -> None:
         ("OrganizationId", ["", "o-a1b2c3d4e5"], ["o-A", "r-a1b2c3d4e5"]),
     ],
 )
-def test_a_parameter_takes_what_is_right_and_nothing_else(
+def test_a_parameter_accepts_only_valid_values(
     parameter: str, good: list[str], bad: list[str]
 ) -> None:
     pattern = load_template("template")["Parameters"][parameter]["AllowedPattern"]

@@ -38,16 +38,14 @@ def test_the_external_id_reaches_the_functions_that_assume_roles() -> None:
     ("ours", "theirs"),
     [("ConsumerRoleName", "RoleName"), ("ParameterPrefix", "ParameterPrefix")],
 )
-def test_a_consumer_that_changes_nothing_fits_a_stack_that_changes_nothing(
-    ours: str, theirs: str
-) -> None:
+def test_the_defaults_of_consumer_and_stack_fit(ours: str, theirs: str) -> None:
     stack = load_template("template")["Parameters"][ours]
     consumer = load_template("consumer")["Parameters"][theirs]
     told = ("Default", "AllowedPattern")
     assert [stack[one] for one in told] == [consumer[one] for one in told]
 
 
-def test_a_stack_without_consumers_and_sources_lets_nobody_in_and_assumes_nothing() -> None:
+def test_a_stack_without_consumers_and_sources_has_no_access_to_other_accounts() -> None:
     template = load_template("template")
     names = ("ConsumerExternalId", "SourceAccountIds", "OrganizationId")
     assert [template["Parameters"][name]["Default"] for name in names] == ["", "", ""]

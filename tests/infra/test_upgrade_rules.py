@@ -28,13 +28,13 @@ def test_an_upgrade_from_the_previous_commit(rule: Rule, name: str) -> None:
 
 
 @needs_history
-def test_an_upgrade_keeps_the_stacks_tag_path_and_table() -> None:
+def test_an_upgrade_keeps_the_tag_path_and_table_of_the_stack() -> None:
     old, new = load_previous("template"), load_template("template")
     assert rules.keeps_its_tags_and_keys(old, new) == []
 
 
 @needs_history
-def test_the_previous_commit_is_another_one_and_can_be_named(
+def test_the_previous_commit_can_be_chosen_by_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = previous_commit()

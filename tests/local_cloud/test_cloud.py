@@ -78,7 +78,7 @@ def test_a_deployed_function_sees_our_layer_and_no_inherited_setting(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_when_its_process_is_ended(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_killed_local_cloud_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
     running = subprocess.Popen(
         [sys.executable, "-m", "local_cloud.cloud"],
         env=clean_environment(tmp_path),

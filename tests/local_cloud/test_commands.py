@@ -53,7 +53,7 @@ def test_a_non_zero_exit_is_failed(aws: Aws) -> None:
     assert output(aws, command_id, instance_id)["ResponseCode"] == 3
 
 
-def test_an_invocation_does_not_exist_right_after_sending(aws: Aws) -> None:
+def test_an_invocation_appears_some_time_after_sending(aws: Aws) -> None:
     aws.control.settings(invocation_delay_seconds=1.0)
     instance_id = aws.launch_online()
     command_id = aws.send(instance_id, "true")
@@ -110,7 +110,7 @@ def test_a_comment_over_100_characters_is_refused(aws: Aws) -> None:
         aws.send(instance_id, "true", Comment="c" * 101)
 
 
-def test_a_command_is_refused_that_is_larger_than_64_kb_with_its_document(aws: Aws) -> None:
+def test_a_command_over_64_kb_with_its_document_is_refused(aws: Aws) -> None:
     instance_id = aws.launch_online()
     # In JSON, a newline has two bytes, and so has an é.
     around = len('{"commands":[""],"executionTimeout":["30"]}')
@@ -136,7 +136,7 @@ def test_commands_are_listed_newest_first_in_pages(aws: Aws) -> None:
 
 
 @pytest.mark.parametrize("ending", [("TimedOut", "DeliveryTimedOut"), ("Failed", "Undeliverable")])
-def test_a_command_can_be_planted_never_to_be_delivered(aws: Aws, ending: tuple[str, str]) -> None:
+def test_a_test_can_keep_a_command_from_being_delivered(aws: Aws, ending: tuple[str, str]) -> None:
     aws.control.settings(undelivered_seconds=1.0)
     aws.control.plant(commands_undelivered=[{"status": ending[0], "details": ending[1]}])
     instance_id = aws.launch_online()
@@ -156,7 +156,7 @@ def test_a_command_of_a_lost_instance_stays_in_progress_until_its_limit(aws: Aws
     assert ended(aws, command_id) == ("TimedOut", "ExecutionTimedOut")
 
 
-def test_a_command_of_an_instance_lost_before_its_delivery_stays_pending(aws: Aws) -> None:
+def test_an_undelivered_command_of_a_lost_instance_stays_pending(aws: Aws) -> None:
     aws.control.settings(invocation_delay_seconds=0.4)
     instance_id = aws.launch_online()
     command_id = aws.send(instance_id, "true", TimeoutSeconds=30)
@@ -168,7 +168,7 @@ def test_a_command_of_an_instance_lost_before_its_delivery_stays_pending(aws: Aw
     assert aws.control.state()["hostErrors"] == []
 
 
-def test_a_delivery_that_is_waited_for_in_vain_times_out(aws: Aws) -> None:
+def test_a_command_times_out_when_it_is_not_delivered(aws: Aws) -> None:
     aws.control.settings(invocation_delay_seconds=0.2)
     instance_id = aws.launch_online()
     command_id = aws.send(instance_id, "true", TimeoutSeconds=30)
@@ -177,7 +177,7 @@ def test_a_delivery_that_is_waited_for_in_vain_times_out(aws: Aws) -> None:
     assert ended(aws, command_id) == ("TimedOut", "DeliveryTimedOut")
 
 
-def test_a_host_that_loses_the_instance_at_the_delivery_is_waited_for_too(
+def test_a_command_of_an_instance_lost_at_its_delivery_ends_too(
     aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_command = aws.host.run_command
@@ -194,7 +194,7 @@ def test_a_host_that_loses_the_instance_at_the_delivery_is_waited_for_too(
     assert aws.control.state()["hostErrors"] == []
 
 
-def test_a_host_that_fails_a_command_is_told_to_the_test(
+def test_a_failure_of_the_host_is_reported_to_the_test(
     aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> CommandResult:
@@ -206,7 +206,7 @@ def test_a_host_that_fails_a_command_is_told_to_the_test(
     assert "no disk" in aws.control.state()["hostErrors"][0]
 
 
-def test_cancelling_a_command_of_a_lost_instance_never_ends(aws: Aws) -> None:
+def test_a_cancelled_command_of_a_lost_instance_stays_cancelling(aws: Aws) -> None:
     instance_id = aws.launch_online()
     command_id = aws.send(instance_id, "sleep 30")
     wait_until(lambda: command_id in aws.host.commands)
@@ -232,7 +232,7 @@ def test_a_planted_edit_changes_the_script_before_it_runs(aws: Aws) -> None:
     assert aws.control.state()["faults"]["script_edits"][0]["hits"] == 2
 
 
-def test_another_account_or_region_knows_nothing_of_instances_and_commands(aws: Aws) -> None:
+def test_instances_and_commands_are_invisible_to_other_accounts_and_regions(aws: Aws) -> None:
     instance_id = aws.launch_online()
     command_id = aws.send(instance_id, "true")
     ended(aws, command_id)

@@ -88,7 +88,7 @@ def by_role(cloud: LocalCloud, service: str, region: str) -> Any:
     )
 
 
-def test_a_deployed_role_is_assumed_with_the_agreed_external_id_alone(
+def test_a_deployed_role_is_assumed_only_with_the_agreed_external_id(
     consumer: LocalCloud,
 ) -> None:
     assert assume(consumer)["AccessKeyId"] == CONSUMER
@@ -148,7 +148,7 @@ def share(cloud: LocalCloud, snapshot_id: str) -> None:
     )
 
 
-def test_a_node_is_refused_what_its_account_cannot_use(
+def test_a_node_is_refused_an_unshared_snapshot_or_unknown_parameter(
     consumer: LocalCloud, published: str
 ) -> None:
     with pytest.raises(NodeRefused, match="InvalidSnapshot.NotFound"):
@@ -161,7 +161,7 @@ def test_a_node_is_refused_what_its_account_cannot_use(
     assert volumes == []
 
 
-def test_a_node_is_refused_a_snapshot_under_a_key_that_is_not_its_accounts(
+def test_a_node_is_refused_a_snapshot_under_a_key_that_its_account_cannot_use(
     consumer: LocalCloud, published: str
 ) -> None:
     kms = consumer.client("kms", IRELAND)
@@ -184,7 +184,7 @@ def test_a_node_is_refused_a_snapshot_under_a_key_that_is_not_its_accounts(
         snapshot_for_node(consumer, CONSUMER, IRELAND, NAME)
 
 
-def test_a_consumers_node_boots_from_what_its_parameter_names(
+def test_a_consumers_node_boots_from_the_snapshot_in_its_parameter(
     consumer: LocalCloud, published: str
 ) -> None:
     if consumer.host.kind != "containerd":

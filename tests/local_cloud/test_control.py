@@ -40,7 +40,7 @@ def test_a_planted_failure_after_the_call_loses_only_the_answer(aws: Aws) -> Non
     assert aws.launch(ClientToken="b1") == launched
 
 
-def test_an_error_that_its_service_does_not_list_is_given_without_a_warning(
+def test_a_planted_error_can_have_an_unlisted_code(
     aws: Aws, recwarn: pytest.WarningsRecorder
 ) -> None:
     aws.control.plant_call("ssm", "PutParameter", code="Unlisted", status=400)
@@ -56,7 +56,7 @@ def test_a_planted_failure_can_wait_for_a_later_call(aws: Aws) -> None:
         aws.ssm.put_parameter(Name="/b", Value="1", Type="String")
 
 
-def test_a_planted_failure_hits_one_account_and_region_alone(aws: Aws) -> None:
+def test_a_planted_failure_hits_only_one_account_and_region(aws: Aws) -> None:
     aws.control.plant_call("ssm", "PutParameter", account=CONSUMER, region=IRELAND)
 
     def put(region: str, account: str) -> None:
@@ -73,7 +73,7 @@ def test_a_planted_failure_hits_one_account_and_region_alone(aws: Aws) -> None:
     assert len(aws.control.calls("ssm", account=CONSUMER)) == 3
 
 
-def test_the_world_is_seen_by_account_and_region(aws: Aws) -> None:
+def test_the_control_client_shows_resources_by_account_and_region(aws: Aws) -> None:
     snapshot_id = aws.make_snapshot(IRELAND)
     aws.share(snapshot_id, region=IRELAND)
     aws.client("ssm", REGION, CONSUMER).put_parameter(Name="/a/b", Value="1", Type="String")
@@ -84,7 +84,7 @@ def test_the_world_is_seen_by_account_and_region(aws: Aws) -> None:
     assert (parameter["account"], parameter["name"], parameter["value"]) == (CONSUMER, "/a/b", "1")
 
 
-def test_what_the_layer_does_not_serve_is_a_client_error(aws: Aws) -> None:
+def test_an_action_that_the_layer_does_not_serve_is_a_client_error(aws: Aws) -> None:
     with pytest.raises(ClientError, match=r"\(NotImplemented\)"):
         aws.ec2.describe_volume_status()
     assert aws.control.calls("ec2")[-1]["status"] == 400
@@ -131,7 +131,7 @@ def test_an_unknown_setting_or_fault_is_refused(aws: Aws) -> None:
         aws.control.plant(snapshot_to_fail=1)
 
 
-def test_every_call_takes_the_time_that_was_set_for_it(aws: Aws) -> None:
+def test_every_call_takes_the_configured_time(aws: Aws) -> None:
     aws.control.settings(call_seconds=0.2)
     begun = time.monotonic()
     aws.ec2.describe_instances()

@@ -23,7 +23,7 @@ def ended(aws: Aws, copy_id: str) -> dict[str, Any]:
     return aws.snapshot(copy_id, IRELAND)
 
 
-def test_a_copy_is_a_snapshot_of_its_own_with_the_same_bytes(aws: Aws) -> None:
+def test_a_copy_is_a_separate_snapshot_with_the_same_bytes(aws: Aws) -> None:
     source = aws.make_snapshot(Size=3)
     copy_id = copy(aws, source)
     assert copy_id != source
@@ -43,7 +43,7 @@ def test_a_copy_is_pending_with_rising_progress(aws: Aws) -> None:
     assert ended(aws, copy_id)["Progress"] == "100%"
 
 
-def test_a_copy_has_the_asked_tags_and_no_others(aws: Aws) -> None:
+def test_a_copy_has_only_the_requested_tags(aws: Aws) -> None:
     source = aws.make_snapshot()
     aws.ec2.create_tags(Resources=[source], Tags=TAGS[0]["Tags"])  # type: ignore[arg-type]
     assert aws.snapshot(copy(aws, source), IRELAND).get("Tags", []) == []
@@ -51,7 +51,7 @@ def test_a_copy_has_the_asked_tags_and_no_others(aws: Aws) -> None:
     assert aws.snapshot(tagged, IRELAND)["Tags"] == TAGS[0]["Tags"]
 
 
-def test_a_source_must_be_completed_and_visible(aws: Aws) -> None:
+def test_the_source_of_a_copy_must_be_completed_and_visible(aws: Aws) -> None:
     aws.control.settings(snapshot_seconds=60)
     volume = aws.ec2.create_volume(Size=1, AvailabilityZone="us-east-1a")
     pending = aws.ec2.create_snapshot(VolumeId=volume["VolumeId"])["SnapshotId"]
@@ -64,7 +64,7 @@ def test_a_source_must_be_completed_and_visible(aws: Aws) -> None:
             copy(aws, unseen)
 
 
-def test_a_region_takes_twenty_copies_at_once_and_no_more(aws: Aws) -> None:
+def test_a_region_allows_at_most_twenty_copies_at_once(aws: Aws) -> None:
     aws.control.settings(copy_seconds=60)
     source = aws.make_snapshot()
     for _ in range(20):
@@ -79,7 +79,7 @@ def test_a_region_takes_twenty_copies_at_once_and_no_more(aws: Aws) -> None:
     assert copy(aws, source)
 
 
-def test_a_copy_is_encrypted_as_asked_or_under_the_destinations_default(aws: Aws) -> None:
+def test_a_copy_is_encrypted_as_requested_or_by_the_destinations_default(aws: Aws) -> None:
     plain = aws.make_snapshot()
     key_here, key_there = aws.make_key(), aws.make_key(IRELAND)
     encrypted = aws.make_snapshot(Encrypted=True, KmsKeyId=key_here)
@@ -123,7 +123,7 @@ def test_a_source_under_a_disabled_key_fails_the_copy_late(aws: Aws) -> None:
     assert ended(aws, copy(aws, source))["State"] == "error"
 
 
-def test_a_copy_can_be_planted_to_fail_in_one_region(aws: Aws) -> None:
+def test_a_test_can_make_a_copy_fail_in_one_region(aws: Aws) -> None:
     aws.control.plant(copies_to_fail=[{"region": IRELAND, "message": "an internal error"}])
     source = aws.make_snapshot()
     request = {"SourceRegion": REGION, "SourceSnapshotId": source}
@@ -143,7 +143,7 @@ def test_a_time_based_copy_shows_its_duration(aws: Aws) -> None:
             copy(aws, source, CompletionDurationMinutes=minutes)
 
 
-def test_copies_to_a_region_may_take_a_time_of_their_own(aws: Aws) -> None:
+def test_copies_to_a_region_may_have_their_own_duration(aws: Aws) -> None:
     aws.control.settings(copy_seconds=0.1, copy_seconds_to={"ap-southeast-2": 60.0})
     source = aws.make_snapshot()
     for region in (IRELAND, "ap-southeast-2"):

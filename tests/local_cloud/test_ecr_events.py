@@ -89,7 +89,7 @@ def test_an_untagged_push_has_no_tag_in_its_event() -> None:
     assert detail["manifest-media-type"] == INDEX
 
 
-def test_a_replicated_image_is_known_and_told_as_such(
+def test_a_replicated_image_is_known_and_announced_as_replicated(
     cloud: LocalCloud, layout: Layout, listen: Listen
 ) -> None:
     taken = listen(of_repository("team/replica"))
@@ -110,7 +110,7 @@ def test_a_replicated_image_is_known_and_told_as_such(
     }
 
 
-def test_an_image_that_was_pulled_through_is_known_and_told_as_such(
+def test_an_image_pulled_through_the_cache_is_known_and_announced_as_such(
     cloud: LocalCloud, layout: Layout, listen: Listen
 ) -> None:
     taken = listen(of_repository("docker-hub/library/app"))
@@ -133,7 +133,7 @@ def test_an_image_that_was_pulled_through_is_known_and_told_as_such(
     assert taken()[-1]["detail-type"] == "ECR Image Action"
 
 
-def test_an_event_of_another_account_reaches_our_bus_as_that_account_s(
+def test_an_event_of_another_account_reaches_our_bus_under_that_account(
     cloud: LocalCloud, listen: Listen
 ) -> None:
     taken = listen({"account": [CONSUMER]})
@@ -145,9 +145,7 @@ def test_an_event_of_another_account_reaches_our_bus_as_that_account_s(
 
 
 @pytest.mark.parametrize("fixture", sorted(FIXTURES.glob("ecr-*.json")), ids=lambda path: path.name)
-def test_a_fixture_is_delivered_as_it_stands(
-    cloud: LocalCloud, listen: Listen, fixture: Path
-) -> None:
+def test_a_fixture_is_delivered_unchanged(cloud: LocalCloud, listen: Listen, fixture: Path) -> None:
     recorded = json.loads(fixture.read_text())
     taken = listen({"detail-type": [recorded["detail-type"]]})
     cloud.send_event(fixture)
@@ -155,7 +153,7 @@ def test_a_fixture_is_delivered_as_it_stands(
     assert taken() == [recorded]
 
 
-def test_a_field_that_aws_may_add_one_day_is_delivered(cloud: LocalCloud, listen: Listen) -> None:
+def test_an_unknown_field_of_an_event_is_delivered(cloud: LocalCloud, listen: Listen) -> None:
     taken = listen({"novelty": ["yes"]})
     event = pushed(Image("team/app", "v7", "sha256:1", {}), ACCOUNT, REGION)
     cloud.send_event({**event, "novelty": "yes", "detail": {**event["detail"], "more": [1]}})
@@ -164,7 +162,7 @@ def test_a_field_that_aws_may_add_one_day_is_delivered(cloud: LocalCloud, listen
     assert (seen["novelty"], seen["detail"]["more"]) == ("yes", [1])
 
 
-def test_an_event_that_no_rule_asks_for_is_taken_by_none(cloud: LocalCloud, listen: Listen) -> None:
+def test_a_rule_gets_only_events_that_match_it(cloud: LocalCloud, listen: Listen) -> None:
     taken = listen({"account": [CONSUMER]})
     cloud.send_event(pushed(Image("team/app", "v7", "sha256:1", {}), ACCOUNT, REGION))
     cloud.send_event(pushed(Image("team/app", "v8", "sha256:1", {}), CONSUMER, REGION))

@@ -14,7 +14,7 @@ def managed_key(aws: Aws, region: str = "us-east-1") -> str:
     return found["KeyMetadata"]["Arn"]
 
 
-def test_nothing_is_encrypted_unasked(aws: Aws) -> None:
+def test_snapshots_and_volumes_are_unencrypted_by_default(aws: Aws) -> None:
     shown = aws.snapshot(aws.make_snapshot())
     assert (shown["Encrypted"], shown.get("KmsKeyId")) == (False, None)
 
@@ -27,7 +27,7 @@ def test_a_snapshot_inherits_its_volumes_key(aws: Aws) -> None:
     assert (shown["Encrypted"], shown["KmsKeyId"]) == (True, managed_key(aws))
 
 
-def test_a_volume_from_a_snapshot_has_its_key_or_a_consumers_own(aws: Aws) -> None:
+def test_a_volume_from_a_snapshot_has_the_snapshots_key_or_the_consumers(aws: Aws) -> None:
     key = aws.make_key(users=(CONSUMER,))
     snapshot_id = aws.make_snapshot(Encrypted=True, KmsKeyId=key)
     aws.share(snapshot_id)
@@ -38,7 +38,7 @@ def test_a_volume_from_a_snapshot_has_its_key_or_a_consumers_own(aws: Aws) -> No
     assert theirs == kms.describe_key(KeyId="alias/aws/ebs")["KeyMetadata"]["Arn"]
 
 
-def test_a_builders_data_volume_is_encrypted_as_asked(aws: Aws) -> None:
+def test_a_builders_data_volume_is_encrypted_as_requested(aws: Aws) -> None:
     key = aws.make_key()
     ebs = {"VolumeSize": 40, "Encrypted": True, "KmsKeyId": key}
     instance_id = aws.launch(BlockDeviceMappings=[{"DeviceName": "/dev/xvdb", "Ebs": ebs}])
@@ -47,7 +47,7 @@ def test_a_builders_data_volume_is_encrypted_as_asked(aws: Aws) -> None:
     assert (volume["Encrypted"], volume["KmsKeyId"]) == (True, key)
 
 
-def test_a_spot_instance_dies_under_a_customers_key_that_keeps_ec2s_role_for_spot_out(
+def test_a_spot_instance_ends_when_its_key_does_not_admit_ec2s_spot_role(
     aws: Aws,
 ) -> None:
     key = aws.make_key()
@@ -64,7 +64,7 @@ def test_a_spot_instance_dies_under_a_customers_key_that_keeps_ec2s_role_for_spo
     wait_until(lambda: [aws.state(one) for one in (on_demand, let_in)] == ["running"] * 2)
 
 
-def test_encryption_by_default_applies_in_its_region_alone(aws: Aws) -> None:
+def test_encryption_by_default_applies_only_in_its_region(aws: Aws) -> None:
     assert aws.ec2.get_ebs_encryption_by_default()["EbsEncryptionByDefault"] is False
     aws.ec2.enable_ebs_encryption_by_default()
     assert aws.ec2.get_ebs_encryption_by_default()["EbsEncryptionByDefault"] is True
@@ -74,7 +74,7 @@ def test_encryption_by_default_applies_in_its_region_alone(aws: Aws) -> None:
     assert aws.snapshot(theirs, account=CONSUMER)["Encrypted"] is False
 
 
-def test_the_default_key_can_be_chosen_and_given_up(aws: Aws) -> None:
+def test_the_default_key_can_be_set_and_reset(aws: Aws) -> None:
     key = aws.make_key()
     assert aws.ec2.get_ebs_default_kms_key_id()["KmsKeyId"] == "alias/aws/ebs"
     aws.ec2.modify_ebs_default_kms_key_id(KmsKeyId=key)

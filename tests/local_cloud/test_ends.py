@@ -35,9 +35,7 @@ def terminate(aws: Aws, instance_id: str) -> float:
     return time.monotonic() - begun
 
 
-def test_an_instance_is_given_minutes_to_shut_down(
-    aws: Aws, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_instance_has_minutes_to_shut_down(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     given = limits(aws, monkeypatch)
     instance_id = aws.launch_online()
     assert orderly(aws, instance_id) is None
@@ -45,7 +43,7 @@ def test_an_instance_is_given_minutes_to_shut_down(
     assert (given, orderly(aws, instance_id)) == ([30.0], True)
 
 
-def test_an_end_can_be_planted_to_be_slow_and_still_orderly(
+def test_a_test_can_make_an_end_slow_and_still_orderly(
     aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = limits(aws, monkeypatch)
@@ -92,7 +90,7 @@ def test_nobody_cuts_the_power_of_an_instance_that_shuts_itself_down(
     assert (given, orderly(aws, instance_id)) == ([0.4], True)
 
 
-def test_a_spot_instance_that_is_taken_back_shuts_down_in_order(
+def test_an_interrupted_spot_instance_shuts_down_in_order(
     aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = limits(aws, monkeypatch)

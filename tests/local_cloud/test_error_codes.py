@@ -90,16 +90,16 @@ def matches() -> Iterator[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in SOURCES.glob("*.rs")))
-def test_the_table_has_every_code_that_a_source_matches(name: str) -> None:
+def test_the_table_has_every_code_that_the_source_matches(name: str) -> None:
     assert matched_in(name) - OF_NO_CALL.get(name, set()) == set(MATCHED.get(name, {}))
 
 
 @pytest.mark.parametrize(("name", "code", "call"), list(matches()))
-def test_a_code_is_one_with_which_aws_answers_the_call(name: str, code: str, call: str) -> None:
+def test_aws_returns_the_code_for_the_call(name: str, code: str, call: str) -> None:
     assert code in codes_of(*call.split(":")), f"{name} matches {code}, which {call} never gives"
 
 
-def test_a_reason_of_an_interruption_is_one_that_ec2_gives() -> None:
+def test_ec2_documents_the_reasons_of_interruptions() -> None:
     told = service_model("ec2").shape_for("StateReason").members["Message"].documentation
     documented = set(re.findall(r"<code>([\w.]+)</code>", told))
     assert set(codes_in_list(source("instances.rs"), "INTERRUPTED")) - documented == set()
@@ -116,11 +116,11 @@ def known_anywhere() -> set[str]:
 
 
 @pytest.mark.parametrize("listed", ["TRANSIENT", "DENIED"])
-def test_a_code_that_decides_about_retries_is_known_to_a_service(listed: str) -> None:
+def test_a_service_knows_every_code_that_decides_about_retries(listed: str) -> None:
     assert set(codes_in_list(source("lib.rs"), listed)) - known_anywhere() == set()
 
 
-def test_a_code_of_a_limit_that_passes_leads_to_another_try() -> None:
+def test_codes_of_temporary_limits_are_transient() -> None:
     asked = ("dynamodb:GetItem", "dynamodb:UpdateItem", "ssm:PutParameter", "ssm:GetParameter")
     limits = {code for call in asked for code in codes_of(*call.split(":"))}
     passing = limits & set(ThrottledRetryableChecker._THROTTLED_ERROR_CODES)
@@ -130,7 +130,7 @@ def test_a_code_of_a_limit_that_passes_leads_to_another_try() -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_what_a_service_says_when_it_is_busy_broken_or_closed_is_told_apart(service: str) -> None:
+def test_throttled_broken_and_denied_calls_of_a_service_are_distinguished(service: str) -> None:
     """Decide as `call_error` does: by the code, or by a status of 500 or more."""
     transient = codes_in_list(source("lib.rs"), "TRANSIENT")
     for code in (throttled(service), broken(service)):
@@ -139,7 +139,7 @@ def test_what_a_service_says_when_it_is_busy_broken_or_closed_is_told_apart(serv
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_the_sweeps_faults_are_codes_of_the_service(service: str) -> None:
+def test_the_sweeps_faults_use_codes_of_the_service(service: str) -> None:
     modelled = {shape.error_code for shape in service_model(service).error_shapes}
     for code in REFUSALS.values():
         assert code(service) in modelled | common_codes(service).keys()
@@ -181,7 +181,7 @@ def test_a_planted_error_comes_with_the_status_of_aws(
     assert told == (code, status)
 
 
-def test_a_service_that_fails_does_so_in_its_own_words(aws: Aws) -> None:
+def test_a_failing_service_uses_its_own_error_code(aws: Aws) -> None:
     aws.control.plant_call("ssm", "GetParameter")
     with pytest.raises(ClientError, match="InternalServerError"):
         aws.ssm.get_parameter(Name="/a")

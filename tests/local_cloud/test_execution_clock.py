@@ -19,7 +19,7 @@ def passed(clock: ExecutionClock, begun: float) -> float:
     return clock.seconds() - begun
 
 
-def test_a_wait_counts_as_long_as_it_was_asked_for_and_what_is_no_wait_as_long_as_it_took() -> None:
+def test_waits_count_with_their_requested_time_and_work_with_its_real_time() -> None:
     clock = ExecutionClock()
     begun = clock.seconds()
     clock.wait(60, at_once)
@@ -28,7 +28,7 @@ def test_a_wait_counts_as_long_as_it_was_asked_for_and_what_is_no_wait_as_long_a
     assert 90 <= passed(clock, begun) < 90 + ROOM_SECONDS
 
 
-def test_of_waits_side_by_side_the_longest_counts() -> None:
+def test_the_longest_of_parallel_waits_counts() -> None:
     clock, both = ExecutionClock(), threading.Barrier(2)
     begun = clock.seconds()
     waits = [

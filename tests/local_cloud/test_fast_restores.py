@@ -35,7 +35,7 @@ def test_fast_restores_are_enabling_then_optimizing_then_enabled(aws: Aws) -> No
     assert states(aws.ec2, availability_zone=["us-east-1b"]) == ["enabled"]
 
 
-def test_enabling_twice_begins_nothing_anew(aws: Aws) -> None:
+def test_enabling_twice_changes_nothing(aws: Aws) -> None:
     snapshot_id = aws.make_snapshot()
     enable(aws.ec2, snapshot_id)
     wait_until(lambda: states(aws.ec2) == ["enabled"] * 2)
@@ -52,7 +52,7 @@ def test_disabled_fast_restores_are_shown_as_disabled(aws: Aws) -> None:
     assert aws.ec2.disable_fast_snapshot_restores(**request)["Unsuccessful"]
 
 
-def test_a_region_has_fast_restores_for_five_snapshots_and_no_more(aws: Aws) -> None:
+def test_a_region_allows_fast_restores_for_at_most_five_snapshots(aws: Aws) -> None:
     snapshots = [aws.make_snapshot() for _ in range(6)]
     for snapshot_id in snapshots[:5]:
         assert enable(aws.ec2, snapshot_id)["Unsuccessful"] == []
@@ -72,7 +72,7 @@ def test_a_zone_of_another_region_is_refused(aws: Aws) -> None:
         enable(aws.ec2, snapshot_id, [f"{IRELAND}a"])
 
 
-def test_a_consumer_enables_fast_restores_for_itself_and_only_while_shared(aws: Aws) -> None:
+def test_a_consumer_enables_fast_restores_only_for_itself_and_while_shared(aws: Aws) -> None:
     snapshot_id = aws.make_snapshot()
     consumer = aws.client("ec2", account=CONSUMER)
     (refused,) = enable(consumer, snapshot_id)["Unsuccessful"]

@@ -73,14 +73,14 @@ def ask(proxy: FaultProxy, call: Call) -> tuple[int, str]:
         connection.close()
 
 
-def test_calls_alike_are_numbered_apart_from_others(proxy: FaultProxy) -> None:
+def test_equal_calls_are_numbered(proxy: FaultProxy) -> None:
     proxy.begin()
     for call in (DESCRIBE, TAG, DESCRIBE):
         assert ask(proxy, call) == (200, "done")
     assert proxy.end() == ([DESCRIBE, TAG, DESCRIBE._replace(number=2)], 0)
 
 
-def test_a_key_that_names_no_account_is_homes() -> None:
+def test_an_access_key_without_an_account_belongs_to_home() -> None:
     headers = {"Authorization": signed("ec2", "AKIAEXAMPLE"), "X-Amz-Target": ""}
     assert read_call(headers, b"Action=DescribeImages", ACCOUNT)[2] == ACCOUNT
 
@@ -93,7 +93,7 @@ def test_a_key_that_names_no_account_is_homes() -> None:
         ("access denied", (403, "UnauthorizedOperation")),
     ],
 )
-def test_a_refused_call_is_refused_in_the_services_words_and_has_no_effect(
+def test_a_refused_call_has_its_services_error_and_no_effect(
     kind: str, told: tuple[int, str], proxy: FaultProxy
 ) -> None:
     proxy.begin(Fault(DESCRIBE, kind))
@@ -115,7 +115,7 @@ def test_a_refusal_in_json_has_its_type(proxy: FaultProxy) -> None:
         ("500 always", 500, '"__type": "InternalException"'),
     ],
 )
-def test_a_bus_takes_the_call_and_refuses_the_entry_unless_it_fails_itself(
+def test_a_bus_accepts_the_call_and_refuses_the_entry_unless_the_service_fails(
     kind: str, status: int, code: str, proxy: FaultProxy
 ) -> None:
     call = Call("events", "PutEvents", ACCOUNT, REGION, 1)
@@ -132,7 +132,7 @@ def test_a_bus_takes_the_call_and_refuses_the_entry_unless_it_fails_itself(
         ("500 always", [2, 3, 4, 5]),
     ],
 )
-def test_a_fault_hits_its_call_and_so_many_alike(
+def test_a_fault_hits_its_call_and_the_given_number_of_equal_calls(
     kind: str, hit: list[int], proxy: FaultProxy
 ) -> None:
     proxy.begin(Fault(DESCRIBE._replace(number=2), kind))
@@ -156,7 +156,7 @@ def test_a_dropped_call_has_no_answer(kind: str, reached: int, proxy: FaultProxy
     ("kind", "reached"),
     [("function killed before its effect", 0), ("function killed after its effect", 1)],
 )
-def test_the_process_that_calls_is_killed(kind: str, reached: int, proxy: FaultProxy) -> None:
+def test_a_fault_can_kill_the_calling_process(kind: str, reached: int, proxy: FaultProxy) -> None:
     proxy.begin(Fault(DESCRIBE, kind))
     program = (
         "import http.client, sys\n"
@@ -170,7 +170,7 @@ def test_the_process_that_calls_is_killed(kind: str, reached: int, proxy: FaultP
     assert Upstream.reached == reached
 
 
-def test_who_called_is_found_although_another_uses_the_port_for_elsewhere() -> None:
+def test_the_caller_is_found_although_another_process_uses_its_port() -> None:
     program = (
         "import socket, sys\n"
         "made = socket.socket()\n"
@@ -201,7 +201,7 @@ def test_a_process_that_was_not_found_counts_as_no_hit(proxy: FaultProxy) -> Non
         proxy.end()
 
 
-def test_it_is_quiet_when_no_call_is_under_way(proxy: FaultProxy) -> None:
+def test_the_proxy_is_quiet_when_no_call_is_open(proxy: FaultProxy) -> None:
     proxy.begin(Fault(DESCRIBE, "dropped before its effect"))
     begun = time.monotonic()
     proxy.wait_until_quiet(0.05, 5)

@@ -75,7 +75,7 @@ def test_a_role_must_be_allowed_every_call_of_the_pull(
         ("mx-central-1", "arn:aws:ecr:us-east-1:328549459982"),
     ],
 )
-def test_each_region_has_its_account_and_an_unknown_one_pulls_from_virginia(
+def test_each_region_has_its_account_and_an_unknown_region_uses_virginias(
     region: str, source: str
 ) -> None:
     assert missing(TOKEN, allow(PULL, f"{source}:repository/bottlerocket-*"), region=region) == []
@@ -110,7 +110,7 @@ def test_an_instance_without_a_profile_never_comes_online(aws: Aws) -> None:
     aws.stays_offline(aws.launch(IamInstanceProfile={}))
 
 
-def test_an_instance_is_online_no_sooner_than_its_control_container_runs(aws: Aws) -> None:
+def test_an_instance_comes_online_after_its_control_container_runs(aws: Aws) -> None:
     running: set[str] = set()
     aws.host.control_running = running.__contains__  # type: ignore[method-assign]
     instance_id = aws.launch()

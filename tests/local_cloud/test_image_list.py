@@ -78,7 +78,7 @@ def test_a_second_push_of_a_tag_moves_it(aws: Aws) -> None:
     assert images[first]["imagePushedAt"] < images[second]["imagePushedAt"]
 
 
-def test_another_tag_of_an_image_leaves_the_time_of_its_push(aws: Aws) -> None:
+def test_a_second_tag_of_an_image_keeps_its_push_time(aws: Aws) -> None:
     text = json.dumps({"layers": []})
     digest = push("v1", text)
     before = described(aws)[digest]["imagePushedAt"]
@@ -97,7 +97,7 @@ def test_an_index_is_described_as_one(aws: Aws) -> None:
     assert "artifactMediaType" not in index
 
 
-def test_the_filter_leaves_tagged_or_untagged_images(aws: Aws) -> None:
+def test_the_filter_selects_tagged_or_untagged_images(aws: Aws) -> None:
     tagged, untagged = push("v1"), push()
     assert set(described(aws, filter={"tagStatus": "TAGGED"})) == {tagged}
     assert set(described(aws, filter={"tagStatus": "UNTAGGED"})) == {untagged}

@@ -51,7 +51,7 @@ def test_instances_are_found_by_tag_and_state(aws: Aws) -> None:
     assert aws.ec2.describe_instances(Filters=filters)["Reservations"] == []
 
 
-def test_the_same_client_token_finds_the_same_instance_even_terminated(aws: Aws) -> None:
+def test_the_same_client_token_finds_the_same_instance_even_after_its_termination(aws: Aws) -> None:
     first = aws.launch(ClientToken="b1")
     assert aws.launch(ClientToken="b1") == first
     aws.ec2.terminate_instances(InstanceIds=[first])
@@ -60,7 +60,7 @@ def test_the_same_client_token_finds_the_same_instance_even_terminated(aws: Aws)
     assert aws.launch(ClientToken="b2") != first
 
 
-def test_a_repeated_token_may_be_told_that_the_instance_is_terminated(aws: Aws) -> None:
+def test_a_repeated_token_of_a_terminated_instance_may_be_an_error(aws: Aws) -> None:
     aws.control.settings(terminated_token="IdempotentInstanceTerminated")
     first = aws.launch(ClientToken="b1")
     aws.ec2.terminate_instances(InstanceIds=[first])
@@ -90,7 +90,7 @@ def test_termination_takes_time_and_deletes_the_volume(aws: Aws) -> None:
     assert again[0]["CurrentState"]["Name"] == "terminated"
 
 
-def test_a_volume_that_is_to_be_kept_outlives_its_instance(aws: Aws) -> None:
+def test_a_volume_without_delete_on_termination_outlives_its_instance(aws: Aws) -> None:
     kept = {"DeviceName": "/dev/xvdb", "Ebs": {"VolumeSize": 29, "DeleteOnTermination": False}}
     instance_id = aws.launch_online(BlockDeviceMappings=[kept])
     volume_id = aws.data_volume(instance_id)
@@ -109,14 +109,14 @@ def test_an_unknown_image_launches_nothing(aws: Aws) -> None:
     assert aws.ec2.describe_instances()["Reservations"] == []
 
 
-def test_an_instance_can_be_planted_never_to_come_online(aws: Aws) -> None:
+def test_a_test_can_keep_an_instance_offline(aws: Aws) -> None:
     aws.control.plant(instances_never_online=1)
     lame, sound = aws.launch(), aws.launch()
     wait_until(lambda: aws.online(lame) or aws.online(sound))
     assert [aws.online(i) for i in (lame, sound)].count(True) == 1
 
 
-def test_a_failed_boot_stays_running_and_is_told_to_the_test(aws: Aws) -> None:
+def test_a_failed_boot_stays_running_and_is_reported_to_the_test(aws: Aws) -> None:
     aws.host.boot_error = "no containerd"
     instance_id = aws.launch()
     wait_until(lambda: aws.control.state()["hostErrors"])
@@ -157,7 +157,7 @@ def test_a_terminated_instance_cannot_be_stopped(aws: Aws) -> None:
         aws.ec2.stop_instances(InstanceIds=[instance_id])
 
 
-def test_an_instance_that_shuts_down_is_terminated_when_its_launch_asked_for_that(aws: Aws) -> None:
+def test_an_instance_that_shuts_down_is_terminated_if_its_launch_requested_it(aws: Aws) -> None:
     instance_id = aws.launch_online(InstanceInitiatedShutdownBehavior="terminate")
     volume_id = aws.data_volume(instance_id)
     aws.host.shut_down(instance_id)
@@ -167,7 +167,7 @@ def test_an_instance_that_shuts_down_is_terminated_when_its_launch_asked_for_tha
     assert not aws.host.volume_file(volume_id).exists()
 
 
-def test_an_instance_that_shuts_down_is_stopped_otherwise(aws: Aws) -> None:
+def test_an_instance_that_shuts_down_is_stopped_by_default(aws: Aws) -> None:
     instance_id = aws.launch_online(InstanceInitiatedShutdownBehavior="stop")
     aws.host.shut_down(instance_id)
     wait_until(lambda: aws.state(instance_id) == "stopped")
@@ -175,7 +175,7 @@ def test_an_instance_that_shuts_down_is_stopped_otherwise(aws: Aws) -> None:
     assert aws.host.volume_file(aws.data_volume(instance_id)).exists()
 
 
-def test_boots_stray_as_far_as_asked_for_and_are_told(aws: Aws) -> None:
+def test_boot_times_stray_within_the_setting_and_are_shown(aws: Aws) -> None:
     aws.control.settings(instance_running_seconds=0.05, agent_online_seconds=0.05, stray=0.5)
     launched = [aws.launch_online() for _ in range(3)]
     found = [aws.control.state()["instances"][one]["bootSeconds"] for one in launched]
@@ -186,7 +186,7 @@ def test_boots_stray_as_far_as_asked_for_and_are_told(aws: Aws) -> None:
 SPOT = {"InstanceMarketOptions": {"MarketType": "spot"}}
 
 
-def test_a_spot_instance_is_taken_back_under_ec2s_reason(aws: Aws) -> None:
+def test_a_spot_instance_is_interrupted_with_ec2s_reason(aws: Aws) -> None:
     spot = aws.launch(InstanceInitiatedShutdownBehavior="terminate", **SPOT)
     assert aws.instance(spot)["InstanceLifecycle"] == "spot"
     aws.control.interrupt_instance(spot)
@@ -194,17 +194,17 @@ def test_a_spot_instance_is_taken_back_under_ec2s_reason(aws: Aws) -> None:
     assert aws.instance(spot)["StateReason"]["Code"] == "Server.SpotInstanceTermination"
 
 
-def test_an_instance_on_demand_is_not_taken_back(aws: Aws) -> None:
+def test_an_on_demand_instance_is_not_interrupted(aws: Aws) -> None:
     with pytest.raises(ValueError, match="is no Spot instance"):
         aws.control.interrupt_instance(aws.launch())
 
 
-def test_a_spot_instance_that_would_stop_when_it_shuts_down_is_refused(aws: Aws) -> None:
+def test_a_spot_instance_with_stop_on_shutdown_is_refused(aws: Aws) -> None:
     with pytest.raises(ClientError, match="not supported for spot instances"):
         aws.launch(InstanceInitiatedShutdownBehavior="stop", **SPOT)
 
 
-def test_a_spot_instance_cannot_be_stopped_and_none_beside_it_is(aws: Aws) -> None:
+def test_a_spot_instance_in_a_request_keeps_every_instance_from_stopping(aws: Aws) -> None:
     usual = aws.launch_online()
     spot = aws.launch_online(**SPOT)
     with pytest.raises(ClientError, match=r"\(UnsupportedOperation\).*one-time Spot") as refusal:

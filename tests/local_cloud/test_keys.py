@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from .conftest import ACCOUNT, CONSUMER, IRELAND, Aws
 
 
-def test_a_key_is_known_in_its_own_region_alone(aws: Aws) -> None:
+def test_a_key_is_known_only_in_its_own_region(aws: Aws) -> None:
     key = aws.make_key(IRELAND)
     there = aws.client("kms", IRELAND).describe_key(KeyId=key)["KeyMetadata"]
     assert (there["Arn"], there["AWSAccountId"], there["KeyManager"]) == (key, ACCOUNT, "CUSTOMER")
@@ -40,7 +40,7 @@ def test_a_key_is_found_by_alias(aws: Aws) -> None:
     assert aws.kms.describe_key(KeyId="alias/caches")["KeyMetadata"]["Arn"] == key
 
 
-def test_another_account_describes_a_key_only_when_its_policy_says_so(aws: Aws) -> None:
+def test_another_account_describes_a_key_only_if_its_policy_allows_it(aws: Aws) -> None:
     consumer = aws.client("kms", account=CONSUMER)
     open_key, closed_key = aws.make_key(users=(CONSUMER,)), aws.make_key()
     assert consumer.describe_key(KeyId=open_key)["KeyMetadata"]["Arn"] == open_key
@@ -48,7 +48,7 @@ def test_another_account_describes_a_key_only_when_its_policy_says_so(aws: Aws) 
         consumer.describe_key(KeyId=closed_key)
 
 
-def test_a_keys_policy_is_its_owners_to_read_and_write_whatever_it_allows(aws: Aws) -> None:
+def test_only_the_owner_of_a_key_can_read_and_write_its_policy(aws: Aws) -> None:
     key, consumer = aws.make_key(), aws.client("kms", account=CONSUMER)
     all_allowed = {"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*"}
     policy = json.dumps({"Statement": [all_allowed]})
@@ -72,13 +72,13 @@ def test_policy_and_grants_are_read_back(aws: Aws) -> None:
     assert aws.client("kms", account=CONSUMER).describe_key(KeyId=key)
 
 
-def test_a_disabled_key_says_so(aws: Aws) -> None:
+def test_a_disabled_key_is_shown_as_disabled(aws: Aws) -> None:
     key = aws.make_key()
     aws.kms.disable_key(KeyId=key)
     assert aws.kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "Disabled"
 
 
-def test_a_policy_that_asks_every_use_for_a_grants_key_lets_nobody_use_the_key(aws: Aws) -> None:
+def test_nobody_can_use_a_key_with_a_policy_that_allows_only_grants(aws: Aws) -> None:
     through_grants = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
     anybody = {"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*"}
     key = aws.make_key()

@@ -32,7 +32,7 @@ def ask(aws: Aws) -> Callable[[str], Any]:
     return client
 
 
-def test_an_instance_shows_later_than_it_was_launched(aws: Aws, ask: Callable[[str], Any]) -> None:
+def test_a_launched_instance_appears_after_a_lag(aws: Aws, ask: Callable[[str], Any]) -> None:
     aws.control.settings(longest_lag_seconds=SHORT)
     instance = aws.launch(ClientToken="b1")
     assert aws.state(instance)
@@ -52,7 +52,7 @@ def test_an_instance_shows_later_than_it_was_launched(aws: Aws, ask: Callable[[s
     ask("ec2").terminate_instances(InstanceIds=[late])
 
 
-def test_a_command_shows_later_than_it_was_sent(aws: Aws, ask: Callable[[str], Any]) -> None:
+def test_a_sent_command_appears_after_a_lag(aws: Aws, ask: Callable[[str], Any]) -> None:
     instance = aws.launch_online()
     aws.control.settings(longest_lag_seconds=LONG)
     command = aws.send(instance, "true")
@@ -67,7 +67,7 @@ def tags_of(snapshot: str, ec2: Any) -> list[dict[str, str]]:
     return ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"][0].get("Tags", [])
 
 
-def test_a_tag_shows_later_than_it_was_written(aws: Aws, ask: Callable[[str], Any]) -> None:
+def test_a_written_tag_appears_after_a_lag(aws: Aws, ask: Callable[[str], Any]) -> None:
     snapshot = aws.make_snapshot()
     aws.ec2.create_tags(Resources=[snapshot], Tags=[OLD])
     aws.control.settings(longest_lag_seconds=LONG)
@@ -79,14 +79,14 @@ def test_a_tag_shows_later_than_it_was_written(aws: Aws, ask: Callable[[str], An
     assert len(aws.ec2.describe_snapshots(Filters=wanted)["Snapshots"]) == 1
 
 
-def test_a_tag_shows_in_the_end(aws: Aws, ask: Callable[[str], Any]) -> None:
+def test_a_tag_appears_in_the_end(aws: Aws, ask: Callable[[str], Any]) -> None:
     snapshot = aws.make_snapshot()
     aws.control.settings(longest_lag_seconds=SHORT)
     ask("ec2").create_tags(Resources=[snapshot], Tags=[TAG])
     wait_until(lambda: tags_of(snapshot, ask("ec2")) == [TAG])
 
 
-def test_how_much_later_is_the_same_in_every_run() -> None:
+def test_the_lags_are_the_same_in_every_run() -> None:
     one, other = Lags(), Lags()
     lags = [one.lag(4.0) for _ in range(3)]
     assert lags == [other.lag(4.0) for _ in range(3)]

@@ -70,7 +70,7 @@ def test_the_default_and_latest_versions_of_all_launch_templates_are_listed(aws:
     assert (shown["DefaultVersionNumber"], shown["LatestVersionNumber"]) == (2, 3)
 
 
-def test_more_launch_templates_than_a_page_are_listed_to_the_end(aws: Aws) -> None:
+def test_launch_templates_are_listed_over_several_pages(aws: Aws) -> None:
     for number in range(18):
         aws.ec2.create_launch_template(
             LaunchTemplateName=f"nodes-{number}",

@@ -18,7 +18,7 @@ def account_default(aws: Aws, **place: str) -> dict[str, object]:
     return aws.client("ec2", **place).get_instance_metadata_defaults()["AccountLevel"]
 
 
-def test_the_metadata_service_is_enabled_unless_something_says_otherwise(aws: Aws) -> None:
+def test_the_metadata_service_is_enabled_by_default(aws: Aws) -> None:
     instance_id = aws.launch_online(MetadataOptions=TOKENS)
     assert endpoint(aws, instance_id) == "enabled"
     assert aws.host.running[instance_id][1].http_endpoint
@@ -30,7 +30,7 @@ def test_an_instance_without_a_metadata_service_runs_and_never_comes_online(aws:
     assert not aws.host.running[instance_id][1].http_endpoint
 
 
-def test_a_launch_that_says_nothing_follows_the_accounts_default(aws: Aws) -> None:
+def test_a_launch_without_metadata_options_follows_the_accounts_default(aws: Aws) -> None:
     aws.control.settings(metadata_default="disabled")
     instance_id = aws.launch(MetadataOptions=TOKENS)
     assert endpoint(aws, instance_id) == "disabled"
@@ -49,6 +49,6 @@ def test_an_account_changes_its_default_in_one_region(aws: Aws) -> None:
     assert account_default(aws) == {"HttpEndpoint": "enabled", "HttpTokens": "required"}
 
 
-def test_a_default_of_no_meaning_is_refused(aws: Aws) -> None:
+def test_an_invalid_default_is_refused(aws: Aws) -> None:
     with pytest.raises(ClientError, match="InvalidParameterValue"):
         aws.ec2.modify_instance_metadata_defaults(HttpEndpoint="off")

@@ -77,7 +77,7 @@ def network(aws: Aws) -> Network:
     return Network(aws)
 
 
-def test_the_default_subnet_has_a_way_out_unless_the_public_address_is_refused(aws: Aws) -> None:
+def test_the_default_subnet_has_a_way_out_only_with_a_public_address(aws: Aws) -> None:
     first = aws.launch_online(NetworkInterfaces=nic())
     assert aws.instance(first)["PublicIpAddress"]
     aws.launch_online(NetworkInterfaces=nic(public=True))
@@ -88,7 +88,7 @@ def test_the_default_subnet_has_a_way_out_unless_the_public_address_is_refused(a
     assert not aws.host.running[refused][1].reaches_internet
 
 
-def test_an_interface_that_says_nothing_does_as_the_subnet_does(aws: Aws) -> None:
+def test_an_interface_without_settings_follows_its_subnet(aws: Aws) -> None:
     zone = [{"Name": "availability-zone", "Values": [f"{REGION}a"]}]
     (default,) = aws.ec2.describe_subnets(Filters=zone)["Subnets"]
     subnet = default["SubnetId"]
@@ -119,7 +119,7 @@ def test_a_subnet_without_a_table_of_its_own_uses_the_main_one(aws: Aws, network
     aws.stays_offline(aws.launch(NetworkInterfaces=nic(network.subnet, public=True)))
 
 
-def test_an_internet_gateway_serves_public_addresses_alone(aws: Aws, network: Network) -> None:
+def test_an_internet_gateway_serves_only_public_addresses(aws: Aws, network: Network) -> None:
     network.route(GatewayId=network.make_internet_gateway())
     aws.launch_online(NetworkInterfaces=nic(network.subnet, public=True))
     aws.stays_offline(aws.launch(NetworkInterfaces=nic(network.subnet)))
@@ -134,7 +134,7 @@ def test_a_nat_gateway_serves_instances_without_a_public_address(
     aws.launch_online(NetworkInterfaces=nic(network.subnet))
 
 
-def test_endpoints_for_all_that_a_builder_calls_are_a_way_out(aws: Aws, network: Network) -> None:
+def test_endpoints_for_all_services_of_a_builder_are_a_way_out(aws: Aws, network: Network) -> None:
     for service in SERVICES - {"s3"}:
         network.add_endpoint(service)
     aws.stays_offline(aws.launch(NetworkInterfaces=nic(network.subnet)))

@@ -25,14 +25,14 @@ def test_bottlerocket_parameters_name_an_image_that_exists(aws: Aws) -> None:
         assert version.count(".") == 2
 
 
-def test_a_standard_parameter_holds_4096_bytes_and_no_more(aws: Aws) -> None:
+def test_a_standard_parameter_holds_at_most_4096_bytes(aws: Aws) -> None:
     assert put(aws, "v" * 4096)["Tier"] == "Standard"
     with pytest.raises(ClientError, match="ValidationException"):
         put(aws, "v" * 4097, Overwrite=True)
     assert len(aws.ssm.get_parameter(Name=NAME)["Parameter"]["Value"]) == 4096
 
 
-def test_intelligent_tiering_grows_to_advanced_and_its_limit(aws: Aws) -> None:
+def test_intelligent_tiering_switches_to_advanced_up_to_its_limit(aws: Aws) -> None:
     tier = {"Tier": "Intelligent-Tiering"}
     assert put(aws, "v", **tier)["Tier"] == "Standard"
     assert put(aws, "v" * 8192, Overwrite=True, **tier)["Tier"] == "Advanced"
@@ -40,7 +40,7 @@ def test_intelligent_tiering_grows_to_advanced_and_its_limit(aws: Aws) -> None:
         put(aws, "v" * 8193, Overwrite=True, **tier)
 
 
-def test_a_parameter_is_not_overwritten_unasked(aws: Aws) -> None:
+def test_a_parameter_is_not_overwritten_by_default(aws: Aws) -> None:
     put(aws, "one")
     with pytest.raises(ClientError, match="ParameterAlreadyExists"):
         put(aws, "two")
@@ -61,7 +61,7 @@ def test_labels_move_and_find_versions_and_history_keeps_them(aws: Aws) -> None:
     ]
 
 
-def test_a_label_that_no_version_carries_is_a_version_not_found(aws: Aws) -> None:
+def test_a_label_without_a_version_is_a_version_not_found(aws: Aws) -> None:
     put(aws, "one")
     with pytest.raises(ClientError, match="ParameterVersionNotFound"):
         aws.ssm.get_parameter(Name=f"{NAME}:current")
@@ -105,7 +105,7 @@ def test_every_account_and_region_has_its_own_parameters(aws: Aws) -> None:
         assert len(ssm.get_parameter_history(Name=NAME)["Parameters"]) == 1
 
 
-def test_bottlerocket_is_in_every_region_with_an_image_of_its_own(aws: Aws) -> None:
+def test_bottlerocket_has_its_own_image_in_every_region(aws: Aws) -> None:
     found = set()
     for region, account in ((REGION, CONSUMER), (IRELAND, CONSUMER), ("ap-southeast-2", ACCOUNT)):
         path = "/aws/service/bottlerocket/aws-k8s-1.35/x86_64/latest/image_id"

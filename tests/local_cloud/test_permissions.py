@@ -120,7 +120,7 @@ Destroy = Callable[[Any, str], None]
 
 
 @pytest.mark.parametrize(("role", "make", "destroy"), DESTRUCTIVE)
-def test_what_does_not_carry_our_tag_survives(
+def test_a_role_cannot_destroy_resources_without_our_tag(
     role: str, make: Make, destroy: Destroy, aws: Aws
 ) -> None:
     ec2 = client(aws, role, "ec2")
@@ -129,7 +129,7 @@ def test_what_does_not_carry_our_tag_survives(
     destroy(ec2, make(aws, OURS))
 
 
-def test_every_role_that_may_destroy_something_was_tried() -> None:
+def test_every_role_that_can_destroy_resources_has_a_case() -> None:
     destroying = ("ec2:Delete", "ec2:Terminate", "ec2:Modify")
     may = {
         (logical, action)
@@ -146,7 +146,7 @@ def test_every_role_that_may_destroy_something_was_tried() -> None:
 
 
 @pytest.mark.parametrize("role", ["ReplicateRole", "PublishRole"])
-def test_nothing_becomes_public_or_ours(role: str, aws: Aws) -> None:
+def test_a_role_cannot_make_a_snapshot_public_or_ours(role: str, aws: Aws) -> None:
     ec2 = client(aws, role, "ec2")
     with pytest.raises(ClientError, match="UnauthorizedOperation"):
         make_public(ec2, make_snapshot(aws, OURS))
@@ -163,7 +163,7 @@ def test_nothing_becomes_public_or_ours(role: str, aws: Aws) -> None:
         ({"IamInstanceProfile": {"Name": "administrator"}}, "instance"),
     ],
 )
-def test_a_builder_is_launched_as_the_template_demands_and_in_no_other_way(
+def test_a_builder_is_launched_only_as_the_template_allows(
     changes: dict[str, Any], missing: str, aws: Aws
 ) -> None:
     usual = {
@@ -194,7 +194,7 @@ def copy(aws: Aws, source: str, role: str = "ReplicateRole", **changes: Any) -> 
     return ec2.copy_snapshot(SourceSnapshotId=source, **usual | changes)["SnapshotId"]
 
 
-def test_any_snapshot_of_the_account_is_copied_but_the_copy_must_carry_our_tag(aws: Aws) -> None:
+def test_any_snapshot_of_the_account_is_copied_but_the_copy_must_have_our_tag(aws: Aws) -> None:
     client(aws, "ReplicateRole", "ec2")
     source = make_snapshot(aws, THEIRS)
     assert copy(aws, source).startswith("snap-")
@@ -220,12 +220,12 @@ def test_a_condition_on_a_key_that_aws_does_not_supply_denies_the_call(aws: Aws)
     aws.client("ec2", token=f"{FUNCTION_TOKEN}role").delete_snapshot(SnapshotId=source)
 
 
-def test_an_action_that_the_extract_lacks_is_told_with_what_to_do() -> None:
+def test_an_action_missing_from_the_extract_is_an_error_with_the_remedy() -> None:
     with pytest.raises(UnknownActionError, match="lacks ec2:ImportKeyPair.*make authorization"):
         supplied("ec2:ImportKeyPair", "*", {"ec2:Owner": ACCOUNT})
 
 
-def test_who_keeps_a_volume_must_be_allowed_that_on_instance_and_volume(aws: Aws) -> None:
+def test_keeping_a_volume_needs_permission_on_its_instance_and_on_it(aws: Aws) -> None:
     instance_id = make_instance(aws, OURS)
     own = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
     resources = [f"{own}:instance/{instance_id}", f"{own}:volume/{aws.data_volume(instance_id)}"]
@@ -246,7 +246,7 @@ def test_builders_of_the_stack_may_pull_their_host_containers(region: str) -> No
     assert missing_permissions(role, "BuilderRole", Place(ACCOUNT, region), "i-1") == []
 
 
-def test_what_was_granted_and_what_was_used_is_kept(aws: Aws) -> None:
+def test_granted_and_used_permissions_are_recorded(aws: Aws) -> None:
     client(aws, "PruneRole", "ec2").describe_images(Owners=["self"])
     grants = aws.layer.world.grants
     used = Grant("PruneRole", "ec2:DescribeImages", "*", "")

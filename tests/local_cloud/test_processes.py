@@ -17,7 +17,7 @@ from . import processes
         ("1024\t65535\n", range(10_000, 65_536)),
     ],
 )
-def test_ports_differ_and_none_is_given_to_outgoing_connections_where_that_leaves_enough(
+def test_ports_are_distinct_and_outside_the_outgoing_range_if_possible(
     outgoing: str, allowed: range, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local_port_range = tmp_path / "ip_local_port_range"
@@ -27,6 +27,6 @@ def test_ports_differ_and_none_is_given_to_outgoing_connections_where_that_leave
     assert (len(set(ports)), [port for port in ports if port not in allowed]) == (20, [])
 
 
-def test_more_ports_than_are_tried_are_refused() -> None:
+def test_a_request_for_too_many_ports_is_refused() -> None:
     with pytest.raises(processes.StartError, match="101 ports are not free"):
         processes.free_ports(processes.PORTS_TRIED + 1)

@@ -16,7 +16,7 @@ from .request_check import SDK
 RATE = Rate(capacity=3, per_second=2)
 
 
-def test_a_bucket_gives_what_it_holds_and_then_what_comes_back() -> None:
+def test_a_bucket_gives_its_tokens_and_then_refills() -> None:
     buckets = TokenBuckets()
     assert [buckets.take("a", RATE, 10.0) for _ in range(4)] == [True] * 3 + [False]
     assert not buckets.take("a", RATE, 10.4)
@@ -49,7 +49,7 @@ def _writes(ssm: Any, count: int) -> list[str]:
     return codes
 
 
-def test_the_fourth_write_within_a_second_is_throttled_in_its_place_alone(
+def test_the_fourth_write_within_a_second_is_throttled_only_in_its_place(
     aws: Aws, function: Any
 ) -> None:
     # The share is so small that no token returns meanwhile, and one call is left.
@@ -75,13 +75,15 @@ def test_launches_are_throttled_with_ec2s_code_and_status(aws: Aws, function: An
     assert second.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
 
 
-def test_tests_are_not_throttled_and_functions_only_when_asked_for(aws: Aws, function: Any) -> None:
+def test_tests_are_never_throttled_and_functions_only_if_a_test_enables_it(
+    aws: Aws, function: Any
+) -> None:
     assert _writes(function("ssm", REGION), 9) == [""] * 9
     aws.control.settings(rates_are_kept=True, share_of_rates=0.001)
     assert _writes(aws.ssm, 9) == [""] * 9
 
 
-def test_a_function_may_not_write_at_once_what_was_deleted(aws: Aws, function: Any) -> None:
+def test_a_function_cannot_write_a_deleted_parameter_at_once(aws: Aws, function: Any) -> None:
     ssm = function("ssm", REGION)
     assert _writes(ssm, 1) == [""]
     ssm.delete_parameter(Name="/p")

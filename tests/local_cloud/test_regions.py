@@ -37,7 +37,7 @@ def test_an_unknown_region_name_is_refused(aws: Aws) -> None:
 
 
 @pytest.mark.parametrize("region", ["me-south-1", "eu-nowhere-1"])
-def test_a_region_that_is_not_enabled_knows_no_credentials(aws: Aws, region: str) -> None:
+def test_a_region_that_is_not_enabled_refuses_all_credentials(aws: Aws, region: str) -> None:
     with pytest.raises(ClientError, match="AuthFailure"):
         aws.client("ec2", region).describe_snapshots(OwnerIds=["self"])
     with pytest.raises(ClientError, match="UnrecognizedClientException"):
@@ -53,7 +53,7 @@ def test_a_region_can_be_closed_for_one_account(aws: Aws) -> None:
         aws.client("ec2", "me-south-1", CONSUMER).describe_availability_zones()
 
 
-def test_every_region_has_zones_of_its_own(aws: Aws) -> None:
+def test_every_region_has_its_own_zones(aws: Aws) -> None:
     for region in (REGION, IRELAND, "ap-southeast-2"):
         zones = aws.client("ec2", region).describe_availability_zones()["AvailabilityZones"]
         assert len(zones) >= 3

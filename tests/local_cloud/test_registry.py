@@ -51,7 +51,7 @@ def sound(cloud: LocalCloud) -> Iterator[Registry]:
     cloud.registry.start()
 
 
-def test_the_registry_takes_the_token_of_ecr_and_no_other(cloud: LocalCloud) -> None:
+def test_the_registry_accepts_only_the_token_of_ecr(cloud: LocalCloud) -> None:
     assert base64.b64decode(token(cloud)).startswith(b"AWS:")
     assert status(cloud, token(cloud)) == 200
     assert status(cloud) == 401
@@ -114,7 +114,9 @@ def test_ecr_knows_an_index_and_the_manifests_in_it(cloud: LocalCloud, layout: L
     assert (len(answer["images"]), answer["failures"]) == (2, [])
 
 
-def test_what_ecr_cannot_give_is_a_failure_or_an_error(cloud: LocalCloud, layout: Layout) -> None:
+def test_ecr_reports_a_missing_image_as_a_failure_or_an_error(
+    cloud: LocalCloud, layout: Layout
+) -> None:
     cloud.push(layout, "multi", "team/multi")
     ecr = cloud.client("ecr")
 

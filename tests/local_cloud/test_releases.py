@@ -39,13 +39,13 @@ def test_an_older_release_stays_under_its_own_number(aws: Aws) -> None:
         read(aws, "1.64.0/image_id")
 
 
-def test_a_release_reaches_regions_that_nobody_has_called_yet(aws: Aws) -> None:
+def test_a_release_reaches_regions_without_earlier_calls(aws: Aws) -> None:
     aws.control.release_bottlerocket("1.63.0-abcdef01")
     assert read(aws, "latest/image_version", region=IRELAND) == "1.63.0-abcdef01"
     aws.control.reset()
     assert read(aws, "latest/image_version", region=IRELAND) != "1.63.0-abcdef01"
 
 
-def test_an_images_name_tells_its_release() -> None:
+def test_an_images_name_contains_its_release() -> None:
     assert version_of("bottlerocket-aws-k8s-1.35-arm64-v1.52.0-abcdef01") == "1.52.0"
     assert version_of("node") == version_of("bottlerocket-aws-k8s-1.35-x86_64-v1.62.0")

@@ -184,7 +184,7 @@ def check(service: str, action: str, parameters: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize(("service", "action", "parameters"), VALID)
-def test_a_valid_request_is_read_back_as_it_was_meant(
+def test_a_valid_request_is_read_back_unchanged(
     service: str, action: str, parameters: dict[str, Any]
 ) -> None:
     model = service_model(service)
@@ -199,14 +199,14 @@ def test_a_valid_request_is_read_back_as_it_was_meant(
 
 
 @pytest.mark.parametrize(("service", "action", "parameters", "told"), BROKEN)
-def test_a_broken_rule_is_told_with_operation_and_member(
+def test_a_violation_names_the_operation_and_the_member(
     service: str, action: str, parameters: dict[str, Any], told: str
 ) -> None:
     (line,) = [one for one in check(service, action, parameters) if told in one]
     assert line.startswith(f"{service}:{action}: ")
 
 
-def test_only_operations_of_the_model_exist() -> None:
+def test_an_operation_outside_the_model_is_unknown() -> None:
     assert check_form("ec2", [("Action", "RunInstance")]) == ["ec2:RunInstance: no such operation"]
     (line,) = check_json("ssm", "SSM.GetParameter", b'{"Name": "/a"}')
     assert line == "ssm:GetParameter: no such operation as SSM.GetParameter"
@@ -214,7 +214,7 @@ def test_only_operations_of_the_model_exist() -> None:
     assert check_form("ec2", old) == ["ec2:DescribeRegions: Version is 2016-11-15"]
 
 
-def test_a_name_of_the_sdk_is_unknown_where_the_wire_has_another() -> None:
+def test_a_member_is_known_only_by_its_wire_name() -> None:
     named = [("Action", "CreateTags"), ("Version", "2016-11-15"), ("Resources.1", "snap-1")]
     told = check_form("ec2", named)
     assert [line for line in told if '"wire name Resources"' in line]
@@ -266,7 +266,7 @@ def test_ministack_refuses_and_remembers_a_functions_invalid_request(cloud: Loca
     assert cloud.take_invalid_requests() == []
 
 
-def test_a_local_cloud_does_not_end_well_after_an_invalid_request(
+def test_a_local_cloud_fails_at_its_end_after_an_invalid_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ended = LocalCloud("scripted")

@@ -37,7 +37,7 @@ def test_an_instance_starts_with_the_snapshot_s_bytes_on_a_larger_volume(aws: Aw
     assert aws.host.volume_file(volume["VolumeId"]).read_text() == "10 GiB"
 
 
-def test_without_a_size_the_volume_has_the_snapshot_s(aws: Aws) -> None:
+def test_a_volume_without_a_size_has_the_snapshot_s_size(aws: Aws) -> None:
     snapshot_id = aws.make_snapshot(Size=10)
     assert launched_volume(aws, SnapshotId=snapshot_id)["Size"] == 10
 
@@ -79,7 +79,7 @@ def test_a_volume_shows_its_iops_throughput_and_initialization_rate(aws: Aws) ->
     assert {name: volume[name] for name in asked} == asked
 
 
-def test_a_gp3_volume_has_3000_iops_and_125_mib_a_second_unless_asked(aws: Aws) -> None:
+def test_a_gp3_volume_has_3000_iops_and_125_mib_a_second_by_default(aws: Aws) -> None:
     volume = launched_volume(aws, VolumeSize=20)
     assert (volume["Iops"], volume["Throughput"]) == (3000, 125)
     assert "VolumeInitializationRate" not in volume
@@ -107,16 +107,18 @@ def test_a_gp3_volume_has_3000_iops_and_125_mib_a_second_unless_asked(aws: Aws) 
     ],
     ids=["iops low", "iops high", "throughput low", "throughput high", "size", "ratio"],
 )
-def test_what_gp3_cannot_do_is_refused(aws: Aws, asked: dict[str, int], told: str) -> None:
+def test_performance_beyond_gp3_s_limits_is_refused(
+    aws: Aws, asked: dict[str, int], told: str
+) -> None:
     assert why_refused(aws, VolumeSize=20, **asked) == f"InvalidParameterValue: {told}"
 
 
-def test_gp3_does_all_it_can(aws: Aws) -> None:
+def test_gp3_reaches_its_limits(aws: Aws) -> None:
     volume = launched_volume(aws, VolumeSize=160, Iops=80_000, Throughput=2_000)
     assert (volume["Iops"], volume["Throughput"]) == (80_000, 2_000)
 
 
-def test_throughput_is_gp3_s_alone(aws: Aws) -> None:
+def test_only_gp3_has_a_throughput(aws: Aws) -> None:
     assert why_refused(aws, VolumeSize=20, VolumeType="gp2", Throughput=125) == (
         "InvalidParameterCombination: throughput can only be specified for volumeType gp3."
     )
@@ -132,7 +134,7 @@ def test_only_a_volume_from_a_snapshot_is_initialized_at_a_rate(aws: Aws) -> Non
     )
 
 
-def test_a_snapshot_and_its_copy_show_how_much_was_ever_written(aws: Aws) -> None:
+def test_a_snapshot_and_its_copy_show_their_full_size(aws: Aws) -> None:
     """The stand-in host counts the bytes of its file; the real host has its own tests of this."""
     snapshot_id = aws.make_snapshot(Size=10)
     assert aws.snapshot(snapshot_id)["FullSnapshotSizeInBytes"] == len("10 GiB")

@@ -87,15 +87,13 @@ def test_a_role_can_do_only_what_its_policies_say(aws: Aws, role: Role) -> None:
     assert aws.control.parameters() == []
 
 
-def test_a_role_whose_trust_names_a_condition_that_is_not_met_is_denied(
-    aws: Aws, role: Role
-) -> None:
+def test_a_role_with_an_unmet_trust_condition_is_denied(aws: Aws, role: Role) -> None:
     aws.roles[CONSUMER, "frontload-consumer"] = Role(trust(**{"aws:PrincipalOrgID": "o-1"}))
     with pytest.raises(ClientError, match="AccessDenied"):
         assume(aws)
 
 
-def test_a_trust_policy_may_ask_for_the_callers_role(aws: Aws) -> None:
+def test_a_trust_policy_may_require_the_callers_role(aws: Aws) -> None:
     wanted = trust()
     condition = {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/frontload-*"}
     wanted["Statement"][0]["Condition"]["ArnLike"] = condition
@@ -106,7 +104,7 @@ def test_a_trust_policy_may_ask_for_the_callers_role(aws: Aws) -> None:
         assume(aws)
 
 
-def test_credentials_that_were_never_given_are_refused_and_a_reset_ends_none(
+def test_invented_credentials_are_refused_and_real_ones_survive_a_reset(
     aws: Aws, role: Role
 ) -> None:
     credentials = assume(aws)
@@ -120,7 +118,7 @@ def test_credentials_that_were_never_given_are_refused_and_a_reset_ends_none(
     assert client_of(aws, credentials, "ec2").describe_images(Owners=["self"])
 
 
-def test_credentials_end_with_their_time(aws: Aws, role: Role) -> None:
+def test_credentials_expire(aws: Aws, role: Role) -> None:
     credentials = assume(aws)
     session = aws.layer.world.sessions[credentials["SessionToken"]]
     assert session.expires == credentials["Expiration"].replace(

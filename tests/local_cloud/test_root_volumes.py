@@ -26,7 +26,7 @@ def volumes(aws: Aws, instance_id: str) -> dict[str, Any]:
     return {one["Attachments"][0]["Device"]: one for one in found}
 
 
-def test_bottlerockets_image_names_both_of_its_volumes(aws: Aws) -> None:
+def test_bottlerockets_image_lists_both_volumes(aws: Aws) -> None:
     image_id = aws.instance(aws.launch())["ImageId"]
     (image,) = aws.ec2.describe_images(ImageIds=[image_id])["Images"]
     named = {one["DeviceName"]: one["Ebs"] for one in image["BlockDeviceMappings"]}
@@ -35,19 +35,19 @@ def test_bottlerockets_image_names_both_of_its_volumes(aws: Aws) -> None:
     assert {ebs["Encrypted"] for ebs in named.values()} == {False}
 
 
-def test_a_root_volume_that_is_not_named_is_the_images(aws: Aws) -> None:
+def test_a_launch_without_a_root_device_gets_the_images_root_volume(aws: Aws) -> None:
     root = volumes(aws, aws.launch())["/dev/xvda"]
     assert (root["Size"], root["VolumeType"], root["Encrypted"]) == (2, "gp2", False)
     assert root["Attachments"][0]["DeleteOnTermination"]
 
 
-def test_a_root_volume_that_is_named_is_as_asked_for(aws: Aws) -> None:
+def test_a_launch_with_a_root_device_gets_the_requested_root_volume(aws: Aws) -> None:
     root = device("/dev/xvda", Encrypted=True, VolumeType="gp3")
     made = volumes(aws, aws.launch(BlockDeviceMappings=[root, DATA]))["/dev/xvda"]
     assert (made["Size"], made["VolumeType"], made["Encrypted"]) == (2, "gp3", True)
 
 
-def test_tags_for_volumes_go_to_both(aws: Aws) -> None:
+def test_tags_for_volumes_go_to_both_volumes(aws: Aws) -> None:
     found = volumes(aws, aws.launch())
     assert sorted(found) == ["/dev/xvda", "/dev/xvdb"]
     tags = [one["Tags"] for one in found.values()]
@@ -66,7 +66,7 @@ def test_a_service_control_policy_refuses_a_volume_that_is_not_encrypted(
     assert aws.launch_online(BlockDeviceMappings=[ROOT, DATA])
 
 
-def test_a_service_control_policy_is_content_with_encryption_by_default(aws: Aws) -> None:
+def test_a_service_control_policy_accepts_encryption_by_default(aws: Aws) -> None:
     aws.control.settings(deny_unencrypted_volumes=True)
     aws.ec2.enable_ebs_encryption_by_default()
     assert aws.launch_online()
@@ -82,6 +82,6 @@ def test_a_refusal_names_the_role_that_was_refused(aws: Aws) -> None:
         ec2.run_instances(ImageId=image_id, MinCount=1, MaxCount=1)
 
 
-def test_a_data_volume_that_is_smaller_than_the_images_is_refused(aws: Aws) -> None:
+def test_a_data_volume_smaller_than_the_images_is_refused(aws: Aws) -> None:
     with pytest.raises(ClientError, match="InvalidBlockDeviceMapping.*expect size >= 20GB"):
         aws.launch(BlockDeviceMappings=[device("/dev/xvdb", VolumeSize=19)])

@@ -94,7 +94,7 @@ def test_a_fired_schedule_starts_its_target_with_its_input(
     assert inputs(cloud, deployed["Machine"])[before:] == [{"reconcile": True}]
 
 
-def test_a_schedule_that_is_off_or_unknown_cannot_be_fired(
+def test_a_disabled_or_unknown_schedule_cannot_be_fired(
     cloud: LocalCloud, deployed: dict[str, str]
 ) -> None:
     with pytest.raises(ValueError, match="DISABLED"):
@@ -104,7 +104,7 @@ def test_a_schedule_that_is_off_or_unknown_cannot_be_fired(
     assert {"paused": True} not in inputs(cloud, deployed["Machine"])
 
 
-def test_the_scheduler_itself_starts_what_is_due(
+def test_the_scheduler_starts_schedules_that_are_due(
     cloud: LocalCloud, deployed: dict[str, str]
 ) -> None:
     scheduler = cloud.client("scheduler")

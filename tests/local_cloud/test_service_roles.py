@@ -96,7 +96,7 @@ def deploy(cloud: LocalCloud, tmp_path: Path) -> Deploy:
     ],
     ids=["all", "without the rule", "without the start"],
 )
-def test_a_task_is_done_only_if_the_machines_role_allows_it(
+def test_a_task_runs_only_if_the_state_machines_role_allows_it(
     cloud: LocalCloud, deploy: Deploy, statements: list[dict[str, Any]], error: str | None
 ) -> None:
     task = {
@@ -124,7 +124,7 @@ def test_a_task_is_done_only_if_the_machines_role_allows_it(
         assert error in ended["cause"]
 
 
-def test_a_machine_whose_role_trusts_another_service_can_do_nothing(
+def test_a_state_machine_with_a_role_for_another_service_can_do_nothing(
     cloud: LocalCloud, deploy: Deploy
 ) -> None:
     invoke = {
@@ -171,7 +171,7 @@ def put(cloud: LocalCloud, source: str, account: str = ACCOUNT) -> None:
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_an_event_that_a_rules_role_does_not_let_on_waits_in_the_dead_letter_queue(
+def test_an_event_without_permission_for_its_target_goes_to_the_dead_letter_queue(
     cloud: LocalCloud, deploy: Deploy, allowed: bool
 ) -> None:
     source = f"roles.{next(_numbers)}"
@@ -202,7 +202,7 @@ def test_an_event_that_a_rules_role_does_not_let_on_waits_in_the_dead_letter_que
 
 
 @pytest.mark.parametrize("account", [ACCOUNT, CONSUMER])
-def test_a_schedule_starts_only_what_its_role_trusts_and_allows(
+def test_a_schedule_starts_only_targets_that_its_role_allows(
     cloud: LocalCloud, deploy: Deploy, account: str
 ) -> None:
     of_account = {"StringEquals": {"aws:SourceAccount": account}}
@@ -240,7 +240,7 @@ def test_a_schedule_starts_only_what_its_role_trusts_and_allows(
     [(True, "tried.source", True), (False, "tried.source", False), (True, "other", False)],
     ids=["both", "not the role", "not the bus"],
 )
-def test_a_bus_of_another_account_takes_what_the_rules_role_and_its_policy_both_allow(
+def test_another_accounts_bus_accepts_an_event_if_the_rules_role_and_its_policy_allow_it(
     cloud: LocalCloud, deploy: Deploy, role_allows: bool, bus_allows: str, arrives: bool
 ) -> None:
     number = next(_numbers)

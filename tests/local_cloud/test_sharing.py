@@ -42,7 +42,7 @@ def test_permissions_are_added_shown_and_removed(aws: Aws) -> None:
     assert permissions(aws, snapshot_id) == []
 
 
-def test_a_snapshot_is_seen_by_whom_it_is_shared_with_in_its_region(aws: Aws) -> None:
+def test_a_shared_snapshot_is_visible_only_to_its_consumers(aws: Aws) -> None:
     snapshot_id = aws.make_snapshot()
     for account, region in ((CONSUMER, REGION), (STRANGER, REGION), (CONSUMER, IRELAND)):
         with pytest.raises(ClientError, match=r"InvalidSnapshot\.NotFound"):
@@ -118,7 +118,7 @@ def test_a_malformed_account_is_refused(aws: Aws) -> None:
         aws.share(aws.make_snapshot(), account="12345678901")
 
 
-def test_a_consumer_makes_a_volume_of_what_is_shared_with_it(aws: Aws) -> None:
+def test_a_consumer_makes_a_volume_of_a_shared_snapshot(aws: Aws) -> None:
     snapshot_id = aws.make_snapshot()
     with pytest.raises(ClientError, match=r"InvalidSnapshot\.NotFound"):
         volume_state(aws, snapshot_id)
@@ -135,7 +135,7 @@ def test_a_consumer_needs_the_key_of_an_encrypted_snapshot(aws: Aws) -> None:
     assert volume_state(aws, snapshot_id, ACCOUNT) == "available"
 
 
-def test_every_permission_on_the_key_is_needed_and_a_grant_will_do(aws: Aws) -> None:
+def test_a_consumer_can_use_a_key_by_a_grant_of_every_permission(aws: Aws) -> None:
     key = aws.make_key()
     snapshot_id = aws.make_snapshot(Encrypted=True, KmsKeyId=key)
     aws.share(snapshot_id)

@@ -141,27 +141,27 @@ def test_a_free_lease_is_taken_and_the_item_is_made(dynamodb: Any, name: str) ->
     assert read(dynamodb, name) == taken
 
 
-def test_a_held_lease_is_refused_and_stays_as_it_was(dynamodb: Any, name: str) -> None:
+def test_a_held_lease_is_refused_and_stays_unchanged(dynamodb: Any, name: str) -> None:
     held = dynamodb.update_item(**take(name, "a"))["Attributes"]
     code = refusal(lambda: dynamodb.update_item(**take(name, "b")))
     assert code == ("ConditionalCheckFailedException", 400)
     assert read(dynamodb, name) == held
 
 
-def test_a_refusal_makes_no_item(dynamodb: Any, name: str) -> None:
+def test_a_refusal_creates_no_item(dynamodb: Any, name: str) -> None:
     code = refusal(lambda: dynamodb.update_item(**release(name, "a", "1")))
     assert code[0] == "ConditionalCheckFailedException"
     assert read(dynamodb, name) is None
 
 
-def test_a_refusal_shows_the_item_where_asked(dynamodb: Any, name: str) -> None:
+def test_a_refusal_shows_the_item_on_request(dynamodb: Any, name: str) -> None:
     held = dynamodb.update_item(**take(name, "a"))["Attributes"]
     with pytest.raises(ClientError) as caught:
         dynamodb.update_item(**take(name, "b"), ReturnValuesOnConditionCheckFailure="ALL_OLD")
     assert caught.value.response["Item"] == held
 
 
-def test_the_token_counts_on_after_a_release(dynamodb: Any, name: str) -> None:
+def test_the_token_keeps_growing_after_a_release(dynamodb: Any, name: str) -> None:
     dynamodb.update_item(**take(name, "a"))
     freed = dynamodb.update_item(**release(name, "a", "1"))["Attributes"]
     assert freed == {"name": {"S": name}, "token": {"N": "1"}}
@@ -190,7 +190,9 @@ def test_the_token_counts_on_after_a_release(dynamodb: Any, name: str) -> None:
         ("#t < :two AND #t >= :one", True),
     ],
 )
-def test_a_condition_decides(dynamodb: Any, name: str, condition: str, holds: bool) -> None:
+def test_a_condition_decides_about_the_update(
+    dynamodb: Any, name: str, condition: str, holds: bool
+) -> None:
     dynamodb.update_item(**take(name, "a"))
     values = {":a": {"S": "a"}, ":b": {"S": "b"}, ":one": {"N": "1"}, ":two": {"N": "2"}}
     update = {
@@ -212,7 +214,7 @@ def test_a_condition_decides(dynamodb: Any, name: str, condition: str, holds: bo
     assert item is not None and ("seen" in item) == holds
 
 
-def test_a_mistake_in_a_request_is_no_failed_condition(dynamodb: Any, name: str) -> None:
+def test_an_invalid_request_is_not_reported_as_a_failed_condition(dynamodb: Any, name: str) -> None:
     # TOKEN is one of DynamoDB's reserved words, and so are NAME, STATE, STATUS and MISSING.
     reserved = take(name, "a")
     reserved["UpdateExpression"] = reserved["UpdateExpression"].replace("REMOVE", "REMOVE token,")
@@ -240,7 +242,7 @@ def test_one_of_many_takers_wins(cloud: LocalCloud, dynamodb: Any, name: str) ->
             assert winners[0]["token"] == {"N": "1"}
 
 
-def test_no_count_of_many_writers_is_lost(dynamodb: Any, name: str) -> None:
+def test_no_increment_of_many_writers_is_lost(dynamodb: Any, name: str) -> None:
     order = {
         "TableName": TABLE,
         "Key": {"name": {"S": name}},
@@ -254,7 +256,7 @@ def test_no_count_of_many_writers_is_lost(dynamodb: Any, name: str) -> None:
     assert counts == list(range(1, 101))
 
 
-def test_a_function_takes_a_lease_at_the_endpoint_that_it_is_given(
+def test_a_function_takes_a_lease_at_its_configured_endpoint(
     cloud: LocalCloud, dynamodb: Any, name: str
 ) -> None:
     def invoke(holder: str) -> Any:

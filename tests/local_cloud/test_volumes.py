@@ -15,7 +15,7 @@ def take_snapshot(aws: Aws, volume_id: str) -> str:
     return aws.ec2.create_snapshot(VolumeId=volume_id, TagSpecifications=tags)["SnapshotId"]
 
 
-def test_a_snapshot_holds_the_bytes_of_the_moment_it_was_asked_for(aws: Aws) -> None:
+def test_a_snapshot_has_the_volumes_bytes_at_the_time_of_the_request(aws: Aws) -> None:
     volume_id = aws.data_volume(aws.launch_online())
     aws.host.volume_file(volume_id).write_text("before")
     snapshot_id = take_snapshot(aws, volume_id)
@@ -59,7 +59,7 @@ def test_snapshots_are_found_by_tag_and_state(aws: Aws) -> None:
     assert [snapshot["SnapshotId"] for snapshot in found] == [snapshot_id]
 
 
-def test_only_the_accounts_own_snapshots_are_its_own(aws: Aws) -> None:
+def test_a_filter_by_owner_lists_only_the_accounts_own_snapshots(aws: Aws) -> None:
     snapshot_id = take_snapshot(aws, aws.data_volume(aws.launch_online()))
     own = aws.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
     assert [snapshot["SnapshotId"] for snapshot in own] == [snapshot_id]
@@ -139,7 +139,7 @@ def found_by(aws: Aws, **filters: str) -> set[str]:
     return {one["VolumeId"] for one in aws.ec2.describe_volumes(Filters=asked)["Volumes"]}
 
 
-def test_a_volume_that_is_told_to_stay_is_available_when_its_instance_has_ended(aws: Aws) -> None:
+def test_a_kept_volume_is_available_after_its_instance_has_ended(aws: Aws) -> None:
     aws.control.settings(shutting_down_seconds=0.5)
     instance_id = aws.launch_online()
     volume_id = aws.data_volume(instance_id)
@@ -157,7 +157,7 @@ def test_a_volume_that_is_told_to_stay_is_available_when_its_instance_has_ended(
     assert aws.host.volume_file(volume_id).read_text() == "pulled"
 
 
-def test_a_volume_that_is_told_to_go_goes(aws: Aws) -> None:
+def test_a_volume_with_delete_on_termination_is_deleted(aws: Aws) -> None:
     instance_id = aws.launch_online()
     volume_id = aws.data_volume(instance_id)
     keep_volume(aws, instance_id)
@@ -166,7 +166,7 @@ def test_a_volume_that_is_told_to_go_goes(aws: Aws) -> None:
     assert not aws.host.volume_file(volume_id).exists()
 
 
-def test_a_terminated_instance_takes_no_word_about_its_volumes(aws: Aws) -> None:
+def test_the_volumes_of_a_terminated_instance_cannot_be_changed(aws: Aws) -> None:
     instance_id = aws.launch_online()
     terminate(aws, instance_id)
     with pytest.raises(ClientError, match="IncorrectInstanceState"):
@@ -186,7 +186,7 @@ def test_other_attributes_of_an_instance_can_be_changed(aws: Aws) -> None:
     assert aws.instance(instance_id)["SourceDestCheck"] is False
 
 
-def test_volumes_are_found_by_what_they_are_attached_to_and_their_state(aws: Aws) -> None:
+def test_volumes_are_found_by_attachment_and_state(aws: Aws) -> None:
     instance_id = aws.launch_online()
     data = aws.data_volume(instance_id)
     keep_volume(aws, instance_id)
@@ -201,7 +201,7 @@ def test_volumes_are_found_by_what_they_are_attached_to_and_their_state(aws: Aws
     assert found_by(aws, **{"tag:frontload:build": "b2"}) == set()
 
 
-def test_more_volumes_than_a_page_are_listed_to_the_end(aws: Aws) -> None:
+def test_volumes_are_listed_over_several_pages(aws: Aws) -> None:
     aws.control.settings(largest_page=2)
     made = {aws.ec2.create_volume(Size=1, AvailabilityZone="us-east-1a")["VolumeId"]
             for _ in range(5)}  # fmt: skip
@@ -211,7 +211,7 @@ def test_more_volumes_than_a_page_are_listed_to_the_end(aws: Aws) -> None:
     assert {one["VolumeId"] for page in pages for one in page["Volumes"]} == made
 
 
-def test_a_snapshot_is_made_of_a_volume_that_is_left_but_not_of_one_that_is_gone(aws: Aws) -> None:
+def test_a_kept_volume_can_be_snapshotted_and_a_deleted_one_cannot(aws: Aws) -> None:
     aws.control.settings(snapshot_seconds=1.0)
     instance_id = aws.launch_online()
     volume_id = aws.data_volume(instance_id)

@@ -85,7 +85,7 @@ def test_a_push_is_published_by_the_packaged_functions(
     )
 
 
-def test_the_stack_tells_its_version(deployed: Deployed) -> None:
+def test_the_stack_shows_its_version(deployed: Deployed) -> None:
     (stack,) = deployed.cloud.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
     outputs = {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
     assert outputs["Version"] == workspace_version()

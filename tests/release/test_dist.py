@@ -28,7 +28,7 @@ def program(dist: Path, architecture: str) -> bytes:
         return archive.read("bootstrap")
 
 
-def test_every_file_is_summed(dist: Path) -> None:
+def test_every_file_has_its_checksum(dist: Path) -> None:
     sums = dict(reversed(line.split("  ")) for line in (dist / SUMS).read_text().splitlines())
     assert sums == {path.name: sha256(path) for path in dist.iterdir() if path.name != SUMS}
 
@@ -72,7 +72,7 @@ def test_a_program_needs_no_newer_c_library_than_lambda_has(dist: Path, architec
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_program_tells_its_version_without_settings(start: Start, architecture: str) -> None:
+def test_a_program_prints_its_version_without_settings(start: Start, architecture: str) -> None:
     command = [str(start(architecture).program), "--version"]
     said = subprocess.run(
         command, env={}, capture_output=True, text=True, timeout=30, check=True
@@ -81,7 +81,7 @@ def test_a_program_tells_its_version_without_settings(start: Start, architecture
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_bill_of_materials_lists_what_is_compiled_in(dist: Path, architecture: str) -> None:
+def test_the_bill_of_materials_lists_every_compiled_crate(dist: Path, architecture: str) -> None:
     text = (dist / f"bootstrap-{architecture}.cdx.json").read_text()
     assert "path+file:///frontload/" in text
     assert re.findall(r"file:///(?!frontload)[^\"#]*", text)[:5] == []

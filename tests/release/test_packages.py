@@ -21,9 +21,7 @@ def bootstrap(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_same_program_gives_the_same_package_whenever_and_however_it_was_made(
-    bootstrap: Path, tmp_path: Path
-) -> None:
+def test_the_same_program_always_gives_the_same_package(bootstrap: Path, tmp_path: Path) -> None:
     write_package(bootstrap, tmp_path / "one.zip", DATE)
     os.utime(bootstrap, (0, 0))
     bootstrap.chmod(0o600)
@@ -41,7 +39,7 @@ def test_a_package_is_what_lambda_runs(bootstrap: Path, tmp_path: Path) -> None:
     assert entry.compress_size < entry.file_size
 
 
-def test_the_sums_are_those_of_every_other_file(tmp_path: Path) -> None:
+def test_the_checksums_cover_every_other_file(tmp_path: Path) -> None:
     (tmp_path / "b").write_text("b")
     (tmp_path / "a").write_text("a")
     for _ in range(2):
@@ -50,7 +48,7 @@ def test_the_sums_are_those_of_every_other_file(tmp_path: Path) -> None:
     assert sums == f"{sha256(tmp_path / 'a')}  a\n{sha256(tmp_path / 'b')}  b\n"
 
 
-def test_other_and_missing_files_are_named_and_the_sums_are_not(tmp_path: Path) -> None:
+def test_differing_and_missing_files_are_named_without_the_checksums(tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     for directory, files in ((ours, "same other more"), (theirs, "same other absent")):
         directory.mkdir()

@@ -92,7 +92,7 @@ def signature_by_botocore(call: AWSRequest) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("architecture", list(FLAGS))
-def test_a_call_goes_over_tls_and_bears_the_signature_that_botocore_makes(
+def test_a_call_uses_tls_and_has_botocores_signature(
     start: Start,
     endpoint: Endpoint,
     tmp_path: Path,
@@ -109,7 +109,7 @@ def test_a_call_goes_over_tls_and_bears_the_signature_that_botocore_makes(
     tell(f"TLS and signatures of calls to a stand-in for Systems Manager: {runner.how}")
 
 
-def test_a_server_that_no_authority_vouches_for_is_told_nothing(
+def test_a_server_with_an_untrusted_certificate_gets_no_call(
     start: Start, endpoint: Endpoint, tmp_path: Path
 ) -> None:
     make_authority(tmp_path / "other.pem", tmp_path / "other-key.pem")

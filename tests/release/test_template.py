@@ -21,7 +21,7 @@ def load(text: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("architecture", ["arm64", "x86_64"])
-def test_nothing_else_is_changed(architecture: str) -> None:
+def test_packaging_changes_nothing_else_in_the_template(architecture: str) -> None:
     made, wanted = load(packaged(SOURCE, architecture, PACKAGE)), load(SOURCE)
     wanted["Parameters"]["Architecture"] |= {
         "Default": architecture,
@@ -39,7 +39,7 @@ def test_nothing_else_is_changed(architecture: str) -> None:
     assert len(functions_of(made)) == 13
 
 
-def test_what_it_names_lies_beside_it() -> None:
+def test_files_named_by_the_template_lie_beside_it() -> None:
     made = load(packaged(SOURCE, "arm64", PACKAGE))
     named = [
         resource["Properties"]["DefinitionUri"]
@@ -61,7 +61,7 @@ def test_what_it_names_lies_beside_it() -> None:
         ("    Description: Processor", "    ../Description: Processor"),
     ],
 )
-def test_a_template_that_would_come_out_half_converted_is_refused(find: str, replace: str) -> None:
+def test_a_template_that_cannot_be_fully_converted_is_refused(find: str, replace: str) -> None:
     assert find in SOURCE
     with pytest.raises(TemplateError):
         packaged(SOURCE.replace(find, replace, 1), "arm64", PACKAGE)

@@ -33,7 +33,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(("architecture", "flag"), [("arm64", "--arm64"), ("x86_64", "--x86-64")])
-def test_the_lock_file_is_obeyed_and_a_shells_own_flags_are_not(
+def test_a_build_uses_the_lock_file_and_ignores_the_shells_flags(
     tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str, flag: str
 ) -> None:
     monkeypatch.setenv("RUSTFLAGS", "-C debuginfo=2")
@@ -68,7 +68,7 @@ def sources(tmp_path: Path) -> Path:
 DATE = datetime(2026, 11, 21, tzinfo=UTC)
 
 
-def test_a_bill_of_materials_tells_neither_the_time_nor_the_place_of_its_making(
+def test_a_bill_of_materials_contains_no_build_time_and_no_path(
     sources: Path, tmp_path: Path
 ) -> None:
     tool = program(
@@ -84,15 +84,13 @@ def test_a_bill_of_materials_tells_neither_the_time_nor_the_place_of_its_making(
 
 
 @pytest.mark.parametrize("does", ["echo no network; exit 1", "echo nothing to say"])
-def test_without_a_bill_of_materials_there_is_no_release(
-    sources: Path, tmp_path: Path, does: str
-) -> None:
+def test_a_release_needs_a_bill_of_materials(sources: Path, tmp_path: Path, does: str) -> None:
     tool = program(tmp_path / "cargo-cyclonedx", does)
     with pytest.raises(sbom.SbomError, match="no"):
         sbom.write_sbom(tool, "arm64", sources, tmp_path / "made.json", DATE)
 
 
-def test_a_program_of_this_machine_is_started_as_it_is(tmp_path: Path) -> None:
+def test_a_program_for_this_machine_starts_without_the_emulator(tmp_path: Path) -> None:
     bootstrap = tmp_path / "bootstrap"
     assert runner(bootstrap, emulation.machine(), tmp_path).program == bootstrap
 
@@ -110,12 +108,12 @@ def test_a_program_for_arm64_is_started_by_the_emulator_with_its_libraries(tmp_p
 
 
 @pytest.mark.skipif(emulation.machine() == "arm64", reason="nothing to emulate")
-def test_without_the_emulator_its_remedy_is_named(tmp_path: Path) -> None:
+def test_a_missing_emulator_is_an_error_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(NotHereError, match="make arm64-emulation"):
         runner(tmp_path / "bootstrap", "arm64", tmp_path)
 
 
-def test_the_second_release_is_made_of_copies_in_a_home_of_its_own(
+def test_the_second_release_is_built_from_copies_in_another_home(
     tmp_path: Path, tools: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, home, elsewhere = tmp_path / "root", tmp_path / "cargo", tmp_path / "elsewhere"

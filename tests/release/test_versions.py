@@ -18,7 +18,7 @@ def test_the_changelog_begins_with_the_version_of_the_workspace() -> None:
     assert current_release() == changelog[0]
 
 
-def test_the_changelog_tells_of_every_release_once_the_newest_first() -> None:
+def test_the_changelog_lists_every_release_once_with_the_newest_first() -> None:
     changelog = releases((ROOT / "CHANGELOG.md").read_text())
     numbers = [tuple(map(int, version.split("."))) for version, _ in changelog]
     assert numbers == sorted(set(numbers), reverse=True)
@@ -31,11 +31,11 @@ def test_every_crate_has_the_version_of_the_workspace() -> None:
         assert package["version"] == {"workspace": True}, manifest
 
 
-def test_the_stack_tells_the_version_of_the_workspace() -> None:
+def test_the_stack_shows_the_version_of_the_workspace() -> None:
     assert load_template("template")["Outputs"]["Version"]["Value"] == workspace_version()
 
 
-def test_the_sample_event_tells_it_too() -> None:
+def test_the_sample_event_has_the_version_of_the_workspace() -> None:
     sample = json.loads((ROOT / "tests" / "events" / "snapshot-published.json").read_text())
     assert sample["frontload"] == workspace_version()
 
@@ -52,7 +52,7 @@ def test_another_version_at_the_top_of_the_changelog_is_refused(
         current_release(tmp_path)
 
 
-def test_what_is_not_released_yet_may_stand_above(tmp_path: Path) -> None:
+def test_unreleased_changes_may_stand_above_the_latest_release(tmp_path: Path) -> None:
     (tmp_path / "Cargo.toml").write_text('[workspace.package]\nversion = "1.2.3"\n')
     (tmp_path / "CHANGELOG.md").write_text("## [Unreleased]\n\n## [1.2.3] - 2025-01-02\n")
     assert current_release(tmp_path).date.isoformat() == "2025-01-02T00:00:00+00:00"

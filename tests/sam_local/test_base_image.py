@@ -59,13 +59,13 @@ def test_the_stand_in_has_a_shell_the_c_library_and_certificates() -> None:
     assert found["tmp"].mode == 0o1777
 
 
-def test_the_stand_in_brings_no_library_that_amazon_linux_lacks() -> None:
+def test_the_stand_in_has_no_library_that_amazon_linux_lacks() -> None:
     libraries = {Path(name).name for name in members(stand_in_archive(NATIVE)) if ".so" in name}
     loader = base_image.ARCHITECTURES[NATIVE][1]
     assert libraries == {*base_image.LIBRARIES, Path(loader).name}
 
 
-def test_what_the_machine_lacks_is_named_with_the_packages_that_bring_it(
+def test_missing_files_of_the_machine_are_named_with_their_packages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(base_image, "BUSYBOX", "/nowhere/busybox")
@@ -73,20 +73,20 @@ def test_what_the_machine_lacks_is_named_with_the_packages_that_bring_it(
         stand_in_archive(NATIVE)
 
 
-def test_an_image_of_aws_that_is_there_is_used(unreachable: None) -> None:
+def test_an_existing_image_of_aws_is_used(unreachable: None) -> None:
     docker = FakeDocker(image="public.ecr.aws/lambda/provided@sha256:12ab ")
     base = find_base(docker, NATIVE, print)
     assert (base.is_stand_in, base.sam_options) == (False, ["--skip-pull-image"])
     assert str(base) == f"AWS {AWS} (was there, sha256:12ab)"
 
 
-def test_an_image_under_the_name_of_aws_s_that_was_made_here_is_not_taken_for_it(
+def test_a_local_image_under_the_name_of_aws_s_is_a_stand_in(
     unreachable: None,
 ) -> None:
     assert find_base(FakeDocker(image=""), NATIVE, print).is_stand_in
 
 
-def test_without_the_registry_the_stand_in_is_imported_under_a_name_of_its_own(
+def test_the_stand_in_is_imported_under_its_own_name_without_the_registry(
     unreachable: None,
 ) -> None:
     docker = FakeDocker()
@@ -116,20 +116,20 @@ class DockerInUse(FakeDocker):
         return super().run(*arguments, given=given, seconds=seconds)
 
 
-def test_the_stand_in_goes_with_the_containers_that_still_run_it() -> None:
+def test_the_stand_in_is_removed_together_with_its_containers() -> None:
     docker = DockerInUse()
     remove_stand_in(docker)
     assert (docker.running, docker.removed) == ([], ["base", "sam"])
 
 
-def test_without_a_stand_in_nothing_is_removed() -> None:
+def test_nothing_is_removed_without_a_stand_in() -> None:
     remove_stand_in(FakeDocker(images=""))
 
 
-def test_the_newest_version_of_the_c_library_counts_not_the_longest_text() -> None:
+def test_versions_of_the_c_library_are_compared_as_numbers() -> None:
     assert newest_glibc(b"\0GLIBC_2.4\0GLIBC_2.30\0GLIBC_2.2.5\0") == (2, 30)
     assert newest_glibc(Path("/bin/ls").read_bytes()) > (2, 2, 5)
 
 
-def test_a_base_says_that_it_is_a_stand_in() -> None:
+def test_a_base_shows_that_it_is_a_stand_in() -> None:
     assert str(Base("name", True, "5.5 MB")) == "STAND-IN name (5.5 MB)"

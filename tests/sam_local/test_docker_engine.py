@@ -35,7 +35,7 @@ def told(log: Path) -> list[str]:
     return log.read_text().splitlines()
 
 
-def test_a_failed_command_tells_what_docker_said(log: Path) -> None:
+def test_a_failed_command_shows_dockers_error(log: Path) -> None:
     with pytest.raises(DockerError, match="docker version ended with 1: no daemon"):
         Docker().run("version")
 
@@ -45,7 +45,7 @@ def test_a_command_that_hangs_is_ended(log: Path) -> None:
         Docker().run("sleep", seconds=0.2)
 
 
-def test_without_a_docker_program_the_remedy_is_named(
+def test_a_missing_docker_program_is_an_error_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -56,7 +56,7 @@ def test_without_a_docker_program_the_remedy_is_named(
     assert not Docker().answers()
 
 
-def test_a_docker_that_answers_is_used_and_no_other_is_started(
+def test_a_running_docker_is_used_and_no_other_is_started(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_DOCKER", "1")
@@ -67,7 +67,7 @@ def test_a_docker_that_answers_is_used_and_no_other_is_started(
 @pytest.mark.parametrize(
     ("user", "said"), [(1000, "only root can start one"), (0, "dockerd is not installed: bash")]
 )
-def test_where_none_can_be_started_the_remedy_is_named(
+def test_a_docker_that_cannot_start_is_an_error_with_the_remedy(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, said: str
 ) -> None:
     monkeypatch.setattr(docker_engine.os, "geteuid", lambda: user)
@@ -76,7 +76,7 @@ def test_where_none_can_be_started_the_remedy_is_named(
         pass
 
 
-def test_a_network_goes_with_the_containers_that_are_left_on_it(log: Path) -> None:
+def test_a_network_is_removed_together_with_its_containers(log: Path) -> None:
     with pytest.raises(KeyError), own_network(Docker()) as network:
         assert network.gateway == "172.30.0.1"
         assert containers_on(Docker(), network.name) == ["aaa", "bbb"]

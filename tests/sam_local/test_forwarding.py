@@ -60,7 +60,7 @@ def url() -> Iterator[str]:
         server.shutdown()
 
 
-def test_a_result_is_passed_on_as_it_is(url: str) -> None:
+def test_a_result_is_passed_on_unchanged(url: str) -> None:
     assert ask_sam_local(f"{url}/echo", b'{"a": [1]}') == (b'{"a": [1]}', None)
 
 
@@ -71,14 +71,16 @@ def test_an_error_keeps_its_name_and_message(url: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/says-nothing", None], ids=["empty", "gone"])
-def test_no_answer_has_a_name_that_nothing_retries(url: str, path: str | None) -> None:
+def test_a_missing_answer_has_an_error_name_that_nothing_retries(
+    url: str, path: str | None
+) -> None:
     where = f"{url}{path}" if path else "http://127.0.0.1:9"
     body, name = ask_sam_local(where, b"{}")
     assert (name, json.loads(body)["errorType"]) == (UNAVAILABLE, UNAVAILABLE)
     assert where in json.loads(body)["errorMessage"]
 
 
-def test_the_runtime_api_is_told_the_result_or_the_error(url: str) -> None:
+def test_the_runtime_api_gets_the_result_or_the_error(url: str) -> None:
     api = f"{url}/runtime/invocation"
     serve_one(api, f"{url}/echo")
     serve_one(api, f"{url}/fails")

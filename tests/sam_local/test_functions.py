@@ -122,7 +122,7 @@ def test_an_event_of_a_step_has_the_fields_that_the_state_machines_send(step: st
     assert event.get("build", read_event("build")) == read_event("build")
 
 
-def test_every_function_has_a_container_of_its_own(
+def test_every_function_has_its_own_container(
     docker: Docker, network: Network, sam: SamLocal
 ) -> None:
     label = '{{index .Config.Labels "sam.cli.function.name"}} {{.State.Running}}'
@@ -131,7 +131,7 @@ def test_every_function_has_a_container_of_its_own(
 
 
 @pytest.mark.parametrize("function", sorted(FUNCTIONS.values()))
-def test_a_function_asks_for_no_newer_c_library_than_amazon_linux_2023_has(function: str) -> None:
+def test_a_function_needs_no_newer_c_library_than_amazon_linux_2023_has(function: str) -> None:
     assert newest_glibc((BUILD_DIR / function / "bootstrap").read_bytes()) <= AMAZON_GLIBC
 
 
@@ -148,7 +148,7 @@ def test_plan_answers_each_event_with_its_builds_and_the_reason(
 
 
 @pytest.mark.parametrize("event", sorted(REFUSED))
-def test_plan_refuses_what_it_cannot_meet_under_an_error_name(
+def test_plan_refuses_an_invalid_request_under_an_error_name(
     digest: str, call: Call, event: str
 ) -> None:
     answer = call("plan", event, as_request)
@@ -174,7 +174,7 @@ def test_a_step_fails_under_the_error_name_that_the_state_machine_matches(
     assert (answer.error, told in answer.message) == (error, True), answer
 
 
-def test_claim_decides_the_build_and_clean_up_gives_its_lease_back(digest: str, call: Call) -> None:
+def test_claim_decides_the_build_and_clean_up_releases_its_lease(digest: str, call: Call) -> None:
     claimed = call("claim", "steps/claim")
     assert (claimed.error, claimed.message) == ("", "")
     assert claimed.result["outcome"] == "claimed"
@@ -187,9 +187,7 @@ def test_claim_decides_the_build_and_clean_up_gives_its_lease_back(digest: str, 
     assert again.result == ready | {"released": []}
 
 
-def test_the_reaper_gives_back_the_lease_of_an_execution_that_is_over(
-    digest: str, call: Call
-) -> None:
+def test_the_reaper_releases_the_lease_of_an_ended_execution(digest: str, call: Call) -> None:
     assert call("claim", "steps/claim").result["outcome"] == "claimed"
     reaped = call("reap", "execution-aborted")
     lease = "the lease of default/x86_64 of default-x86-64-0123456789ab"
@@ -197,7 +195,7 @@ def test_the_reaper_gives_back_the_lease_of_an_execution_that_is_over(
 
 
 @pytest.mark.parametrize("handler", sorted({"plan", *STEPS}))
-def test_a_function_refuses_an_event_that_is_none_of_its_own(call: Call, handler: str) -> None:
+def test_a_function_refuses_an_event_of_another_function(call: Call, handler: str) -> None:
     answer = call(handler, "request-cache")
     assert answer.error == "InvalidRequest"
     assert f"the payload of {handler}: missing field" in answer.message

@@ -51,12 +51,12 @@ def test_a_relay_carries_a_request_and_its_answer(server: int) -> None:
         assert ask(relay, long) == long.upper()
 
 
-def test_a_relay_listens_at_its_own_address_alone(server: int) -> None:
+def test_a_relay_listens_only_at_its_own_address(server: int) -> None:
     with relayed("127.0.0.2", server) as relay, pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", relay.server_address[1]), 5.0)
 
 
-def test_a_client_of_a_target_that_is_gone_sees_its_connection_end() -> None:
+def test_a_relay_closes_the_connection_when_its_target_is_gone() -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
     with (

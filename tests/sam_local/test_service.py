@@ -49,7 +49,7 @@ def test_calls_are_read_from_the_log() -> None:
     assert INVOKED.findall(log) == ["plan", "clean_up"]
 
 
-def test_a_docker_of_our_own_is_found_by_its_socket_whatever_the_environment_says(
+def test_our_own_docker_is_found_by_its_socket_despite_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://elsewhere:2375")
@@ -57,7 +57,7 @@ def test_a_docker_of_our_own_is_found_by_its_socket_whatever_the_environment_say
     assert Docker("unix:///run/x.sock").environment() == {"DOCKER_HOST": "unix:///run/x.sock"}
 
 
-def test_a_report_tells_what_was_run_on_what(tmp_path: Path) -> None:
+def test_a_report_shows_the_runs_and_their_base_image(tmp_path: Path) -> None:
     report = Report("x86_64", {"version": "20.10"}, {"shown": "STAND-IN name (5 MB)"})
     report.called_with("plan", "ecr-push")
     report.called_with("plan", "ecr-scan")

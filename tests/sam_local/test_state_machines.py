@@ -34,7 +34,7 @@ def failures(frontload: Frontload, execution: Execution) -> list[str]:
     return [one["taskFailedEventDetails"]["error"] for one in events if FAILED in one]
 
 
-def test_a_push_is_published_whole_by_functions_in_containers(
+def test_functions_in_containers_publish_a_push(
     cloud: LocalCloud,
     frontload: Frontload,
     sam: SamLocal,

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOAK_SECONDS = 300
 
 
-def test_what_many_pushes_and_killed_builds_leave_is_what_the_registry_holds() -> None:
+def test_the_publications_fit_the_registry_after_many_pushes_and_killed_builds() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "soak_cloud", "--pushes", "60"],
         cwd=ROOT,

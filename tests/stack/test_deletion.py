@@ -12,7 +12,7 @@ from local_cloud.nodes import boot_node_from_parameter
 from .conftest import NewStack
 
 
-def test_a_deleted_stack_leaves_what_nodes_boot_from_and_the_next_one_goes_on(
+def test_a_deleted_stack_leaves_its_publications_and_the_next_stack_continues(
     cloud: LocalCloud, new_stack: NewStack
 ) -> None:
     stack, world = new_stack("leaving"), World(cloud)

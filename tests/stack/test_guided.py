@@ -26,7 +26,7 @@ AFTER = [
 ]
 
 
-def test_every_default_of_the_guided_deployment_together_makes_a_stack(
+def test_the_guided_deployment_makes_a_stack_from_its_defaults(
     cloud: LocalCloud, new_stack: NewStack, tmp_path: Path
 ) -> None:
     shutil.copy(ROOT / "samconfig.toml", tmp_path)

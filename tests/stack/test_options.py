@@ -52,7 +52,7 @@ def test_options_are_switched_on_and_off_and_the_stack_works(
     assert plain["LeaseTable"] == ids["LeaseTable"]
 
 
-def test_only_a_source_accounts_push_starts_the_pipeline_by_way_of_its_rule_and_our_bus(
+def test_only_the_push_of_a_source_account_starts_the_pipeline_over_our_bus(
     cloud: LocalCloud, new_stack: NewStack
 ) -> None:
     """S10, as far as events go: another account starts builds only where the owner lets it in."""
@@ -103,7 +103,7 @@ def encryption(cloud: LocalCloud, ids: dict[str, str]) -> list[str | None]:
     return [queue["Attributes"].get("KmsMasterKeyId"), group.get("kmsKeyId")]
 
 
-def test_half_a_vpc_is_refused_with_a_sentence_before_anything_is_made(
+def test_a_vpc_without_security_groups_is_refused_before_anything_is_made(
     new_stack: NewStack,
 ) -> None:
     stack = new_stack("refused")

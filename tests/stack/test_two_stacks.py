@@ -27,7 +27,7 @@ def test_two_stacks_have_nothing_in_common(pair: tuple[Deployment, Deployment]) 
     assert set(one.resources().values()) & set(two.resources().values()) == set()
 
 
-def test_two_stacks_build_from_one_push_and_touch_only_their_own(
+def test_two_stacks_build_from_one_push_and_touch_only_their_own_resources(
     cloud: LocalCloud, pair: tuple[Deployment, Deployment]
 ) -> None:
     one, two = pair

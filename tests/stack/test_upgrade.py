@@ -19,7 +19,7 @@ from .previous import stage_previous
 
 
 @needs_history
-def test_an_upgrade_and_its_way_back_keep_configuration_publications_and_leases(
+def test_an_upgrade_and_a_downgrade_keep_configuration_publications_and_leases(
     cloud: LocalCloud, new_stack: NewStack, tmp_path: Path
 ) -> None:
     stack, world = new_stack("upgraded"), World(cloud)

@@ -110,7 +110,7 @@ def test_the_phases_of_a_build_are_measured() -> None:
     assert rules.measures_every_phase(load_definition("build")) == []
 
 
-def test_the_phases_are_those_that_the_publish_function_reads() -> None:
+def test_the_publish_function_reads_the_same_phases() -> None:
     fields = rust_fields("PhaseEnds", PHASES_SOURCE.read_text())
     assert fields == list(rules.PHASES.values())
 

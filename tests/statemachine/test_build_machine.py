@@ -69,14 +69,14 @@ def not_ready(seconds: int) -> dict[str, Any]:
     return {"ready": False, "waitSeconds": seconds, "progress": "on its way"}
 
 
-def test_what_preflight_warns_of_is_told_with_the_result(machines: Machines) -> None:
+def test_warnings_of_preflight_are_in_the_result(machines: Machines) -> None:
     warned = {**READY, "checked": [], "warnings": ["builder.spot: no"]}
     machines.record(REPORTS | {"preflight": [warned]})
     ended = machines.run("build", {"request": REQUEST})
     assert ended.output["warnings"] == ["v* matches nothing", "builder.spot: no"]
 
 
-def test_a_build_runs_every_step_once_and_tells_what_it_published(machines: Machines) -> None:
+def test_a_build_runs_every_step_once_and_returns_its_publications(machines: Machines) -> None:
     machines.record(REPORTS)
     ended = machines.run("build", {"request": REQUEST})
     assert ended.output == {
@@ -89,7 +89,7 @@ def test_a_build_runs_every_step_once_and_tells_what_it_published(machines: Mach
     assert machines.steps() == ALL_STEPS
 
 
-def test_facts_of_earlier_steps_reach_the_later_ones(machines: Machines) -> None:
+def test_later_steps_get_the_facts_of_earlier_steps(machines: Machines) -> None:
     machines.record(REPORTS)
     execution = machines.start("build", {"request": REQUEST})
     machines.wait(execution)
@@ -127,7 +127,7 @@ def test_facts_of_earlier_steps_reach_the_later_ones(machines: Machines) -> None
     assert events["prune"] == {"prune": {"cache": "default", "dryRun": False}}
 
 
-def test_every_region_is_told_of_its_own_place_and_the_same_snapshot(machines: Machines) -> None:
+def test_every_region_gets_its_own_settings_and_the_same_snapshot(machines: Machines) -> None:
     encrypted = {"region": "eu-west-1", "kmsKeyId": "arn:aws:kms:eu-west-1:123456789012:key/k"}
     build = BUILD | {"regions": [{"region": "us-east-1"}, encrypted]}
     machines.record(REPORTS | {"claim": claimed(build)})
@@ -165,7 +165,7 @@ def test_a_build_with_nothing_to_do_launches_nothing_and_says_why(
     assert machines.steps() == ["claim", "claim"]
 
 
-def test_what_a_claim_has_seen_reaches_its_next_call_alone(machines: Machines) -> None:
+def test_the_token_seen_by_a_claim_reaches_only_its_next_call(machines: Machines) -> None:
     seen = not_ready(90) | {"seenToken": 4}
     machines.record(REPORTS | {"claim": [not_ready(1), seen, not_ready(1), *claimed(BUILD)]})
     machines.run("build", {"request": REQUEST})
@@ -183,7 +183,7 @@ def test_a_claim_that_fails_cleans_up_without_a_build(machines: Machines) -> Non
     assert clean_up == {"request": REQUEST, "build": None, "failed": True, "waitedSeconds": 0}
 
 
-def test_waited_seconds_add_up_within_a_step_and_start_anew_in_the_next(
+def test_waited_seconds_add_up_within_a_step_and_start_at_zero_in_the_next(
     machines: Machines,
 ) -> None:
     machines.record(
@@ -206,7 +206,7 @@ def test_waited_seconds_add_up_within_a_step_and_start_anew_in_the_next(
     ]
 
 
-def test_the_reports_of_functions_of_an_older_release_are_read_alike(machines: Machines) -> None:
+def test_reports_of_functions_of_an_older_release_are_understood(machines: Machines) -> None:
     # They say no waitSeconds when they are ready.
     older = {
         step: [{key: value for key, value in one.items() if key != "waitSeconds"} for one in ready]
@@ -222,7 +222,7 @@ def test_the_reports_of_functions_of_an_older_release_are_read_alike(machines: M
     assert [one for one in waited if one[1] != 0] == [("pull", 20)]
 
 
-def test_a_phase_lasts_until_its_step_is_ready_and_all_together_as_long_as_the_build(
+def test_a_phase_lasts_until_its_step_is_ready_and_the_phases_fill_the_build(
     machines: Machines,
 ) -> None:
     # Waits take a thousandth of the requested time: just over two seconds for the pull, and then
@@ -268,7 +268,7 @@ def test_each_region_waits_on_its_own(machines: Machines) -> None:
     assert [call["event"]["waitedSeconds"] for call in calls if call["step"] == "publish"] == [0]
 
 
-def test_a_region_that_fails_late_ends_the_build_unpublished_and_cleaned_up(
+def test_a_late_failure_of_a_region_ends_the_build_unpublished_and_cleaned_up(
     machines: Machines,
 ) -> None:
     refused = {"raise": ["ReplicaFailed", "the key in eu-west-1 is disabled"]}
@@ -297,7 +297,7 @@ def test_a_region_that_fails_late_ends_the_build_unpublished_and_cleaned_up(
     assert machines.calls()[-1]["event"]["waitedSeconds"] == 0
 
 
-def test_every_region_that_fails_is_told_in_the_order_of_the_cache(machines: Machines) -> None:
+def test_every_failed_region_is_reported_in_the_order_of_the_cache(machines: Machines) -> None:
     machines.record(
         REPORTS
         | {
@@ -331,7 +331,7 @@ def test_a_refused_preflight_launches_nothing_and_says_what_to_do(machines: Mach
     assert machines.steps() == ["claim", "preflight", "clean_up"]
 
 
-def test_what_fails_after_the_publication_is_a_warning(machines: Machines) -> None:
+def test_a_failure_after_the_publication_is_a_warning(machines: Machines) -> None:
     told = ["bus default of 210987654321 refused", "launch templates cannot be read"]
     publish = {**REPORTS["publish"][0], "warnings": told[:1]}
     prune = {**REPORTS["prune"][0], "warnings": told[1:]}
@@ -350,7 +350,7 @@ def test_what_fails_after_the_publication_is_a_warning(machines: Machines) -> No
     assert set(cleaned) == {False}
 
 
-def test_a_report_that_asks_for_no_wait_still_counts_towards_the_time_limit(
+def test_a_report_without_a_wait_still_counts_towards_the_time_limit(
     machines: Machines,
 ) -> None:
     machines.record(
@@ -374,7 +374,7 @@ def test_a_failed_step_is_cleaned_up_and_named_with_its_message(machines: Machin
     assert machines.calls()[-1]["event"]["waitedSeconds"] == 0
 
 
-def test_a_failing_clean_up_is_reported_besides_the_first_error(machines: Machines) -> None:
+def test_a_failing_clean_up_is_reported_after_the_first_error(machines: Machines) -> None:
     machines.record(
         REPORTS
         | {
@@ -391,13 +391,13 @@ def test_a_failing_clean_up_is_reported_besides_the_first_error(machines: Machin
     )
 
 
-def test_a_failing_clean_up_fails_a_build_that_had_published(machines: Machines) -> None:
+def test_a_failing_clean_up_fails_a_published_build(machines: Machines) -> None:
     machines.record(REPORTS | {"clean_up": [{"raise": ["CleanUpTimedOut", "i-1 stays"]}]})
     ended = machines.run("build", {"request": REQUEST})
     assert (ended.status, ended.error) == ("FAILED", "CleanUpTimedOut")
 
 
-def test_the_time_of_an_end_counts_the_waits_or_what_passed_whichever_is_more(
+def test_the_time_of_an_end_is_the_longer_of_its_waits_and_the_time_passed(
     machines: Machines,
 ) -> None:
     machines.record(REPORTS | {"end": [not_ready(3), not_ready(2000), *REPORTS["end"]]})
@@ -417,7 +417,7 @@ INTERRUPTED = {"raise": ["BuilderInterrupted", "EC2 wants i-1 back"]}
 
 
 @pytest.mark.parametrize("step", WITH_BUILDER)
-def test_an_interrupted_builder_is_replaced_and_told_of(machines: Machines, step: str) -> None:
+def test_an_interrupted_builder_is_replaced_and_reported(machines: Machines, step: str) -> None:
     machines.record(REPORTS | {step: [INTERRUPTED, *REPORTS[step]]})
     ended = machines.run("build", {"request": REQUEST})
     assert ended.status == "SUCCEEDED"
@@ -433,7 +433,7 @@ def test_an_interrupted_builder_is_replaced_and_told_of(machines: Machines, step
     assert machines.steps() == ["claim", "preflight", *until, *ALL_STEPS[2:]]
 
 
-def test_what_a_launch_and_a_pull_know_reaches_their_next_calls(machines: Machines) -> None:
+def test_the_facts_of_a_launch_and_a_pull_reach_their_next_calls(machines: Machines) -> None:
     refused = LAUNCHED | {"instanceId": None, "refusals": 1, "refused": "m6i.large: none left"}
     launched = refused | {"instanceId": "i-1"}
     probed = launched | {"commandId": "c-0"}
@@ -467,7 +467,7 @@ def test_a_second_interruption_ends_the_build(machines: Machines) -> None:
     assert machines.steps() == ["claim", "preflight", *twice, "clean_up"]
 
 
-def test_a_builder_that_is_lost_after_an_interruption_is_the_builds_error(
+def test_a_builder_lost_after_an_interruption_is_the_builds_error(
     machines: Machines,
 ) -> None:
     lost = {"raise": ["BuilderLost", "i-2 is gone"]}
@@ -502,7 +502,7 @@ def test_a_malformed_report_is_cleaned_up_too(
     assert machines.steps()[-1] == "clean_up"
 
 
-def test_a_crashed_function_is_told_in_the_words_of_the_service(machines: Machines) -> None:
+def test_a_crashed_function_is_reported_with_the_services_error(machines: Machines) -> None:
     machines.record(REPORTS)
     ended = machines.run("build", {"request": REQUEST}, failure="LambdaCrashed")
     assert ended.error == "Lambda.Unknown"

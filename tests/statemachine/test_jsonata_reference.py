@@ -92,7 +92,7 @@ def recorded(expression: str, **outcome: Any) -> Evaluation:
     ],
     ids=lambda one: one["expression"],
 )
-def test_what_the_reference_sees_alike_is_no_difference(evaluation: Evaluation) -> None:
+def test_the_same_result_of_the_reference_is_no_difference(evaluation: Evaluation) -> None:
     assert differences([evaluation]) == []
 
 
@@ -106,5 +106,5 @@ def test_what_the_reference_sees_alike_is_no_difference(evaluation: Evaluation) 
     ],
     ids=lambda one: one["expression"],
 )
-def test_what_the_reference_sees_otherwise_is_told(evaluation: Evaluation) -> None:
+def test_another_result_of_the_reference_is_reported(evaluation: Evaluation) -> None:
     assert len(differences([evaluation])) == 1

@@ -277,5 +277,5 @@ def test_a_mistake_is_noticed_by(plant: Plant, by: set[str], tmp_path: Path) -> 
     assert who_notices(definition, tmp_path) == by
 
 
-def test_nobody_complains_about_the_definition_without_a_mistake(tmp_path: Path) -> None:
+def test_no_linter_complains_about_the_correct_definition(tmp_path: Path) -> None:
     assert who_notices(load_definition("build"), tmp_path) == set()

@@ -25,7 +25,7 @@ def test_a_request_that_needs_no_build_succeeds_and_says_why(machines: Machines)
     assert machines.steps() == ["plan"]
 
 
-def test_a_dry_run_tells_what_would_be_built(machines: Machines) -> None:
+def test_a_dry_run_shows_the_planned_builds(machines: Machines) -> None:
     dry_run = [{"cache": "default", "architecture": "x86_64", "build": True, "reason": "new"}]
     plan = {**READY, "builds": [], "refused": []}
     plan |= {"reason": "a dry run", "dryRun": dry_run}
@@ -34,7 +34,7 @@ def test_a_dry_run_tells_what_would_be_built(machines: Machines) -> None:
     assert ended.output == {"reason": "a dry run", "dryRun": dry_run}
 
 
-def test_plan_is_asked_until_it_has_read_the_caches_and_is_given_the_execution_and_its_start(
+def test_plan_is_called_with_the_execution_until_it_has_read_the_caches(
     machines: Machines,
 ) -> None:
     before = int(time.time())
@@ -56,7 +56,7 @@ def test_the_plan_of_a_function_of_an_older_release_is_final(machines: Machines)
     assert [item["build"] for item in ended.output["builds"]] == ["older-1"]
 
 
-def test_every_planned_build_runs_and_its_result_is_told(machines: Machines) -> None:
+def test_every_planned_build_runs_and_its_result_is_returned(machines: Machines) -> None:
     machines.record(planned("every-1", "every-2"))
     ended = machines.run("pipeline", REQUEST)
     assert ended.status == "SUCCEEDED", ended.cause
@@ -83,7 +83,7 @@ def test_one_failed_build_fails_the_pipeline_and_lets_the_other_finish(machines:
     assert "publish" in machines.steps("one-fails-2")
 
 
-def test_every_failed_build_is_told(machines: Machines) -> None:
+def test_every_failed_build_is_reported(machines: Machines) -> None:
     failing = [{"raise": ["VolumeFull", "40 GiB are not enough"]}]
     machines.record(planned("both-fail-1", "both-fail-2") | {"pull": failing})
     ended = machines.run("pipeline", REQUEST)
@@ -113,7 +113,7 @@ def test_a_plan_that_fails_ends_under_its_own_error_name(machines: Machines) -> 
     assert (ended.error, ended.cause) == ("InvalidRequest", "InvalidRequest: no cache is named")
 
 
-def test_a_failed_child_execution_as_aws_tells_it_keeps_its_error_and_cause(
+def test_the_error_and_cause_of_a_failed_child_execution_are_kept(
     machines: Machines,
 ) -> None:
     machines.record(planned("b-1"))
@@ -131,14 +131,14 @@ def test_an_aborted_build_fails_the_pipeline_and_names_the_execution(machines: M
     assert ended.cause.endswith("execution:build:b-1 ended as ABORTED")
 
 
-def test_a_cause_that_was_cut_off_is_shown_as_it_is(machines: Machines) -> None:
+def test_a_truncated_cause_is_shown_unchanged(machines: Machines) -> None:
     machines.record(planned("b-1"))
     ended = machines.run("pipeline", REQUEST, failure="CauseCutOff")
     assert ended.error == "States.TaskFailed"
     assert "execution:build:b-1" in ended.cause
 
 
-def test_a_build_whose_execution_name_is_taken_fails_the_pipeline(machines: Machines) -> None:
+def test_a_build_with_a_used_execution_name_fails_the_pipeline(machines: Machines) -> None:
     machines.record(planned("b-1"))
     ended = machines.run("pipeline", REQUEST, failure="NameTaken")
     assert ended.error == "StepFunctions.ExecutionAlreadyExistsException"
@@ -154,7 +154,7 @@ DECISION = {
 }
 
 
-def test_a_rollback_is_asked_until_it_is_done_and_tells_what_is_published(
+def test_a_rollback_is_called_until_it_is_done_and_returns_its_publications(
     machines: Machines,
 ) -> None:
     told = {"publications": [PUBLICATION], "warnings": ["bus b of 210987654321 refused"]}
@@ -183,7 +183,7 @@ def test_a_refused_rollback_ends_under_its_own_error_name(machines: Machines) ->
     assert machines.steps() == ["rollback"]
 
 
-def test_a_dry_run_of_prune_tells_every_decision_and_that_it_was_dry(machines: Machines) -> None:
+def test_a_dry_run_of_prune_shows_every_decision_and_that_it_was_dry(machines: Machines) -> None:
     request = {"cache": "default", "dryRun": True}
     pruned = {"dryRun": True, "total": 1, "decisions": [DECISION], "refused": []}
     pruned |= {"warnings": ["launch templates cannot be read"]}
@@ -193,7 +193,7 @@ def test_a_dry_run_of_prune_tells_every_decision_and_that_it_was_dry(machines: M
     assert [call["event"] for call in machines.calls()] == [{"prune": request}]
 
 
-def test_an_unconfirmed_retirement_is_told_as_a_dry_run(machines: Machines) -> None:
+def test_an_unconfirmed_retirement_is_shown_as_a_dry_run(machines: Machines) -> None:
     pruned = {"dryRun": True, "total": 0, "decisions": [], "refused": [], "warnings": []}
     machines.record({"prune": [{**READY, **pruned}]})
     request = {"cache": "default", "retire": True}
@@ -201,7 +201,7 @@ def test_an_unconfirmed_retirement_is_told_as_a_dry_run(machines: Machines) -> N
     assert ended.output == {"prune": request, **pruned}
 
 
-def test_what_ec2_would_not_delete_is_told(machines: Machines) -> None:
+def test_snapshots_that_ec2_refused_to_delete_are_reported(machines: Machines) -> None:
     pruned = {"dryRun": False, "total": 1, "decisions": [], "refused": ["snap-1: in use"]}
     pruned |= {"warnings": []}
     machines.record({"prune": [{**READY, **pruned}]})
@@ -215,7 +215,7 @@ def test_a_refused_prune_ends_under_its_own_error_name(machines: Machines) -> No
     assert (ended.error, ended.cause) == ("PruneRefused", "PruneRefused: no such cache")
 
 
-def test_a_request_for_both_is_left_to_plan_which_refuses_it(machines: Machines) -> None:
+def test_a_request_for_rollback_and_prune_goes_to_plan_and_is_refused(machines: Machines) -> None:
     machines.record({"plan": [{"raise": ["InvalidRequest", "unknown field"]}]})
     both = {"rollback": ROLLBACK, "prune": {"cache": "default", "dryRun": True}}
     assert machines.run("pipeline", both).error == "InvalidRequest"
@@ -223,9 +223,7 @@ def test_a_request_for_both_is_left_to_plan_which_refuses_it(machines: Machines)
 
 
 @pytest.mark.parametrize("request_", ["text", [], {}, {"detail": {"rollback": ROLLBACK}}])
-def test_whatever_asks_for_neither_is_given_to_plan_as_it_came(
-    machines: Machines, request_: Any
-) -> None:
+def test_any_other_request_goes_to_plan_unchanged(machines: Machines, request_: Any) -> None:
     machines.record(planned())
     machines.run("pipeline", request_)
     assert [call["event"]["request"] for call in machines.calls()] == [request_]
@@ -252,7 +250,7 @@ WIDE = {
         (200, ["outcome", "reason", "snapshotId", "warnings"]),
     ],
 )
-def test_what_many_builds_tell_of_many_places_fits_between_two_states(
+def test_the_results_of_many_builds_in_many_places_fit_between_two_states(
     machines: Machines, builds: int, told: list[str]
 ) -> None:
     machines.record(
@@ -271,18 +269,18 @@ def test_what_many_builds_tell_of_many_places_fits_between_two_states(
             assert rest.endswith(f":build:wide-{builds}-{number}")
 
 
-def test_a_state_that_gives_more_ends_the_execution(machines: Machines) -> None:
+def test_a_state_with_too_much_output_ends_the_execution(machines: Machines) -> None:
     machines.record({"plan": [{"builds": [], "refused": [], "reason": "x" * 256 * 1024}]})
     assert machines.run("pipeline", REQUEST).error == "States.DataLimitExceeded"
 
 
-def test_a_task_that_is_given_more_is_not_done(machines: Machines) -> None:
+def test_a_task_with_too_much_input_does_not_run(machines: Machines) -> None:
     machines.record(planned())
     assert machines.run("pipeline", "x" * (256 * 1024 - 10)).error == "States.DataLimitExceeded"
     assert machines.steps() == []
 
 
-def test_what_many_builds_fail_with_fits_between_two_states(machines: Machines) -> None:
+def test_the_errors_of_many_builds_fit_between_two_states(machines: Machines) -> None:
     failing = {"claim": [{"raise": ["AwsDenied", "no, " * 10_000]}]}
     ids = [f"many-fail-{number}" for number in range(100)]
     machines.record(planned(*ids) | failing)

@@ -33,7 +33,7 @@ def seed(builder: Started, number: int) -> None:
         ("sh -c 'exit $#' sh -v a --verbose b --log-level debug", 2, ""),
     ],
 )
-def test_the_client_takes_its_own_options_also_from_behind_the_command(
+def test_the_client_accepts_its_own_options_after_the_command(
     shared_builder, arguments, code, said
 ):
     result = shared_builder.run(f"apiclient exec admin {arguments}")
@@ -51,7 +51,7 @@ def test_the_client_takes_its_own_options_also_from_behind_the_command(
         ("admin", 2, "Must specify a command for 'exec' to run."),
     ],
 )
-def test_what_begins_with_a_dash_is_the_client_s_until_the_command_begins(
+def test_a_dash_before_the_command_begins_an_option_of_the_client(
     shared_builder, arguments, code, said
 ):
     result = shared_builder.run(f"apiclient exec {arguments}")
@@ -84,7 +84,7 @@ def padding(command: list[str], size: int) -> str:
     return "0" * zeros + "x" * ((size - len(around) + 1 - 3 * zeros) // 4)
 
 
-def test_a_command_is_refused_whose_message_is_larger_than_64_kib(shared_builder):
+def test_a_command_with_a_message_over_64_kib_is_refused(shared_builder):
     command = ["sh", "-c", "touch /run/ran", "sh"]
     fits, too_large = padding(command, 65_536), padding(command, 65_537)
     exec_ = "apiclient exec admin sh -c 'touch /run/ran' sh"
@@ -98,7 +98,7 @@ def test_a_command_is_refused_whose_message_is_larger_than_64_kib(shared_builder
     assert shared_builder.in_container("admin", "ls /run/ran").exit_code == 0
 
 
-def test_standard_input_arrives_whole_however_long_it_is(shared_builder):
+def test_long_standard_input_arrives_complete(shared_builder):
     result = shared_builder.run(
         "head -c 700000 /dev/urandom >/tmp/sent\n"
         "apiclient exec admin bash -c 'sleep 0.3; cat >/run/came' </tmp/sent\n"
@@ -107,7 +107,7 @@ def test_standard_input_arrives_whole_however_long_it_is(shared_builder):
     assert shared_builder.in_container("admin", "sha256sum </run/came").stdout == result.stdout
 
 
-def test_input_that_the_command_does_not_read_is_no_error(shared_builder):
+def test_unread_input_is_no_error(shared_builder):
     result = shared_builder.run(
         "head -c 700000 /dev/zero | apiclient exec admin bash -c 'exec <&-; sleep 0.3; exit 3'"
     )
@@ -174,7 +174,7 @@ def test_a_command_of_over_0_2_seconds_loses_nothing(shared_builder):
     assert [sorted(one.split()) for one in printed] == [["a", "b", "c"]] * 30
 
 
-def test_chance_is_the_same_after_the_same_seed(shared_builder):
+def test_the_same_seed_loses_the_same_output(shared_builder):
     shown = []
     for number in (5, 5, 6):
         seed(shared_builder, number)
@@ -199,7 +199,7 @@ def test_exit_codes_pass(shared_builder):
     assert result.stdout.split() == codes
 
 
-def test_a_command_that_a_signal_ends_has_a_shell_s_exit_code(shared_builder):
+def test_a_command_killed_by_a_signal_has_a_shell_s_exit_code(shared_builder):
     result = shared_builder.run(
         "for signal in TERM KILL; do\n"
         'apiclient exec admin sh -c "kill -$signal \\$\\$"; echo $?\ndone'
@@ -215,7 +215,9 @@ def test_a_command_that_a_signal_ends_has_a_shell_s_exit_code(shared_builder):
         ("/etc/passwd", 'exec: "/etc/passwd": permission denied'),
     ],
 )
-def test_a_command_that_cannot_be_run_is_told_on_standard_output(shared_builder, command, reason):
+def test_the_error_of_a_command_that_cannot_run_is_on_standard_output(
+    shared_builder, command, reason
+):
     result = shared_builder.run(f"apiclient exec admin {command}")
     assert (result.exit_code, result.stderr) == (1, "")
     assert result.stdout == (
@@ -241,9 +243,7 @@ def test_a_stopped_container_runs_nothing(shared_builder):
 
 
 @pytest.mark.parametrize(("number", "code"), [("KILL", 137), ("TERM", 143)])
-def test_a_command_whose_client_is_killed_gets_term_and_what_it_started_goes_on(
-    shared_builder, number, code
-):
+def test_a_killed_client_sends_term_to_its_command_only(shared_builder, number, code):
     killed = shared_builder.run(
         "apiclient exec admin bash -c '\n"
         'trap "touch /run/got-term; exit" TERM\n'
@@ -268,7 +268,7 @@ def test_killing_sheltie_leaves_the_host_s_process_running(shared_builder):
     assert len(going_on.splitlines()) == 1, going_on
 
 
-def test_the_client_waits_for_whoever_still_holds_the_output(shared_builder):
+def test_the_client_waits_until_every_process_closes_the_output(shared_builder):
     begun = time.monotonic()
     held = shared_builder.run("apiclient exec admin bash -c 'sleep 1 & exit 3'")
     assert time.monotonic() - begun >= 1
@@ -278,7 +278,7 @@ def test_the_client_waits_for_whoever_still_holds_the_output(shared_builder):
     assert (held.exit_code, released.exit_code) == (3, 3)
 
 
-def test_a_client_whose_output_nobody_reads_fails(shared_builder):
+def test_a_client_with_unread_output_fails(shared_builder):
     result = shared_builder.run(
         'exec bash -c \'apiclient exec admin bash -c "seq 15000; sleep 0.3" | head -n 1 >&2\n'
         "echo ${PIPESTATUS[0]}'"

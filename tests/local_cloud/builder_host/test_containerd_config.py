@@ -20,7 +20,7 @@ def plugins(version, runtime):
 
 
 @pytest.mark.parametrize("version", [(1, 6), (1, 7)])
-def test_1_x_knows_the_downloads_of_cri_only(version):
+def test_1_x_has_only_the_download_limit_of_cri(version):
     given = plugins(version, RUNTIME)
     assert given["io.containerd.grpc.v1.cri"]["max_concurrent_downloads"] == 10
     assert "io.containerd.transfer.v1.local" not in given

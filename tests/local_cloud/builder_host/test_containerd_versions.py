@@ -47,7 +47,7 @@ def test_it_runs_with_bottlerocket_s_settings(other):
     assert instance.on_host("pgrep -xc containerd").stdout == "1\n"
 
 
-def test_it_takes_bottlerocket_s_own_image(other):
+def test_it_has_bottlerocket_s_own_image(other):
     _, instance = other
     (line,) = (
         line

@@ -47,14 +47,14 @@ def ordered(*units: str) -> tuple[str, ...]:
 # What is written again
 
 
-def test_an_orderly_end_writes_again_what_was_removed(builder):
+def test_an_orderly_end_writes_removed_files_again(builder):
     assert builder.on_host(SCRUB).exit_code == 0
     assert builder.stop()
     assert left(builder) == ["drift", "journal", "seed"]
     assert builder.id in builder.on_volume(f"cat {SEED} {DRIFT} {JOURNAL}/*/*")
 
 
-def test_what_was_stopped_before_writes_when_it_stops_and_not_at_the_end(builder):
+def test_a_service_stopped_early_writes_then_and_not_at_the_end(builder):
     stopped = builder.on_host(f"{SCRUB}; systemctl stop chronyd systemd-random-seed")
     assert stopped.exit_code == 0, stopped.stderr
     assert builder.on_host(f"cat /{SEED} /{DRIFT}").stdout.count(builder.id) == 2
@@ -80,7 +80,7 @@ def test_chronyd_does_not_make_its_directory_again(builder):
     assert builder.on_host(f"cat /{DRIFT}").exit_code == 0
 
 
-def test_a_relinquished_journal_goes_on_in_memory_and_comes_back_with_a_flush(builder):
+def test_a_relinquished_journal_stays_in_memory_until_a_flush(builder):
     builder.on_host("journalctl --relinquish-var; rm -rf /var/log/journal/*")
     builder.on_host("systemctl stop chronyd")
     assert builder.on_host("ls /var/log/journal").stdout == ""
@@ -103,7 +103,7 @@ def test_rotating_and_vacuuming_leave_a_new_journal(builder):
 # Transient services
 
 
-def test_a_service_that_is_last_removes_what_the_others_write(builder):
+def test_the_last_service_removes_the_files_of_the_others(builder):
     units = f"{WRITERS} host-containerd.service"
     scrub = f"/usr/bin/rm -rf /{JOURNAL} /{SEED} /{DRIFT} /var/lib/host-containerd"
     said = builder.on_host(service(*ordered(*units.split()), stop=scrub))
@@ -114,7 +114,7 @@ def test_a_service_that_is_last_removes_what_the_others_write(builder):
 
 
 @pytest.mark.parametrize("unit", WRITERS.split())
-def test_a_unit_that_it_is_not_ordered_before_writes_after_it(builder, unit):
+def test_a_unit_without_an_order_writes_after_the_service(builder, unit):
     others = [one for one in WRITERS.split() if one != unit]
     scrub = f"/usr/bin/rm -rf /{JOURNAL} /{SEED} /{DRIFT}"
     builder.on_host(service(*ordered(*others), stop=scrub))
@@ -123,7 +123,7 @@ def test_a_unit_that_it_is_not_ordered_before_writes_after_it(builder, unit):
     assert names[unit.removesuffix(".service")] in left(builder)
 
 
-def test_before_their_containerd_is_also_before_the_containers(builder):
+def test_a_service_that_stops_after_host_containerd_stops_after_its_containers(builder):
     builder.on_host(
         service(
             *ordered("host-containerd.service"),
@@ -146,7 +146,7 @@ def test_before_their_containerd_is_also_before_the_containers(builder):
     ],
     ids=["ordered", "default", "no before", "no conflict", "neither", "no mounts"],
 )
-def test_whether_a_service_is_stopped_while_the_volume_is_there(builder, properties, runs):
+def test_only_an_ordered_service_stops_before_the_unmount(builder, properties, runs):
     builder.on_host(f"touch /local/marked; {service(*properties)}")
     assert builder.stop()
     assert builder.on_volume("ls | grep marked || true") == ("" if runs else "marked\n")
@@ -176,7 +176,7 @@ def test_a_host_that_powers_itself_off_stops_its_services_too(host, builder):
     ],
     ids=["shell", "wildcard", "failure", "failure ignored", "too long", "success"],
 )
-def test_programs_are_started_without_a_shell_and_the_first_failure_ends_them(builder, stop, kept):
+def test_stop_programs_run_without_a_shell_until_the_first_failure(builder, stop, kept):
     second = "ExecStop=/usr/bin/rm /local/one"
     command = service(*ordered(), "TimeoutStopSec=1", stop=stop)
     command = command.replace(" --no-block", f" -p '{second}' --no-block")
@@ -191,7 +191,7 @@ def test_programs_are_started_without_a_shell_and_the_first_failure_ends_them(bu
     ("said", "seconds"),
     [("", 10), ("TimeoutStopSec=90", 90), ("TimeoutStopSec=5min", 300), ("TimeoutStopSec=7s", 7)],
 )
-def test_a_stop_command_has_ten_seconds_when_nothing_else_is_said(tmp_path, said, seconds):
+def test_a_stop_command_has_ten_seconds_by_default(tmp_path, said, seconds):
     (tmp_path / "file").write_text(f"Type=oneshot\n{said}\n")
     asked = f". {UNITS}; stop_seconds {tmp_path}/file"
     told = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, timeout=20)
@@ -209,15 +209,13 @@ def test_a_stop_command_has_ten_seconds_when_nothing_else_is_said(tmp_path, said
         (("ExecStop=/usr/bin/rm '$HOME'",), "is not known here"),
     ],
 )
-def test_properties_that_systemd_refuses_or_that_nobody_has_tried(
-    shared_builder, properties, words
-):
+def test_invalid_or_untested_properties_are_refused(shared_builder, properties, words):
     command = service(*(one.replace("'", '"') for one in properties), name="refused")
     refused = shared_builder.on_host(f"{command}; systemctl is-active refused")
     assert (refused.stdout, words in refused.stderr) == ("inactive\n", True), refused.stderr
 
 
-def test_a_service_is_active_until_it_is_stopped_and_its_name_is_taken(builder):
+def test_a_service_is_active_until_it_is_stopped_and_its_name_cannot_be_reused(builder):
     start, active = service(), "systemctl is-active last.service"
     seen = builder.on_host(
         f"touch /local/marked; {active}; {start}; {active}; {start}; systemctl stop last; {active};"
@@ -227,7 +225,7 @@ def test_a_service_is_active_until_it_is_stopped_and_its_name_is_taken(builder):
     assert "Unit last.service was already loaded" in seen.stderr
 
 
-def test_a_service_that_does_not_remain_does_at_once_what_it_does_at_its_end(builder):
+def test_a_service_that_does_not_remain_active_runs_its_stop_command_at_once(builder):
     start = service().replace(" -p 'RemainAfterExit=yes'", "")
     seen = builder.on_host(f"touch /local/marked; {start}; ls /local | grep marked")
     assert seen.stdout == ""
@@ -252,7 +250,7 @@ def test_a_slow_end_within_the_limit_is_orderly(start):
     assert instance.on_volume(f"ls {RECORDS}") == ""
 
 
-def test_past_the_limit_the_power_is_cut_and_unflushed_files_are_lost(builder):
+def test_the_power_is_cut_at_the_limit_and_unflushed_files_are_lost(builder):
     builder.on_host("echo kept >/local/kept; sync -f /local; echo lost >/local/lost")
     builder.on_host("echo 60 >/run/units/end-seconds; rm -f /var/lib/systemd/random-seed")
     begun = time.monotonic()
@@ -265,7 +263,7 @@ def test_past_the_limit_the_power_is_cut_and_unflushed_files_are_lost(builder):
     assert builder.instance.adopted_host_containers == ["control", "admin"]
 
 
-def test_no_time_at_all_is_a_cut(builder):
+def test_an_end_with_no_time_is_a_power_cut(builder):
     assert not builder.stop(limit_seconds=0)
     assert builder.on_volume(f"ls {RECORDS}") == "admin\ncontrol\n"
 
@@ -277,5 +275,5 @@ def test_a_frozen_volume_can_be_cut_off_too(builder):
     assert f"{builder.volume_id}.volume" not in loops.stdout
 
 
-def test_stopping_an_instance_that_does_not_run_is_orderly(host):
+def test_stopping_a_stopped_instance_is_orderly(host):
     assert host.stop_instance("i-unknown")

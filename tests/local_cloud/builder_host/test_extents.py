@@ -33,7 +33,7 @@ def test_only_bytes_in_the_ancestor_s_places_are_shared(new, old, expected):
     assert unshared(new, old) == expected
 
 
-def test_one_byte_is_a_whole_ebs_block_and_a_block_counts_once():
+def test_one_changed_byte_counts_as_one_whole_ebs_block():
     assert ebs_bytes([(EBS_BLOCK_BYTES - 1, EBS_BLOCK_BYTES)]) == EBS_BLOCK_BYTES
     assert ebs_bytes([(EBS_BLOCK_BYTES - 1, EBS_BLOCK_BYTES + 1)]) == 2 * EBS_BLOCK_BYTES
     assert ebs_bytes([(0, 1), (7, 9), (EBS_BLOCK_BYTES, 600 * KIB)]) == 2 * EBS_BLOCK_BYTES
@@ -54,7 +54,7 @@ def lineage(host, start):
         host.delete_snapshot(name)
 
 
-def test_what_was_written_between_two_snapshots_is_what_they_do_not_share(host, lineage):
+def test_the_bytes_written_between_two_snapshots_are_those_that_they_do_not_share(host, lineage):
     new = host.snapshot_new_bytes("snap-after", "snap-before")
     assert 4 * MIB <= new.written < 5 * MIB
     assert new.written <= new.in_ebs_blocks < 8 * MIB

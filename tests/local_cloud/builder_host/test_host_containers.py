@@ -52,7 +52,7 @@ def test_an_orderly_end_removes_the_records_and_a_node_starts_its_own_containers
     assert builder.id in builder.on_host(f"cat {RECORDS}/control").stdout
 
 
-def test_a_node_of_a_running_instance_s_snapshot_adopts_its_containers(
+def test_a_node_from_a_running_instance_s_snapshot_adopts_its_containers(
     host, start, builder, flushed_snapshot
 ):
     builder.in_container("admin", "echo secret >/tmp/written")
@@ -67,7 +67,7 @@ def test_a_node_of_a_running_instance_s_snapshot_adopts_its_containers(
     assert f"instance={builder.id}\n" in second.on_host(f"cat {RECORDS}/admin").stdout
 
 
-def test_containers_whose_directory_was_renamed_are_not_adopted(host, builder, flushed_snapshot):
+def test_containers_in_a_renamed_directory_are_not_adopted(host, builder, flushed_snapshot):
     assert builder.on_host(f"mv {CONTAINERD} {CONTAINERD}.old").exit_code == 0
     assert builder.run("apiclient exec admin true").exit_code == 0
     with boot_node(host, flushed_snapshot(builder)) as node:
@@ -77,7 +77,7 @@ def test_containers_whose_directory_was_renamed_are_not_adopted(host, builder, f
 
 
 @pytest.mark.parametrize(("version", "runs"), [("1.62.0", False), ("1.63.0", True)])
-def test_without_the_database_alone_the_same_image_makes_no_control_container(
+def test_without_the_database_a_node_of_the_same_release_has_no_control_container(
     host, builder, flushed_snapshot, version, runs
 ):
     builder.on_host(f"rm -r {RECORDS}")
@@ -103,7 +103,7 @@ def test_a_stopped_unit_removes_its_record_and_makes_another_when_it_starts(buil
     assert builder.instance.adopted_host_containers == []
 
 
-def test_without_its_containerd_a_container_goes_on_and_its_record_stays(host, builder):
+def test_a_container_and_its_record_survive_the_stop_of_their_containerd(host, builder):
     stopped = builder.on_host(
         "systemctl stop host-containerd && systemctl stop host-containers@admin"
     )
@@ -143,7 +143,7 @@ def test_a_running_instance_leaves_its_name_in_many_places(builder):
     assert builder.id in builder.on_host(f"cat {agent_s_log}").stdout
 
 
-def test_the_directories_that_every_boot_makes_are_there(shared_builder):
+def test_every_boot_makes_the_usual_directories(shared_builder):
     there = shared_builder.on_host(
         "ls -d /local/bootstrap-containers /var/lib/private /var/log/support /var/log/kdump "
         "/var/cache/private /var/lib/bottlerocket-migrations /local/host-containers/control"
@@ -165,7 +165,7 @@ def test_without_the_admin_container_there_are_no_ssh_keys(start):
     assert instance.on_host("cat /local/host-containers/admin/user-data").exit_code == 0
 
 
-def test_another_instance_goes_on_with_the_keys_that_it_finds(builder):
+def test_another_instance_reuses_the_keys_that_it_finds(builder):
     first = builder.id
     keys = builder.on_host(f"cat {SSH}/*").stdout
     assert builder.stop()
@@ -178,7 +178,7 @@ def test_another_instance_goes_on_with_the_keys_that_it_finds(builder):
     assert f'"privateKey":"made by {first}:' in registered
 
 
-def test_an_instance_that_starts_again_goes_on_with_its_own_keys(builder):
+def test_a_restarted_instance_keeps_its_own_keys(builder):
     keys = builder.on_host(f"cat {SSH}/* {KEY}").stdout
     builder.stop()
     builder.start_again()
@@ -187,12 +187,12 @@ def test_an_instance_that_starts_again_goes_on_with_its_own_keys(builder):
     assert builder.instance.reused_identity == []
 
 
-def test_a_node_tells_which_keys_it_found(host, builder, flushed_snapshot):
+def test_a_node_reports_the_keys_that_it_reused(host, builder, flushed_snapshot):
     with boot_node(host, flushed_snapshot(builder)) as node:
         assert node.reused_identity == ALWAYS_REUSED
 
 
-def test_a_node_of_a_clean_volume_has_secrets_of_its_own(builder):
+def test_a_node_from_a_clean_volume_has_its_own_secrets(builder):
     builder.stop()
     builder.on_volume("rm -r host-containers var/lib/kubelet var/lib/systemd/random-seed")
     builder.start_again(instance_id=f"{builder.id}-second")

@@ -27,7 +27,7 @@ def test_metadata_needs_a_token(shared_builder):
     assert refused.stdout == "401"
 
 
-def test_metadata_refuses_a_token_of_no_or_too_long_life(shared_builder):
+def test_metadata_refuses_a_token_with_an_invalid_lifetime(shared_builder):
     codes = shared_builder.run(
         "for ttl in 0 21601 x; do curl -s -o /dev/null -w '%{http_code} ' -X PUT "
         '-H "X-aws-ec2-metadata-token-ttl-seconds: $ttl" http://169.254.169.254/latest/api/token;'
@@ -68,7 +68,7 @@ def test_nothing_but_the_named_services_is_reachable(shared_builder):
     assert out.stdout == "7\n"
 
 
-def test_commands_get_no_environment_but_the_path(shared_builder, monkeypatch):
+def test_commands_get_only_the_path_as_environment(shared_builder, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-machine")
     names = shared_builder.run("env").stdout.split()
     assert sorted(name.partition("=")[0] for name in names) == ["PATH", "PWD"]
@@ -100,7 +100,7 @@ def test_exit_codes_pass_through_apiclient_and_sheltie(shared_builder):
     assert shared_builder.run("apiclient exec admin sheltie sh -c 'exit 7'").exit_code == 7
 
 
-def test_the_host_s_programs_are_reached_by_sheltie_only(shared_builder):
+def test_only_sheltie_reaches_the_host_s_programs(shared_builder):
     in_admin = "command -v ctr; sheltie which ctr; sleep 0.3"
     result = shared_builder.run(f"command -v ctr; apiclient exec admin bash -c '{in_admin}'")
     assert result.stdout == "/usr/bin/ctr\n"
@@ -161,7 +161,7 @@ def test_a_host_that_reboots_keeps_its_volume_and_loses_its_timers(host, builder
     assert seen.stdout.split() == ["inactive", "/local/kept"], seen.stderr
 
 
-def test_a_host_that_is_stopped_from_outside_did_not_shut_down_by_itself(host, start):
+def test_a_stop_from_outside_is_not_reported_as_the_host_s_own(host, start):
     started = start()
     with end_of(host, started) as by_itself:
         host.stop_instance(started.id)
@@ -177,7 +177,7 @@ def test_containerd_can_be_stopped_and_started(builder):
     assert result.stdout == "up\n", result.stderr
 
 
-def test_kubelet_which_is_upheld_starts_containerd_again(builder):
+def test_kubelet_restarts_a_stopped_containerd(builder):
     result = builder.on_host("systemctl stop containerd; systemctl is-active containerd kubelet")
     assert result.stdout.split() == ["active", "active"], result.stderr
 
@@ -200,7 +200,7 @@ def test_a_command_on_a_frozen_volume_ends_at_its_time_limit(start):
     assert (frozen.timed_out, hanging.timed_out) == (True, True)
 
 
-def test_a_full_volume_fails_the_command_that_the_agent_cannot_write(start):
+def test_a_command_fails_when_the_agent_cannot_write_it_to_a_full_volume(start):
     instance = start()
     instance.host.run_on_host(instance.id, ["fallocate", "-l", "9700M", "/local/filler"], 20)
     instance.host.run_on_host(instance.id, ["sh", "-c", "cat /dev/zero >/local/rest"], 60)
@@ -209,7 +209,7 @@ def test_a_full_volume_fails_the_command_that_the_agent_cannot_write(start):
     assert "No space left on device" in result.stderr
 
 
-def test_a_cancelled_command_leaves_what_it_started_on_the_host(shared_builder):
+def test_a_cancelled_command_leaves_its_processes_on_the_host(shared_builder):
     results = []
     thread = threading.Thread(
         target=lambda: results.append(
@@ -230,7 +230,7 @@ def test_a_script_s_standard_input_is_empty(shared_builder):
     assert shared_builder.run("cat; echo end", seconds=5).stdout == "end\n"
 
 
-def test_output_is_kept_apart_and_whole(shared_builder):
+def test_output_and_errors_are_kept_apart_and_complete(shared_builder):
     result = shared_builder.run("head -c 100000 /dev/zero | tr '\\0' x; echo no >&2; exit 3")
     assert (len(result.stdout), result.stderr, result.exit_code) == (100_000, "no\n", 3)
 
@@ -243,7 +243,7 @@ def test_writing_anywhere_on_the_instance_leaves_the_machine_alone(shared_builde
     assert not Path("/", name).exists()
 
 
-def test_user_data_that_is_no_toml_stops_the_boot(start):
+def test_invalid_toml_in_user_data_stops_the_boot(start):
     with pytest.raises(InstanceBootError, match="no settings TOML"):
         start(user_data="[settings")
 

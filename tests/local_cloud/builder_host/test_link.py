@@ -41,7 +41,7 @@ def forwarded(target, link):
     return Forwarder(listener, target, link), listener.getsockname()
 
 
-def test_chunks_come_in_order_and_none_before_its_time():
+def test_chunks_arrive_in_order_and_none_too_early():
     delivered = []
     line = DelayLine(0.05, lambda chunk: delivered.append((chunk, time.monotonic())))
     begun = time.monotonic()
@@ -74,7 +74,7 @@ def test_sending_fails_once_delivering_has_failed():
         line.send(b"b")
 
 
-def test_the_kernel_is_told_the_rate():
+def test_a_link_sets_the_rate_in_the_kernel():
     with socket.socket() as connection:
         Link(0.02, 60_000_000).pace(connection)
         assert connection.getsockopt(socket.SOL_SOCKET, RATE) == 60_000_000

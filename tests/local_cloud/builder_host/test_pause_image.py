@@ -21,7 +21,7 @@ def line_of_pause(started) -> list[str]:
     return next((line.split() for line in lines if line.startswith(f"{PAUSE_IMAGE} ")), [])
 
 
-def test_the_archive_depends_on_the_release_only():
+def test_the_archive_depends_only_on_the_release():
     first = pause_archive("1.62.0")
     pause_archive.cache_clear()
     assert pause_archive("1.62.0") == first
@@ -33,7 +33,7 @@ def test_a_booted_instance_has_the_image_pinned(shared_builder):
     assert "io.cri-containerd.pinned=pinned" in labels
 
 
-def test_another_release_imports_its_own_and_the_old_one_stays_under_its_configuration(start):
+def test_another_release_imports_its_own_image_and_the_old_one_loses_its_name(start):
     instance = start()
     first = line_of_pause(instance)[2]
     instance.stop()
@@ -54,7 +54,7 @@ def test_a_removed_image_is_back_at_the_next_boot(start):
     assert line_of_pause(instance)[2] == digest
 
 
-def test_kubelet_imports_it_again_and_containerd_alone_does_not(start):
+def test_kubelet_imports_the_image_again_and_containerd_does_not(start):
     instance = start()
     instance.on_host(f"{REMOVE}; systemctl stop kubelet")
     assert line_of_pause(instance) != []

@@ -20,7 +20,7 @@ def command(*names: str) -> str:
     return f"repository_list='{repositories}'\nimages='{images}'\n"
 
 
-def test_it_says_that_the_planned_images_were_pulled_by_nobody(tmp_path):
+def test_a_scripted_pull_reports_the_planned_images_from_containerd_scripted(tmp_path):
     host = make_builder_host("scripted", work_dir=tmp_path, endpoints=None)
     host.create_volume("vol-1", 10, None)
     host.start_instance(InstanceSpec("i-1", "x86_64", "vol-1", ""))
@@ -32,7 +32,7 @@ def test_it_says_that_the_planned_images_were_pulled_by_nobody(tmp_path):
 
 
 @pytest.mark.parametrize("pull", [command("b", "c"), "ctr images pull b\nctr images pull c\n"])
-def test_a_pull_takes_its_time_for_each_image_and_ends_with_the_host(tmp_path, pull):
+def test_a_pull_takes_time_for_each_image_and_ends_with_the_host(tmp_path, pull):
     host = make_builder_host("scripted", work_dir=tmp_path, endpoints=None)
     host.create_volume("vol-1", 10, None)
     host.start_instance(InstanceSpec("i-1", "x86_64", "vol-1", ""))

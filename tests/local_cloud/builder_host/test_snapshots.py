@@ -172,7 +172,7 @@ def test_a_copied_snapshot_keeps_its_content_when_its_source_is_gone(
     assert (copied.files_wrong, copied.files_checked >= app.files) == (0, True)
 
 
-def test_a_snapshot_s_bytes_can_be_read_and_those_of_an_unknown_one_cannot(host):
+def test_only_the_bytes_of_an_existing_snapshot_can_be_read(host):
     host.create_volume("vol-read", 1)
     host.snapshot_volume("vol-read", "snap-read")
     assert host.snapshot_file("snap-read").stat().st_size == 1 << 30

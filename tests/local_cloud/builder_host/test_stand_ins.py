@@ -23,7 +23,7 @@ def start(host, **changed) -> None:
     host.start_instance(InstanceSpec("i-1", "x86_64", "vol-1", ""), InstanceOptions(**changed))
 
 
-def test_the_control_container_runs_when_it_can_be_pulled_and_until_the_end(stand_in):
+def test_a_pulled_control_container_runs_until_the_end(stand_in):
     start(stand_in)
     assert stand_in.control_running("i-1")
     stand_in.stop_instance("i-1")
@@ -48,6 +48,6 @@ def test_without_a_pull_there_is_no_control_container(stand_in, changed):
     ("end_seconds", "limit", "orderly"),
     [(0, None, True), (60, None, True), (60, 120, True), (60, 59, False)],
 )
-def test_an_end_is_orderly_within_the_limit(stand_in, end_seconds, limit, orderly):
+def test_an_end_within_the_limit_is_orderly(stand_in, end_seconds, limit, orderly):
     start(stand_in, end_seconds=end_seconds)
     assert stand_in.stop_instance("i-1", limit_seconds=limit) is orderly

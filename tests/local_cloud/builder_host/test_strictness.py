@@ -50,7 +50,7 @@ def test_a_container_s_temporary_files_are_on_the_data_volume(builder):
     assert sorted(found.split()) == ["in-admin", "in-control"]
 
 
-def test_a_container_s_run_is_in_memory_and_its_own(shared_builder):
+def test_every_container_has_its_own_run_directory_in_memory(shared_builder):
     shared_builder.in_container("control", "touch /run/of-control")
     seen = shared_builder.in_container(
         "admin", "ls /run/of-control; df --output=fstype,size /run | tail -n 1"
@@ -161,11 +161,11 @@ def test_the_admin_container_of_an_old_release_has_an_old_bash(start):
 @pytest.mark.parametrize(
     ("version", "old"), [("1.9.2", True), ("1.52.9", True), ("1.53.0", False), ("2.0.0", False)]
 )
-def test_which_releases_have_the_old_admin_container(version, old):
+def test_only_old_releases_have_the_old_admin_container(version, old):
     assert InstanceOptions(os_version=version).admin_is_amazon_linux_2 is old
 
 
-def test_host_and_containers_are_told_the_release(shared_builder):
+def test_the_host_and_its_containers_know_the_release(shared_builder):
     for container in ("control", "admin"):
         seen = shared_builder.in_container(container, "cat /etc/bottlerocket-release")
         assert "VERSION_ID=1.62.0\n" in seen.stdout
@@ -175,7 +175,7 @@ def test_host_and_containers_are_told_the_release(shared_builder):
 # kubelet
 
 
-def test_a_kubelet_does_not_start_from_the_state_of_another_policy(start):
+def test_kubelet_does_not_start_with_the_state_of_another_policy(start):
     instance = start(user_data=ADMIN)
     instance.stop()
     instance.start_again()
@@ -191,7 +191,7 @@ def test_a_kubelet_does_not_start_from_the_state_of_another_policy(start):
     assert instance.on_host("systemctl is-active kubelet").stdout == "active\n"
 
 
-def test_of_kubelet_s_states_a_boot_removes_that_of_the_cpu_manager(start):
+def test_a_boot_removes_only_the_cpu_manager_s_state_of_kubelet(start):
     instance = start(user_data="")
     first = instance.id
     instance.stop()

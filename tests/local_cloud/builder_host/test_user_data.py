@@ -11,7 +11,7 @@ def test_an_empty_document_is_an_instance_without_admin_container():
     assert Settings.parse("") == Settings()
 
 
-def test_the_settings_of_a_builder_are_understood():
+def test_the_settings_of_a_builder_are_read():
     settings = Settings.parse(
         "[settings.host-containers.admin]\nenabled = true\n"
         "[settings.kubernetes]\nstandalone-mode = true\n"
