@@ -52,7 +52,7 @@ def smallest(**fields: Any) -> dict[str, Any]:
     return json.loads((HOSTILE / "accepted-smallest.json").read_text()) | fields
 
 
-def test_the_schema_is_one() -> None:
+def test_the_schema_is_valid() -> None:
     Draft202012Validator.check_schema(VALIDATOR.schema)
 
 
