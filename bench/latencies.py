@@ -38,7 +38,7 @@ class Latencies:
         return replace(self, **shorter)
 
     def cloud_settings(self) -> dict[str, Any]:
-        """The fields of `local_cloud.aws.world.Settings`."""
+        """The fields of `local_cloud.aws.cloud_state.Settings`."""
         return {
             "instance_running_seconds": self.running_seconds,
             "agent_online_seconds": self.online_seconds,

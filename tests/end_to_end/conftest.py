@@ -11,8 +11,8 @@ import pytest
 from local_cloud.cloud import LocalCloud
 from local_cloud.images import BUSYBOX, Layer, Layout
 
+from .inspector import Inspector
 from .stack import Cache, Execution, Frontload, deploy_home, real_cloud
-from .world import World
 
 WAIT_SCALE = 0.05
 QUICK = {
@@ -62,8 +62,8 @@ def frontload(cloud: LocalCloud, layout: Layout) -> Frontload:
 
 
 @pytest.fixture
-def world(cloud: LocalCloud) -> World:
-    return World(cloud)
+def inspector(cloud: LocalCloud) -> Inspector:
+    return Inspector(cloud)
 
 
 @pytest.fixture(autouse=True)
@@ -114,22 +114,22 @@ RunFailing = Callable[..., Execution]
 
 
 @pytest.fixture
-def run_failing(frontload: Frontload, world: World, cache: Cache) -> RunFailing:
+def run_failing(frontload: Frontload, inspector: Inspector, cache: Cache) -> RunFailing:
     """Runs a build that must fail, of a cache that is published already.
 
     `meanwhile` is called during the build. Afterwards the state must be as before the build.
     """
-    world.plant_publication(cache)
+    inspector.plant_publication(cache)
 
     def run(error: str, *told: str, meanwhile: Callable[[], Any] = lambda: None) -> Execution:
-        before = world.state()
+        before = inspector.state()
         assert (before.builders, before.volumes, before.leases) == ([], [], [])
         arn = frontload.start(cache.name)
         meanwhile()
         execution = frontload.wait(arn)
         assert (execution.status, execution.error) == ("FAILED", error), execution.cause
         assert [text for text in told if text not in execution.cause] == [], execution.cause
-        assert world.state() == before
+        assert inspector.state() == before
         for build in frontload.builds_of(execution):
             assert (build.status, build.error) == ("FAILED", error)
             assert build.cause.startswith(

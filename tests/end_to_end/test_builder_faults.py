@@ -12,8 +12,8 @@ from local_cloud.cloud import LocalCloud
 from local_cloud.images import BUSYBOX, Layer, Layout
 
 from .conftest import RunFailing
+from .inspector import Inspector
 from .stack import Cache, Frontload
-from .world import World
 
 Edit = Callable[[str, str], None]
 LARGE_MIB = 24
@@ -32,10 +32,10 @@ def large(layout: Layout, frontload: Frontload, cache: Cache) -> str:
 
 
 @pytest.fixture
-def no_snapshot(world: World) -> Callable[[], bool]:
+def no_snapshot(inspector: Inspector) -> Callable[[], bool]:
     """Returns whether no snapshot was started."""
-    mark = world.mark()
-    return lambda: world.calls(mark, "CreateSnapshot") == []
+    mark = inspector.mark()
+    return lambda: inspector.calls(mark, "CreateSnapshot") == []
 
 
 def test_a_registry_that_is_cut_off_in_the_middle_of_a_layer(
@@ -68,12 +68,12 @@ KILL = "on_host pkill -9 -x containerd\n"
 
 
 def test_a_killed_containerd_is_restarted_by_its_host_and_the_build_continues(
-    large: str, cache: Cache, edit_script: Edit, frontload: Frontload, world: World
+    large: str, cache: Cache, edit_script: Edit, frontload: Frontload, inspector: Inspector
 ) -> None:
     edit_script(START, f"{START}{KILL}")
     ended = frontload.run(cache.name)
     assert ended.status == "SUCCEEDED", ended.cause
-    (image,) = world.published(cache)[1]["images"]
+    (image,) = inspector.published(cache)[1]["images"]
     assert image["reference"] == cache.reference()
 
 

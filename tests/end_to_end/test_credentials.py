@@ -17,8 +17,8 @@ from local_cloud.cloud import LocalCloud
 from local_cloud.images import Layout
 
 from .conftest import new_cache
+from .inspector import Inspector
 from .stack import Cache, Execution, Frontload, wait_until
-from .world import World
 
 CHUNK = 8 << 20
 BASE64 = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}")
@@ -38,17 +38,17 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def watched(cloud: LocalCloud, frontload: Frontload) -> Iterator[Watched]:
-    world = World(cloud)
+    inspector = Inspector(cloud)
     with new_cache(frontload) as cache:
         cache.push()
         cache.put()
         arn = frontload.start(cache.name)
-        (builder,) = wait_until(world.builders_alive, "the builder")
+        (builder,) = wait_until(inspector.builders_alive, "the builder")
         role = wait_until(lambda: credentials_of(cloud, builder), "the builder's boot")
         pipeline = frontload.wait(arn)
     assert pipeline.status == "SUCCEEDED", pipeline.cause
     (build,) = frontload.builds_of(pipeline)
-    yield Watched(cache, build, builder, secrets(cloud, role), world.published(cache)[0])
+    yield Watched(cache, build, builder, secrets(cloud, role), inspector.published(cache)[0])
 
 
 def credentials_of(cloud: LocalCloud, builder: str) -> dict[str, str] | None:
@@ -72,16 +72,18 @@ def secrets(cloud: LocalCloud, role: dict[str, str]) -> dict[str, str]:
     }
 
 
-def told(cloud: LocalCloud, frontload: Frontload, world: World, build: Execution) -> dict[str, Any]:
+def told(
+    cloud: LocalCloud, frontload: Frontload, inspector: Inspector, build: Execution
+) -> dict[str, Any]:
     """Everything that Frontload and the services it uses wrote, by place."""
     logs = cloud.client("logs")
     groups = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
     return {
         "SSM commands": cloud.control.state()["commands"],
-        "AWS calls": world.calls(0),
-        "parameters": [str(one) for one in world.state().published.values()],
-        "instances": world.instances(),
-        "snapshots": world.snapshots(),
+        "AWS calls": inspector.calls(0),
+        "parameters": [str(one) for one in inspector.state().published.values()],
+        "instances": inspector.instances(),
+        "snapshots": inspector.snapshots(),
         "execution": frontload.history(build.arn),
         "functions' logs": [logs.filter_log_events(logGroupName=name) for name in groups],
         "the services' log": (cloud.state_dir / "ministack/ministack.log").read_text(),
@@ -116,10 +118,10 @@ def pieces_in(file: Path, pieces: dict[str, str]) -> list[str]:
 
 
 def test_no_log_parameter_or_call_contains_a_credential(
-    cloud: LocalCloud, frontload: Frontload, world: World, watched: Watched
+    cloud: LocalCloud, frontload: Frontload, inspector: Inspector, watched: Watched
 ) -> None:
     build = watched.build.input["request"]["id"]
-    for place, content in told(cloud, frontload, world, watched.build).items():
+    for place, content in told(cloud, frontload, inspector, watched.build).items():
         text = decoded(json.dumps(content, default=str))
         # The services' log names functions, not builds.
         assert (build if place != "the services' log" else "PullFunction") in text, place

@@ -9,8 +9,8 @@ import pytest
 from local_cloud.cloud import LocalCloud
 
 from .conftest import WAIT_SCALE, RunFailing
+from .inspector import Inspector
 from .stack import Cache, Frontload
-from .world import World
 
 LIMIT_SECONDS = 120
 
@@ -49,15 +49,15 @@ def test_a_volume_that_outlived_its_builder_goes_with_a_failed_build(
 
 
 def test_a_builder_shuts_down_in_order_before_its_volume_is_snapshotted(
-    cloud: LocalCloud, frontload: Frontload, world: World, built: Cache
+    cloud: LocalCloud, frontload: Frontload, inspector: Inspector, built: Cache
 ) -> None:
-    mark = world.mark()
+    mark = inspector.mark()
     assert frontload.run(built.name).status == "SUCCEEDED"
-    (launch,) = world.calls(mark, "RunInstances")
-    (keep,) = world.calls(mark, "ModifyInstanceAttribute")
-    (end,) = world.calls(mark, "TerminateInstances")
-    (snapshot,) = world.calls(mark, "CreateSnapshot")
-    (delete,) = world.calls(mark, "DeleteVolume")
+    (launch,) = inspector.calls(mark, "RunInstances")
+    (keep,) = inspector.calls(mark, "ModifyInstanceAttribute")
+    (end,) = inspector.calls(mark, "TerminateInstances")
+    (snapshot,) = inspector.calls(mark, "CreateSnapshot")
+    (delete,) = inspector.calls(mark, "DeleteVolume")
     assert delete["parameters"]["VolumeId"] == snapshot["parameters"]["VolumeId"]
     instance = end["parameters"]["InstanceIds"][0]
     assert keep["parameters"]["InstanceId"] == instance
@@ -66,4 +66,4 @@ def test_a_builder_shuts_down_in_order_before_its_volume_is_snapshotted(
         "/dev/xvdb",
     ]
     assert cloud.control.state()["instances"][instance]["orderlyEnd"] is True
-    assert world.state().volumes == []
+    assert inspector.state().volumes == []

@@ -14,8 +14,8 @@ from local_cloud.cloud import LocalCloud
 from local_cloud.images import BUSYBOX, Layer, Layout
 
 from .conftest import RunFailing
+from .inspector import Inspector
 from .stack import Cache, Frontload, wait_until
-from .world import World
 
 Edit = Callable[[str, str], None]
 
@@ -180,14 +180,18 @@ def test_a_command_that_never_ends_in_ssm(
 
 
 def test_a_builder_that_is_terminated_from_outside(
-    cloud: LocalCloud, world: World, built: Cache, edit_script: Edit, run_failing: RunFailing
+    cloud: LocalCloud,
+    inspector: Inspector,
+    built: Cache,
+    edit_script: Edit,
+    run_failing: RunFailing,
 ) -> None:
     edit_script("\nmask_kubelet\n", '\ntouch "$host/local/pulling"; sleep 600\n')
     lost = []
 
     def lose_builder() -> None:
-        (builder,) = wait_until(world.builders_alive, "the builder")
-        wait_until(lambda: world.commands("pull", on=builder), "the pull's command")
+        (builder,) = wait_until(inspector.builders_alive, "the builder")
+        wait_until(lambda: inspector.commands("pull", on=builder), "the pull's command")
         wait_until((cloud.host.instance(builder).root / "local/pulling").exists, "the pull")
         cloud.control.lose_instance(builder)
         lost.append(builder)
@@ -205,7 +209,7 @@ def test_a_builder_that_is_terminated_from_outside(
     ids=["not reported", "failed"],
 )
 def test_a_volume_that_was_not_flushed(
-    world: World,
+    inspector: Inspector,
     built: Cache,
     edit_script: Edit,
     run_failing: RunFailing,
@@ -214,10 +218,10 @@ def test_a_volume_that_was_not_flushed(
     told: str,
 ) -> None:
     edit_script(find, replace)
-    mark = world.mark()
+    mark = inspector.mark()
     run_failing("FlushFailed", told)
     # No snapshot was started, so the clean-up has none to find.
-    assert world.calls(mark, "CreateSnapshot") == []
+    assert inspector.calls(mark, "CreateSnapshot") == []
 
 
 # Detected by Snapshot
@@ -234,19 +238,19 @@ def test_a_snapshot_that_ends_in_error(
 
 
 def test_ec2_that_throttles_for_minutes(
-    cloud: LocalCloud, built: Cache, frontload: Frontload, world: World
+    cloud: LocalCloud, built: Cache, frontload: Frontload, inspector: Inspector
 ) -> None:
     """The function tries three times within seconds.
 
     The state machine retries it up to ten times, after 2, 4, 8, 16, 32 and then 60 s each: the
     seventh retry comes after 182 s.
     """
-    mark = world.mark()
+    mark = inspector.mark()
     throttled = "RequestLimitExceeded"
     cloud.control.plant_call(
         "ec2", "CreateSnapshot", code=throttled, message="too many", status=503, count=3 * 7
     )
     ended = frontload.run(built.name)
     assert ended.status == "SUCCEEDED", ended.cause
-    answers = [call["planted"] for call in world.calls(mark, "CreateSnapshot")]
+    answers = [call["planted"] for call in inspector.calls(mark, "CreateSnapshot")]
     assert answers == [throttled] * 21 + [None]

@@ -16,8 +16,8 @@ from local_cloud.builder_host.snapshot_files import (
 from local_cloud.cloud import LocalCloud
 
 from .conftest import new_cache
+from .inspector import Inspector
 from .stack import Frontload, wait_until
-from .world import World
 
 # This file names the content's snapshotter. Everything else is an empty directory.
 FILES = {"var/cache/containerd/active-snapshotter"}
@@ -48,7 +48,7 @@ class Built:
 
 @pytest.fixture(scope="module")
 def built(cloud: LocalCloud, frontload: Frontload) -> Iterator[Built]:
-    world = World(cloud)
+    inspector = Inspector(cloud)
     with new_cache(frontload) as cache:
         cache.push()
         cache.put()
@@ -57,10 +57,10 @@ def built(cloud: LocalCloud, frontload: Frontload) -> Iterator[Built]:
         edit = {"find": "\nmask_kubelet\n", "replace": f"\nmask_kubelet\n{plant}"}
         cloud.control.plant(script_edits=[edit])
         arn = frontload.start(cache.name)
-        (builder,) = wait_until(world.builders_alive, "the builder")
+        (builder,) = wait_until(inspector.builders_alive, "the builder")
         pipeline = frontload.wait(arn)
         assert pipeline.status == "SUCCEEDED", pipeline.cause
-        snapshot_id, _ = world.published(cache)
+        snapshot_id, _ = inspector.published(cache)
         snapshot = cloud.host.snapshot_file(snapshot_id)
         yield Built(snapshot_id, snapshot, builder, cache.reference())
 

@@ -15,8 +15,8 @@ from local_cloud.builder_host.node import boot_node
 from local_cloud.cloud import LocalCloud
 from local_cloud.images import BUSYBOX, Layer, Layout
 
+from .inspector import Inspector
 from .stack import Cache, Execution, Frontload
-from .world import World
 
 MIB = 1 << 20
 OFTEN = {"incremental": {"maxWastePercent": 1000}}
@@ -52,13 +52,13 @@ class Lineage:
     def __init__(self, cloud: LocalCloud, cache: Cache, layout: Layout) -> None:
         self._cloud = cloud
         self._layout = layout
-        self._world = World(cloud)
+        self._inspector = Inspector(cloud)
         self._cache = cache
         self._digest = ""
 
     def push(self, image: str) -> Published:
         """Push the image and wait until it is published."""
-        mark = self._world.mark()
+        mark = self._inspector.mark()
         push = self._cache.push(image)
         self._digest = push.digest
         return self.published(push.execution, mark)
@@ -66,9 +66,9 @@ class Lineage:
     def published(self, execution: Execution, mark: int) -> Published:
         """What an execution published that began after the mark."""
         assert execution.status == "SUCCEEDED", execution.cause
-        (launch,) = self._world.calls(mark, "RunInstances")
+        (launch,) = self._inspector.calls(mark, "RunInstances")
         (_root, device) = launch["parameters"]["BlockDeviceMappings"]
-        snapshot_id, manifest = self._world.published(self._cache)
+        snapshot_id, manifest = self._inspector.published(self._cache)
         return Published(snapshot_id, manifest, device["Ebs"].get("SnapshotId"))
 
     def require_whole(self, snapshot_id: str) -> None:
@@ -135,10 +135,10 @@ def test_a_chain_is_cut_after_the_caches_maximum_of_links(
 
 
 def test_a_chain_is_cut_on_request(
-    frontload: Frontload, world: World, cache: Cache, lineage: Lineage, versions: list[str]
+    frontload: Frontload, inspector: Inspector, cache: Cache, lineage: Lineage, versions: list[str]
 ) -> None:
     lineage.push(versions[0])
-    mark = world.mark()
+    mark = inspector.mark()
     made = lineage.published(frontload.ask(cache=cache.name, full=True), mark)
     assert (made.volume_from, made.manifest["links"]) == (None, 0)
     lineage.require_whole(made.snapshot_id)

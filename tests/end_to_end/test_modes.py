@@ -7,8 +7,8 @@ from local_cloud.cloud import LocalCloud
 from local_cloud.images import OWNED
 
 from .conftest import new_cache
+from .inspector import Inspector
 from .stack import Frontload
-from .world import World
 
 EXPECTED = [f"{mode:o} {owner}:{owner} /{name}" for name, (mode, owner) in OWNED.items()]
 
@@ -20,7 +20,7 @@ def modes(node: Node, reference: str) -> list[str]:
 
 
 def test_directories_without_an_entry_in_a_layer_equal_those_of_a_cold_pull(
-    cloud: LocalCloud, frontload: Frontload, world: World
+    cloud: LocalCloud, frontload: Frontload, inspector: Inspector
 ) -> None:
     with new_cache(frontload) as cache:
         pushed = cache.push("bare")
@@ -28,7 +28,7 @@ def test_directories_without_an_entry_in_a_layer_equal_those_of_a_cold_pull(
         ended = frontload.wait(frontload.start(cache.name))
         assert ended.status == "SUCCEEDED", ended.cause
         assert pushed.digest
-        snapshot_id, _ = world.published(cache)
+        snapshot_id, _ = inspector.published(cache)
         with boot_node(cloud.host, snapshot_id) as node:
             cached = modes(node, cache.reference())
         with boot_node(cloud.host, None, registry_on=True) as node:

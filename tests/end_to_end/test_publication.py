@@ -16,8 +16,8 @@ from local_cloud.cloud import LocalCloud
 from local_cloud.images import Layout, push_layout
 
 from .conftest import new_cache
+from .inspector import Inspector, Version
 from .stack import Cache, Frontload
-from .world import Version, World
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def publication(cloud: LocalCloud, frontload: Frontload) -> Iterator[Publication
         two = cache.push("multi", "two")
     assert two.execution.status == "SUCCEEDED", two.execution.cause
     images = {cache.reference("one"): one.digest, cache.reference("two"): two.digest}
-    yield Publication(cache, images, *World(cloud).published(cache))
+    yield Publication(cache, images, *Inspector(cloud).published(cache))
 
 
 @pytest.fixture
@@ -91,17 +91,17 @@ def varint(number: int) -> bytes:
 
 
 def test_a_push_publishes_a_completed_snapshot_and_its_contents(
-    world: World, publication: Publication
+    inspector: Inspector, publication: Publication
 ) -> None:
     snapshot_id, manifest = publication.snapshot_id, publication.manifest
-    assert world.snapshots()[snapshot_id]["State"] == "completed"
+    assert inspector.snapshots()[snapshot_id]["State"] == "completed"
     assert manifest["snapshotId"] == snapshot_id
     images = {one["reference"]: one["digest"] for one in manifest["images"]}
     assert images == publication.images
     assert manifest["os"]["version"].startswith("1.62.0-")
     assert re.match(r"\d+\.\d+\.\d+", manifest["containerd"])
     for parameter in publication.cache.parameters:
-        (version,) = world.versions(parameter)
+        (version,) = inspector.versions(parameter)
         assert version.labels == {"current"}
 
 
@@ -117,45 +117,45 @@ def test_a_publication_is_announced_on_the_bus(
 
 
 def test_a_finished_build_leaves_only_its_publication(
-    frontload: Frontload, world: World, cache: Cache
+    frontload: Frontload, inspector: Inspector, cache: Cache
 ) -> None:
     cache.push()
     cache.put()
-    before = world.state()
+    before = inspector.state()
     assert frontload.run(cache.name).status == "SUCCEEDED"
-    after = world.state()
+    after = inspector.state()
     assert (after.builders, after.volumes, after.leases) == ([], [], [])
-    assert set(after.snapshots) - set(before.snapshots) == {world.published(cache)[0]}
+    assert set(after.snapshots) - set(before.snapshots) == {inspector.published(cache)[0]}
     assert set(after.published) - set(before.published) == set(cache.parameters)
 
 
 def test_a_snapshot_is_complete_although_its_builder_ends_first(
-    cloud: LocalCloud, frontload: Frontload, layout: Layout, world: World, cache: Cache
+    cloud: LocalCloud, frontload: Frontload, layout: Layout, inspector: Inspector, cache: Cache
 ) -> None:
     digest = cache.push().digest
     cache.put()
     cloud.control.settings(snapshot_seconds=3.0)
-    before = set(world.snapshots())
+    before = set(inspector.snapshots())
     seen: list[tuple[str, int]] = []
 
     def look() -> None:
-        made = [one for id, one in world.snapshots().items() if id not in before]
-        seen.extend((one["State"], len(world.builders_alive())) for one in made)
+        made = [one for id, one in inspector.snapshots().items() if id not in before]
+        seen.extend((one["State"], len(inspector.builders_alive())) for one in made)
 
     built = frontload.wait(frontload.start(cache.name), look)
     assert built.status == "SUCCEEDED", built.cause
     assert ("pending", 0) in seen
     assert ("completed", 1) not in seen
-    report = check(cloud, layout, world.published(cache)[0], {cache.reference(): digest})
+    report = check(cloud, layout, inspector.published(cache)[0], {cache.reference(): digest})
     assert (report.files_wrong, report.examples) == (0, [])
 
 
 def test_a_publication_shows_the_duration_of_each_phase_to_the_next_build(
-    cloud: LocalCloud, frontload: Frontload, world: World, cache: Cache
+    cloud: LocalCloud, frontload: Frontload, inspector: Inspector, cache: Cache
 ) -> None:
     cache.put()
     cache.push("app")
-    durations = world.published(cache)[1]["durations"]
+    durations = inspector.published(cache)[1]["durations"]
     phases = {phase: seconds for phase, seconds in durations.items() if phase != "total"}
     assert set(phases) == {"claim", "preflight", "launch", "pull", "end", "snapshot", "replicate"}
     assert sum(phases.values()) == durations["total"]
@@ -195,33 +195,33 @@ def test_a_node_s_kubelet_finds_every_image_by_tag_and_digest(
 
 
 def test_the_next_push_publishes_again_and_keeps_the_previous_snapshot(
-    frontload: Frontload, world: World, cache: Cache
+    frontload: Frontload, inspector: Inspector, cache: Cache
 ) -> None:
     cache.put()
     first = cache.push("app").digest
-    first_id, _ = world.published(cache)
+    first_id, _ = inspector.published(cache)
     second = cache.push("other").digest
-    second_id, manifest = world.published(cache)
-    previous_id, previous = world.published(cache, "previous")
+    second_id, manifest = inspector.published(cache)
+    previous_id, previous = inspector.published(cache, "previous")
     assert first_id == previous_id != second_id
     digests = [one["images"][0]["digest"] for one in (previous, manifest)]
     assert digests == [first, second]
-    assert world.versions(cache.parameters[0]) == [
+    assert inspector.versions(cache.parameters[0]) == [
         Version(1, first_id, frozenset({"previous"})),
         Version(2, second_id, frozenset({"current"})),
     ]
-    states = {world.snapshots()[one]["State"] for one in (first_id, second_id)}
+    states = {inspector.snapshots()[one]["State"] for one in (first_id, second_id)}
     assert states == {"completed"}
     announced = [event["detail"] for event in frontload.announcements(cache.name, 2)]
     assert sorted(detail["snapshotId"] for detail in announced) == sorted([first_id, second_id])
 
 
 def test_the_same_request_again_finds_nothing_to_build(
-    frontload: Frontload, world: World, publication: Publication
+    frontload: Frontload, inspector: Inspector, publication: Publication
 ) -> None:
     cache = publication.cache
     cache.put(*publication.images)
-    before, mark = world.state(), world.mark()
+    before, mark = inspector.state(), inspector.mark()
     again = frontload.run(cache.name)
     frontload.delete_cache(cache.name)
     assert again.status == "SUCCEEDED", again.cause
@@ -233,23 +233,23 @@ def test_the_same_request_again_finds_nothing_to_build(
             "warnings": [],
         }
     ]
-    assert world.changes(mark) == ["DeleteParameters"]
-    assert before.builders == world.builders_alive() == []
+    assert inspector.changes(mark) == ["DeleteParameters"]
+    assert before.builders == inspector.builders_alive() == []
 
 
 def test_images_of_a_public_registry_need_no_credentials_and_no_digest(
-    cloud: LocalCloud, frontload: Frontload, layout: Layout, world: World, cache: Cache
+    cloud: LocalCloud, frontload: Frontload, layout: Layout, inspector: Inspector, cache: Cache
 ) -> None:
     reference = f"{PUBLIC_HOST}/{cache.repository}:v1"
     push_layout(layout, "multi", cloud.public, cache.repository, "v1")
     cache.put(reference)
-    mark = world.mark()
+    mark = inspector.mark()
     built = frontload.run(cache.name)
     assert built.status == "SUCCEEDED", built.cause
     (build,) = frontload.builds_of(built)
     assert frontload.facts(build)["build"]["images"] == [{"reference": reference}]
-    assert world.calls(mark, "GetAuthorizationToken") == []
-    snapshot_id, manifest = world.published(cache)
+    assert inspector.calls(mark, "GetAuthorizationToken") == []
+    snapshot_id, manifest = inspector.published(cache)
     images = {reference: layout.digest("multi")}
     assert {one["reference"]: one["digest"] for one in manifest["images"]} == images
     report = check(cloud, layout, snapshot_id, images)
@@ -268,13 +268,13 @@ def cut_the_power_of_the_next_builder(cloud: LocalCloud) -> None:
 
 
 def test_a_power_cut_of_the_builder_leaves_complete_images(
-    cloud: LocalCloud, frontload: Frontload, layout: Layout, world: World, cache: Cache
+    cloud: LocalCloud, frontload: Frontload, layout: Layout, inspector: Inspector, cache: Cache
 ) -> None:
     digest = cache.push().digest
     cache.put()
     cut_the_power_of_the_next_builder(cloud)
     assert frontload.run(cache.name).status == "SUCCEEDED"
-    snapshot_id, _ = world.published(cache)
+    snapshot_id, _ = inspector.published(cache)
     report = check(cloud, layout, snapshot_id, {cache.reference(): digest})
     assert report.files_wrong == 0, report.examples
     # The record of the builder's host containers exists, under another name.
@@ -286,7 +286,7 @@ def test_the_content_check_finds_damage_of_a_power_cut_without_a_flush(
     cloud: LocalCloud,
     frontload: Frontload,
     layout: Layout,
-    world: World,
+    inspector: Inspector,
     cache: Cache,
     edit_script: Callable[[str, str], None],
 ) -> None:
@@ -296,7 +296,7 @@ def test_the_content_check_finds_damage_of_a_power_cut_without_a_flush(
     edit_script("on_host sync -f /local", "on_host true")
     cut_the_power_of_the_next_builder(cloud)
     assert frontload.run(cache.name).status == "SUCCEEDED"
-    snapshot_id, _ = world.published(cache)
+    snapshot_id, _ = inspector.published(cache)
     report = check(cloud, layout, snapshot_id, {cache.reference(): digest})
     assert report.files_wrong > 0
     with boot_node(cloud.host, snapshot_id) as node, pytest.raises(NodeError):

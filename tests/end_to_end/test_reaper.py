@@ -8,8 +8,8 @@ import pytest
 from botocore.exceptions import ClientError
 from local_cloud.cloud import LocalCloud
 
+from .inspector import Inspector, State
 from .stack import STACK, Cache, Frontload, wait_until
-from .world import State, World
 
 # Every step of a build, in order.
 STEPS = (
@@ -61,75 +61,75 @@ def stop(cloud: LocalCloud, arn: str) -> None:
         assert refused.response["Error"]["Message"] == "Execution is not running"
 
 
-def unpublished(world: World, before: State) -> list[str]:
+def unpublished(inspector: Inspector, before: State) -> list[str]:
     """The snapshots that are new since `before` and that no parameter names."""
-    now = world.state()
+    now = inspector.state()
     values = {one.value for versions in now.published.values() for one in versions}
     return [one for one in now.snapshots if one not in before.snapshots and one not in values]
 
 
-def left(world: World, before: State) -> list[str]:
+def left(inspector: Inspector, before: State) -> list[str]:
     """What a build left: instances, volumes, leases, and snapshots that no parameter names."""
-    now = world.state()
+    now = inspector.state()
     volumes = [one for one in now.volumes if one not in before.volumes]
-    return [*now.builders, *volumes, *now.leases, *unpublished(world, before)]
+    return [*now.builders, *volumes, *now.leases, *unpublished(inspector, before)]
 
 
-def reap_until_nothing_is_left(frontload: Frontload, world: World, before: State) -> None:
+def reap_until_nothing_is_left(frontload: Frontload, inspector: Inspector, before: State) -> None:
     """Reap like the schedule, only faster. Raises TimeoutError when something stays."""
 
     def is_clean() -> bool:
         assert frontload.invoke("reap", {}).error == ""
-        return left(world, before) == []
+        return left(inspector, before) == []
 
-    wait_until(is_clean, "a world without leftovers", REAPED_SECONDS)
+    wait_until(is_clean, "a state without leftovers", REAPED_SECONDS)
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_build_leaves_nothing_when_it_is_stopped_in(
-    step: str, cloud: LocalCloud, frontload: Frontload, world: World, stoppable: Cache
+    step: str, cloud: LocalCloud, frontload: Frontload, inspector: Inspector, stoppable: Cache
 ) -> None:
-    before = world.state()
+    before = inspector.state()
     stop_in(frontload, cloud, stoppable, step)
-    reap_until_nothing_is_left(frontload, world, before)
-    published = {name for name in world.parameter_names() if name in stoppable.parameters}
+    reap_until_nothing_is_left(frontload, inspector, before)
+    published = {name for name in inspector.parameter_names() if name in stoppable.parameters}
     assert published in (set(), set(stoppable.parameters)), "both, or neither"
     assert frontload.run(stoppable.name).status == "SUCCEEDED"
-    assert world.published(stoppable)[1]["cache"] == stoppable.name
+    assert inspector.published(stoppable)[1]["cache"] == stoppable.name
 
 
 def test_the_event_of_a_stopped_execution_ends_its_builder(
-    cloud: LocalCloud, frontload: Frontload, world: World, stoppable: Cache
+    cloud: LocalCloud, frontload: Frontload, inspector: Inspector, stoppable: Cache
 ) -> None:
-    before = world.state()
+    before = inspector.state()
     stop_in(frontload, cloud, stoppable, "PullImages")
-    wait_until(lambda: not world.builders_alive(), "the end of the builder")
-    reap_until_nothing_is_left(frontload, world, before)
+    wait_until(lambda: not inspector.builders_alive(), "the end of the builder")
+    reap_until_nothing_is_left(frontload, inspector, before)
 
 
 def test_the_schedule_reaps_builds_without_an_event(
-    cloud: LocalCloud, frontload: Frontload, world: World, stoppable: Cache
+    cloud: LocalCloud, frontload: Frontload, inspector: Inspector, stoppable: Cache
 ) -> None:
-    before = world.state()
+    before = inspector.state()
     events, rule = cloud.client("events"), frontload.resource("EndedExecutionRule")
     events.disable_rule(Name=rule)
     try:
         stop_in(frontload, cloud, stoppable, "PullImages")
-        assert world.builders_alive() != []
+        assert inspector.builders_alive() != []
 
         def is_clean() -> bool:
             cloud.run_schedule(frontload.resource("ReapSchedule"))
-            return left(world, before) == []
+            return left(inspector, before) == []
 
-        wait_until(is_clean, "a world without leftovers", REAPED_SECONDS)
+        wait_until(is_clean, "a state without leftovers", REAPED_SECONDS)
     finally:
         events.enable_rule(Name=rule)
 
 
 def test_a_reaper_removes_nothing_of_a_running_build(
-    frontload: Frontload, world: World, stoppable: Cache
+    frontload: Frontload, inspector: Inspector, stoppable: Cache
 ) -> None:
-    before = world.state()
+    before = inspector.state()
     removed: list[Any] = []
 
     def reap() -> None:
@@ -139,12 +139,12 @@ def test_a_reaper_removes_nothing_of_a_running_build(
 
     ended = frontload.wait(frontload.start(stoppable.name), on_poll=reap)
     assert (ended.status, removed) == ("SUCCEEDED", [])
-    reap_until_nothing_is_left(frontload, world, before)
+    reap_until_nothing_is_left(frontload, inspector, before)
     assert removed == []
 
 
 def test_the_reaper_keeps_untagged_resources_and_those_that_others_tagged_as_ours(
-    cloud: LocalCloud, frontload: Frontload, world: World
+    cloud: LocalCloud, frontload: Frontload, inspector: Inspector
 ) -> None:
     ec2 = cloud.client("ec2")
     volume = ec2.create_volume(AvailabilityZone="us-east-1a", Size=1, VolumeType="gp3")
@@ -165,7 +165,7 @@ def test_the_reaper_keeps_untagged_resources_and_those_that_others_tagged_as_our
     # EC2 shows the tags a moment later, and another reaper may be running.
     (told,) = wait_until(kept, "the reaper's word about the volume")
     assert told == f"volume {volume['VolumeId']} has Frontload's tags but names no execution"
-    assert [one for one in ids if one not in world.snapshots()] == []
+    assert [one for one in ids if one not in inspector.snapshots()] == []
     ec2.delete_volume(VolumeId=volume["VolumeId"])
     for snapshot in ids:
         ec2.delete_snapshot(SnapshotId=snapshot)

@@ -13,8 +13,8 @@ from local_cloud import ACCOUNT
 from local_cloud.cloud import LocalCloud
 
 from .conftest import QUICK, new_cache
+from .inspector import Inspector, State
 from .stack import Answer, Cache, Execution, Frontload, wait_until
-from .world import State, World
 
 STEPS = [
     "claim", "preflight", "launch", "pull", "end", "snapshot", "replicate", "publish", "clean_up",
@@ -43,12 +43,12 @@ class Doubled:
 @pytest.fixture(scope="module")
 def doubled(cloud: LocalCloud, frontload: Frontload) -> Iterator[Doubled]:
     """Drives the functions as the state machine does, but calls each of them twice."""
-    world = World(cloud)
+    inspector = Inspector(cloud)
     with new_cache(frontload) as cache, running_execution(cloud) as execution:
         cache.push()
         cache.put()
         cloud.control.settings(**SETTINGS)
-        before, mark = world.state(), world.mark()
+        before, mark = inspector.state(), inspector.mark()
         request = {"request": {"cache": cache.name}, "executionId": execution}
         plans = [frontload.invoke("plan", request) for _ in range(2)]
         payload: dict[str, Any] = {"executionId": execution, "waitedSeconds": 0}
@@ -116,31 +116,33 @@ def test_a_plan_is_the_same_each_time(doubled: Doubled) -> None:
     assert len(doubled.plans[0].result["builds"]) == 1
 
 
-def test_steps_called_twice_make_everything_once(world: World, doubled: Doubled) -> None:
+def test_steps_called_twice_make_everything_once(inspector: Inspector, doubled: Doubled) -> None:
     assert doubled.outcome == "claimed"
     tag = {"Key": "frontload:cache", "Value": doubled.cache.name}
-    builders = [one["InstanceId"] for one in world.instances() if tag in one.get("Tags", [])]
+    builders = [one["InstanceId"] for one in inspector.instances() if tag in one.get("Tags", [])]
     assert builders == [doubled.builder]
-    copied = [call["parameters"] for call in world.calls(doubled.mark, "CreateSnapshot")]
+    copied = [call["parameters"] for call in inspector.calls(doubled.mark, "CreateSnapshot")]
     assert len([one for one in copied if doubled.cache.name in json.dumps(one)]) == 1
     parameters = doubled.cache.parameters
-    assert [len(world.versions(name)) for name in parameters] == [1, 1]
-    assert world.published(doubled.cache)[0] == doubled.snapshot_id
+    assert [len(inspector.versions(name)) for name in parameters] == [1, 1]
+    assert inspector.published(doubled.cache)[0] == doubled.snapshot_id
 
 
-def test_a_pull_called_twice_sends_one_command(world: World, doubled: Doubled) -> None:
-    assert len(world.commands("pull", on=doubled.builder)) == 1
+def test_a_pull_called_twice_sends_one_command(inspector: Inspector, doubled: Doubled) -> None:
+    assert len(inspector.commands("pull", on=doubled.builder)) == 1
 
 
 def test_a_clean_up_called_twice_leaves_only_the_publication(
-    world: World, doubled: Doubled
+    inspector: Inspector, doubled: Doubled
 ) -> None:
     assert doubled.released == []
-    assert doubled.builder not in world.builders_alive()
-    after = world.state()
+    assert doubled.builder not in inspector.builders_alive()
+    after = inspector.state()
     assert (after.builders, after.volumes, after.leases) == ([], [], [])
     assert doubled.snapshot_id in set(after.snapshots) - set(doubled.before.snapshots)
-    named = [id for id, one in world.snapshots().items() if doubled.cache.name in str(one["Tags"])]
+    named = [
+        id for id, one in inspector.snapshots().items() if doubled.cache.name in str(one["Tags"])
+    ]
     assert named == [doubled.snapshot_id]
 
 
@@ -157,13 +159,13 @@ def payload_of(frontload: Frontload, build: Execution) -> dict[str, Any]:
 
 
 def test_a_late_repeat_of_any_step_of_a_finished_build_changes_nothing(
-    frontload: Frontload, world: World, cache: Cache
+    frontload: Frontload, inspector: Inspector, cache: Cache
 ) -> None:
     cache.push()
     cache.put()
     (build,) = frontload.builds_of(frontload.run(cache.name))
     payload = payload_of(frontload, build)
-    before, mark = world.state(), world.mark()
+    before, mark = inspector.state(), inspector.mark()
     answers = {step: [frontload.invoke(step, payload) for _ in range(2)] for step in STEPS}
     assert [step for step, (first, second) in answers.items() if first != second] == []
     # Its builder, its volume and its lease are gone for good: four steps must fail with that.
@@ -171,7 +173,7 @@ def test_a_late_repeat_of_any_step_of_a_finished_build_changes_nothing(
     lost = dict.fromkeys(("launch", "pull", "end"), "BuilderLost")
     assert failed == lost | {"publish": "LeaseLost"}
     assert answers["claim"][0].result["outcome"] == "unchanged"
-    assert answers["snapshot"][0].result["snapshotId"] == world.published(cache)[0]
+    assert answers["snapshot"][0].result["snapshotId"] == inspector.published(cache)[0]
     assert answers["clean_up"][0].result["released"] == []
-    assert world.changes(mark) == []
-    assert world.state() == before
+    assert inspector.changes(mark) == []
+    assert inspector.state() == before

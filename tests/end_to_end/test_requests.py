@@ -10,8 +10,8 @@ import pytest
 from local_cloud import ECR_HOST
 from local_cloud.cloud import LocalCloud
 
+from .inspector import Inspector
 from .stack import PREFIX, Cache, Frontload
-from .world import World
 
 EVENTS = Path(__file__).parents[1] / "events"
 GOOD = f"{ECR_HOST}/team/app:v1"
@@ -25,18 +25,18 @@ GOOD = f"{ECR_HOST}/team/app:v1"
     ],
 )
 def test_a_push_of_an_uncached_image_does_nothing_and_says_why(
-    frontload: Frontload, world: World, cache: Cache, fixture: str, reason: str
+    frontload: Frontload, inspector: Inspector, cache: Cache, fixture: str, reason: str
 ) -> None:
     # The event would concern this cache if it were a push of that tag.
     cache.put(GOOD)
     event = json.loads((EVENTS / f"{fixture}.json").read_text())
-    mark = world.mark()
+    mark = inspector.mark()
     execution = frontload.send_event(event["detail-type"], event["detail"])
     assert execution.status == "SUCCEEDED", execution.cause
     assert reason in execution.output["reason"]
     assert frontload.builds_of(execution) == []
-    assert [call["action"] for call in world.calls(mark) if call["service"] == "ec2"] == []
-    assert world.changes(mark) == []
+    assert [call["action"] for call in inspector.calls(mark) if call["service"] == "ec2"] == []
+    assert inspector.changes(mark) == []
 
 
 BRINGS_AN_IMAGE = {
@@ -106,31 +106,31 @@ REFUSED: dict[str, tuple[dict[str, Any] | str, list[str]]] = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_a_bad_cache_document_is_refused_by_field_before_anything_is_changed(
-    frontload: Frontload, world: World, cache: Cache, what: str
+    frontload: Frontload, inspector: Inspector, cache: Cache, what: str
 ) -> None:
     document, told = REFUSED[what]
     parameter = frontload.put_cache(cache.name, document)
-    mark = world.mark()
+    mark = inspector.mark()
     execution = frontload.run(cache.name)
     assert (execution.status, execution.error) == ("FAILED", "InvalidCache")
     assert execution.cause.startswith(f"InvalidCache: parameter {parameter} is refused: ")
     assert [text for text in told if text not in execution.cause] == [], execution.cause
     assert frontload.builds_of(execution) == []
-    assert world.changes(mark) == []
+    assert inspector.changes(mark) == []
 
 
 def test_a_cache_that_does_not_exist_is_refused_with_the_name_of_its_parameter(
-    frontload: Frontload, world: World, cache: Cache
+    frontload: Frontload, inspector: Inspector, cache: Cache
 ) -> None:
-    mark = world.mark()
+    mark = inspector.mark()
     execution = frontload.run(cache.name)
     assert (execution.status, execution.error) == ("FAILED", "InvalidCache")
     assert f"{PREFIX}/caches/{cache.name} is refused: it does not exist" in execution.cause
-    assert world.changes(mark) == []
+    assert inspector.changes(mark) == []
 
 
 def test_a_bad_document_fails_a_push_but_other_caches_are_built(
-    frontload: Frontload, world: World, cache: Cache
+    frontload: Frontload, inspector: Inspector, cache: Cache
 ) -> None:
     cache.put()
     broken = frontload.put_cache(f"{cache.name}-broken", "{")
@@ -140,4 +140,4 @@ def test_a_bad_document_fails_a_push_but_other_caches_are_built(
         frontload.delete_cache(f"{cache.name}-broken")
     assert (pushed.execution.status, pushed.execution.error) == ("FAILED", "InvalidCache")
     assert f"parameter {broken} is refused" in pushed.execution.cause
-    assert world.published(cache)[1]["images"][0]["digest"] == pushed.digest
+    assert inspector.published(cache)[1]["images"][0]["digest"] == pushed.digest

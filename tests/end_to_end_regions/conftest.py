@@ -10,8 +10,8 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
+from end_to_end.inspector import Inspector
 from end_to_end.stack import ROOT, STACK, Cache, Frontload, deploy_home, real_cloud
-from end_to_end.world import World
 from local_cloud import ACCOUNT, CONSUMERS, REGION
 from local_cloud.cloud import LocalCloud
 from local_cloud.images import BUSYBOX, Layer, Layout
@@ -94,9 +94,9 @@ def requests(cloud: LocalCloud, frontload: Frontload) -> Requests:
 
 
 @pytest.fixture
-def world(cloud: LocalCloud) -> World:
+def inspector(cloud: LocalCloud) -> Inspector:
     """Inspects only the home account in the home region."""
-    return World(cloud)
+    return Inspector(cloud)
 
 
 @pytest.fixture(scope="package")

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from end_to_end.inspector import Inspector
 from end_to_end.stack import Cache, Execution, Frontload
-from end_to_end.world import World
 from local_cloud import ACCOUNT, CONSUMERS, REGION
 from local_cloud.cloud import LocalCloud
 
@@ -29,7 +29,7 @@ def refuse(
     cloud: LocalCloud,
     frontload: Frontload,
     places: Places,
-    world: World,
+    inspector: Inspector,
     cache: Cache,
     shared_image: str,
 ) -> Refuse:
@@ -37,11 +37,11 @@ def refuse(
 
     def run(told: list[str], **document: Any) -> Execution:
         cache.put(shared_image, **document)
-        before, mark = cloud.control.snapshots(), world.mark()
+        before, mark = cloud.control.snapshots(), inspector.mark()
         execution = frontload.run(cache.name)
         assert (execution.status, execution.error) == ("FAILED", "PreflightRefused")
         assert [text for text in told if text not in execution.cause] == [], execution.cause
-        actions = {call["action"] for call in world.calls(mark)}
+        actions = {call["action"] for call in inspector.calls(mark)}
         assert not actions & {"RunInstances", "CreateSnapshot", "CopySnapshot", "CreateVolume"}
         assert (places.leases(), places.published(cache)) == ([], {})
         assert cloud.control.snapshots() == before
@@ -83,18 +83,18 @@ def test_another_accounts_key_is_refused(refuse: Refuse) -> None:
 
 
 def test_a_key_without_a_grant_for_ec2s_spot_role_is_a_warning_with_the_remedy(
-    cloud: LocalCloud, frontload: Frontload, places: Places, world: World, cache: Cache
+    cloud: LocalCloud, frontload: Frontload, places: Places, inspector: Inspector, cache: Cache
 ) -> None:
     key = places.make_key(REGION)
     listed = regions(REGION, us_east_1={"kmsKeyId": key})
     cache.push()
     cache.put(regions=listed, builder={"spot": True})
-    mark = world.mark()
+    mark = inspector.mark()
     (told,) = succeeded(frontload.run(cache.name)).results[0]["warnings"]
     assert told.startswith(
         f"builder.spot: key {key} of {REGION} does not let EC2's role for Spot use it"
     )
-    assert markets(world, mark) == {"spot", "on-demand"}
+    assert markets(inspector, mark) == {"spot", "on-demand"}
 
     # Take the command's options and their values from the warning.
     command = told.partition("`aws kms create-grant")[2].partition("`")[0]
@@ -103,14 +103,14 @@ def test_a_key_without_a_grant_for_ec2s_spot_role_is_a_warning_with_the_remedy(
     cloud.client("kms").create_grant(
         KeyId=key, GranteePrincipal=grantee[1], Operations=operations[1:]
     )
-    mark = world.mark()
+    mark = inspector.mark()
     (forced,) = succeeded(frontload.ask(cache=cache.name, force=True)).results
-    assert (forced["warnings"], markets(world, mark)) == ([], {"spot"})
+    assert (forced["warnings"], markets(inspector, mark)) == ([], {"spot"})
 
 
-def markets(world: World, mark: int) -> set[str]:
+def markets(inspector: Inspector, mark: int) -> set[str]:
     """The markets of the launches since a mark."""
-    asked = [call["parameters"] for call in world.calls(mark, "RunInstances")]
+    asked = [call["parameters"] for call in inspector.calls(mark, "RunInstances")]
     return {one.get("InstanceMarketOptions", {}).get("MarketType", "on-demand") for one in asked}
 
 

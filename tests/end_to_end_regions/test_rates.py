@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from end_to_end.inspector import Inspector
 from end_to_end.stack import Cache
-from end_to_end.world import World
 from local_cloud import ACCOUNT, CONSUMERS, REGION
 from local_cloud.cloud import LocalCloud
 
@@ -15,14 +15,14 @@ IRELAND = "eu-west-1"
 
 
 def test_a_first_publication_succeeds_when_others_use_nearly_all_writes(
-    cloud: LocalCloud, places: Places, cache: Cache, world: World
+    cloud: LocalCloud, places: Places, cache: Cache, inspector: Inspector
 ) -> None:
     """One write in five seconds is left: a written parameter is neither removed nor rewritten.
 
     A deleted name cannot be created again for half a minute.
     """
     cloud.control.settings(rates_are_kept=True, share_of_rates=1 / 15)
-    mark = world.mark()
+    mark = inspector.mark()
     cache.put(regions=regions(REGION, IRELAND), consumers=consumers(CONSUMERS[0]))
     succeeded(cache.push().execution)
     writes = _calls(cloud, mark, "PutParameter")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from end_to_end.inspector import Inspector
 from end_to_end.stack import Cache
-from end_to_end.world import World
 from local_cloud import REGION
 from local_cloud.cloud import LocalCloud
 
@@ -15,7 +15,7 @@ SLOW_SECONDS = 600.0
 
 
 def test_a_copy_beyond_the_regions_limit_waits_its_turn(
-    cloud: LocalCloud, places: Places, world: World, cache: Cache
+    cloud: LocalCloud, places: Places, inspector: Inspector, cache: Cache
 ) -> None:
     source = places.make_snapshot(REGION, {})
     quick = cloud.control.state()["settings"]["copy_seconds"]
@@ -26,11 +26,11 @@ def test_a_copy_beyond_the_regions_limit_waits_its_turn(
         for _ in range(LIMIT)
     ]
     cloud.control.settings(copy_seconds=quick)
-    mark = world.mark()
+    mark = inspector.mark()
     refused: list[str] = []
 
     def make_room_once_refused() -> None:
-        calls = [c for c in world.calls(mark, "CopySnapshot") if c["status"] == 400]
+        calls = [c for c in inspector.calls(mark, "CopySnapshot") if c["status"] == 400]
         if calls and not refused:
             refused.append(under_way.pop())
             places.delete_snapshots(IRELAND, refused)
@@ -47,7 +47,7 @@ def test_a_copy_beyond_the_regions_limit_waits_its_turn(
 
 
 def test_the_builder_is_gone_before_the_replicas_are_done(
-    cloud: LocalCloud, places: Places, world: World, cache: Cache
+    cloud: LocalCloud, places: Places, inspector: Inspector, cache: Cache
 ) -> None:
     cache.put(regions=regions(REGION, IRELAND))
     cloud.control.settings(copy_seconds=3.0)
@@ -55,7 +55,7 @@ def test_the_builder_is_gone_before_the_replicas_are_done(
 
     def look() -> None:
         copies = [one for one in places.snapshots(cache).values() if one["region"] == IRELAND]
-        seen.update((copy["state"], len(world.builders_alive())) for copy in copies)
+        seen.update((copy["state"], len(inspector.builders_alive())) for copy in copies)
 
     succeeded(cache.push(on_poll=look).execution)
     assert ("pending", 0) in seen
@@ -63,7 +63,7 @@ def test_the_builder_is_gone_before_the_replicas_are_done(
 
 
 def test_a_build_fails_by_name_and_leaves_nothing_when_its_key_is_disabled(
-    cloud: LocalCloud, places: Places, world: World, cache: Cache
+    cloud: LocalCloud, places: Places, inspector: Inspector, cache: Cache
 ) -> None:
     key = places.make_key(IRELAND)
     south = "ap-southeast-2"
@@ -71,10 +71,10 @@ def test_a_build_fails_by_name_and_leaves_nothing_when_its_key_is_disabled(
     succeeded(cache.push("app").execution)
     before, snapshots = places.published(cache), set(places.snapshots(cache))
     assert (len(before), len(snapshots)) == (6, 3)
-    kms, mark = cloud.client("kms", IRELAND), world.mark()
+    kms, mark = cloud.client("kms", IRELAND), inspector.mark()
 
     def disable_once_launched() -> None:
-        if world.calls(mark, "RunInstances"):
+        if inspector.calls(mark, "RunInstances"):
             kms.disable_key(KeyId=key)
 
     execution = cache.push("other", on_poll=disable_once_launched).execution
@@ -87,11 +87,11 @@ def test_a_build_fails_by_name_and_leaves_nothing_when_its_key_is_disabled(
 
 
 def test_fast_restore_is_enabled_before_a_publication_and_ends_with_the_next(
-    places: Places, world: World, cache: Cache
+    places: Places, inspector: Inspector, cache: Cache
 ) -> None:
     zone, zones = "eu-west-1a", {"eu_west_1": {"fsrZones": ["eu-west-1a"]}}
     cache.put(regions=regions(REGION, IRELAND, **zones))
-    mark = world.mark()
+    mark = inspector.mark()
     states: list[list[tuple[str, str]]] = []
 
     def watch_the_publication() -> None:
@@ -103,7 +103,7 @@ def test_fast_restore_is_enabled_before_a_publication_and_ends_with_the_next(
     assert states
     assert all(seen == [(zone, "enabled")] for seen in states), states
     (first,) = [id for id, s in places.snapshots(cache).items() if s["region"] == IRELAND]
-    assert calls_in_order(world, mark) == ["EnableFastSnapshotRestores", "PutParameter"]
+    assert calls_in_order(inspector, mark) == ["EnableFastSnapshotRestores", "PutParameter"]
     manifest = next(p for (_, there, name), p in places.published(cache).items()
                     if there == IRELAND and name == cache.parameters[1])  # fmt: skip
     assert '"fsrDollarsPerMonth":548' in manifest.value
@@ -116,8 +116,8 @@ def test_fast_restore_is_enabled_before_a_publication_and_ends_with_the_next(
     assert places.fast_restores(second) == [(zone, "enabled")]
 
 
-def calls_in_order(world: World, mark: int) -> list[str]:
+def calls_in_order(inspector: Inspector, mark: int) -> list[str]:
     """The first enabling of fast restore, and the first write of a parameter in Ireland."""
     wanted = ("EnableFastSnapshotRestores", "PutParameter")
-    seen = [c["action"] for c in world.calls(mark) if c["region"] == IRELAND]
+    seen = [c["action"] for c in inspector.calls(mark) if c["region"] == IRELAND]
     return [action for action in dict.fromkeys(seen) if action in wanted]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from end_to_end.inspector import Inspector
 from end_to_end.stack import Cache, Frontload
-from end_to_end.world import World
 from local_cloud import ACCOUNT, ECR_HOST, REGION
 
 from .places import consumers, regions
@@ -64,17 +64,17 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_a_bad_document_is_refused_by_field_before_anything_is_changed(
-    frontload: Frontload, world: World, cache: Cache, shared_image: str, what: str
+    frontload: Frontload, inspector: Inspector, cache: Cache, shared_image: str, what: str
 ) -> None:
     document, told = REFUSED[what]
     cache.put(shared_image, **document)
-    mark = world.mark()
+    mark = inspector.mark()
     execution = frontload.run(cache.name)
     assert (execution.status, execution.error) == ("FAILED", "InvalidCache"), execution.cause
     assert [text for text in told if text not in execution.cause] == [], execution.cause
     assert f"/frontload/caches/{cache.name} is refused: " in execution.cause
     assert frontload.builds_of(execution) == []
-    assert world.changes(mark) == []
+    assert inspector.changes(mark) == []
 
 
 def test_a_dry_run_compares_with_what_is_published_in_every_account(

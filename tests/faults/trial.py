@@ -29,7 +29,7 @@ from local_cloud.images import BUSYBOX, Layer, Layout
 from statemachine.asl_definitions import ERROR_NAMES_SOURCE, rust_error_names
 
 from .points import STOP, Point
-from .rules import Expected, Place, World, violations
+from .rules import Aftermath, Expected, Place, violations
 
 WAIT_SCALE = 0.01
 QUICK = {
@@ -207,11 +207,11 @@ class Trials:
         if ended.status != "SUCCEEDED":
             raise RuntimeError(f"a run in which nothing goes wrong failed: {ended.cause}")
 
-    def _look(self) -> World:
+    def _look(self) -> Aftermath:
         control = self._cloud.control
         state, snapshots, parameters = control.state(), control.snapshots(), control.parameters()
         volumes = self._cloud.client("ec2").describe_volumes()["Volumes"]
-        return World(
+        return Aftermath(
             parameters=parameters,
             snapshots=snapshots,
             instances=state["instances"],
@@ -224,7 +224,7 @@ class Trials:
                 for one in parameters
                 for label, value in one["labelled"].items()
             },
-            secret=self._cloud.layer.world.registry_token,
+            secret=self._cloud.layer.cloud.registry_token,
         )
 
     def _digests_on(self, snapshot: str) -> list[str]:

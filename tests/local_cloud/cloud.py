@@ -46,7 +46,7 @@ class LocalCloud:
 
     `host_kind` is the builder host: `containerd` (needs root), `scripted` (a stand-in that pulls
     nothing), or `auto`: the first of them that this machine can run. `wait_scale` scales the waits
-    of the state machines, `settings` are `aws.world.Settings`, `latencies` are
+    of the state machines, `settings` are `aws.cloud_state.Settings`, `latencies` are
     `ministack_record.Latencies`. `say` receives one line for each finished step; None is silent.
     `faulty` puts a `fault_proxy.FaultProxy` in front of every endpoint that functions call.
 
@@ -125,9 +125,9 @@ class LocalCloud:
 
     def _keep_grants(self) -> None:
         """Write down which grants of the roles were used, for `grants.read`."""
-        if not self.keeps_grants or self.layer is None or not self.layer.world.grants.granted:
+        if not self.keeps_grants or self.layer is None or not self.layer.cloud.grants.granted:
             return
-        grants = self.layer.world.grants
+        grants = self.layer.cloud.grants
         place = {"account": ACCOUNT, "region": REGION}
         grants.used |= {Grant(*one) for one in ask(self.url, "grants", place)["used"]}
         grants.write(GRANTS_DIR)
@@ -210,8 +210,8 @@ class LocalCloud:
         )
         find_role = RoleFinder(self.url)
         self.layer = Layer(self.host, ACCOUNT, REGION, port, token, source, find_role)
-        self.layer.world.role_of_profile = find_role.role_of_profile
-        self.layer.world.settings.update(self._settings)
+        self.layer.cloud.role_of_profile = find_role.role_of_profile
+        self.layer.cloud.settings.update(self._settings)
         self.layer.start()
         self.control = Control(self.layer_url)
 
@@ -271,7 +271,7 @@ class LocalCloud:
         with self._timed(f"stack {stack} deployed"):
             target = Target(self.url, account, region)
             said = deploy(template_build_dir / template, stack, overrides or {}, home, target)
-        self.layer.world.function_roles.clear()
+        self.layer.cloud.function_roles.clear()
         return said
 
     def push(
@@ -330,7 +330,7 @@ class LocalCloud:
         the operation, the member and the rule.
         """
         asked = ask(self.url, "invalid-requests", {"account": ACCOUNT, "region": REGION})
-        return self.layer.world.invalid_requests.take() + asked["found"]
+        return self.layer.cloud.invalid_requests.take() + asked["found"]
 
     def go_wrong(self, **what: Any) -> dict[str, int]:
         """Replace the planted fault of executions, see `ministack_faults`.

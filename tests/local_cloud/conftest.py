@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from . import REGION
+from .aws.cloud_state import Role
 from .aws.server import Layer as AwsLayer
-from .aws.world import Role
 from .clients import make_client
 from .cloud import LocalCloud
 from .control_client import Control
@@ -54,7 +54,7 @@ class Aws:
         self.control = Control(layer.url)
         self._clients: dict[tuple[str | None, ...], Any] = {}
         self.roles: dict[tuple[str, str], Role] = {}
-        layer.world.find_role = lambda account, name: self.roles.get((account, name))
+        layer.cloud.find_role = lambda account, name: self.roles.get((account, name))
         self.ec2, self.ssm, self.ecr, self.kms, self.sts = map(
             self.client, ("ec2", "ssm", "ecr", "kms", "sts")
         )
@@ -192,7 +192,7 @@ def wait_until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
 def aws(tmp_path: Path) -> Iterator[Aws]:
     host = FakeHost(tmp_path)
     layer = AwsLayer(host, ACCOUNT, REGION, registry_token="t" * 100)
-    layer.world.settings.update(FAST)
+    layer.cloud.settings.update(FAST)
     layer.start()
     yield Aws(layer, host)
     layer.stop()

@@ -39,15 +39,15 @@ class Control:
         return self._ask("state")
 
     def settings(self, **changes: Any) -> None:
-        """Change durations (seconds) and choices, see `aws.world.Settings`."""
+        """Change durations (seconds) and choices, see `aws.cloud_state.Settings`."""
         self._ask("settings", changes)
 
     def plant(self, **faults: Any) -> None:
-        """Plant faults, see `aws.world.Faults`."""
+        """Plant faults, see `aws.cloud_state.Faults`."""
         self._ask("faults", faults)
 
     def plant_call(self, service: str, action: str, **fault: Any) -> None:
-        """Make an AWS call fail, see `aws.world.CallFault`."""
+        """Make an AWS call fail, see `aws.cloud_state.CallFault`."""
         self.plant(calls=[{"service": service, "action": action, **fault}])
 
     def clear_faults(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .aws.world import Role
+from .aws.cloud_state import Role
 from .clients import make_client
 
 

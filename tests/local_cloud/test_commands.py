@@ -172,7 +172,7 @@ def test_a_command_times_out_when_it_is_not_delivered(aws: Aws) -> None:
     aws.control.settings(invocation_delay_seconds=0.2)
     instance_id = aws.launch_online()
     command_id = aws.send(instance_id, "true", TimeoutSeconds=30)
-    aws.layer.world.commands[command_id].delivery_seconds = 1
+    aws.layer.cloud.commands[command_id].delivery_seconds = 1
     aws.control.lose_instance(instance_id)
     assert ended(aws, command_id) == ("TimedOut", "DeliveryTimedOut")
 

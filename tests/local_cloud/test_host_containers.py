@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from .aws.cloud_state import Place, Role
 from .aws.host_containers import missing_permissions
-from .aws.world import Place, Role
 from .cloud import LocalCloud
 from .conftest import ACCOUNT, Aws, wait_until
 
@@ -99,7 +99,7 @@ def test_an_instance_whose_role_may_not_pull_runs_and_never_comes_online(aws: Aw
 
 
 def test_the_role_is_the_one_in_the_instance_profile(aws: Aws) -> None:
-    aws.layer.world.role_of_profile = lambda _, profile: f"role-in-{profile}"
+    aws.layer.cloud.role_of_profile = lambda _, profile: f"role-in-{profile}"
     aws.roles[ACCOUNT, "role-in-builder"] = role(TOKEN)
     instance_id = aws.launch()
     aws.stays_offline(instance_id)

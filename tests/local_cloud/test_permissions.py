@@ -17,9 +17,9 @@ from infra import resolution
 
 from . import REGION
 from .aws.authorization import UnknownActionError, supplied
+from .aws.cloud_state import Place, Role
 from .aws.grants import Grant
 from .aws.host_containers import missing_permissions
-from .aws.world import Place, Role
 from .conftest import ACCOUNT, CONSUMER, IRELAND, Aws
 from .ministack import FUNCTION_TOKEN
 
@@ -248,7 +248,7 @@ def test_builders_of_the_stack_may_pull_their_host_containers(region: str) -> No
 
 def test_granted_and_used_permissions_are_recorded(aws: Aws) -> None:
     client(aws, "PruneRole", "ec2").describe_images(Owners=["self"])
-    grants = aws.layer.world.grants
+    grants = aws.layer.cloud.grants
     used = Grant("PruneRole", "ec2:DescribeImages", "*", "")
     assert used in grants.used
     assert grants.used < grants.granted

@@ -94,4 +94,4 @@ def test_a_function_cannot_write_a_deleted_parameter_at_once(aws: Aws, function:
     (told,) = aws.control.state()["hostErrors"]
     assert told.startswith("/p is written less than 600")
     assert _writes(function("ssm", IRELAND), 1) == [""]
-    aws.layer.world.host_errors.clear()
+    aws.layer.cloud.host_errors.clear()

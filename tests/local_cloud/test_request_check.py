@@ -229,7 +229,7 @@ def function_client(service: str, url: str, account: str) -> Any:
 
 
 def test_the_layer_refuses_and_remembers_a_functions_invalid_request(aws: Aws) -> None:
-    invalid = aws.layer.world.invalid_requests
+    invalid = aws.layer.cloud.invalid_requests
     ec2 = function_client("ec2", aws.layer.url, LAYERS_ACCOUNT)
     ssm = function_client("ssm", aws.layer.url, LAYERS_ACCOUNT)
     with pytest.raises(ClientError, match="CreateVolume: VolumeType: 'gp4' is none") as of_ec2:
@@ -253,7 +253,7 @@ def test_a_functions_valid_request_and_a_tests_own_are_served(aws: Aws) -> None:
     unchecked = make_client("ssm", aws.layer.url, LAYERS_ACCOUNT, 1, parameter_validation=False)
     with pytest.raises(ClientError):
         unchecked.get_parameter(Name=1)
-    assert aws.layer.world.invalid_requests.take() == []
+    assert aws.layer.cloud.invalid_requests.take() == []
 
 
 def test_ministack_refuses_and_remembers_a_functions_invalid_request(cloud: LocalCloud) -> None:

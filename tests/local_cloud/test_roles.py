@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from . import REGION
-from .aws.world import Role
+from .aws.cloud_state import Role
 from .conftest import ACCOUNT, CONSUMER, IRELAND, STRANGER, Aws
 
 ARN = f"arn:aws:iam::{CONSUMER}:role/frontload-consumer"
@@ -120,11 +120,11 @@ def test_invented_credentials_are_refused_and_real_ones_survive_a_reset(
 
 def test_credentials_expire(aws: Aws, role: Role) -> None:
     credentials = assume(aws)
-    session = aws.layer.world.sessions[credentials["SessionToken"]]
+    session = aws.layer.cloud.sessions[credentials["SessionToken"]]
     assert session.expires == credentials["Expiration"].replace(
         microsecond=session.expires.microsecond
     )
     past = session.expires - datetime.timedelta(hours=2)
-    aws.layer.world.sessions[credentials["SessionToken"]] = replace(session, expires=past)
+    aws.layer.cloud.sessions[credentials["SessionToken"]] = replace(session, expires=past)
     with pytest.raises(ClientError, match="ExpiredTokenException"):
         client_of(aws, credentials, "ssm").get_parameter(Name="/frontload/a")

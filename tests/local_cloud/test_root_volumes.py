@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from .aws.world import Role
+from .aws.cloud_state import Role
 from .conftest import ACCOUNT, Aws
 from .ministack import FUNCTION_TOKEN
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 from end_to_end.conftest import QUICK, WAIT_SCALE
+from end_to_end.inspector import Inspector
 from end_to_end.stack import BUILD_DIR, ROOT, Cache, Frontload, deploy_home, real_cloud
-from end_to_end.world import World
 from local_cloud.cloud import LocalCloud
 from local_cloud.images import BUSYBOX, Layer, Layout
 from local_cloud.janitor import Janitor
@@ -183,8 +183,8 @@ def frontload(
 
 
 @pytest.fixture
-def world(cloud: LocalCloud) -> World:
-    return World(cloud)
+def inspector(cloud: LocalCloud) -> Inspector:
+    return Inspector(cloud)
 
 
 @pytest.fixture

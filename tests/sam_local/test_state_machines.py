@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from end_to_end.inspector import Inspector
 from end_to_end.stack import Cache, Execution, Frontload
-from end_to_end.world import World
 from local_cloud.builder_host.blob_source import OciLayout
 from local_cloud.builder_host.content_check import check_content
 from local_cloud.builder_host.node import boot_node
@@ -39,7 +39,7 @@ def test_functions_in_containers_publish_a_push(
     frontload: Frontload,
     sam: SamLocal,
     layout: Layout,
-    world: World,
+    inspector: Inspector,
     cache: Cache,
     report: Report,
 ) -> None:
@@ -49,7 +49,7 @@ def test_functions_in_containers_publish_a_push(
     report.ended("a push", push.execution.status, push.execution.error)
     assert push.execution.status == "SUCCEEDED", push.execution.cause
     assert set(sam.calls() - before) == BUILDING
-    snapshot_id, manifest = world.published(cache)
+    snapshot_id, manifest = inspector.published(cache)
     images = {one["reference"]: one["digest"] for one in manifest["images"]}
     assert images == {cache.reference(): push.digest}
     content = check_content(cloud.host, snapshot_id, images, OciLayout(layout.directory))
@@ -58,16 +58,16 @@ def test_functions_in_containers_publish_a_push(
     with boot_node(cloud.host, snapshot_id) as node:
         node.start_container(cache.reference())
         assert node.bytes_pulled == 0
-    after = world.state()
+    after = inspector.state()
     assert (after.builders, after.volumes, after.leases) == ([], [], [])
 
 
 def test_a_rollback_goes_back_to_the_previous_publication(
-    frontload: Frontload, sam: SamLocal, world: World, cache: Cache, report: Report
+    frontload: Frontload, sam: SamLocal, inspector: Inspector, cache: Cache, report: Report
 ) -> None:
     cache.put()
     cache.push("app")
-    first, _ = world.published(cache)
+    first, _ = inspector.published(cache)
     cache.push("other")
     before = sam.calls()
     rollback = {"cache": cache.name, "architecture": cache.architecture}
@@ -75,20 +75,20 @@ def test_a_rollback_goes_back_to_the_previous_publication(
     report.ended("a rollback", ended.status, ended.error)
     assert ended.status == "SUCCEEDED", ended.cause
     assert sam.calls() - before == Counter({"rollback": 1})
-    assert world.published(cache)[0] == first
+    assert inspector.published(cache)[0] == first
 
 
 def test_an_error_name_from_a_container_reaches_the_catch_and_cleans_up(
     cloud: LocalCloud,
     frontload: Frontload,
     sam: SamLocal,
-    world: World,
+    inspector: Inspector,
     cache: Cache,
     report: Report,
 ) -> None:
     cache.push()
     cache.put()
-    state, before = world.state(), sam.calls()
+    state, before = inspector.state(), sam.calls()
     code, message = "InsufficientInstanceCapacity", "there is none left"
     cloud.control.plant_call("ec2", "RunInstances", code=code, message=message, count=9)
     failed = frontload.run(cache.name)
@@ -107,7 +107,7 @@ def test_an_error_name_from_a_container_reaches_the_catch_and_cleans_up(
     last_launch = max(at for at, name in enumerate(states) if name == "LaunchBuilder")
     assert states[last_launch + 1] == "CleanUp"
     assert states[-1] == "BuildFailed"
-    assert world.state() == state
+    assert inspector.state() == state
 
 
 def test_an_outage_in_a_container_is_retried_by_its_error_name(

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from end_to_end.inspector import Inspector, Version
 from end_to_end.stack import Cache, Frontload, deploy_home
-from end_to_end.world import Version, World
 from local_cloud import ACCOUNT
 from local_cloud.clients import make_client
 from local_cloud.cloud import LocalCloud
@@ -150,7 +150,7 @@ class Deployment:
 
     def kept(self) -> Kept:
         """The current state of all that must survive an upgrade."""
-        world = World(self._cloud)
+        inspector = Inspector(self._cloud)
         ssm = self._cloud.client("ssm")
         pages = ssm.get_paginator("get_parameters_by_path")
         listed = pages.paginate(Path=self.prefix, Recursive=True)
@@ -158,7 +158,7 @@ class Deployment:
         caches = f"{self.prefix}/caches/"
         return Kept(
             {name: value for name, value in values.items() if name.startswith(caches)},
-            {name: world.versions(name) for name in values if not name.startswith(caches)},
+            {name: inspector.versions(name) for name in values if not name.startswith(caches)},
             self.snapshots(),
             self._leases(),
         )
@@ -166,7 +166,7 @@ class Deployment:
     def snapshots(self) -> dict[str, Snapshot]:
         """The snapshots that carry the stack's tag."""
         found = {}
-        for name, one in World(self._cloud).snapshots().items():
+        for name, one in Inspector(self._cloud).snapshots().items():
             tags = frozenset((tag["Key"], tag["Value"]) for tag in one.get("Tags", []))
             if ("frontload:stack", self.stack) in tags:
                 found[name] = Snapshot(one["State"], tags)

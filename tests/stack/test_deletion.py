@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from end_to_end.world import World
+from end_to_end.inspector import Inspector
 from local_cloud import ACCOUNT, REGION
 from local_cloud.cloud import LocalCloud
 from local_cloud.nodes import boot_node_from_parameter
@@ -15,7 +15,7 @@ from .conftest import NewStack
 def test_a_deleted_stack_leaves_its_publications_and_the_next_stack_continues(
     cloud: LocalCloud, new_stack: NewStack
 ) -> None:
-    stack, world = new_stack("leaving"), World(cloud)
+    stack, inspector = new_stack("leaving"), Inspector(cloud)
     stack.deploy()
     cache = stack.cache()
     cache.put()
@@ -35,7 +35,7 @@ def test_a_deleted_stack_leaves_its_publications_and_the_next_stack_continues(
     stack.delete()
     assert [names for names in stack.traces().values() if names] == []
     assert stack.kept() == replace(before, leases=[])
-    assert (world.builders_alive(), world.state().volumes) == ([], [])
+    assert (inspector.builders_alive(), inspector.state().volumes) == ([], [])
     name, _ = cache.parameters
     with boot_node_from_parameter(cloud, ACCOUNT, REGION, name) as node:
         assert node.images()[cache.reference()] == first.digest
@@ -45,8 +45,8 @@ def test_a_deleted_stack_leaves_its_publications_and_the_next_stack_continues(
     cache = stack.cache()
     second = cache.push("other")
     assert second.execution.status == "SUCCEEDED", second.execution.cause
-    old, _ = world.published(cache, "previous")
+    old, _ = inspector.published(cache, "previous")
     assert [old] == list(before.snapshots)
     rolled_back = cache.frontload.ask(rollback=rollback)
     assert rolled_back.status == "SUCCEEDED", rolled_back.cause
-    assert world.published(cache)[0] == old
+    assert inspector.published(cache)[0] == old

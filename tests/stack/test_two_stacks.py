@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from end_to_end.inspector import Inspector
 from end_to_end.stack import Execution, Frontload, wait_until
-from end_to_end.world import World
 from local_cloud.cloud import LocalCloud
 from local_cloud.deploy import DeployError
 
@@ -39,10 +39,10 @@ def test_two_stacks_build_from_one_push_and_touch_only_their_own_resources(
     other = only_execution(caches[1].frontload)
     assert other.status == "SUCCEEDED", other.cause
 
-    world = World(cloud)
-    published = [world.published(cache)[0] for cache in caches]
+    inspector = Inspector(cloud)
+    published = [inspector.published(cache)[0] for cache in caches]
     assert [[name] for name in published] == [list(one.snapshots()), list(two.snapshots())]
-    assert world.builders_alive() == []
+    assert inspector.builders_alive() == []
 
     # The first retires its cache; the second has one with the same name and architecture.
     before = two.kept()

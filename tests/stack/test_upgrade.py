@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from end_to_end.inspector import Inspector
 from end_to_end.stack import BUILD_DIR, Cache, Execution, machine_architecture
-from end_to_end.world import World
 from infra.history import needs_history
 from local_cloud.cloud import LocalCloud
 
@@ -22,7 +22,7 @@ from .previous import stage_previous
 def test_an_upgrade_and_a_downgrade_keep_configuration_publications_and_leases(
     cloud: LocalCloud, new_stack: NewStack, tmp_path: Path
 ) -> None:
-    stack, world = new_stack("upgraded"), World(cloud)
+    stack, inspector = new_stack("upgraded"), Inspector(cloud)
     previous = stage_previous(tmp_path)
     given = {
         "Architecture": machine_architecture(),
@@ -32,7 +32,7 @@ def test_an_upgrade_and_a_downgrade_keep_configuration_publications_and_leases(
     stack.upgrade_to(BUILD_DIR, **given)
     cache = stack.cache()
     cache.put()
-    snapshots = [build(cache, "app", world)]
+    snapshots = [build(cache, "app", inspector)]
 
     # Nothing is built there: the builders of version 0.1.0 never come online.
     kept_across(stack, previous)
@@ -42,12 +42,12 @@ def test_an_upgrade_and_a_downgrade_keep_configuration_publications_and_leases(
     assert stack.status() in ("UPDATE_COMPLETE", "CREATE_COMPLETE")
     assert {name: stack.parameters()[name] for name in given} == given
     cache = stack.cache()
-    snapshots.append(build(cache, "other", world))
-    assert world.published(cache, "previous")[0] == snapshots[0]
+    snapshots.append(build(cache, "other", inspector))
+    assert inspector.published(cache, "previous")[0] == snapshots[0]
     # A rollback of the publication restores what was published before the upgrade.
     rollback = {"cache": cache.name, "architecture": cache.architecture}
     succeeded(cache.frontload.ask(rollback=rollback))
-    assert world.published(cache)[0] == snapshots[0]
+    assert inspector.published(cache)[0] == snapshots[0]
     assert len(set(snapshots)) == 2
     assert set(snapshots) <= set(stack.snapshots())
 
@@ -57,11 +57,11 @@ def succeeded(execution: Execution) -> Execution:
     return execution
 
 
-def build(cache: Cache, image: str, world: World) -> str:
+def build(cache: Cache, image: str, inspector: Inspector) -> str:
     """Push an image and wait until the stack publishes it; returns the snapshot id."""
     push = cache.push(image)
     succeeded(push.execution)
-    snapshot_id, manifest = world.published(cache)
+    snapshot_id, manifest = inspector.published(cache)
     assert [one["digest"] for one in manifest["images"]] == [push.digest]
     return snapshot_id
 

@@ -7,17 +7,17 @@ from typing import Any
 
 from moto.core.responses import BaseResponse
 
+from .cloud_state import CloudState
 from .dispatch import AwsError, handles, place_of
 from .lives import place_of_instance
-from .world import World
 
 
 @handles("ssm", "DescribeInstanceInformation")
-def describe_instance_information(world: World, request: BaseResponse) -> Any:
+def describe_instance_information(cloud: CloudState, request: BaseResponse) -> Any:
     """List the instances whose SSM agent has connected: Online or ConnectionLost."""
     wanted = _wanted_ids(request)
     views = []
-    for life in world.instances.values():
+    for life in cloud.instances.values():
         if place_of_instance(life) != place_of(request):
             continue
         if life.agent == "absent" or (wanted is not None and life.instance.id not in wanted):

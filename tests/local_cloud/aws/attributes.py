@@ -6,12 +6,12 @@ from typing import Any
 
 from moto.ec2.responses._base_response import EC2BaseResponse
 
+from .cloud_state import CloudState
 from .dispatch import AwsError, handles
-from .world import World
 
 
 @handles("ec2", "ModifyInstanceAttribute")
-def modify_instance_attribute(world: World, request: EC2BaseResponse) -> Any:
+def modify_instance_attribute(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """Change `DeleteOnTermination` of attached volumes; moto handles every other attribute."""
     devices = request._get_param("BlockDeviceMappings", [])
     if not devices:

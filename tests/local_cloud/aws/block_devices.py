@@ -8,12 +8,12 @@ from moto.ec2.models.elastic_block_store import Volume
 
 from . import performance
 from .calls import plain
+from .cloud_state import CloudState, Place
 from .dispatch import AwsError
 from .encryption import of_volume
 from .performance import Performance
 from .snapshots import require_completed
 from .volumes import sized_for, why_no_volume
-from .world import Place, World
 
 DATA_DEVICE = "/dev/xvdb"
 ROOT_DEVICE = "/dev/xvda"
@@ -48,7 +48,9 @@ class PreparedDevices(NamedTuple):
     """EBS cannot create a volume: the instance terminates right after the launch."""
 
 
-def prepare_devices(world: World, place: Place, asked: list[dict[str, Any]]) -> PreparedDevices:
+def prepare_devices(
+    cloud: CloudState, place: Place, asked: list[dict[str, Any]]
+) -> PreparedDevices:
     """Return the devices of a launch in an account and region.
 
     Raises AwsError when EC2 would refuse a device.
@@ -58,7 +60,7 @@ def prepare_devices(world: World, place: Place, asked: list[dict[str, Any]]) -> 
     for device in devices:
         ebs = device["Ebs"]
         snapshot_id = ebs.pop("SnapshotId", None)
-        lacking.append(_prepare(world, place, ebs, snapshot_id))
+        lacking.append(_prepare(cloud, place, ebs, snapshot_id))
         can_do = performance.of_volume(ebs, int(ebs["VolumeSize"]), snapshot_id)
         volumes[device["DeviceName"]] = MadeFrom(snapshot_id, can_do)
     return PreparedDevices(devices, volumes, any(lacking))
@@ -92,9 +94,9 @@ def _require_room(of_image: dict[str, Any], given: dict[str, Any]) -> None:
         )
 
 
-def _prepare(world: World, place: Place, ebs: dict[str, Any], snapshot_id: str | None) -> bool:
+def _prepare(cloud: CloudState, place: Place, ebs: dict[str, Any], snapshot_id: str | None) -> bool:
     """Fill in size and encryption as EC2 would; return True when EBS cannot create the volume."""
-    snapshot = require_completed(world, place, snapshot_id) if snapshot_id else None
+    snapshot = require_completed(cloud, place, snapshot_id) if snapshot_id else None
     ebs["VolumeSize"] = sized_for(snapshot, ebs.get("VolumeSize"), "InvalidBlockDeviceMapping")
     encryption = of_volume(place, ebs, snapshot)
     ebs["Encrypted"], ebs["KmsKeyId"] = encryption.on, encryption.key

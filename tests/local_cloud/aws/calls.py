@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from .world import Place
+from .cloud_state import Place
 
 
 class CallRecord:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
+from .cloud_state import CloudState
 from .dispatch import AwsError
-from .world import World
 
 _LONGEST_SKEW = datetime.timedelta(minutes=5)
 _FORMAT = "%Y%m%dT%H%M%SZ"
 
 
-def require_right_time(_world: World, request: Any, service: str, _action: str) -> None:
+def require_right_time(_cloud: CloudState, request: Any, service: str, _action: str) -> None:
     """Raise AwsError when the signature's time, if there is one, differs too much from ours."""
     stamp = request.headers.get("X-Amz-Date")
     if service != "ecr" or not stamp:

@@ -7,10 +7,10 @@ from typing import Any
 
 from moto.core.responses import BaseResponse
 
+from .cloud_state import CloudState
 from .commands import DOCUMENT, Command, command_view, known_command
 from .dispatch import AwsError, handles, place_of
 from .lags import lists
-from .world import World
 
 STDOUT_LIMIT = 24_000
 STDERR_LIMIT = 8_000
@@ -19,16 +19,16 @@ PLUGIN_OUTPUT_LIMIT = 2_500
 
 
 @handles("ssm", "ListCommands")
-def list_commands(world: World, request: BaseResponse) -> Any:
+def list_commands(cloud: CloudState, request: BaseResponse) -> Any:
     """List the commands, newest first."""
-    chosen, token = _page(request, _chosen(world, request))
+    chosen, token = _page(request, _chosen(cloud, request))
     return {"Commands": [command_view(command) for command in chosen], "NextToken": token}
 
 
 @handles("ssm", "ListCommandInvocations")
-def list_command_invocations(world: World, request: BaseResponse) -> Any:
+def list_command_invocations(cloud: CloudState, request: BaseResponse) -> Any:
     """List the invocations that exist by now, newest first."""
-    visible = [c for c in _chosen(world, request) if _invocation_exists(world, c)]
+    visible = [c for c in _chosen(cloud, request) if _invocation_exists(cloud, c)]
     chosen, token = _page(request, visible)
     details = bool(request._get_param("Details"))
     return {
@@ -38,11 +38,11 @@ def list_command_invocations(world: World, request: BaseResponse) -> Any:
 
 
 @handles("ssm", "GetCommandInvocation")
-def get_command_invocation(world: World, request: BaseResponse) -> Any:
+def get_command_invocation(cloud: CloudState, request: BaseResponse) -> Any:
     """Return one invocation with its output; right after SendCommand it does not exist yet."""
-    command = known_command(world, request, request._get_param("CommandId"))
+    command = known_command(cloud, request, request._get_param("CommandId"))
     if command.instance_id != request._get_param("InstanceId") or not _invocation_exists(
-        world, command
+        cloud, command
     ):
         raise AwsError("InvocationDoesNotExist", "")
     return {
@@ -56,15 +56,15 @@ def get_command_invocation(world: World, request: BaseResponse) -> Any:
     }
 
 
-def _chosen(world: World, request: BaseResponse) -> list[Command]:
+def _chosen(cloud: CloudState, request: BaseResponse) -> list[Command]:
     command_id = request._get_param("CommandId")
     instance_id = request._get_param("InstanceId")
     commands = (
-        [known_command(world, request, command_id)]
+        [known_command(cloud, request, command_id)]
         if command_id
-        else [c for c in world.commands.values() if c.place == place_of(request)]
+        else [c for c in cloud.commands.values() if c.place == place_of(request)]
     )
-    listed = [c for c in commands if lists(world, request, c.id)]
+    listed = [c for c in commands if lists(cloud, request, c.id)]
     chosen = [c for c in listed if instance_id in (None, c.instance_id)]
     for wanted in request._get_param("Filters", []):
         key, value = wanted["key"], wanted["value"]
@@ -83,9 +83,9 @@ def _page(request: BaseResponse, found: list[Command]) -> tuple[list[Command], s
     return found[start:end], str(end) if end < len(found) else None
 
 
-def _invocation_exists(world: World, command: Command) -> bool:
+def _invocation_exists(cloud: CloudState, command: Command) -> bool:
     age = time.monotonic() - command.requested_at
-    return age >= world.settings.invocation_delay_seconds
+    return age >= cloud.settings.invocation_delay_seconds
 
 
 def _invocation_view(command: Command) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from typing import Any
 from moto.core.responses import BaseResponse
 
 from ..builder_host.interface import BuilderHostError
+from .cloud_state import CloudState, Place
 from .dispatch import AwsError, handles, place_of
 from .instances import place_of_instance
 from .script_edits import edit_script
-from .world import Place, World
 
 COMMENT_LIMIT = 100
 DEFAULT_SECONDS = 3600
@@ -67,24 +67,24 @@ class Command:
 
 
 @handles("ssm", "SendCommand")
-def send_command(world: World, request: BaseResponse) -> Any:
+def send_command(cloud: CloudState, request: BaseResponse) -> Any:
     """Start a command on one online instance."""
     command = _parse(request)
-    life = world.instances.get(command.instance_id)
+    life = cloud.instances.get(command.instance_id)
     place = place_of(request)
     if life is None or life.agent != "online" or place_of_instance(life) != place:
         raise AwsError(
             "InvalidInstanceId",
             f"Instances [[{command.instance_id}]] not in a valid state for account {place.account}",
         )
-    world.commands[command.id] = command
-    world.lags.note(world, command.id)
-    undelivered = world.faults.commands_undelivered
+    cloud.commands[command.id] = command
+    cloud.lags.note(cloud, command.id)
+    undelivered = cloud.faults.commands_undelivered
     if undelivered:
-        work = partial(_never_deliver, world, command, undelivered.pop(0))
+        work = partial(_never_deliver, cloud, command, undelivered.pop(0))
     else:
-        work = partial(_run, world, command)
-    world.in_background(work, f"command {command.id}")
+        work = partial(_run, cloud, command)
+    cloud.in_background(work, f"command {command.id}")
     return {"Command": command_view(command)}
 
 
@@ -118,54 +118,54 @@ def _parse(request: BaseResponse) -> Command:
     return Command(place_of(request), ids[0], comment, parameters, delivery, seconds)
 
 
-def _never_deliver(world: World, command: Command, ending: dict[str, str]) -> None:
-    if world.wait(min(command.delivery_seconds, world.settings.undelivered_seconds)):
-        with world.lock:
+def _never_deliver(cloud: CloudState, command: Command, ending: dict[str, str]) -> None:
+    if cloud.wait(min(command.delivery_seconds, cloud.settings.undelivered_seconds)):
+        with cloud.lock:
             command.end(ending["status"], ending["details"])
 
 
-def _run(world: World, command: Command) -> None:
-    if not world.wait(world.settings.invocation_delay_seconds):
+def _run(cloud: CloudState, command: Command) -> None:
+    if not cloud.wait(cloud.settings.invocation_delay_seconds):
         return
-    with world.lock:
+    with cloud.lock:
         if command.status != "Pending":
             return
-        delivered = not _is_lost(world, command)
+        delivered = not _is_lost(cloud, command)
         if delivered:
             command.status = command.details = "InProgress"
             command.started_at = time.monotonic()
-        script = edit_script(command.script, world.faults.script_edits) if delivered else ""
+        script = edit_script(command.script, cloud.faults.script_edits) if delivered else ""
     if not delivered:
-        _wait_in_vain(world, command, command.delivery_seconds, "DeliveryTimedOut")
-    elif not _run_on_host(world, command, script):
-        _outlive_agent(world, command, script)
+        _wait_in_vain(cloud, command, command.delivery_seconds, "DeliveryTimedOut")
+    elif not _run_on_host(cloud, command, script):
+        _outlive_agent(cloud, command, script)
 
 
-def _is_lost(world: World, command: Command) -> bool:
+def _is_lost(cloud: CloudState, command: Command) -> bool:
     """Whether the agent died with its instance; it then reports nothing, and SSM waits for it."""
-    life = world.instances.get(command.instance_id)
+    life = cloud.instances.get(command.instance_id)
     return life is None or life.agent != "online"
 
 
-def _run_on_host(world: World, command: Command, script: str) -> bool:
+def _run_on_host(cloud: CloudState, command: Command, script: str) -> bool:
     """Run the script; return whether the agent was still online to report how it ended."""
     try:
-        result = world.host.run_command(
+        result = cloud.host.run_command(
             command.instance_id, script, command.id, float(command.execution_seconds)
         )
     except BuilderHostError:
-        with world.lock:
-            if _is_lost(world, command):
+        with cloud.lock:
+            if _is_lost(cloud, command):
                 return False
         raise
-    with world.lock:
-        if _is_lost(world, command):
+    with cloud.lock:
+        if _is_lost(cloud, command):
             return False
         _report(command, result)
     return True
 
 
-def _outlive_agent(world: World, command: Command, script: str) -> None:
+def _outlive_agent(cloud: CloudState, command: Command, script: str) -> None:
     """End a command whose processes died with the agent.
 
     An agent that returns after a reboot finds the command on the volume. If it also finds the
@@ -175,14 +175,14 @@ def _outlive_agent(world: World, command: Command, script: str) -> None:
     """
     assert command.started_at is not None
     deadline = command.started_at + command.execution_seconds
-    while _is_lost(world, command):
+    while _is_lost(cloud, command):
         if time.monotonic() > deadline:
             command.end("TimedOut", "ExecutionTimedOut")
-        if command.status in FINAL or not world.wait(_LOOK_SECONDS):
+        if command.status in FINAL or not cloud.wait(_LOOK_SECONDS):
             return
-    if world.faults.take("lost_commands_to_run_again"):
-        if not _run_on_host(world, command, script):
-            _outlive_agent(world, command, script)
+    if cloud.faults.take("lost_commands_to_run_again"):
+        if not _run_on_host(cloud, command, script):
+            _outlive_agent(cloud, command, script)
     else:
         command.stderr = "document process failed unexpectedly"
         command.end("Failed")
@@ -199,39 +199,39 @@ def _report(command: Command, result: Any) -> None:
         command.end("Success" if result.exit_code == 0 else "Failed")
 
 
-def _wait_in_vain(world: World, command: Command, seconds: float, details: str) -> None:
+def _wait_in_vain(cloud: CloudState, command: Command, seconds: float, details: str) -> None:
     since = command.started_at or command.requested_at
-    if world.wait(max(0.0, seconds - (time.monotonic() - since))):
-        with world.lock:
+    if cloud.wait(max(0.0, seconds - (time.monotonic() - since))):
+        with cloud.lock:
             command.end("TimedOut", details)
 
 
 @handles("ssm", "CancelCommand")
-def cancel_command(world: World, request: BaseResponse) -> Any:
+def cancel_command(cloud: CloudState, request: BaseResponse) -> Any:
     """Cancel a command; a finished one does not change."""
-    command = known_command(world, request, request._get_param("CommandId"))
+    command = known_command(cloud, request, request._get_param("CommandId"))
     if command.status in FINAL:
         return {}
     if command.started_at is None:
         command.end("Cancelled")
         return {}
     command.status = command.details = "Cancelling"
-    world.in_background(partial(_cancel_on_host, world, command), f"cancelling {command.id}")
+    cloud.in_background(partial(_cancel_on_host, cloud, command), f"cancelling {command.id}")
     return {}
 
 
-def _cancel_on_host(world: World, command: Command) -> None:
+def _cancel_on_host(cloud: CloudState, command: Command) -> None:
     try:
-        world.host.cancel_command(command.instance_id, command.id)
+        cloud.host.cancel_command(command.instance_id, command.id)
     except BuilderHostError:
-        with world.lock:
-            if not _is_lost(world, command):
+        with cloud.lock:
+            if not _is_lost(cloud, command):
                 raise
 
 
-def known_command(world: World, request: BaseResponse, command_id: str) -> Command:
+def known_command(cloud: CloudState, request: BaseResponse, command_id: str) -> Command:
     """Return the caller's command with that id. Raises AwsError when there is none."""
-    command = world.commands.get(command_id)
+    command = cloud.commands.get(command_id)
     if command is None or command.place != place_of(request):
         raise AwsError("InvalidCommandId", f"command {command_id} does not exist")
     return command

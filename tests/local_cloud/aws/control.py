@@ -4,8 +4,8 @@ GET  calls[?service=&action=&account=&region=]   the AWS calls so far
 GET  snapshots[?account=&region=]    the accounts' own snapshots by region, see `views`
 GET  parameters[?account=&region=]
 GET  state                      settings, planted faults, instances, commands, host errors
-POST settings {name: value}     change settings (see `world.Settings`)
-POST faults   {name: value}     plant faults (see `world.Faults`)
+POST settings {name: value}     change settings (see `cloud.Settings`)
+POST faults   {name: value}     plant faults (see `cloud.Faults`)
 POST lose     {"instanceId"}    terminate an instance from outside, as a failing machine would
 POST interrupt {"instanceId"}   terminate a Spot instance, as an EC2 Spot interruption does
 POST bottlerocket {"version"}    publish a release with its own images, as the newest one
@@ -23,12 +23,12 @@ from urllib.parse import parse_qsl
 
 from . import views
 from .calls import CallRecord
+from .cloud_state import CloudState, Faults, Place
 from .ends import begin_termination, interrupt
 from .lives import InstanceLife
 from .pushes import PushReceiver
 from .regions import is_enabled
 from .releases import release_bottlerocket
-from .world import Faults, Place, World
 
 PREFIX = "/_local/"
 CHANGES = ("settings", "faults", "clear-faults", "lose", "interrupt", "bottlerocket")
@@ -39,12 +39,12 @@ class Control:
 
     def __init__(
         self,
-        world: World,
+        cloud: CloudState,
         record: CallRecord,
         reset: Callable[[], None],
         pushes: PushReceiver | None,
     ) -> None:
-        self.world = world
+        self.cloud = cloud
         self.record = record
         self.reset = reset
         self.pushes = pushes
@@ -71,7 +71,7 @@ class Control:
         if name == "state":
             return self._state()
         if name == "snapshots":
-            return self._everywhere(query, lambda place: views.snapshots(self.world, place))
+            return self._everywhere(query, lambda place: views.snapshots(self.cloud, place))
         if name == "parameters":
             return self._everywhere(query, views.parameters)
         raise KeyError(f"nothing at {PREFIX}{name}")
@@ -80,24 +80,24 @@ class Control:
         self, query: dict[str, str], view: Callable[[Place], list[dict[str, Any]]]
     ) -> list[dict[str, Any]]:
         """Return the view of every account and region that was called, or of the queried ones."""
-        with self.world.lock:
+        with self.cloud.lock:
             return [
                 entry
-                for place in sorted(self.world.places)
+                for place in sorted(self.cloud.places)
                 if query.get("account") in (None, place.account)
                 and query.get("region") in (None, place.region)
-                and is_enabled(self.world, place)
+                and is_enabled(self.cloud, place)
                 for entry in view(place)
             ]
 
     def _state(self) -> dict[str, Any]:
-        world = self.world
-        with world.lock:
+        cloud = self.cloud
+        with cloud.lock:
             return {
-                "settings": dataclasses.asdict(world.settings),
-                "faults": dataclasses.asdict(world.faults),
+                "settings": dataclasses.asdict(cloud.settings),
+                "faults": dataclasses.asdict(cloud.faults),
                 "instances": {
-                    life.instance.id: _instance(life) for life in world.instances.values()
+                    life.instance.id: _instance(life) for life in cloud.instances.values()
                 },
                 "commands": [
                     {
@@ -110,9 +110,9 @@ class Control:
                         "stdout": c.stdout,
                         "stderr": c.stderr,
                     }
-                    for c in world.commands.values()
+                    for c in cloud.commands.values()
                 ],
-                "hostErrors": list(world.host_errors),
+                "hostErrors": list(cloud.host_errors),
             }
 
     def _write(self, name: str, body: dict[str, Any]) -> Any:
@@ -122,7 +122,7 @@ class Control:
         elif name == "reset":
             self.reset()
         elif name in CHANGES:
-            with self.world.lock:
+            with self.cloud.lock:
                 self._change(name, body)
         else:
             raise KeyError(f"nothing at {PREFIX}{name}")
@@ -130,17 +130,17 @@ class Control:
 
     def _change(self, name: str, body: dict[str, Any]) -> None:
         if name == "settings":
-            self.world.settings.update(body)
+            self.cloud.settings.update(body)
         elif name == "faults":
-            self.world.faults.plant(body)
+            self.cloud.faults.plant(body)
         elif name == "clear-faults":
-            self.world.faults = Faults()
+            self.cloud.faults = Faults()
         elif name == "bottlerocket":
-            release_bottlerocket(self.world, body["version"])
+            release_bottlerocket(self.cloud, body["version"])
         elif name == "interrupt":
-            interrupt(self.world, self.world.instances[body["instanceId"]])
+            interrupt(self.cloud, self.cloud.instances[body["instanceId"]])
         else:
-            begin_termination(self.world, self.world.instances[body["instanceId"]])
+            begin_termination(self.cloud, self.cloud.instances[body["instanceId"]])
 
 
 def _instance(life: InstanceLife) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from moto.ec2.models.elastic_block_store import Snapshot
 from moto.ec2.responses._base_response import EC2BaseResponse
 from moto.ec2.utils import random_snapshot_id
 
+from .cloud_state import CloudState, Place
 from .dispatch import AwsError, handles, place_of
 from .encryption import of_copy
 from .keys import why_unusable
 from .snapshots import TimedSnapshot, follow_the_clock, require_completed
-from .world import Place, World
 
 LONGEST_MINUTES = 2880
 STEP_MINUTES = 15
@@ -38,7 +38,7 @@ class CopiedSnapshot(TimedSnapshot):
 
 
 @handles("ec2", "CopySnapshot")
-def copy_snapshot(world: World, request: EC2BaseResponse) -> Any:
+def copy_snapshot(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """Copy a completed snapshot that the caller sees into this region.
 
     The copy has only the tags that the request gives.
@@ -46,11 +46,11 @@ def copy_snapshot(world: World, request: EC2BaseResponse) -> Any:
     request.error_on_dryrun()
     destination = place_of(request)
     source_place = Place(destination.account, request._get_param("SourceRegion"))
-    source = require_completed(world, source_place, request._get_param("SourceSnapshotId"))
+    source = require_completed(cloud, source_place, request._get_param("SourceSnapshotId"))
     minutes = _minutes(request)
     tags = request._parse_tag_specification().get("snapshot", {})
     encryption = of_copy(destination, request.params, source)
-    _require_room(world, request)
+    _require_room(cloud, request)
     made = Snapshot(
         request.ec2_backend,
         random_snapshot_id(),
@@ -60,11 +60,11 @@ def copy_snapshot(world: World, request: EC2BaseResponse) -> Any:
         encrypted=encryption.on,
         kms_key_id=encryption.key,
     )
-    world.copy_snapshot(source.id, made.id)
-    failure = _failure(world, source_place, source, destination, encryption.key)
-    settings = world.settings
+    cloud.copy_snapshot(source.id, made.id)
+    failure = _failure(cloud, source_place, source, destination, encryption.key)
+    settings = cloud.settings
     seconds = settings.copy_seconds_to.get(destination.region, settings.copy_seconds)
-    follow_the_clock(world, made, CopiedSnapshot, seconds, failure)
+    follow_the_clock(cloud, made, CopiedSnapshot, seconds, failure)
     made.source_snapshot_id = source.id  # type: ignore[attr-defined]
     made.full_snapshot_size_in_bytes = getattr(source, "full_snapshot_size_in_bytes", None)
     made.completion_duration_minutes = minutes  # type: ignore[attr-defined]
@@ -87,8 +87,8 @@ def _minutes(request: EC2BaseResponse) -> int | None:
     return minutes
 
 
-def _require_room(world: World, request: EC2BaseResponse) -> None:
-    limit = world.settings.copies_per_region
+def _require_room(cloud: CloudState, request: EC2BaseResponse) -> None:
+    limit = cloud.settings.copies_per_region
     under_way = [
         snapshot
         for snapshot in request.ec2_backend.snapshots.values()
@@ -103,7 +103,7 @@ def _require_room(world: World, request: EC2BaseResponse) -> None:
 
 
 def _failure(
-    world: World, source_place: Place, source: Snapshot, destination: Place, key: str | None
+    cloud: CloudState, source_place: Place, source: Snapshot, destination: Place, key: str | None
 ) -> str | None:
     """Return why the copy will fail, or None; AWS checks the keys only after the call."""
     reasons = []
@@ -113,4 +113,4 @@ def _failure(
         reasons.append(why_unusable(key, destination))
     for reason in filter(None, reasons):
         return f"{NO_ACCESS} ({reason})"
-    return world.faults.for_copy(destination.region)
+    return cloud.faults.for_copy(destination.region)

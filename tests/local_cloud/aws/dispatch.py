@@ -20,12 +20,12 @@ from werkzeug.exceptions import HTTPException
 
 from .. import error_codes
 from .calls import CallRecord
-from .world import CallFault, Place, World
+from .cloud_state import CallFault, CloudState, Place
 
 _CREDENTIAL = re.compile(r"Credential=(?P<account>\d{12})/")
-Handler = Callable[[World, Any], Any]
-Check = Callable[[World, Any, str, str], None]
-View = Callable[[World, Any, str, str], AbstractContextManager[None]]
+Handler = Callable[[CloudState, Any], Any]
+Check = Callable[[CloudState, Any, str, str], None]
+View = Callable[[CloudState, Any, str, str], AbstractContextManager[None]]
 Reply = tuple[int, dict[str, str], Any]
 
 HANDLERS: dict[tuple[str, str], Handler] = {}
@@ -40,7 +40,7 @@ def handles(service: str, action: str) -> Callable[[Handler], Handler]:
     """Make a function the handler of an AWS action.
 
     The handler returns the response as a dict or object, or raises `AwsError`. It runs with the
-    world's lock held.
+    cloud's lock held.
     """
 
     def register(handler: Handler) -> Handler:
@@ -82,9 +82,9 @@ def place_of(request: BaseResponse) -> Place:
     return Place(request.current_account, request.region)
 
 
-LAYER: ContextVar[tuple[World, CallRecord]] = ContextVar("layer")
-"""The layer (world and call record) whose server received the request."""
-OWNERS: dict[str, World] = {}
+LAYER: ContextVar[tuple[CloudState, CallRecord]] = ContextVar("layer")
+"""The layer (state and call record) whose server received the request."""
+OWNERS: dict[str, CloudState] = {}
 """The layer of each account: moto separates accounts, but not the layers of a process."""
 
 _moto_dispatch = BaseResponse.call_action
@@ -102,9 +102,9 @@ def _say_nothing(*_: Any, **__: Any) -> None:
     pass
 
 
-def claim_account(world: World, account: str) -> None:
+def claim_account(cloud: CloudState, account: str) -> None:
     """Assign the account to this layer. Raises AccountTakenError when another layer has it."""
-    if OWNERS.setdefault(account, world) is not world:
+    if OWNERS.setdefault(account, cloud) is not cloud:
         raise AccountTakenError(f"account {account} belongs to another layer in this process")
 
 
@@ -112,22 +112,22 @@ class AccountTakenError(RuntimeError):
     """Two layers of a process cannot share an account."""
 
 
-def accounts_of(world: World) -> list[str]:
+def accounts_of(cloud: CloudState) -> list[str]:
     """Return the accounts that called this layer, and home."""
-    return [account for account, owner in list(OWNERS.items()) if owner is world]
+    return [account for account, owner in list(OWNERS.items()) if owner is cloud]
 
 
-def remove(world: World) -> None:
+def remove(cloud: CloudState) -> None:
     """Release the layer's accounts."""
-    for account in accounts_of(world):
+    for account in accounts_of(cloud):
         OWNERS.pop(account)
 
 
 def _call_action(request: BaseResponse) -> Reply:
-    world, record = LAYER.get()
+    cloud, record = LAYER.get()
     service, action = str(request.service_name), str(request._get_action())
     try:
-        claim_account(world, request.current_account)
+        claim_account(cloud, request.current_account)
     except AccountTakenError as error:
         return _refuse(request, AwsError("NotImplemented", str(error)), 400)
     if service not in SERVICES:
@@ -135,12 +135,12 @@ def _call_action(request: BaseResponse) -> Reply:
         return _refuse(request, missing, 400)
     place = place_of(request)
     call = record.begin(place, service, action, _parameters(request))
-    with world.lock:
-        fault = world.faults.for_call(service, action, place)
+    with cloud.lock:
+        fault = cloud.faults.for_call(service, action, place)
         if fault and fault.when == "before":
             reply = _refuse_as_planted(request, fault)
         else:
-            reply = _perform(world, request, service, action)
+            reply = _perform(cloud, request, service, action)
             if fault:
                 reply = _refuse_as_planted(request, fault)
     call["status"] = int(reply[0])
@@ -155,16 +155,16 @@ def _parameters(request: BaseResponse) -> Any:
     return json.loads(request.body or "{}")
 
 
-def _perform(world: World, request: BaseResponse, service: str, action: str) -> Reply:
+def _perform(cloud: CloudState, request: BaseResponse, service: str, action: str) -> Reply:
     handler = HANDLERS.get((service, action))
     try:
         for check in CHECKS:
-            check(world, request, service, action)
-        world.places.add(place_of(request))
+            check(cloud, request, service, action)
+        cloud.places.add(place_of(request))
         with ExitStack() as views:
             for view in VIEWS:
-                views.enter_context(view(world, request, service, action))
-            return _handle(world, request, handler)
+                views.enter_context(view(cloud, request, service, action))
+            return _handle(cloud, request, handler)
     except HTTPException:
         raise
     except ServiceException as error:
@@ -174,14 +174,14 @@ def _perform(world: World, request: BaseResponse, service: str, action: str) -> 
         return _refuse(request, AwsError("NotImplemented", str(error)), 400)
     except Exception as error:
         told = f"{type(error).__name__}: {error}"
-        world.host_errors.append(f"{service} {action}: {told}")
+        cloud.host_errors.append(f"{service} {action}: {told}")
         return _refuse(request, AwsError(error_codes.broken(service), told), 500)
 
 
-def _handle(world: World, request: BaseResponse, handler: Handler | None) -> Reply:
+def _handle(cloud: CloudState, request: BaseResponse, handler: Handler | None) -> Reply:
     if handler is None:
         return _moto_dispatch(request)
-    result = handler(world, request)
+    result = handler(cloud, request)
     return request.serialized(result if isinstance(result, ActionResult) else ActionResult(result))
 
 

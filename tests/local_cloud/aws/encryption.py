@@ -8,9 +8,9 @@ from moto.ec2 import ec2_backends
 from moto.ec2.models.elastic_block_store import Snapshot
 from moto.ec2.responses._base_response import EC2BaseResponse
 
+from .cloud_state import CloudState, Place
 from .dispatch import AwsError, handles, place_of
 from .keys import find_key, managed_key
-from .world import Place, World
 
 
 class Encryption(NamedTuple):
@@ -91,14 +91,14 @@ def _key_without_encryption() -> AwsError:
 
 
 @handles("ec2", "GetEbsDefaultKmsKeyId")
-def get_ebs_default_kms_key_id(world: World, request: EC2BaseResponse) -> Any:
+def get_ebs_default_kms_key_id(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """Return the default key; `alias/aws/ebs` unless the account set another."""
     request.error_on_dryrun()
     return {"KmsKeyId": request.ec2_backend.default_kms_key_id or "alias/aws/ebs"}
 
 
 @handles("ec2", "ModifyEbsDefaultKmsKeyId")
-def modify_ebs_default_kms_key_id(world: World, request: EC2BaseResponse) -> Any:
+def modify_ebs_default_kms_key_id(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """Set the default key."""
     request.error_on_dryrun()
     named = request._get_param("KmsKeyId")
@@ -111,7 +111,7 @@ def modify_ebs_default_kms_key_id(world: World, request: EC2BaseResponse) -> Any
 
 
 @handles("ec2", "ResetEbsDefaultKmsKeyId")
-def reset_ebs_default_kms_key_id(world: World, request: EC2BaseResponse) -> Any:
+def reset_ebs_default_kms_key_id(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """Reset the default key to `aws/ebs`."""
     request.error_on_dryrun()
     request.ec2_backend.default_kms_key_id = ""

@@ -9,11 +9,11 @@ from typing import Any
 
 from moto.ec2.responses._base_response import EC2BaseResponse
 
+from .cloud_state import CloudState, Place, Settings
 from .dispatch import AwsError, handles, place_of
 from .pages import cut_page
 from .regions import zone_names
 from .snapshots import known_snapshot
-from .world import Place, Settings, World
 
 ACTIVE = ("enabling", "optimizing", "enabled")
 LARGEST_PAGE = 200
@@ -67,20 +67,20 @@ class FastRestore:
 
 
 @handles("ec2", "EnableFastSnapshotRestores")
-def enable_fast_snapshot_restores(world: World, request: EC2BaseResponse) -> Any:
+def enable_fast_snapshot_restores(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """Begin fast restores; a snapshot over the limit goes into `Unsuccessful`, without an error."""
     place, zones = _where(request)
     done, failed = [], []
     for snapshot_id in request._get_param("SourceSnapshotIds", []):
-        error = _refusal(world, place, snapshot_id)
+        error = _refusal(cloud, place, snapshot_id)
         if error is not None:
             failed.append(_unsuccessful(snapshot_id, zones, error))
             continue
         for zone in zones:
-            restore = _find(world, place, snapshot_id, zone)
+            restore = _find(cloud, place, snapshot_id, zone)
             if restore is None:
-                restore = FastRestore(place, snapshot_id, zone, world.settings)
-                world.fast_restores.append(restore)
+                restore = FastRestore(place, snapshot_id, zone, cloud.settings)
+                cloud.fast_restores.append(restore)
             done.append(restore.view())
     return {"Successful": done, "Unsuccessful": failed}
 
@@ -93,15 +93,15 @@ def _where(request: EC2BaseResponse) -> tuple[Place, list[str]]:
     return place_of(request), zones
 
 
-def _refusal(world: World, place: Place, snapshot_id: str) -> AwsError | None:
+def _refusal(cloud: CloudState, place: Place, snapshot_id: str) -> AwsError | None:
     try:
-        snapshot = known_snapshot(world, place, snapshot_id)
+        snapshot = known_snapshot(cloud, place, snapshot_id)
     except AwsError as error:
         return error
     if snapshot.status != "completed":
         return AwsError("IncorrectState", f"Snapshot is in invalid state - {snapshot.status}")
-    taken = {r.snapshot_id for r in _active(world, place)}
-    limit = world.settings.fast_restores_per_region
+    taken = {r.snapshot_id for r in _active(cloud, place)}
+    limit = cloud.settings.fast_restores_per_region
     if snapshot_id not in taken and len(taken) >= limit:
         return AwsError(
             "FastSnapshotRestoreLimitExceeded",
@@ -110,26 +110,26 @@ def _refusal(world: World, place: Place, snapshot_id: str) -> AwsError | None:
     return None
 
 
-def _active(world: World, place: Place) -> list[FastRestore]:
-    return [r for r in _listed(world, place) if r.state in ACTIVE]
+def _active(cloud: CloudState, place: Place) -> list[FastRestore]:
+    return [r for r in _listed(cloud, place) if r.state in ACTIVE]
 
 
-def _listed(world: World, place: Place) -> list[FastRestore]:
+def _listed(cloud: CloudState, place: Place) -> list[FastRestore]:
     """Return the account's fast restores of snapshots that exist and that it still sees."""
-    mine = [r for r in world.fast_restores if r.place == place]
-    return [r for r in mine if _is_visible(world, place, r.snapshot_id)]
+    mine = [r for r in cloud.fast_restores if r.place == place]
+    return [r for r in mine if _is_visible(cloud, place, r.snapshot_id)]
 
 
-def _is_visible(world: World, place: Place, snapshot_id: str) -> bool:
+def _is_visible(cloud: CloudState, place: Place, snapshot_id: str) -> bool:
     try:
-        known_snapshot(world, place, snapshot_id)
+        known_snapshot(cloud, place, snapshot_id)
     except AwsError:
         return False
     return True
 
 
-def _find(world: World, place: Place, snapshot_id: str, zone: str) -> FastRestore | None:
-    for restore in _active(world, place):
+def _find(cloud: CloudState, place: Place, snapshot_id: str, zone: str) -> FastRestore | None:
+    for restore in _active(cloud, place):
         if (restore.snapshot_id, restore.zone) == (snapshot_id, zone):
             return restore
     return None
@@ -146,13 +146,13 @@ def _unsuccessful(snapshot_id: str, zones: list[str], error: AwsError) -> dict[s
 
 
 @handles("ec2", "DisableFastSnapshotRestores")
-def disable_fast_snapshot_restores(world: World, request: EC2BaseResponse) -> Any:
+def disable_fast_snapshot_restores(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """Disable the caller's fast restores; one that is not enabled goes into `Unsuccessful`."""
     place, zones = _where(request)
     done, failed = [], []
     for snapshot_id in request._get_param("SourceSnapshotIds", []):
         for zone in zones:
-            restore = _find(world, place, snapshot_id, zone)
+            restore = _find(cloud, place, snapshot_id, zone)
             if restore is None:
                 error = AwsError("InvalidState", "Fast snapshot restores are not enabled")
                 failed.append(_unsuccessful(snapshot_id, [zone], error))
@@ -163,13 +163,13 @@ def disable_fast_snapshot_restores(world: World, request: EC2BaseResponse) -> An
 
 
 @handles("ec2", "DescribeFastSnapshotRestores")
-def describe_fast_snapshot_restores(world: World, request: EC2BaseResponse) -> Any:
+def describe_fast_snapshot_restores(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """List the caller's fast restores in this region, including disabled ones."""
     request.error_on_dryrun()
-    views = [restore.view() for restore in _listed(world, place_of(request))]
+    views = [restore.view() for restore in _listed(cloud, place_of(request))]
     for name, values in request._filters_from_querystring().items():
         if name not in FILTERS:
             raise AwsError("InvalidParameterValue", f"The filter '{name}' is invalid")
         views = [view for view in views if view[FILTERS[name]] in values]
-    page, token = cut_page(world, request, views, 0, LARGEST_PAGE)
+    page, token = cut_page(cloud, request, views, 0, LARGEST_PAGE)
     return {"FastSnapshotRestores": list(page), "NextToken": token}

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from moto.utilities.utils import get_partition
 
+from .cloud_state import Place, Role
 from .policies import statements_allowing
-from .world import Place, Role
 
 _USUAL = "328549459982"
 _ACCOUNTS = {

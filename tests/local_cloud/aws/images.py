@@ -13,9 +13,9 @@ from moto.ecr.exceptions import ImageNotFoundException, RepositoryNotFoundExcept
 from moto.ecr.models import Image, Repository
 from moto.ecr.responses import ECRResponse
 
+from .cloud_state import CloudState
 from .dispatch import handles
 from .pages import page_after
-from .world import World
 
 DESCRIBED_AT_ONCE = 100
 
@@ -81,12 +81,12 @@ def _find(repository: Repository, image_id: dict[str, str]) -> Image | None:
 
 
 @handles("ecr", "BatchGetImage")
-def batch_get_image(world: World, request: ECRResponse) -> Any:
+def batch_get_image(cloud: CloudState, request: ECRResponse) -> Any:
     """Return manifests by tag or digest; the rest goes into `failures`."""
     name = request._get_param("repositoryName")
-    registry = request._get_param("registryId") or world.account
+    registry = request._get_param("registryId") or cloud.account
     repository = request.ecr_backend.repositories.get(name)
-    if repository is None or registry != world.account:
+    if repository is None or registry != cloud.account:
         raise RepositoryNotFoundException(name, registry)
     accepted = request._get_param("acceptedMediaTypes") or []
     images, failures = [], []
@@ -95,7 +95,7 @@ def batch_get_image(world: World, request: ECRResponse) -> Any:
         if image is None or accepted and image.image_manifest_media_type not in accepted:
             failures.append(_failure(repository, image_id))
         else:
-            images.append(_manifest_view(image, image_id, world.account))
+            images.append(_manifest_view(image, image_id, cloud.account))
     return {"images": images, "failures": failures}
 
 
@@ -124,7 +124,7 @@ def _failure(repository: Repository, image_id: dict[str, str]) -> dict[str, Any]
 
 
 @handles("ecr", "DescribeImages")
-def describe_images(world: World, request: ECRResponse) -> Any:
+def describe_images(cloud: CloudState, request: ECRResponse) -> Any:
     """Return details of the requested images, or of all with the filter's tag status."""
     repository = request.ecr_backend._get_repository(
         request._get_param("repositoryName"), request._get_param("registryId")
@@ -139,7 +139,7 @@ def describe_images(world: World, request: ECRResponse) -> Any:
     images.sort(key=lambda image: image.get_image_digest())
     size = request._get_int_param("maxResults") or DESCRIBED_AT_ONCE
     page, token = page_after(
-        request._get_param("nextToken"), images, min(size, world.settings.largest_page)
+        request._get_param("nextToken"), images, min(size, cloud.settings.largest_page)
     )
     return {"imageDetails": [_details(image) for image in page], "nextToken": token}
 
@@ -174,17 +174,17 @@ def _details(image: Image) -> dict[str, Any]:
 
 
 @handles("ecr", "GetAuthorizationToken")
-def get_authorization_token(world: World, request: ECRResponse) -> Any:
+def get_authorization_token(cloud: CloudState, request: ECRResponse) -> Any:
     """Return this run's token; it shows a 12-hour expiry that the registry does not enforce."""
     now = datetime.datetime.now(datetime.UTC)
     return {
         "authorizationData": [
             {
                 "authorizationToken": base64.b64encode(
-                    f"AWS:{world.registry_token}".encode()
+                    f"AWS:{cloud.registry_token}".encode()
                 ).decode(),
                 "expiresAt": now + datetime.timedelta(hours=12),
-                "proxyEndpoint": f"https://{world.account}.dkr.ecr.{world.region}.amazonaws.com",
+                "proxyEndpoint": f"https://{cloud.account}.dkr.ecr.{cloud.region}.amazonaws.com",
             }
         ]
     }

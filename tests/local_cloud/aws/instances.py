@@ -12,6 +12,7 @@ from moto.ec2.utils import parse_user_data
 from ..builder_host.interface import InstanceOptions, InstanceSpec, OwnEnd
 from .block_devices import PreparedDevices, prepare_devices
 from .calls import plain
+from .cloud_state import CloudState
 from .dispatch import AwsError, handles, place_of
 from .ends import OWN, begin_termination, slow_end
 from .host_containers import missing_permissions
@@ -22,7 +23,6 @@ from .networks import interfaces, reaches_services
 from .releases import version_of
 from .roles import session_of
 from .volumes import Attachment
-from .world import World
 
 _LOOK_SECONDS = 0.1
 
@@ -34,22 +34,22 @@ EC2BaseResponse.RESPONSE_KEY_PATH_TO_TRANSFORMER.pop(
 
 
 @handles("ec2", "RunInstances")
-def run_instances(world: World, request: EC2BaseResponse) -> Any:
+def run_instances(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """Launch one instance; a repeated ClientToken returns the same instance."""
     request.error_on_dryrun()
     token = request._get_param("ClientToken")
     arguments = json.dumps(plain(request.params), sort_keys=True)
-    if token and (known := world.client_tokens.get((place_of(request), token))):
-        return _same_instance(world, known, arguments)
-    life = _launch(world, request)
+    if token and (known := cloud.client_tokens.get((place_of(request), token))):
+        return _same_instance(cloud, known, arguments)
+    life = _launch(cloud, request)
     if token:
         life.instance.client_token = token
-        world.client_tokens[place_of(request), token] = (arguments, life)
-    world.in_background(lambda: _boot(world, life), f"boot of {life.instance.id}")
+        cloud.client_tokens[place_of(request), token] = (arguments, life)
+    cloud.in_background(lambda: _boot(cloud, life), f"boot of {life.instance.id}")
     return life.reservation
 
 
-def _same_instance(world: World, known: tuple[str, InstanceLife], arguments: str) -> Any:
+def _same_instance(cloud: CloudState, known: tuple[str, InstanceLife], arguments: str) -> Any:
     first_arguments, life = known
     if first_arguments != arguments:
         raise AwsError(
@@ -58,7 +58,7 @@ def _same_instance(world: World, known: tuple[str, InstanceLife], arguments: str
             "previous request(s).",
         )
     gone = life.instance.state == "terminated"
-    if gone and world.settings.terminated_token == "IdempotentInstanceTerminated":
+    if gone and cloud.settings.terminated_token == "IdempotentInstanceTerminated":
         raise AwsError(
             "IdempotentInstanceTerminated",
             "The client token you have provided is associated with a terminated instance. "
@@ -67,12 +67,12 @@ def _same_instance(world: World, known: tuple[str, InstanceLife], arguments: str
     return life.reservation
 
 
-def _launch(world: World, request: EC2BaseResponse) -> InstanceLife:
+def _launch(cloud: CloudState, request: EC2BaseResponse) -> InstanceLife:
     image = _image(request)
     asked = request._get_param("BlockDeviceMappings", [])
-    prepared = prepare_devices(world, place_of(request), asked)
-    if world.settings.deny_unencrypted_volumes:
-        _require_encryption(world, request, prepared)
+    prepared = prepare_devices(cloud, place_of(request), asked)
+    if cloud.settings.deny_unencrypted_volumes:
+        _require_encryption(cloud, request, prepared)
     profile = request._get_param("IamInstanceProfile.Name")
     ends_by = request._get_param("InstanceInitiatedShutdownBehavior")
     market = request._get_param("InstanceMarketOptions.MarketType")
@@ -105,7 +105,7 @@ def _launch(world: World, request: EC2BaseResponse) -> InstanceLife:
         block_device_mappings=prepared.devices,
         instance_initiated_shutdown_behavior=ends_by,
         instance_market_options=market,
-        metadata_options=options_of(world, request),
+        metadata_options=options_of(cloud, request),
     )
     instance = reservation.instances[0]
     instance._state = InstanceState("pending", 0)
@@ -119,28 +119,30 @@ def _launch(world: World, request: EC2BaseResponse) -> InstanceLife:
         instance,
         reservation,
         doomed=doomed,
-        running_seconds=world.lasting(world.settings.instance_running_seconds),
-        online_seconds=world.lasting(world.settings.agent_online_seconds),
+        running_seconds=cloud.lasting(cloud.settings.instance_running_seconds),
+        online_seconds=cloud.lasting(cloud.settings.agent_online_seconds),
     )
     for name, block in instance.block_device_mapping.items():
         volume = instance.ec2_backend.volumes[block.volume_id]
         prepared.volumes[name].note_on(volume)
         volume.attachment.__class__ = Attachment
     if not doomed:
-        _create_data_volume(world, life)
-    world.instances[instance.id] = life
-    world.lags.note(world, instance.id)
+        _create_data_volume(cloud, life)
+    cloud.instances[instance.id] = life
+    cloud.lags.note(cloud, instance.id)
     return life
 
 
-def _require_encryption(world: World, request: EC2BaseResponse, prepared: PreparedDevices) -> None:
+def _require_encryption(
+    cloud: CloudState, request: EC2BaseResponse, prepared: PreparedDevices
+) -> None:
     """Raise AwsError for an unencrypted volume, like a service control policy on `ec2:Encrypted`.
 
     The message is from karpenter-provider-aws#8190.
     """
     if all(device["Ebs"]["Encrypted"] for device in prepared.devices):
         return
-    session, place = session_of(world, request), place_of(request)
+    session, place = session_of(cloud, request), place_of(request)
     caller = session.arn if session else f"arn:aws:iam::{place.account}:root"
     raise AwsError(
         "UnauthorizedOperation",
@@ -158,61 +160,61 @@ def _image(request: EC2BaseResponse) -> Any:
     return image
 
 
-def _create_data_volume(world: World, life: InstanceLife) -> None:
+def _create_data_volume(cloud: CloudState, life: InstanceLife) -> None:
     try:
-        world.create_volume(data_volume(life.instance))
+        cloud.create_volume(data_volume(life.instance))
     except Exception:
         life.instance.terminate()
         life.instance.ec2_backend.reservations.pop(life.reservation.id)
         raise
 
 
-def _boot(world: World, life: InstanceLife) -> None:
-    if not world.wait(life.running_seconds):
+def _boot(cloud: CloudState, life: InstanceLife) -> None:
+    if not cloud.wait(life.running_seconds):
         return
     with life.on_host:
-        with world.lock:
+        with cloud.lock:
             if life.instance.state != "pending":
                 return
             if life.doomed:
-                _fail_launch(world, life)
+                _fail_launch(cloud, life)
                 return
             life.instance._state = InstanceState("running", 16)
-            if world.faults.take("instances_never_online"):
+            if cloud.faults.take("instances_never_online"):
                 return
             life.started_on_host = True
-        _start_on_host(world, life)
-    while _live(world, life) is OwnEnd.REBOOTED:
-        _reboot(world, life)
+        _start_on_host(cloud, life)
+    while _live(cloud, life) is OwnEnd.REBOOTED:
+        _reboot(cloud, life)
 
 
-def _start_on_host(world: World, life: InstanceLife) -> None:
-    with world.lock:
-        life.options = _options(world, life)
+def _start_on_host(cloud: CloudState, life: InstanceLife) -> None:
+    with cloud.lock:
+        life.options = _options(cloud, life)
         spec = _spec(life.instance)
-    world.host.start_instance(spec, life.options)
+    cloud.host.start_instance(spec, life.options)
 
 
-def _live(world: World, life: InstanceLife) -> OwnEnd | None:
+def _live(cloud: CloudState, life: InstanceLife) -> OwnEnd | None:
     """Bring the agent online, wait for the instance's own end, and return it.
 
     None when a reset interrupts the wait for the agent.
     """
-    if not world.wait(life.online_seconds):
+    if not cloud.wait(life.online_seconds):
         return None
     name = f"agent of {life.instance.id}"
-    world.in_background(lambda: _come_online(world, life), name)
-    end = world.host.wait_for_own_end(life.instance.id)
+    cloud.in_background(lambda: _come_online(cloud, life), name)
+    end = cloud.host.wait_for_own_end(life.instance.id)
     if end is OwnEnd.POWERED_OFF:
-        with world.lock:
+        with cloud.lock:
             life.agent, life.is_down = "lost", True
-        if world.wait(slow_end(world)):
-            with world.lock:
-                _shut_down(world, life)
+        if cloud.wait(slow_end(cloud)):
+            with cloud.lock:
+                _shut_down(cloud, life)
     return end
 
 
-def _come_online(world: World, life: InstanceLife) -> None:
+def _come_online(cloud: CloudState, life: InstanceLife) -> None:
     """Set the agent online when the control container runs.
 
     The SSM agent runs in that container (bottlerocket-control-container, start_control_ssm.sh).
@@ -220,13 +222,13 @@ def _come_online(world: World, life: InstanceLife) -> None:
     """
     while _runs(life):
         with life.on_host:
-            online = _runs(life) and world.host.control_running(life.instance.id)
+            online = _runs(life) and cloud.host.control_running(life.instance.id)
         if online:
-            with world.lock:
+            with cloud.lock:
                 if _runs(life):
                     life.agent = "online"
             return
-        if not world.wait(_LOOK_SECONDS):
+        if not cloud.wait(_LOOK_SECONDS):
             return
 
 
@@ -234,32 +236,32 @@ def _runs(life: InstanceLife) -> bool:
     return life.instance.state == "running" and not life.is_down
 
 
-def _reboot(world: World, life: InstanceLife) -> None:
+def _reboot(cloud: CloudState, life: InstanceLife) -> None:
     """Restart it on the host with the same volume; EC2 shows it as running the whole time."""
-    with world.lock:
+    with cloud.lock:
         if life.instance.state == "running":
             life.agent = "lost"
     with life.on_host:
         if life.instance.state == "running":
-            world.host.stop_instance(life.instance.id)
-            _start_on_host(world, life)
+            cloud.host.stop_instance(life.instance.id)
+            _start_on_host(cloud, life)
 
 
-def _shut_down(world: World, life: InstanceLife) -> None:
+def _shut_down(cloud: CloudState, life: InstanceLife) -> None:
     """Terminate or stop an instance that its own operating system shut down.
 
     The launch's InstanceInitiatedShutdownBehavior decides which.
     """
     if life.instance.instance_initiated_shutdown_behavior == "terminate":
-        begin_termination(world, life, OWN)
+        begin_termination(cloud, life, OWN)
     elif life.instance.state == "running":
         life.instance._state = InstanceState("stopped", 80)
         life.instance.state_reason = OWN
         life.agent = "lost"
 
 
-def _fail_launch(world: World, life: InstanceLife) -> None:
-    begin_termination(world, life)
+def _fail_launch(cloud: CloudState, life: InstanceLife) -> None:
+    begin_termination(cloud, life)
     life.instance.state_reason = StateReason(
         "Client.InternalError: Client error on launch", "Client.InternalError"
     )
@@ -274,12 +276,12 @@ def _spec(instance: Instance) -> InstanceSpec:
     )
 
 
-def _options(world: World, life: InstanceLife) -> InstanceOptions:
+def _options(cloud: CloudState, life: InstanceLife) -> InstanceOptions:
     instance, place = life.instance, place_of_instance(life)
     profile = instance.iam_instance_profile
-    name = world.role_of_profile(place.account, _name(profile["Arn"])) if profile else None
+    name = cloud.role_of_profile(place.account, _name(profile["Arn"])) if profile else None
     # A role that is in no IAM may do everything; the same applies to functions.
-    role = world.find_role(place.account, name) if name else None
+    role = cloud.find_role(place.account, name) if name else None
     life.missing_permissions = (
         missing_permissions(role, name, place, instance.id) if role and name else []
     )

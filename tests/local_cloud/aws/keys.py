@@ -9,9 +9,9 @@ from moto.core.responses import BaseResponse
 from moto.kms import kms_backends
 from moto.kms.models import Key
 
+from .cloud_state import CloudState, Place
 from .dispatch import AwsError, place_of
 from .policies import resource_allows
-from .world import Place, World
 
 EBS_ALIAS = "alias/aws/ebs"
 EBS_ACTIONS = (
@@ -150,7 +150,7 @@ def _listed(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
-def resolve_key(world: World, request: BaseResponse, service: str, action: str) -> None:
+def resolve_key(cloud: CloudState, request: BaseResponse, service: str, action: str) -> None:
     """Replace the key that a KMS call names by its bare id in the owner's account.
 
     moto would look up every ARN's id at home. Raises AwsError when the key does not exist or does

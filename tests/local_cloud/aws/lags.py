@@ -40,16 +40,16 @@ class Lags:
         self._shown_at: dict[str, float] = {}
         self._tags: list[TagChange] = []
 
-    def note(self, world: Any, identity: str) -> None:
+    def note(self, cloud: Any, identity: str) -> None:
         """Note that an instance or a command was just created."""
-        self._shown_at[identity] = time.monotonic() + self.lag(world.settings.longest_lag_seconds)
+        self._shown_at[identity] = time.monotonic() + self.lag(cloud.settings.longest_lag_seconds)
 
-    def note_tags(self, world: Any, backend: Any, resource: str, keys: list[str]) -> None:
+    def note_tags(self, cloud: Any, backend: Any, resource: str, keys: list[str]) -> None:
         """Note that these tags of a resource are about to be written."""
         now = time.monotonic()
         self._tags = [one for one in self._tags if one.shown_at > now]
         shown_at = max(
-            now + self.lag(world.settings.longest_lag_seconds),
+            now + self.lag(cloud.settings.longest_lag_seconds),
             # Never visible before an earlier write to the same resource.
             *(one.shown_at for one in self._tags if one.resource == resource),
             now,
@@ -72,9 +72,9 @@ class Lags:
         return self._random.uniform(0, longest)
 
 
-def lists(world: Any, request: Any, identity: str) -> bool:
+def lists(cloud: Any, request: Any, identity: str) -> bool:
     """Whether the caller's list contains an instance or a command by now."""
-    return not _is_late(request) or world.lags.shows(identity)
+    return not _is_late(request) or cloud.lags.shows(identity)
 
 
 def _is_late(request: Any) -> bool:
@@ -82,7 +82,7 @@ def _is_late(request: Any) -> bool:
 
 
 @contextmanager
-def as_it_shows(world: Any, request: Any, service: str, action: str) -> Iterator[None]:
+def as_it_shows(cloud: Any, request: Any, service: str, action: str) -> Iterator[None]:
     """Hide writes that are not visible yet while an EC2 Describe action of a function runs."""
     if service != "ec2" or not action.startswith("Describe") or not _is_late(request):
         yield
@@ -92,9 +92,9 @@ def as_it_shows(world: Any, request: Any, service: str, action: str) -> Iterator
     backend.reservations = type(reservations)(
         (identity, one)
         for identity, one in reservations.items()
-        if all(world.lags.shows(instance.id) for instance in one.instances)
+        if all(cloud.lags.shows(instance.id) for instance in one.instances)
     )
-    unshown = world.lags.unshown_tags(backend)
+    unshown = cloud.lags.unshown_tags(backend)
     written = [(one, backend.tags[one.resource].get(one.key)) for one in unshown]
     for one in reversed(unshown):
         _set(backend, one, one.before)

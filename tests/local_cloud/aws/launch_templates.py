@@ -6,16 +6,16 @@ from typing import Any
 
 from moto.ec2.responses._base_response import EC2BaseResponse
 
+from .cloud_state import CloudState
 from .dispatch import handles
 from .pages import cut_page
-from .world import World
 
 LARGEST_PAGE = 200
 ALL = 1_000_000
 
 
 @handles("ec2", "DescribeLaunchTemplates")
-def describe_launch_templates(world: World, request: EC2BaseResponse) -> Any:
+def describe_launch_templates(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """List the templates by name, id and filter."""
     request.error_on_dryrun()
     templates = request.ec2_backend.describe_launch_templates(
@@ -23,7 +23,7 @@ def describe_launch_templates(world: World, request: EC2BaseResponse) -> Any:
         template_ids=request._get_param("LaunchTemplateIds", []),
         filters=request._filters_from_querystring(),
     )
-    page, token = cut_page(world, request, templates, 1, LARGEST_PAGE)
+    page, token = cut_page(cloud, request, templates, 1, LARGEST_PAGE)
     views = [
         {
             "CreateTime": template.create_time,
@@ -40,7 +40,7 @@ def describe_launch_templates(world: World, request: EC2BaseResponse) -> Any:
 
 
 @handles("ec2", "DescribeLaunchTemplateVersions")
-def describe_launch_template_versions(world: World, request: EC2BaseResponse) -> Any:
+def describe_launch_template_versions(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """List versions of one template, or the default or latest version of all templates."""
     request.error_on_dryrun()
     found = request.ec2_backend.describe_launch_template_versions(
@@ -51,7 +51,7 @@ def describe_launch_template_versions(world: World, request: EC2BaseResponse) ->
         max_version=request._get_int_param("MaxVersion"),
         max_results=ALL,
     )
-    page, token = cut_page(world, request, found, 1, LARGEST_PAGE)
+    page, token = cut_page(cloud, request, found, 1, LARGEST_PAGE)
     views = [
         {
             "CreateTime": version.create_time,

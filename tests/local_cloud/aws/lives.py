@@ -10,7 +10,7 @@ from moto.ec2.models.instances import Instance
 
 from ..builder_host.interface import InstanceOptions
 from .block_devices import DATA_DEVICE
-from .world import Place
+from .cloud_state import Place
 
 
 @dataclass

@@ -9,10 +9,10 @@ from moto.ec2.responses._base_response import EC2BaseResponse
 from moto.ec2.utils import random_ami_id
 
 from .calls import plain
+from .cloud_state import CloudState
 from .dispatch import handles, place_of
 from .pages import cut_page
 from .snapshots import require_completed
-from .world import World
 
 LARGEST_PAGE = 1000
 BY_SNAPSHOT = "block-device-mapping.snapshot-id"
@@ -29,13 +29,13 @@ class RegisteredImage(Ami):
 
 
 @handles("ec2", "RegisterImage")
-def register_image(world: World, request: EC2BaseResponse) -> Any:
+def register_image(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """Register an image with snapshots that the caller sees."""
     request.error_on_dryrun()
     devices = [plain(one) for one in request._get_param("BlockDeviceMappings", [])]
     for device in devices:
         if snapshot_id := device.get("Ebs", {}).get("SnapshotId"):
-            require_completed(world, place_of(request), snapshot_id)
+            require_completed(cloud, place_of(request), snapshot_id)
     backend = request.ec2_backend
     image = RegisteredImage(
         backend,
@@ -54,7 +54,7 @@ def register_image(world: World, request: EC2BaseResponse) -> Any:
 
 
 @handles("ec2", "DescribeImages")
-def describe_images(world: World, request: EC2BaseResponse) -> Any:
+def describe_images(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """List the images in pages, also by a snapshot in their block devices."""
     request.error_on_dryrun()
     filters = request._filters_from_querystring()
@@ -67,7 +67,7 @@ def describe_images(world: World, request: EC2BaseResponse) -> Any:
     )
     if wanted is not None:
         images = [image for image in images if snapshots_of(image) & set(wanted)]
-    page, token = cut_page(world, request, images, 1, LARGEST_PAGE)
+    page, token = cut_page(cloud, request, images, 1, LARGEST_PAGE)
     return {"Images": list(page), "NextToken": token}
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from moto.ec2.responses._base_response import EC2BaseResponse
 
 from .calls import plain
+from .cloud_state import CloudState, Place
 from .dispatch import AwsError, handles, place_of
-from .world import Place, World
 
 ENDPOINT = "HttpEndpoint"
 _CHOICES = {
@@ -24,30 +24,30 @@ _HOPS = "HttpPutResponseHopLimit"
 _NONE = {"no-preference", -1}
 
 
-def defaults_of(world: World, place: Place) -> dict[str, Any]:
+def defaults_of(cloud: CloudState, place: Place) -> dict[str, Any]:
     """Return the options that an account's default sets in a region."""
-    given = {ENDPOINT: world.settings.metadata_default}
-    return {**given, **world.metadata_defaults.get(place, {})}
+    given = {ENDPOINT: cloud.settings.metadata_default}
+    return {**given, **cloud.metadata_defaults.get(place, {})}
 
 
-def options_of(world: World, request: EC2BaseResponse) -> dict[str, Any]:
+def options_of(cloud: CloudState, request: EC2BaseResponse) -> dict[str, Any]:
     """Return a launch's options for the metadata service."""
     asked = plain(request._get_param("MetadataOptions", {}))
-    return {**defaults_of(world, place_of(request)), **asked}
+    return {**defaults_of(cloud, place_of(request)), **asked}
 
 
 @handles("ec2", "GetInstanceMetadataDefaults")
-def get_instance_metadata_defaults(world: World, request: EC2BaseResponse) -> Any:
+def get_instance_metadata_defaults(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """Return the account's defaults in this region."""
     request.error_on_dryrun()
-    return {"AccountLevel": defaults_of(world, place_of(request))}
+    return {"AccountLevel": defaults_of(cloud, place_of(request))}
 
 
 @handles("ec2", "ModifyInstanceMetadataDefaults")
-def modify_instance_metadata_defaults(world: World, request: EC2BaseResponse) -> Any:
+def modify_instance_metadata_defaults(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """Change the account's defaults in this region; `no-preference` or -1 removes one."""
     request.error_on_dryrun()
-    chosen = world.metadata_defaults.setdefault(place_of(request), {})
+    chosen = cloud.metadata_defaults.setdefault(place_of(request), {})
     for name in (*_CHOICES, _HOPS):
         value = request._get_param(name)
         if value is None:

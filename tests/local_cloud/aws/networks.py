@@ -11,7 +11,7 @@ from moto.ec2.models.route_tables import Route, RouteTable
 from moto.ec2.models.subnets import Subnet
 
 from .calls import plain
-from .world import Place
+from .cloud_state import Place
 
 EVERYWHERE = "0.0.0.0/0"
 SERVICES = frozenset({"ec2", "ecr.api", "ecr.dkr", "s3", "ssm", "ssmmessages"})

@@ -9,15 +9,15 @@ from typing import Any, TypeVar
 
 from moto.ec2.responses._base_response import EC2BaseResponse
 
+from .cloud_state import CloudState
 from .dispatch import AwsError
-from .world import World
 
 Item = TypeVar("Item")
 _MARK = "page-from-"
 
 
 def cut_page(
-    world: World, request: EC2BaseResponse, items: Sequence[Item], smallest: int, largest: int
+    cloud: CloudState, request: EC2BaseResponse, items: Sequence[Item], smallest: int, largest: int
 ) -> tuple[Sequence[Item], str | None]:
     """Return the requested page, and the token of the next page.
 
@@ -31,7 +31,7 @@ def cut_page(
             f"Value ( {asked} ) for parameter maxResults is invalid. Expecting a value greater "
             f"than or equal to {smallest}.",
         )
-    size = min(int(asked or largest), largest, world.settings.largest_page)
+    size = min(int(asked or largest), largest, cloud.settings.largest_page)
     return page_after(request._get_param("NextToken"), items, size)
 
 

@@ -9,18 +9,18 @@ from moto.ssm.exceptions import ParameterNotFound, ParameterVersionNotFound
 from moto.ssm.responses import SimpleSystemManagerResponse
 
 from ..request_check import is_of_function
+from .cloud_state import CloudState
 from .dispatch import AwsError, handles, place_of
-from .world import World
 
 STANDARD_BYTES = 4096
 ADVANCED_BYTES = 8192
 
 
 @handles("ssm", "PutParameter")
-def put_parameter(world: World, request: SimpleSystemManagerResponse) -> Any:
+def put_parameter(cloud: CloudState, request: SimpleSystemManagerResponse) -> Any:
     """Write a parameter within its tier's size limit."""
     name, value = request._get_param("Name"), request._get_param("Value") or ""
-    _require_rest(world, request, name)
+    _require_rest(cloud, request, name)
     tier = _tier(request, name, len(value.encode()))
     parameter = request.ssm_backend.put_parameter(
         name,
@@ -39,25 +39,25 @@ def put_parameter(world: World, request: SimpleSystemManagerResponse) -> Any:
 
 
 @handles("ssm", "DeleteParameter")
-def delete_parameter(world: World, request: SimpleSystemManagerResponse) -> Any:
+def delete_parameter(cloud: CloudState, request: SimpleSystemManagerResponse) -> Any:
     """Delete a parameter, and record when."""
-    world.deleted_parameters[place_of(request), request._get_param("Name")] = time.monotonic()
+    cloud.deleted_parameters[place_of(request), request._get_param("Name")] = time.monotonic()
     return request.delete_parameter()
 
 
-def _require_rest(world: World, request: SimpleSystemManagerResponse, name: str) -> None:
+def _require_rest(cloud: CloudState, request: SimpleSystemManagerResponse, name: str) -> None:
     """Refuse a function that recreates a deleted parameter too early, and fail its test.
 
     SSM tells callers to wait 30 s after a deletion before they create a parameter of that name
     (botocore's model of DeleteParameter). It does not say what happens otherwise.
     """
-    deleted = world.deleted_parameters.get((place_of(request), name))
-    rest = world.settings.deleted_parameter_rest_seconds
+    deleted = cloud.deleted_parameters.get((place_of(request), name))
+    rest = cloud.settings.deleted_parameter_rest_seconds
     if deleted is None or time.monotonic() - deleted >= rest:
         return
     if is_of_function(request.headers.get("User-Agent", "")):
         told = f"{name} is written less than {rest} s after it was deleted"
-        world.host_errors.append(told)
+        cloud.host_errors.append(told)
         raise AwsError("ValidationException", told)
 
 
@@ -90,7 +90,7 @@ def _tier(request: SimpleSystemManagerResponse, name: str, size: int) -> str:
 
 
 @handles("ssm", "GetParameter")
-def get_parameter(world: World, request: SimpleSystemManagerResponse) -> Any:
+def get_parameter(cloud: CloudState, request: SimpleSystemManagerResponse) -> Any:
     """Read a parameter; an unknown label gives another error than an unknown name."""
     name, _, selector = request._get_param("Name").partition(":")
     known = request.ssm_backend._parameters.get(name)
@@ -104,7 +104,7 @@ def get_parameter(world: World, request: SimpleSystemManagerResponse) -> Any:
 
 
 @handles("ssm", "LabelParameterVersion")
-def label_parameter_version(world: World, request: SimpleSystemManagerResponse) -> Any:
+def label_parameter_version(cloud: CloudState, request: SimpleSystemManagerResponse) -> Any:
     """Move labels to a version. moto would create an empty parameter for an unknown name."""
     name = request._get_param("Name")
     if not request.ssm_backend._parameters.get(name):

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from moto.core.responses import BaseResponse
 from moto.ec2 import ec2_backends
 
+from .cloud_state import CloudState, Place
 from .dispatch import place_of
-from .world import Place, World
 
 Keys = dict[str, Any]
 USES_OF_A_KEY = (
@@ -35,11 +35,11 @@ class Need(NamedTuple):
     keys: Keys
 
 
-Needs = Callable[[World, Any, Place], Iterator[Need]]
+Needs = Callable[[CloudState, Any, Place], Iterator[Need]]
 _NEEDS: dict[str, Needs] = {}
 
 
-def needs_of(world: World, request: BaseResponse, action: str) -> list[Need]:
+def needs_of(cloud: CloudState, request: BaseResponse, action: str) -> list[Need]:
     """Return all permissions that a call needs.
 
     `action` is, for example, `ec2:RunInstances`. An action without an entry here has no resource
@@ -48,7 +48,7 @@ def needs_of(world: World, request: BaseResponse, action: str) -> list[Need]:
     known = _NEEDS.get(action)
     if known is None:
         return [Need(action, "*", {})]
-    return list(known(world, request, place_of(request)))
+    return list(known(cloud, request, place_of(request)))
 
 
 def _needs(*actions: str) -> Callable[[Needs], Needs]:
@@ -85,7 +85,7 @@ def _named(request: Any, *names: str) -> list[str]:
 
 
 @_needs("ec2:RunInstances")
-def _run_instances(world: World, request: Any, place: Place) -> Iterator[Need]:
+def _run_instances(cloud: CloudState, request: Any, place: Place) -> Iterator[Need]:
     run, region = "ec2:RunInstances", place.region
     own = f"arn:aws:ec2:{region}:{place.account}:"
     tags = request._parse_tag_specification()
@@ -114,7 +114,7 @@ def _run_instances(world: World, request: Any, place: Place) -> Iterator[Need]:
         keys = _request_tags(tags[kind]) | {"ec2:CreateAction": "RunInstances"}
         yield Need("ec2:CreateTags", f"{own}{kind}/*", keys)
     if profile:
-        role = f"arn:aws:iam::{place.account}:role/{world.role_of_profile(place.account, profile)}"
+        role = f"arn:aws:iam::{place.account}:role/{cloud.role_of_profile(place.account, profile)}"
         yield Need("iam:PassRole", role, {"iam:PassedToService": "ec2.amazonaws.com"})
     for device in request._get_param("BlockDeviceMappings", []):
         volume = device.get("Ebs", {})
@@ -142,7 +142,7 @@ def _key_arn(key: str, place: Place) -> str:
 
 
 @_needs("ec2:CreateSnapshot")
-def _create_snapshot(world: World, request: Any, place: Place) -> Iterator[Need]:
+def _create_snapshot(cloud: CloudState, request: Any, place: Place) -> Iterator[Need]:
     volume = request._get_param("VolumeId")
     of_volume = _resource_tags(request.ec2_backend.volumes.get(volume), "ec2:ResourceTag")
     own = f"arn:aws:ec2:{place.region}:{place.account}:volume/{volume}"
@@ -151,7 +151,7 @@ def _create_snapshot(world: World, request: Any, place: Place) -> Iterator[Need]
 
 
 @_needs("ec2:CopySnapshot")
-def _copy_snapshot(world: World, request: Any, place: Place) -> Iterator[Need]:
+def _copy_snapshot(cloud: CloudState, request: Any, place: Place) -> Iterator[Need]:
     source, region = request._get_param("SourceSnapshotId"), request._get_param("SourceRegion")
     found = ec2_backends[place.account][region].snapshots.get(source)
     keys = _resource_tags(found, "ec2:ResourceTag") | _owner(found)
@@ -171,7 +171,7 @@ def _made_snapshot(action: str, request: Any, place: Place) -> Iterator[Need]:
 
 
 @_needs("ec2:DeleteSnapshot", "ec2:DescribeSnapshotAttribute", "ec2:ModifySnapshotAttribute")
-def _one_snapshot(world: World, request: Any, place: Place) -> Iterator[Need]:
+def _one_snapshot(cloud: CloudState, request: Any, place: Place) -> Iterator[Need]:
     action, snapshot = str(request._get_action()), request._get_param("SnapshotId")
     keys = _tags_of_snapshot(request, snapshot)
     if action == "ModifySnapshotAttribute":
@@ -182,7 +182,7 @@ def _one_snapshot(world: World, request: Any, place: Place) -> Iterator[Need]:
 
 
 @_needs("ec2:EnableFastSnapshotRestores", "ec2:DisableFastSnapshotRestores")
-def _fast_restores(world: World, request: Any, place: Place) -> Iterator[Need]:
+def _fast_restores(cloud: CloudState, request: Any, place: Place) -> Iterator[Need]:
     for snapshot in _named(request, "SourceSnapshotIds"):
         arn = f"arn:aws:ec2:{place.region}::snapshot/{snapshot}"
         keys = _tags_of_snapshot(request, snapshot)
@@ -190,7 +190,7 @@ def _fast_restores(world: World, request: Any, place: Place) -> Iterator[Need]:
 
 
 @_needs("ec2:CreateTags")
-def _create_tags(world: World, request: Any, place: Place) -> Iterator[Need]:
+def _create_tags(cloud: CloudState, request: Any, place: Place) -> Iterator[Need]:
     tags = {tag["Key"]: tag["Value"] for tag in request._get_param("Tags", [])}
     for resource in _named(request, "ResourceIds", "Resources"):
         arn = f"arn:aws:ec2:{place.region}::snapshot/{resource}"
@@ -199,24 +199,24 @@ def _create_tags(world: World, request: Any, place: Place) -> Iterator[Need]:
 
 
 @_needs("ec2:StopInstances", "ec2:TerminateInstances")
-def _end_instances(world: World, request: Any, place: Place) -> Iterator[Need]:
+def _end_instances(cloud: CloudState, request: Any, place: Place) -> Iterator[Need]:
     for identity in _named(request, "InstanceIds"):
-        yield _own_instance(world, request, place, identity)
+        yield _own_instance(cloud, request, place, identity)
 
 
-def _own_instance(world: World, request: Any, place: Place, identity: str) -> Need:
-    life = world.instances.get(identity)
+def _own_instance(cloud: CloudState, request: Any, place: Place, identity: str) -> Need:
+    life = cloud.instances.get(identity)
     keys = _resource_tags(life.instance if life else None, "ec2:ResourceTag")
     arn = f"arn:aws:ec2:{place.region}:{place.account}:instance/{identity}"
     return Need(f"ec2:{request._get_action()}", arn, keys)
 
 
 @_needs("ec2:ModifyInstanceAttribute")
-def _modify_instance_attribute(world: World, request: Any, place: Place) -> Iterator[Need]:
+def _modify_instance_attribute(cloud: CloudState, request: Any, place: Place) -> Iterator[Need]:
     """Yield the instance, and the volumes of the named devices: the reference lists both."""
     identity = request._get_param("InstanceId")
-    yield _own_instance(world, request, place, identity)
-    life = world.instances.get(identity)
+    yield _own_instance(cloud, request, place, identity)
+    life = cloud.instances.get(identity)
     attached = life.instance.block_device_mapping if life else {}
     for device in request._get_param("BlockDeviceMappings", []):
         if (name := device.get("DeviceName")) in attached:
@@ -224,7 +224,7 @@ def _modify_instance_attribute(world: World, request: Any, place: Place) -> Iter
 
 
 @_needs("ec2:DeleteVolume")
-def _delete_volume(world: World, request: Any, place: Place) -> Iterator[Need]:
+def _delete_volume(cloud: CloudState, request: Any, place: Place) -> Iterator[Need]:
     yield _own_volume(request, place, request._get_param("VolumeId"))
 
 
@@ -247,7 +247,7 @@ def _own_volume(request: Any, place: Place, volume: str) -> Need:
     "ssm:DeleteParameters",
     "ssm:GetParameterHistory",
 )
-def _parameters(world: World, request: Any, place: Place) -> Iterator[Need]:
+def _parameters(cloud: CloudState, request: Any, place: Place) -> Iterator[Need]:
     for name in _named(request, "Names", "Name", "Path"):
         # The parameter's ARN has no version and no label.
         bare = name.partition(":")[0].lstrip("/")
@@ -258,18 +258,18 @@ def _parameters(world: World, request: Any, place: Place) -> Iterator[Need]:
 
 
 @_needs("ssm:SendCommand")
-def _send_command(world: World, request: Any, place: Place) -> Iterator[Need]:
+def _send_command(cloud: CloudState, request: Any, place: Place) -> Iterator[Need]:
     document = request._get_param("DocumentName")
     yield Need("ssm:SendCommand", f"arn:aws:ssm:{place.region}::document/{document}", {})
     for identity in _named(request, "InstanceIds"):
-        life = world.instances.get(identity)
+        life = cloud.instances.get(identity)
         keys = _resource_tags(life.instance if life else None, "ssm:resourceTag")
         arn = f"arn:aws:ec2:{place.region}:{place.account}:instance/{identity}"
         yield Need("ssm:SendCommand", arn, keys)
 
 
 @_needs("ecr:BatchGetImage", "ecr:DescribeImages")
-def _repository(world: World, request: Any, place: Place) -> Iterator[Need]:
+def _repository(cloud: CloudState, request: Any, place: Place) -> Iterator[Need]:
     account = request._get_param("registryId") or place.account
     name = request._get_param("repositoryName")
     arn = f"arn:aws:ecr:{place.region}:{account}:repository/{name}"
@@ -277,13 +277,13 @@ def _repository(world: World, request: Any, place: Place) -> Iterator[Need]:
 
 
 @_needs("kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListGrants")
-def _key(world: World, request: Any, place: Place) -> Iterator[Need]:
+def _key(cloud: CloudState, request: Any, place: Place) -> Iterator[Need]:
     arn = _key_arn(request._get_param("KeyId"), place)
     yield Need(f"kms:{request._get_action()}", arn, {})
 
 
 @_needs("sts:AssumeRole")
-def _assume_role(world: World, request: Any, place: Place) -> Iterator[Need]:
+def _assume_role(cloud: CloudState, request: Any, place: Place) -> Iterator[Need]:
     external_id = request._get_param("ExternalId")
     keys = {"sts:ExternalId": external_id} if external_id else {}
     yield Need("sts:AssumeRole", request._get_param("RoleArn"), keys)

@@ -16,7 +16,7 @@ from ministack.core.iam_evaluator import (
 )
 
 from .authorization import supplied
-from .world import Role
+from .cloud_state import Role
 
 
 def resource_allows(

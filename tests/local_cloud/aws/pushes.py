@@ -16,7 +16,7 @@ from typing import Any
 from ..control_client import ask
 from ..ecr_events import Arrival, Event, Image, pushed
 from . import images
-from .world import World
+from .cloud_state import CloudState
 
 MANIFEST_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -39,8 +39,8 @@ class PushSource:
 class PushReceiver:
     """Handles the registry's push notifications."""
 
-    def __init__(self, world: World, registry: PushSource) -> None:
-        self.world = world
+    def __init__(self, cloud: CloudState, registry: PushSource) -> None:
+        self.cloud = cloud
         self.registry = registry
         self.arrivals: dict[str, Arrival] = {}
         """How images arrive in a repository, by its name, if not by a push."""
@@ -62,14 +62,14 @@ class PushReceiver:
 
     def remember(self, repository: str, tag: str | None, digest: str, manifest: str) -> None:
         """Add a manifest, given as text, to ECR, and send its event to the bus."""
-        world = self.world
+        cloud = self.cloud
         arrived = self.arrivals.get(repository, pushed)
-        with world.lock:
+        with cloud.lock:
             parsed = images.remember_push(
-                world.account, world.region, repository, tag, digest, manifest
+                cloud.account, cloud.region, repository, tag, digest, manifest
             )
         image = Image(repository, tag, digest, parsed)
-        self._tell(arrived(image, world.account, world.region))
+        self._tell(arrived(image, cloud.account, cloud.region))
 
     def _read_manifest(self, repository: str, digest: str) -> str:
         request = urllib.request.Request(
@@ -83,5 +83,5 @@ class PushReceiver:
             return answer.read().decode()
 
     def _tell(self, event: Event) -> None:
-        order = {"account": self.world.account, "region": self.world.region, "event": event}
+        order = {"account": self.cloud.account, "region": self.cloud.region, "event": event}
         ask(self.registry.bus_url, "events", order)

@@ -10,9 +10,9 @@ from typing import Any
 
 from .. import error_codes
 from ..request_check import is_of_function
+from .cloud_state import CloudState
 from .dispatch import AwsError, place_of
 from .token_buckets import Rate
-from .world import World
 
 # Parameter Store: "AWS Systems Manager endpoints and quotas", default throughput; its read actions
 # share one rate. EC2: "Request throttling for the Amazon EC2 API".
@@ -30,15 +30,15 @@ KINDS = {
 }
 
 
-def require_rate(world: World, request: Any, service: str, action: str) -> None:
+def require_rate(cloud: CloudState, request: Any, service: str, action: str) -> None:
     """Raise AwsError when the account's bucket in the region has no call left."""
     kind = KINDS.get((service, action))
-    if kind is None or not world.settings.rates_are_kept:
+    if kind is None or not cloud.settings.rates_are_kept:
         return
     if not is_of_function(request.headers.get("User-Agent", "")):
         return
-    share = world.settings.share_of_rates
+    share = cloud.settings.share_of_rates
     whole = RATES[kind]
     ours = Rate(max(1.0, whole.capacity * share), whole.per_second * share)
-    if not world.buckets.take((place_of(request), kind), ours, time.monotonic()):
+    if not cloud.buckets.take((place_of(request), kind), ours, time.monotonic()):
         raise AwsError(error_codes.throttled(service), "Rate exceeded")

@@ -9,8 +9,8 @@ from moto.ec2.models import EC2Backend
 from moto.ec2.responses._base_response import EC2BaseResponse
 from moto.ec2.utils import generic_filter
 
+from .cloud_state import CloudState, Place
 from .dispatch import AwsError, handles, place_of, unknown_credentials
-from .world import Place, World
 
 OPT_IN_REGIONS = {
     "af-south-1", "ap-east-1", "ap-east-2", "ap-south-2", "ap-southeast-3", "ap-southeast-4",
@@ -21,16 +21,16 @@ OPT_IN_REGIONS = {
 ALL_REGIONS = {region.name for region in EC2Backend.regions if region.name.count("-") == 2}
 
 
-def is_enabled(world: World, place: Place) -> bool:
+def is_enabled(cloud: CloudState, place: Place) -> bool:
     """Whether the account may use the region."""
-    closed = world.settings.regions_not_opted_in
+    closed = cloud.settings.regions_not_opted_in
     return not {place.region, f"{place.account}/{place.region}"} & set(closed)
 
 
-def require_region(world: World, request: BaseResponse, service: str, action: str) -> None:
+def require_region(cloud: CloudState, request: BaseResponse, service: str, action: str) -> None:
     """Raise AwsError in a region that is not enabled; AWS does not know the credentials there."""
     place = place_of(request)
-    if place.region in ALL_REGIONS and is_enabled(world, place):
+    if place.region in ALL_REGIONS and is_enabled(cloud, place):
         return
     if service == "sts":
         message = f"STS is not activated in this region for account:{place.account}"
@@ -41,10 +41,10 @@ def require_region(world: World, request: BaseResponse, service: str, action: st
 class RegionView:
     """A region as DescribeRegions shows it to one account."""
 
-    def __init__(self, world: World, place: Place) -> None:
+    def __init__(self, cloud: CloudState, place: Place) -> None:
         self.region_name = place.region
         self.endpoint = f"ec2.{place.region}.amazonaws.com"
-        closed = not is_enabled(world, place)
+        closed = not is_enabled(cloud, place)
         if closed:
             self.opt_in_status = "not-opted-in"
         else:
@@ -57,7 +57,7 @@ class RegionView:
 
 
 @handles("ec2", "DescribeRegions")
-def describe_regions(world: World, request: EC2BaseResponse) -> Any:
+def describe_regions(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """List the enabled regions; with AllRegions, or by name, the others too."""
     request.error_on_dryrun()
     names = request._get_param("RegionNames", [])
@@ -65,7 +65,7 @@ def describe_regions(world: World, request: EC2BaseResponse) -> Any:
         if name not in ALL_REGIONS:
             raise AwsError("InvalidParameterValue", f"Invalid region name: '{name}'")
     views = [
-        RegionView(world, Place(request.current_account, name)) for name in sorted(ALL_REGIONS)
+        RegionView(cloud, Place(request.current_account, name)) for name in sorted(ALL_REGIONS)
     ]
     if names:
         views = [view for view in views if view.region_name in names]

@@ -11,8 +11,8 @@ from moto.ssm import ssm_backends
 from moto.ssm.models import Parameter
 
 from .block_devices import BOTTLEROCKET_DEVICES, DATA_DEVICE, ROOT_DEVICE
+from .cloud_state import CloudState, Place
 from .machine_images import RegisteredImage
-from .world import Place, World
 
 BOTTLEROCKET_VERSION = "1.62.0-5f2bd3a7"
 """With the commit, as Bottlerocket publishes it (twoliter tools/pubsys/policies/ssm/README.md)."""
@@ -22,16 +22,16 @@ AMAZON = "092701018921"
 _NAME_VERSION = re.compile(r"-v(\d+\.\d+\.\d+)")
 
 
-def publish_newest(world: World, place: Place) -> None:
+def publish_newest(cloud: CloudState, place: Place) -> None:
     """Publish the newest release in an account and region: one image per architecture."""
-    _publish(world, place, world.newest_bottlerocket or BOTTLEROCKET_VERSION)
+    _publish(cloud, place, cloud.newest_bottlerocket or BOTTLEROCKET_VERSION)
 
 
-def release_bottlerocket(world: World, version: str) -> None:
+def release_bottlerocket(cloud: CloudState, version: str) -> None:
     """Publish another release, with its own images, in every place seeded so far and later."""
-    world.newest_bottlerocket = version
-    for place in world.seeded:
-        _publish(world, place, version)
+    cloud.newest_bottlerocket = version
+    for place in cloud.seeded:
+        _publish(cloud, place, version)
 
 
 def version_of(image_name: str) -> str:
@@ -40,9 +40,9 @@ def version_of(image_name: str) -> str:
     return found[1] if found else BOTTLEROCKET_VERSION.partition("-")[0]
 
 
-def _publish(world: World, place: Place, version: str) -> None:
+def _publish(cloud: CloudState, place: Place, version: str) -> None:
     for architecture in ARCHITECTURES:
-        home = place.region == world.region and version == BOTTLEROCKET_VERSION
+        home = place.region == cloud.region and version == BOTTLEROCKET_VERSION
         image = _register_image(place, architecture, home, version)
         for variant in BOTTLEROCKET_VARIANTS:
             path = f"/aws/service/bottlerocket/{variant}/{architecture}"

@@ -55,9 +55,9 @@ from . import (  # noqa: F401 - each registers its handlers
     volumes,
 )
 from .calls import CallRecord
+from .cloud_state import CloudState, FindRole
 from .control import PREFIX, Control
 from .pushes import PushReceiver, PushSource
-from .world import FindRole, World
 
 dispatch.CHECKS[:] = [
     validity.require_valid_request,
@@ -84,25 +84,25 @@ class Layer:
         registry: PushSource | None = None,
         find_role: FindRole | None = None,
     ) -> None:
-        self.world = World(host, account, region)
-        self.world.registry_token = registry_token
+        self.cloud = CloudState(host, account, region)
+        self.cloud.registry_token = registry_token
         if find_role:
-            self.world.find_role = find_role
+            self.cloud.find_role = find_role
         self.record = CallRecord()
         dispatch.install()
-        dispatch.claim_account(self.world, account)
+        dispatch.claim_account(self.cloud, account)
         self.reset()
-        self.pushes = PushReceiver(self.world, registry) if registry else None
-        control = Control(self.world, self.record, self.reset, self.pushes)
+        self.pushes = PushReceiver(self.cloud, registry) if registry else None
+        control = Control(self.cloud, self.record, self.reset, self.pushes)
         moto = MotoApplication(create_backend_app)
 
         def application(environ: dict[str, Any], start_response: Any) -> Any:
             named = dispatch.account_of_key(environ.get("HTTP_AUTHORIZATION", ""))
             environ["HTTP_X_MOTO_ACCOUNT_ID"] = named or account
-            dispatch.LAYER.set((self.world, self.record))
+            dispatch.LAYER.set((self.cloud, self.record))
             ours = environ.get("PATH_INFO", "").startswith(PREFIX)
             if not ours:
-                time.sleep(self.world.settings.call_seconds)
+                time.sleep(self.cloud.settings.call_seconds)
             return (control if ours else moto)(environ, start_response)
 
         self._server = make_server(
@@ -116,36 +116,36 @@ class Layer:
 
     def reset(self) -> None:
         """Empty EC2, SSM and KMS in every account and region."""
-        with self.world.lock:
+        with self.cloud.lock:
             self._end_everything()
             self._forget_backends()
-            self.world.renew()
+            self.cloud.renew()
             self.record.clear()
 
     def _forget_backends(self) -> None:
-        for account in dispatch.accounts_of(self.world):
+        for account in dispatch.accounts_of(self.cloud):
             for backends in (ec2_backends, ssm_backends, kms_backends):
                 backends.pop(account, None)
 
     def _end_everything(self) -> None:
-        world = self.world
-        world.stopping.set()
-        for life in world.instances.values():
+        cloud = self.cloud
+        cloud.stopping.set()
+        for life in cloud.instances.values():
             if life.started_on_host and life.instance.state != "terminated":
-                world.host.stop_instance(life.instance.id)
-        for volume_id in list(world.host_volumes):
-            world.delete_volume(volume_id)
-        for snapshot_id in list(world.host_snapshots):
-            world.delete_snapshot(snapshot_id)
+                cloud.host.stop_instance(life.instance.id)
+        for volume_id in list(cloud.host_volumes):
+            cloud.delete_volume(volume_id)
+        for snapshot_id in list(cloud.host_snapshots):
+            cloud.delete_snapshot(snapshot_id)
 
     def stop(self) -> None:
         """Stop serving and close the builder host, which ends the instances."""
-        self.world.stopping.set()
+        self.cloud.stopping.set()
         self._server.shutdown()
         self._server.server_close()
         self._forget_backends()
-        dispatch.remove(self.world)
-        self.world.host.close()
+        dispatch.remove(self.cloud)
+        self.cloud.host.close()
 
 
 class MotoApplication(DomainDispatcherApplication):

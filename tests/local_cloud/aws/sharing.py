@@ -8,10 +8,10 @@ from typing import Any
 from moto.ec2.models.elastic_block_store import Snapshot
 from moto.ec2.responses._base_response import EC2BaseResponse
 
+from .cloud_state import CloudState
 from .dispatch import AwsError, handles
 from .keys import is_managed
 from .snapshots import own_snapshot
-from .world import World
 
 ACCOUNT_ID = re.compile(r"\d{12}")
 Holders = tuple[set[str], set[str]]
@@ -19,10 +19,10 @@ Holders = tuple[set[str], set[str]]
 
 
 @handles("ec2", "ModifySnapshotAttribute")
-def modify_snapshot_attribute(world: World, request: EC2BaseResponse) -> Any:
+def modify_snapshot_attribute(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """Add or remove accounts that may create volumes from the snapshot."""
     request.error_on_dryrun()
-    snapshot = own_snapshot(world, request, request._get_param("SnapshotId"))
+    snapshot = own_snapshot(cloud, request, request._get_param("SnapshotId"))
     added, removed = _changes(request)
     _require_shareable(snapshot, added)
     snapshot.create_volume_permission_userids |= added[0]
@@ -67,10 +67,10 @@ def _require_shareable(snapshot: Snapshot, added: Holders) -> None:
 
 
 @handles("ec2", "DescribeSnapshotAttribute")
-def describe_snapshot_attribute(world: World, request: EC2BaseResponse) -> Any:
+def describe_snapshot_attribute(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """Return the accounts and groups with which the owner shared a snapshot."""
     request.error_on_dryrun()
-    snapshot = own_snapshot(world, request, request._get_param("SnapshotId"))
+    snapshot = own_snapshot(cloud, request, request._get_param("SnapshotId"))
     if request._get_param("Attribute") != "createVolumePermission":
         raise NotImplementedError("the local cloud has createVolumePermission only")
     accounts = [{"UserId": one} for one in sorted(snapshot.create_volume_permission_userids)]

@@ -13,9 +13,9 @@ from moto.ec2.models.elastic_block_store import Snapshot
 from moto.ec2.responses._base_response import EC2BaseResponse
 from moto.ec2.utils import generic_filter
 
+from .cloud_state import CloudState, Place
 from .dispatch import AwsError, accounts_of, handles, place_of
 from .pages import cut_page
-from .world import Place, World
 
 SMALLEST_PAGE, LARGEST_PAGE = 5, 1000
 
@@ -56,7 +56,7 @@ class TimedSnapshot(Snapshot):
 
 
 def follow_the_clock(
-    world: World,
+    cloud: CloudState,
     snapshot: Snapshot,
     kind: type[TimedSnapshot],
     seconds: float,
@@ -66,12 +66,12 @@ def follow_the_clock(
     del snapshot.__dict__["status"]
     snapshot.__class__ = kind
     snapshot.started = time.monotonic()  # type: ignore[attr-defined]
-    snapshot.duration = world.lasting(seconds)  # type: ignore[attr-defined]
+    snapshot.duration = cloud.lasting(seconds)  # type: ignore[attr-defined]
     snapshot.failure = failure  # type: ignore[attr-defined]
 
 
 @handles("ec2", "CreateSnapshot")
-def create_snapshot(world: World, request: EC2BaseResponse) -> Any:
+def create_snapshot(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """Take the volume's bytes as they are now, unflushed, and report them completed later."""
     request.error_on_dryrun()
     volume_id = request._get_param("VolumeId")
@@ -80,15 +80,15 @@ def create_snapshot(world: World, request: EC2BaseResponse) -> Any:
         volume_id, request._get_param("Description") or ""
     )
     try:
-        world.create_snapshot(volume_id, snapshot.id)
+        cloud.create_snapshot(volume_id, snapshot.id)
     except Exception:
         request.ec2_backend.snapshots.pop(snapshot.id)
         raise
     snapshot.kms_key_id = snapshot.volume.kms_key_id
-    snapshot.full_snapshot_size_in_bytes = world.host.snapshot_full_bytes(snapshot.id)
-    fails = world.faults.take("snapshots_to_fail")
-    failure = world.faults.snapshot_message if fails else None
-    follow_the_clock(world, snapshot, TimedSnapshot, world.settings.snapshot_seconds, failure)
+    snapshot.full_snapshot_size_in_bytes = cloud.host.snapshot_full_bytes(snapshot.id)
+    fails = cloud.faults.take("snapshots_to_fail")
+    failure = cloud.faults.snapshot_message if fails else None
+    follow_the_clock(cloud, snapshot, TimedSnapshot, cloud.settings.snapshot_seconds, failure)
     snapshot.add_tags(tags)
     return snapshot
 
@@ -99,15 +99,15 @@ def is_public(snapshot: Snapshot) -> bool:
     return amazons or "all" in snapshot.create_volume_permission_groups
 
 
-def visible_snapshots(world: World, place: Place) -> Iterator[Snapshot]:
+def visible_snapshots(cloud: CloudState, place: Place) -> Iterator[Snapshot]:
     """Yield the snapshots that an account sees in a region: its own, AWS's and shared ones.
 
     Another account's snapshot is a view without its owner's tags: the view shows only the tags
     that the viewing account itself set.
     """
     yield from list(ec2_backends[place.account][place.region].snapshots.values())
-    for account in accounts_of(world):
-        if account == place.account or Place(account, place.region) not in world.places:
+    for account in accounts_of(cloud):
+        if account == place.account or Place(account, place.region) not in cloud.places:
             continue
         for snapshot in list(ec2_backends[account][place.region].snapshots.values()):
             if snapshot.owner_id != account:
@@ -119,19 +119,19 @@ def visible_snapshots(world: World, place: Place) -> Iterator[Snapshot]:
                 yield view
 
 
-def known_snapshot(world: World, place: Place, snapshot_id: str) -> Snapshot:
+def known_snapshot(cloud: CloudState, place: Place, snapshot_id: str) -> Snapshot:
     """Return the snapshot as the account sees it. Raises AwsError when it sees none."""
-    for snapshot in visible_snapshots(world, place):
+    for snapshot in visible_snapshots(cloud, place):
         if snapshot.id == snapshot_id:
             return snapshot
     # moto leaves the message empty; AWS names the snapshot.
     raise AwsError("InvalidSnapshot.NotFound", f"The snapshot '{snapshot_id}' does not exist.")
 
 
-def own_snapshot(world: World, request: EC2BaseResponse, snapshot_id: str) -> Snapshot:
+def own_snapshot(cloud: CloudState, request: EC2BaseResponse, snapshot_id: str) -> Snapshot:
     """Return the caller's snapshot. Raises AwsError when it is another's or does not exist."""
     place = place_of(request)
-    snapshot = known_snapshot(world, place, snapshot_id)
+    snapshot = known_snapshot(cloud, place, snapshot_id)
     if snapshot.owner_id != place.account:
         raise AwsError(
             "OperationNotPermitted",
@@ -141,7 +141,7 @@ def own_snapshot(world: World, request: EC2BaseResponse, snapshot_id: str) -> Sn
 
 
 @handles("ec2", "DescribeSnapshots")
-def describe_snapshots(world: World, request: EC2BaseResponse) -> Any:
+def describe_snapshots(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """List the visible snapshots in pages, by id, owner, who may restore them, and filter.
 
     As on AWS, the filters apply after a page is cut: a page may be empty although more follow.
@@ -155,12 +155,12 @@ def describe_snapshots(world: World, request: EC2BaseResponse) -> Any:
             "The parameter snapshotSet cannot be used with the parameter maxResults",
         )
     found = (
-        [known_snapshot(world, place, snapshot_id) for snapshot_id in ids]
+        [known_snapshot(cloud, place, snapshot_id) for snapshot_id in ids]
         if ids
-        else visible_snapshots(world, place)
+        else visible_snapshots(cloud, place)
     )
     found = [snapshot for snapshot in found if _is_asked_for(request, place, snapshot)]
-    page, token = cut_page(world, request, found, SMALLEST_PAGE, LARGEST_PAGE)
+    page, token = cut_page(cloud, request, found, SMALLEST_PAGE, LARGEST_PAGE)
     filters = request._filters_from_querystring()
     return {"Snapshots": generic_filter(filters, list(page)), "NextToken": token}
 
@@ -189,11 +189,11 @@ def _restorers(place: Place, snapshot: Snapshot) -> set[str]:
 
 
 @handles("ec2", "DeleteSnapshot")
-def delete_snapshot(world: World, request: EC2BaseResponse) -> Any:
+def delete_snapshot(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """Delete a snapshot and its bytes, unless an image of the account uses it."""
     request.error_on_dryrun()
     snapshot_id = request._get_param("SnapshotId")
-    own_snapshot(world, request, snapshot_id)
+    own_snapshot(cloud, request, snapshot_id)
     for image in request.ec2_backend.amis.values():
         if snapshot_id in {m["Ebs"].get("SnapshotId") for m in image.block_device_mappings}:
             raise AwsError(
@@ -201,13 +201,13 @@ def delete_snapshot(world: World, request: EC2BaseResponse) -> Any:
                 f"The snapshot {snapshot_id} is currently in use by {image.id}",
             )
     request.ec2_backend.delete_snapshot(snapshot_id)
-    world.delete_snapshot(snapshot_id)
+    cloud.delete_snapshot(snapshot_id)
     return {}
 
 
-def require_completed(world: World, place: Place, snapshot_id: str) -> Snapshot:
+def require_completed(cloud: CloudState, place: Place, snapshot_id: str) -> Snapshot:
     """Return the snapshot. Raises AwsError, as AWS does, when it is not completed."""
-    snapshot = known_snapshot(world, place, snapshot_id)
+    snapshot = known_snapshot(cloud, place, snapshot_id)
     if snapshot.status != "completed":
         raise AwsError("IncorrectState", f"Snapshot is in invalid state - {snapshot.status}")
     return snapshot

@@ -7,14 +7,14 @@ from typing import Any
 from moto.ec2.models.instances import Instance, InstanceState
 from moto.ec2.responses._base_response import EC2BaseResponse
 
+from .cloud_state import CloudState
 from .dispatch import AwsError, handles
 from .ends import end_on_host
 from .lives import InstanceLife
-from .world import World
 
 
 @handles("ec2", "StopInstances")
-def stop_instances(world: World, request: EC2BaseResponse) -> Any:
+def stop_instances(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """Begin to stop running instances; their volumes stay attached.
 
     An instance that is already stopping or stopped is no error.
@@ -27,7 +27,7 @@ def stop_instances(world: World, request: EC2BaseResponse) -> Any:
     changes = []
     for instance in instances:
         previous = InstanceState(instance.state, instance.state_code)
-        begin_stop(world, world.instances[instance.id])
+        begin_stop(cloud, cloud.instances[instance.id])
         changes.append(
             {
                 "InstanceId": instance.id,
@@ -52,7 +52,7 @@ def _refuse_spot(instance: Instance) -> None:
         )
 
 
-def begin_stop(world: World, life: InstanceLife) -> None:
+def begin_stop(cloud: CloudState, life: InstanceLife) -> None:
     """Set a running instance to stopping and end it on the host; the caller holds the lock.
 
     Raises AwsError when the instance is neither running, stopping nor stopped.
@@ -66,12 +66,12 @@ def begin_stop(world: World, life: InstanceLife) -> None:
         )
     life.instance._state = InstanceState("stopping", 64)
     life.agent = "lost"
-    world.in_background(lambda: _stop(world, life), f"stop of {life.instance.id}")
+    cloud.in_background(lambda: _stop(cloud, life), f"stop of {life.instance.id}")
 
 
-def _stop(world: World, life: InstanceLife) -> None:
-    end_on_host(world, life)
-    if world.wait(world.lasting(world.settings.stopping_seconds)):
-        with world.lock:
+def _stop(cloud: CloudState, life: InstanceLife) -> None:
+    end_on_host(cloud, life)
+    if cloud.wait(cloud.lasting(cloud.settings.stopping_seconds)):
+        with cloud.lock:
             if life.instance.state == "stopping":
                 life.instance._state = InstanceState("stopped", 80)

@@ -8,19 +8,19 @@ from moto.ec2 import ec2_backends
 from moto.ec2.models.elastic_block_store import Snapshot
 from moto.ssm import ssm_backends
 
-from .world import Place, World
+from .cloud_state import CloudState, Place
 
 View = dict[str, Any]
 
 
-def snapshots(world: World, place: Place) -> list[View]:
+def snapshots(cloud: CloudState, place: Place) -> list[View]:
     """Return the account's own snapshots."""
     found = ec2_backends[place.account][place.region].snapshots.values()
-    return [_snapshot(world, place, one) for one in found if one.owner_id == place.account]
+    return [_snapshot(cloud, place, one) for one in found if one.owner_id == place.account]
 
 
-def _snapshot(world: World, place: Place, snapshot: Snapshot) -> View:
-    restores = [r for r in world.fast_restores if r.snapshot_id == snapshot.id]
+def _snapshot(cloud: CloudState, place: Place, snapshot: Snapshot) -> View:
+    restores = [r for r in cloud.fast_restores if r.snapshot_id == snapshot.id]
     return {
         "id": snapshot.id,
         "account": place.account,

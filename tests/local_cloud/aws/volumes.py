@@ -9,12 +9,12 @@ from moto.ec2.responses._base_response import EC2BaseResponse
 from moto.ec2.utils import generic_filter
 
 from . import performance
+from .cloud_state import CloudState, Place
 from .dispatch import AwsError, handles, place_of
 from .encryption import Encryption, of_volume
 from .keys import why_unusable
 from .pages import cut_page
 from .snapshots import require_completed
-from .world import Place, World
 
 SMALLEST_PAGE, LARGEST_PAGE = 5, 500
 
@@ -36,7 +36,7 @@ class FailedVolume(Volume):
 
 
 @handles("ec2", "CreateVolume")
-def create_volume(world: World, request: EC2BaseResponse) -> Any:
+def create_volume(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """Create a volume, empty or from a completed snapshot.
 
     If EBS cannot use a key, the call succeeds and the volume is in state `error`.
@@ -44,7 +44,7 @@ def create_volume(world: World, request: EC2BaseResponse) -> Any:
     request.error_on_dryrun()
     place = place_of(request)
     snapshot_id = request._get_param("SnapshotId")
-    snapshot = require_completed(world, place, snapshot_id) if snapshot_id else None
+    snapshot = require_completed(cloud, place, snapshot_id) if snapshot_id else None
     size = sized_for(snapshot, request._get_param("Size"), "InvalidParameterValue")
     encryption = of_volume(place, request.params, snapshot)
     can_do = performance.of_volume(request.params, int(size or 0), snapshot_id)
@@ -64,7 +64,7 @@ def create_volume(world: World, request: EC2BaseResponse) -> Any:
     if why_no_volume(place, snapshot, encryption):
         volume.__class__ = FailedVolume
     else:
-        world.create_volume(volume)
+        cloud.create_volume(volume)
     return volume
 
 
@@ -96,7 +96,7 @@ def why_no_volume(place: Place, snapshot: Snapshot | None, encryption: Encryptio
 
 
 @handles("ec2", "DescribeVolumes")
-def describe_volumes(world: World, request: EC2BaseResponse) -> Any:
+def describe_volumes(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """List the account's volumes by id and filter, in pages."""
     request.error_on_dryrun()
     ids = request._get_param("VolumeIds", [])
@@ -110,15 +110,15 @@ def describe_volumes(world: World, request: EC2BaseResponse) -> Any:
         raise AwsError("InvalidVolume.NotFound", f"The volume '{unknown[0]}' does not exist.")
     found = [volumes[one] for one in ids] if ids else list(volumes.values())
     found = generic_filter(request._filters_from_querystring(), found)
-    page, token = cut_page(world, request, found, SMALLEST_PAGE, LARGEST_PAGE)
+    page, token = cut_page(cloud, request, found, SMALLEST_PAGE, LARGEST_PAGE)
     return {"Volumes": list(page), "NextToken": token}
 
 
 @handles("ec2", "DeleteVolume")
-def delete_volume(world: World, request: EC2BaseResponse) -> Any:
+def delete_volume(cloud: CloudState, request: EC2BaseResponse) -> Any:
     """Delete a detached volume and its bytes."""
     request.error_on_dryrun()
     volume_id = request._get_param("VolumeId")
     request.ec2_backend.delete_volume(volume_id)
-    world.delete_volume(volume_id)
+    cloud.delete_volume(volume_id)
     return {}

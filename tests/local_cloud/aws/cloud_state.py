@@ -243,8 +243,8 @@ class Session:
         return f"arn:aws:sts::{self.account}:assumed-role/{self.role_name}/{self.name}"
 
 
-class World:
-    """One running layer. `lock` is held during every AWS action and every change of state.
+class CloudState:
+    """The state of one running layer. `lock` is held during every AWS action and every change.
 
     `account` and `region` are home: where the ECR registry is. A call without a 12-digit access
     key id is treated as home's.
@@ -341,5 +341,5 @@ class World:
         threading.Thread(target=run, name=name, daemon=True).start()
 
     def wait(self, seconds: float) -> bool:
-        """Wait real time, in background work; return False after a reset or stop of the world."""
+        """Wait real time, in background work; return False after a reset or stop of the cloud."""
         return not self._of_thread.stopping.wait(seconds)

@@ -35,7 +35,7 @@ class State:
     """Every version of every parameter."""
 
 
-class World:
+class Inspector:
     """Inspects one local cloud from outside."""
 
     def __init__(self, cloud: LocalCloud) -> None:
