@@ -55,7 +55,7 @@ NOTES = (
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenBytes:
     """Bytes that a run of ours read and wrote."""
 
     volume: int
@@ -70,7 +70,7 @@ class Rounds:
 
     ours: list[float] = field(default_factory=list)
     theirs: list[float] = field(default_factory=list)
-    written: list[Written] = field(default_factory=list)
+    written: list[WrittenBytes] = field(default_factory=list)
 
     @property
     def ratios(self) -> list[float]:
@@ -178,7 +178,7 @@ def measure_ours(
         host.check(builder, images)
     written, read = after.written - before.written, after.read - before.read
     rounds.ours.append(seconds)
-    rounds.written.append(Written(written, new.written, new.in_ebs_blocks, read))
+    rounds.written.append(WrittenBytes(written, new.written, new.in_ebs_blocks, read))
 
 
 def measure_theirs(

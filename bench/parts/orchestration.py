@@ -71,7 +71,7 @@ class Build:
 
 
 @dataclass(frozen=True)
-class Hand:
+class BuildByHand:
     """The durations of the way by hand."""
 
     home_seconds: float
@@ -85,7 +85,7 @@ class Round:
 
     first: Build
     later: Build
-    hand: Hand
+    hand: BuildByHand
 
 
 def measure(bench: Bench) -> Document:
@@ -211,14 +211,14 @@ class Rounds:
         spans = {name: times[until] - times[since] for name, (since, until) in PHASES.items()}
         return {**spans, "publish": published - times["PublishSnapshot"]}
 
-    def _by_hand(self, cache: str, repositories: Sequence[str]) -> Hand:
+    def _by_hand(self, cache: str, repositories: Sequence[str]) -> BuildByHand:
         # The scripted host waits `pull_seconds` for each image that a command names by digest.
         digest = "sha256:" + "0" * 64
         images = [f"{ECR_HOST}/{repository}:v1@{digest}" for repository in repositories]
         script = SnapshotScript(self._client, REGION, self._scale)
         times = script.run(images, REGIONS[1:], CONSUMERS, f"/by-hand/{cache}/snapshot-id")
         self._bench.say(f"  {cache}: by hand after {times.everywhere - times.begun:.1f} s")
-        return Hand(
+        return BuildByHand(
             times.home - times.begun, times.everywhere - times.begun, self._hand_waits(times)
         )
 

@@ -15,7 +15,7 @@ from tools.aws_check.account import Options
 from tools.aws_check.progress import Progress
 from tools.aws_check.rust import why_stale
 
-from .planting import LIMITS, Checks, Planted
+from .planting import LIMITS, Checks, PlantedAnswers
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +35,14 @@ def options(cloud: LocalCloud) -> Options:
 
 
 @pytest.fixture
-def planted(cloud: LocalCloud) -> Iterator[Planted]:
-    hooks = Planted(cloud)
+def planted(cloud: LocalCloud) -> Iterator[PlantedAnswers]:
+    hooks = PlantedAnswers(cloud)
     yield hooks
     hooks.clear()
     cloud.control.clear_faults()
 
 
 @pytest.fixture
-def checks(cloud: LocalCloud, options: Options, planted: Planted) -> Checks:
+def checks(cloud: LocalCloud, options: Options, planted: PlantedAnswers) -> Checks:
     account = local.local_account(cloud, Progress(io.StringIO()), LIMITS)
     return Checks(cloud, options, account, planted)

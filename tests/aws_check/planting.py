@@ -9,10 +9,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 from local_cloud.cloud import LocalCloud
 
-from tools.aws_check import calls, dry_runs, forwarding, local, made, roles, run, template
+from tools.aws_check import calls, created, dry_runs, forwarding, local, roles, run, template
 from tools.aws_check.account import Account, Options
 from tools.aws_check.roles import Simulator
-from tools.aws_check.run import Ran
+from tools.aws_check.run import CheckResult
 from tools.aws_check.table import Question
 
 HOME = "us-east-1"
@@ -36,14 +36,14 @@ EVERY_QUESTION = (
     *dry_runs.LAUNCHES,
     *run.OF_BUILDERS,
     *dry_runs.OF_SNAPSHOTS,
-    made.NOTHING_LEFT,
+    created.NOTHING_LEFT,
 )
 EVERY_ROW = {question.name for question in EVERY_QUESTION}
 FAILED_ONCE: set[str] = set()
 """The rows that a test has seen fail."""
 
 
-class Planted:
+class PlantedAnswers:
     """Plants answers of AWS by hooks in the clients, where the local cloud cannot plant them."""
 
     def __init__(self, cloud: LocalCloud) -> None:
@@ -103,9 +103,9 @@ class Checks:
     cloud: LocalCloud
     options: Options
     account: Account
-    planted: Planted
+    planted: PlantedAnswers
 
-    def run(self, simulator: Simulator = NOBODY_ASKS, **changes: Any) -> Ran:
+    def run(self, simulator: Simulator = NOBODY_ASKS, **changes: Any) -> CheckResult:
         """One run with changed options; it must leave nothing, and use every planted edit."""
         ran = self.run_only(simulator, **changes)
         assert self.leftovers() == []
@@ -113,7 +113,7 @@ class Checks:
         assert [edit["find"] for edit in edits if not edit.get("hits")] == []
         return ran
 
-    def run_only(self, simulator: Simulator = NOBODY_ASKS, **changes: Any) -> Ran:
+    def run_only(self, simulator: Simulator = NOBODY_ASKS, **changes: Any) -> CheckResult:
         """One run with changed options, which may leave something."""
         return run.run(self.account, dataclasses.replace(self.options, **changes), simulator)
 
@@ -134,22 +134,22 @@ class Checks:
             if not any(tag["Key"] == "frontload:stack" for tag in snapshot.get("Tags", [])):
                 found.append(snapshot["SnapshotId"])
         by_path = self.cloud.client("ssm").get_parameters_by_path(
-            Path=made.PARAMETERS, Recursive=True
+            Path=created.PARAMETERS, Recursive=True
         )
         found += [parameter["Name"] for parameter in by_path["Parameters"]]
         stacks = self.cloud.client("cloudformation").describe_stacks()["Stacks"]
-        found += [one["StackName"] for one in stacks if one["StackName"].startswith(made.STACKS)]
+        found += [one["StackName"] for one in stacks if one["StackName"].startswith(created.STACKS)]
         objects = self.cloud.client("s3").list_objects_v2(Bucket=local.BUCKET)
         return found + [one["Key"] for one in objects.get("Contents", [])]
 
 
-def said(ran: Ran, question: Question) -> str:
+def said(ran: CheckResult, question: Question) -> str:
     """What a row says."""
     (found,) = (row.said for row in ran.table.rows if row.name == question.name)
     return found
 
 
-def holds(ran: Ran, *failed: Question) -> None:
+def holds(ran: CheckResult, *failed: Question) -> None:
     """Exactly these rows failed; each says what that means, and the exit code is 1."""
     rows = {row.name: row for row in ran.table.rows}
     told = {row.name: row.said for row in ran.table.failed}

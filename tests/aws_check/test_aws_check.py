@@ -23,20 +23,20 @@ from tools.aws_check import __main__ as command_line
 from tools.aws_check import (
     builder,
     calls,
+    created,
     dry_runs,
     forwarding,
-    made,
     restored,
     roles,
     run,
     template,
 )
 from tools.aws_check.account import Account
-from tools.aws_check.made import Made
+from tools.aws_check.created import CreatedResources
 from tools.aws_check.table import OK, SKIPPED
 from tools.aws_check.uses import use
 
-from .planting import EVERY_ROW, FAILED_ONCE, LIMITS, Checks, Planted, holds, said
+from .planting import EVERY_ROW, FAILED_ONCE, LIMITS, Checks, PlantedAnswers, holds, said
 
 LAUNCHES_BEFORE = 4
 """Dry runs of RunInstances before the first real launch."""
@@ -92,7 +92,9 @@ def test_all_is_well_for_a_caller_with_the_documented_policy(
 # Calls that need no builder
 
 
-def test_refused_calls_and_dry_runs_fail_their_rows(checks: Checks, planted: Planted) -> None:
+def test_refused_calls_and_dry_runs_fail_their_rows(
+    checks: Checks, planted: PlantedAnswers
+) -> None:
     planted.refuse("cloudformation", "ValidateTemplate", "ValidationError", "Template format error")
     planted.refuse("events", "PutEvents")
     planted.refuse("ec2", "CopySnapshot", "UnauthorizedOperation", region="us-west-2")
@@ -125,7 +127,7 @@ def test_a_throttled_call_asks_to_run_the_check_again(checks: Checks, cloud: Loc
     assert "run it again" in row.meaning and "ThrottlingException" in row.said
 
 
-def test_unexpected_answers_fail_their_rows(checks: Checks, planted: Planted) -> None:
+def test_unexpected_answers_fail_their_rows(checks: Checks, planted: PlantedAnswers) -> None:
     wrong = {"Parameter": {"Value": "of version 2", "Version": 2}}
     planted.answer("ssm", "GetParameter", wrong)
     failed = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "NotAuthorizedForSource"}]}
@@ -139,7 +141,9 @@ def test_unexpected_answers_fail_their_rows(checks: Checks, planted: Planted) ->
     holds(ran, calls.LABELLED, calls.EVENT, forwarding.FORWARDED, dry_runs.FAST, run.RENDERED)
 
 
-def test_a_missing_forwarded_event_or_stack_fails_its_row(checks: Checks, planted: Planted) -> None:
+def test_a_missing_forwarded_event_or_stack_fails_its_row(
+    checks: Checks, planted: PlantedAnswers
+) -> None:
     def edit(params: dict[str, Any]) -> bool:
         asked = params["TemplateBody"]
         params["TemplateBody"] = asked.replace("events:source: frontload.check", "events:source: x")
@@ -172,7 +176,7 @@ def test_a_large_template_without_a_bucket_is_skipped_with_the_remedy(checks: Ch
 
 
 def test_an_authorization_failure_is_decoded_where_that_is_allowed(
-    checks: Checks, planted: Planted
+    checks: Checks, planted: PlantedAnswers
 ) -> None:
     message = "You are not authorized. Encoded authorization failure message: 0a1b2c"
     planted.refuse("ec2", "RunInstances", "UnauthorizedOperation", message)
@@ -218,7 +222,7 @@ def test_every_role_without_its_permissions_fails_its_row(
 
 
 def test_an_overprivileged_or_missing_role_fails_its_row(
-    checks: Checks, cloud: LocalCloud, planted: Planted, role_names: dict[str, str]
+    checks: Checks, cloud: LocalCloud, planted: PlantedAnswers, role_names: dict[str, str]
 ) -> None:
     iam, name = cloud.client("iam"), role_names["ReplicateRole"]
     iam.put_role_policy(RoleName=name, PolicyName="Planted", PolicyDocument=policy("Allow"))
@@ -257,7 +261,7 @@ def test_a_role_that_trusts_this_account_is_assumed(
 
 
 def test_iam_simulates_the_roles_with_their_context_keys(
-    checks: Checks, planted: Planted, role_names: dict[str, str]
+    checks: Checks, planted: PlantedAnswers, role_names: dict[str, str]
 ) -> None:
     decide = roles.iam_simulator(checks.account).decide
     pull = role_names["PullRole"]
@@ -309,7 +313,7 @@ def test_a_launch_with_a_lost_answer_leaves_nothing(checks: Checks, cloud: Local
     ran = checks.run()
     holds(ran, builder.LAUNCHED)
     lives = cloud.control.state()["instances"].values()
-    mine = [one["state"] for one in lives if one["tags"].get(made.TAG) == checks.account.run]
+    mine = [one["state"] for one in lives if one["tags"].get(created.TAG) == checks.account.run]
     assert mine == ["terminated"]
 
 
@@ -329,7 +333,7 @@ def test_an_admin_container_that_does_not_answer(checks: Checks, cloud: LocalClo
 
 
 def test_a_program_that_is_missing_and_a_command_that_fails(
-    checks: Checks, cloud: LocalCloud, planted: Planted
+    checks: Checks, cloud: LocalCloud, planted: PlantedAnswers
 ) -> None:
     edits = [
         {"find": "\nprograms='", "replace": "\nprograms='no-such-program "},
@@ -358,7 +362,7 @@ def test_a_builder_that_leaves_traces_and_no_image(checks: Checks, cloud: LocalC
     assert "/local/host-containers/" in said(ran, restored.HELD)
 
 
-def test_a_volume_that_goes_with_its_instance(checks: Checks, planted: Planted) -> None:
+def test_a_volume_that_goes_with_its_instance(checks: Checks, planted: PlantedAnswers) -> None:
     planted.refuse("ec2", "ModifyInstanceAttribute", when=is_real)
     holds(checks.run(), builder.STAYS)
 
@@ -372,16 +376,16 @@ def test_an_end_that_takes_too_long(checks: Checks, cloud: LocalCloud) -> None:
 
 
 def test_a_failed_snapshot_that_cannot_be_deleted(
-    checks: Checks, cloud: LocalCloud, planted: Planted, capsys: pytest.CaptureFixture[str]
+    checks: Checks, cloud: LocalCloud, planted: PlantedAnswers, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cloud.control.plant(snapshots_to_fail=1)
     planted.refuse("ec2", "DeleteSnapshot", "UnauthorizedOperation")
     ran = checks.run_only()
-    holds(ran, builder.SNAPSHOTTED, made.NOTHING_LEFT)
+    holds(ran, builder.SNAPSHOTTED, created.NOTHING_LEFT)
     (left,) = checks.leftovers()
-    assert left in said(ran, made.NOTHING_LEFT)
+    assert left in said(ran, created.NOTHING_LEFT)
     planted.clear()
-    found = Made(checks.account).find()
+    found = CreatedResources(checks.account).find()
     assert [(thing.kind, thing.id, thing.run) for thing in found] == [
         ("snapshot", left, checks.account.run)
     ]
@@ -405,13 +409,13 @@ class Terminal(io.StringIO):
 
 
 def test_a_signal_ends_the_check_and_everything_is_removed(
-    checks: Checks, planted: Planted
+    checks: Checks, planted: PlantedAnswers
 ) -> None:
     planted.do("ec2", "TerminateInstances", lambda: os.kill(os.getpid(), signal.SIGTERM))
     ran = checks.run()
     assert (ran.interrupted, ran.exit_code) == (True, 130)
     assert ran.table.outcome(builder.ENDS.name) == ""
-    assert ran.table.outcome(made.NOTHING_LEFT.name) == OK
+    assert ran.table.outcome(created.NOTHING_LEFT.name) == OK
 
 
 def test_a_crash_of_the_check_keeps_the_answers(
@@ -421,7 +425,7 @@ def test_a_crash_of_the_check_keeps_the_answers(
     ran = checks.run()
     assert [row.name for row in ran.table.failed] == [run.MISTAKE.name]
     assert ran.table.outcome(calls.LABELLED.name) == OK
-    assert (ran.table.outcome(made.NOTHING_LEFT.name), ran.exit_code) == (OK, 1)
+    assert (ran.table.outcome(created.NOTHING_LEFT.name), ran.exit_code) == (OK, 1)
 
 
 # The question before the run

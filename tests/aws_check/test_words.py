@@ -16,7 +16,7 @@ from tools.aws_check.account import Options
 from tools.aws_check.commands import READER, for_admin
 from tools.aws_check.cost import dollars, estimate
 from tools.aws_check.names import OWNERS, USUAL_OWNER
-from tools.aws_check.progress import Late, Progress
+from tools.aws_check.progress import Progress, WaitTimedOut
 from tools.aws_check.table import Answer, CheckError, Question, Row, Skipped, Table
 
 ROOT = Path(__file__).parents[2]
@@ -92,7 +92,7 @@ def test_a_row_has_the_question_the_answer_and_its_meaning() -> None:
 
 def test_a_wait_times_out_and_shows_its_last_look() -> None:
     progress = Progress(io.StringIO())
-    with pytest.raises(Late, match="rain did not come within 0 s; the last look: clouds"):
+    with pytest.raises(WaitTimedOut, match="rain did not come within 0 s; the last look: clouds"):
         progress.wait_for("rain", lambda: (None, "clouds"), 0.05, 0.01)
     assert progress.wait_for("rain", lambda: (1, ""), 0.05, 0.01) == 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.critical_path import PhysicalWaits
-from bench.parts.orchestration import Build, Hand, Round, phase_table, seconds_figures
+from bench.parts.orchestration import Build, BuildByHand, Round, phase_table, seconds_figures
 
 WAITS = PhysicalWaits(46.0, 120.0, 30.0, 180.0, 300.0)
 
@@ -13,7 +13,8 @@ def build(seconds: float, pull: float = 125.0) -> Build:
 
 
 ROUNDS = [
-    Round(build(710.0), build(680.0, pull), Hand(400.0, 960.0, WAITS)) for pull in (121, 124, 190)
+    Round(build(710.0), build(680.0, pull), BuildByHand(400.0, 960.0, WAITS))
+    for pull in (121, 124, 190)
 ]
 
 

@@ -25,7 +25,7 @@ BASE64 = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}")
 
 
 @dataclass(frozen=True)
-class Watched:
+class BuildWithSecrets:
     """A build and the secrets that it used."""
 
     cache: Cache
@@ -37,7 +37,7 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
-def watched(cloud: LocalCloud, frontload: Frontload) -> Iterator[Watched]:
+def watched(cloud: LocalCloud, frontload: Frontload) -> Iterator[BuildWithSecrets]:
     inspector = Inspector(cloud)
     with new_cache(frontload) as cache:
         cache.push()
@@ -48,7 +48,9 @@ def watched(cloud: LocalCloud, frontload: Frontload) -> Iterator[Watched]:
         pipeline = frontload.wait(arn)
     assert pipeline.status == "SUCCEEDED", pipeline.cause
     (build,) = frontload.builds_of(pipeline)
-    yield Watched(cache, build, builder, secrets(cloud, role), inspector.published(cache)[0])
+    yield BuildWithSecrets(
+        cache, build, builder, secrets(cloud, role), inspector.published(cache)[0]
+    )
 
 
 def credentials_of(cloud: LocalCloud, builder: str) -> dict[str, str] | None:
@@ -72,7 +74,7 @@ def secrets(cloud: LocalCloud, role: dict[str, str]) -> dict[str, str]:
     }
 
 
-def told(
+def written_texts(
     cloud: LocalCloud, frontload: Frontload, inspector: Inspector, build: Execution
 ) -> dict[str, Any]:
     """Everything that Frontload and the services it uses wrote, by place."""
@@ -118,10 +120,10 @@ def pieces_in(file: Path, pieces: dict[str, str]) -> list[str]:
 
 
 def test_no_log_parameter_or_call_contains_a_credential(
-    cloud: LocalCloud, frontload: Frontload, inspector: Inspector, watched: Watched
+    cloud: LocalCloud, frontload: Frontload, inspector: Inspector, watched: BuildWithSecrets
 ) -> None:
     build = watched.build.input["request"]["id"]
-    for place, content in told(cloud, frontload, inspector, watched.build).items():
+    for place, content in written_texts(cloud, frontload, inspector, watched.build).items():
         text = decoded(json.dumps(content, default=str))
         # The services' log names functions, not builds.
         assert (build if place != "the services' log" else "PullFunction") in text, place
@@ -130,7 +132,7 @@ def test_no_log_parameter_or_call_contains_a_credential(
 
 
 def test_the_snapshot_s_bytes_contain_no_credential(
-    cloud: LocalCloud, layout: Layout, watched: Watched
+    cloud: LocalCloud, layout: Layout, watched: BuildWithSecrets
 ) -> None:
     snapshot = cloud.host.snapshot_file(watched.snapshot_id)
     known = {"the image": layout.digest("app"), "the pull's script": "apiclient exec admin bash"}

@@ -37,7 +37,7 @@ INTROSPECTION = "var/lib/containerd/io.containerd.grpc.v1.introspection/uuid"
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltSnapshot:
     """A published snapshot and the builder that made it."""
 
     snapshot_id: str
@@ -47,7 +47,7 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def built(cloud: LocalCloud, frontload: Frontload) -> Iterator[Built]:
+def built(cloud: LocalCloud, frontload: Frontload) -> Iterator[BuiltSnapshot]:
     inspector = Inspector(cloud)
     with new_cache(frontload) as cache:
         cache.push()
@@ -62,26 +62,26 @@ def built(cloud: LocalCloud, frontload: Frontload) -> Iterator[Built]:
         assert pipeline.status == "SUCCEEDED", pipeline.cause
         snapshot_id, _ = inspector.published(cache)
         snapshot = cloud.host.snapshot_file(snapshot_id)
-        yield Built(snapshot_id, snapshot, builder, cache.reference())
+        yield BuiltSnapshot(snapshot_id, snapshot, builder, cache.reference())
 
 
-def test_s12_a_snapshot_has_only_empty_directories_outside_containerd(built: Built) -> None:
+def test_s12_a_snapshot_has_only_empty_directories_outside_containerd(built: BuiltSnapshot) -> None:
     directories, files = files_outside_containerd(built.snapshot)
     assert files == FILES
     remade = {one for one in directories if one.startswith(tuple(f"var/lib/{o}" for o in OVERLAYS))}
     assert directories - DIRECTORIES - remade == set()
 
 
-def test_s12_no_file_of_a_snapshot_names_the_builder(built: Built) -> None:
+def test_s12_no_file_of_a_snapshot_names_the_builder(built: BuiltSnapshot) -> None:
     assert files_with(built.snapshot, built.builder) == []
 
 
-def test_s12_a_node_s_containerd_gets_an_id_of_its_own(built: Built) -> None:
+def test_s12_a_node_s_containerd_gets_an_id_of_its_own(built: BuiltSnapshot) -> None:
     assert INTROSPECTION not in files_in_containerd(built.snapshot)
 
 
 def test_s12_a_node_starts_its_own_host_containers_and_reuses_no_key(
-    cloud: LocalCloud, built: Built
+    cloud: LocalCloud, built: BuiltSnapshot
 ) -> None:
     with boot_node(cloud.host, built.snapshot_id) as node:
         assert node.adopted_host_containers == []

@@ -38,7 +38,7 @@ def versions(layout: Layout) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedLink:
     """What a build published, and the snapshot that its builder's volume was created from."""
 
     snapshot_id: str
@@ -56,20 +56,20 @@ class Lineage:
         self._cache = cache
         self._digest = ""
 
-    def push(self, image: str) -> Published:
+    def push(self, image: str) -> PublishedLink:
         """Push the image and wait until it is published."""
         mark = self._inspector.mark()
         push = self._cache.push(image)
         self._digest = push.digest
         return self.published(push.execution, mark)
 
-    def published(self, execution: Execution, mark: int) -> Published:
+    def published(self, execution: Execution, mark: int) -> PublishedLink:
         """What an execution published that began after the mark."""
         assert execution.status == "SUCCEEDED", execution.cause
         (launch,) = self._inspector.calls(mark, "RunInstances")
         (_root, device) = launch["parameters"]["BlockDeviceMappings"]
         snapshot_id, manifest = self._inspector.published(self._cache)
-        return Published(snapshot_id, manifest, device["Ebs"].get("SnapshotId"))
+        return PublishedLink(snapshot_id, manifest, device["Ebs"].get("SnapshotId"))
 
     def require_whole(self, snapshot_id: str) -> None:
         """Fail unless a node from the snapshot has the last pushed image, and nothing else."""
@@ -111,7 +111,7 @@ def lineage(cloud: LocalCloud, cache: Cache, layout: Layout) -> Iterator[Lineage
 def test_each_build_of_a_chain_starts_from_the_one_before_and_is_complete(
     cloud: LocalCloud, lineage: Lineage, versions: list[str]
 ) -> None:
-    before: Published | None = None
+    before: PublishedLink | None = None
     for number, image in enumerate(versions):
         made = lineage.push(image)
         ancestor = before and before.snapshot_id

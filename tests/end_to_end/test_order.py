@@ -9,7 +9,7 @@ from .inspector import Inspector
 from .stack import Cache, Frontload, wait_until
 
 
-class Watch:
+class BuilderCounter:
     """Records the most builders that were alive at any poll."""
 
     def __init__(self, inspector: Inspector) -> None:
@@ -27,7 +27,7 @@ def test_a_tag_that_moves_during_a_build_changes_only_the_next_build(
     cache.put()
     # The builder starts only after the tag has moved.
     cloud.control.settings(instance_running_seconds=2.0)
-    mark, watch = inspector.mark(), Watch(inspector)
+    mark, watch = inspector.mark(), BuilderCounter(inspector)
     first = frontload.start(cache.name)
     wait_until(lambda: inspector.calls(mark, "RunInstances"), "the launch")
     moved = cache.push("other", on_poll=watch)
@@ -48,7 +48,7 @@ def test_two_requests_for_a_cache_at_once_build_it_once(
 ) -> None:
     cache.push()
     cache.put()
-    mark, watch = inspector.mark(), Watch(inspector)
+    mark, watch = inspector.mark(), BuilderCounter(inspector)
     started = [frontload.start(cache.name) for _ in range(2)]
     ended = [frontload.wait(arn, watch) for arn in started]
     results = {result["outcome"]: result for execution in ended for result in execution.results}

@@ -27,7 +27,7 @@ OF_A_REPORT = ("ready", "waitSeconds", "progress")
 
 
 @dataclass(frozen=True)
-class Doubled:
+class DoubledBuild:
     """A build that made every call twice in a row."""
 
     cache: Cache
@@ -41,7 +41,7 @@ class Doubled:
 
 
 @pytest.fixture(scope="module")
-def doubled(cloud: LocalCloud, frontload: Frontload) -> Iterator[Doubled]:
+def doubled(cloud: LocalCloud, frontload: Frontload) -> Iterator[DoubledBuild]:
     """Drives the functions as the state machine does, but calls each of them twice."""
     inspector = Inspector(cloud)
     with new_cache(frontload) as cache, running_execution(cloud) as execution:
@@ -63,7 +63,7 @@ def doubled(cloud: LocalCloud, frontload: Frontload) -> Iterator[Doubled]:
                 payload["replicas"] = [payload["replica"]]
     cloud.control.settings(**QUICK)
     keys = ("outcome", "instanceId", "snapshotId", "released")
-    yield Doubled(cache, plans, *(payload[key] for key in keys), before, mark)
+    yield DoubledBuild(cache, plans, *(payload[key] for key in keys), before, mark)
 
 
 @contextmanager
@@ -111,12 +111,14 @@ def twice_until_ready(frontload: Frontload, step: str, payload: dict[str, Any]) 
     return again.result
 
 
-def test_a_plan_is_the_same_each_time(doubled: Doubled) -> None:
+def test_a_plan_is_the_same_each_time(doubled: DoubledBuild) -> None:
     assert doubled.plans[0] == doubled.plans[1]
     assert len(doubled.plans[0].result["builds"]) == 1
 
 
-def test_steps_called_twice_make_everything_once(inspector: Inspector, doubled: Doubled) -> None:
+def test_steps_called_twice_make_everything_once(
+    inspector: Inspector, doubled: DoubledBuild
+) -> None:
     assert doubled.outcome == "claimed"
     tag = {"Key": "frontload:cache", "Value": doubled.cache.name}
     builders = [one["InstanceId"] for one in inspector.instances() if tag in one.get("Tags", [])]
@@ -128,12 +130,12 @@ def test_steps_called_twice_make_everything_once(inspector: Inspector, doubled: 
     assert inspector.published(doubled.cache)[0] == doubled.snapshot_id
 
 
-def test_a_pull_called_twice_sends_one_command(inspector: Inspector, doubled: Doubled) -> None:
+def test_a_pull_called_twice_sends_one_command(inspector: Inspector, doubled: DoubledBuild) -> None:
     assert len(inspector.commands("pull", on=doubled.builder)) == 1
 
 
 def test_a_clean_up_called_twice_leaves_only_the_publication(
-    inspector: Inspector, doubled: Doubled
+    inspector: Inspector, doubled: DoubledBuild
 ) -> None:
     assert doubled.released == []
     assert doubled.builder not in inspector.builders_alive()

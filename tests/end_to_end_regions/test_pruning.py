@@ -48,7 +48,7 @@ def test_a_build_prunes_all_but_current_and_previous_in_every_region(
 
 
 @dataclass
-class Planted:
+class PlantedSnapshots:
     """Old snapshots at home with their replicas, by what protects them."""
 
     cloud: LocalCloud
@@ -103,9 +103,9 @@ class Planted:
         assert answer["Unsuccessful"] == []
 
 
-def plant(cloud: LocalCloud, places: Places, cache: Cache) -> Planted:
+def plant(cloud: LocalCloud, places: Places, cache: Cache) -> PlantedSnapshots:
     """Plant everything that can protect a snapshot, each for one snapshot at one place."""
-    planted = Planted(cloud, places, cache)
+    planted = PlantedSnapshots(cloud, places, cache)
     default, _ = planted.add("default")
     middle, _ = planted.add("middle")
     latest, _ = planted.add("latest")
@@ -170,7 +170,9 @@ def test_a_prune_deletes_exactly_the_snapshots_of_its_dry_run(
     assert {verdict for verdict, _ in again.values()} == {"keep"}
 
 
-def check_reasons(shown: dict[str, tuple[str, str]], planted: Planted, published: set[str]) -> None:
+def check_reasons(
+    shown: dict[str, tuple[str, str]], planted: PlantedSnapshots, published: set[str]
+) -> None:
     """Each reason names what protects the snapshot, or its lineage with a protected one."""
     for name, reason in PROTECTED.items():
         reasons = [shown[id] for id in planted.pairs[name]]
@@ -187,7 +189,7 @@ def check_reasons(shown: dict[str, tuple[str, str]], planted: Planted, published
 def test_nothing_is_pruned_while_a_consumers_account_cannot_be_read(
     cloud: LocalCloud, places: Places, requests: Requests, cache: Cache
 ) -> None:
-    planted = Planted(cloud, places, cache)
+    planted = PlantedSnapshots(cloud, places, cache)
     planted.add("nobody")
     cloud.control.plant_call(
         "ec2",

@@ -57,7 +57,7 @@ class ConsumerBuses:
 
 
 @dataclass(frozen=True)
-class Wide:
+class WidePublication:
     """A cache that was published in all places, encrypted."""
 
     cache: Cache
@@ -67,7 +67,7 @@ class Wide:
 
 
 @pytest.fixture(scope="module")
-def wide(cloud: LocalCloud, frontload: Frontload, places: Places) -> Iterator[Wide]:
+def wide(cloud: LocalCloud, frontload: Frontload, places: Places) -> Iterator[WidePublication]:
     """A publication to three regions, each with its own key, and two consumers."""
     buses = ConsumerBuses(cloud)
     keys = {region: places.make_key(region, *CONSUMERS) for region in REGIONS}
@@ -75,12 +75,12 @@ def wide(cloud: LocalCloud, frontload: Frontload, places: Places) -> Iterator[Wi
     listed = [{"region": region, "kmsKeyId": key} for region, key in keys.items()]
     cache.put(regions=listed, consumers=consumers(*CONSUMERS))
     execution = succeeded(cache.push().execution)
-    yield Wide(cache, keys, execution, buses)
+    yield WidePublication(cache, keys, execution, buses)
     frontload.delete_cache(cache.name)
 
 
 def test_every_place_names_the_completed_and_shared_snapshot_of_its_region(
-    places: Places, wide: Wide
+    places: Places, wide: WidePublication
 ) -> None:
     snapshots = places.snapshots(wide.cache)
     named = places.snapshot_ids(wide.cache)
@@ -94,13 +94,17 @@ def test_every_place_names_the_completed_and_shared_snapshot_of_its_region(
         assert (snapshot["sharedWith"], snapshot["groups"]) == (sorted(CONSUMERS), [])
 
 
-def test_each_snapshot_is_encrypted_under_its_regions_key(places: Places, wide: Wide) -> None:
+def test_each_snapshot_is_encrypted_under_its_regions_key(
+    places: Places, wide: WidePublication
+) -> None:
     found = places.snapshots(wide.cache).values()
     assert {one["region"]: one["kmsKeyId"] for one in found} == wide.keys
     assert {one["encrypted"] for one in found} == {True}
 
 
-def test_replicas_have_their_sources_tags_and_lineage(places: Places, wide: Wide) -> None:
+def test_replicas_have_their_sources_tags_and_lineage(
+    places: Places, wide: WidePublication
+) -> None:
     found = {one["region"]: one for one in places.snapshots(wide.cache).values()}
     home = found.pop(REGION)
     assert "frontload:build" in home["tags"]
@@ -111,7 +115,7 @@ def test_replicas_have_their_sources_tags_and_lineage(places: Places, wide: Wide
 
 
 def test_the_result_and_every_manifest_describe_the_whole_publication(
-    places: Places, wide: Wide
+    places: Places, wide: WidePublication
 ) -> None:
     named = places.snapshot_ids(wide.cache)
     told = wide.execution.results[0]["publications"]
@@ -131,7 +135,7 @@ def test_the_result_and_every_manifest_describe_the_whole_publication(
 
 
 def test_consumers_nodes_boot_in_each_region_from_their_own_parameter_without_a_registry(
-    cloud: LocalCloud, wide: Wide
+    cloud: LocalCloud, wide: WidePublication
 ) -> None:
     cloud.registry.stop()
     cloud.public.stop()
@@ -146,7 +150,7 @@ def test_consumers_nodes_boot_in_each_region_from_their_own_parameter_without_a_
 
 
 def test_an_account_that_is_not_a_consumer_cannot_use_the_snapshot(
-    cloud: LocalCloud, wide: Wide
+    cloud: LocalCloud, wide: WidePublication
 ) -> None:
     with pytest.raises(NodeRefused, match="ParameterNotFound"):
         snapshot_for_node(cloud, "456789012345", REGION, wide.cache.parameters[0])
@@ -155,7 +159,7 @@ def test_an_account_that_is_not_a_consumer_cannot_use_the_snapshot(
 @pytest.mark.parametrize("account", CONSUMERS)
 @pytest.mark.parametrize("region", REGIONS)
 def test_each_consumers_bus_gets_one_event_that_fits_the_schema(
-    places: Places, wide: Wide, account: str, region: str
+    places: Places, wide: WidePublication, account: str, region: str
 ) -> None:
     (event,) = wide.buses.events((account, region), wide.cache.name)
     assert (event["source"], event["detail-type"]) == ("frontload", "Frontload Snapshot Published")
@@ -166,7 +170,9 @@ def test_each_consumers_bus_gets_one_event_that_fits_the_schema(
     assert detail["snapshotId"] == places.snapshot_ids(wide.cache)[account, region].value
 
 
-def test_our_own_bus_gets_one_event_for_each_region(frontload: Frontload, wide: Wide) -> None:
+def test_our_own_bus_gets_one_event_for_each_region(
+    frontload: Frontload, wide: WidePublication
+) -> None:
     events = frontload.announcements(wide.cache.name, len(REGIONS))
     assert sorted(event["detail"]["region"] for event in events) == sorted(REGIONS)
     for event in events:

@@ -39,7 +39,7 @@ class App:
 Apps = tuple[App, ...]
 
 
-class Life:
+class ChangeGenerator:
     """Generates changes from a seed: equal seeds give equal changes."""
 
     def __init__(self, seed: int) -> None:
@@ -51,7 +51,7 @@ class Life:
             self.add,
             self.remove,
             self.change_middle,
-            self.tag_anew,
+            self.retag,
             self.pin,
             self.alias,
             self.replace_all,
@@ -113,7 +113,7 @@ class Life:
         place = self._source.randrange(len(apps))
         return (*apps[:place], *apps[place + 1 :])
 
-    def tag_anew(self, apps: Apps) -> Apps:
+    def retag(self, apps: Apps) -> Apps:
         """The same image under another tag: its old name must go."""
         return self._change_one(
             apps, lambda app: replace(app, tag=f"v{self._word()}", by_digest=False)

@@ -52,7 +52,7 @@ class PushedApp:
 
 
 @dataclass(frozen=True)
-class Link:
+class ChainLink:
     """One build of a lineage."""
 
     snapshot_id: str
@@ -138,10 +138,10 @@ class Workshop:
     def build(
         self,
         apps: Iterable[PushedApp],
-        ancestor: Link | None = None,
+        ancestor: ChainLink | None = None,
         edits: Iterable[tuple[str, str]] = (),
         orderly: bool = True,
-    ) -> Link:
+    ) -> ChainLink:
         """Build a snapshot from the ancestor's volume or an empty one; the build must succeed.
 
         Each edit replaces a text in the builder's script. Unless `orderly`, the builder's power is
@@ -162,9 +162,9 @@ class Workshop:
             self.host.stop_instance(instance_id)
             self.host.delete_volume(volume_id)
         assert ended.exit_code == 0, f"{ended.stdout}\n{ended.stderr}"
-        return Link(snapshot_id, apps, json.loads(ended.stdout), ended.stderr, seconds)
+        return ChainLink(snapshot_id, apps, json.loads(ended.stdout), ended.stderr, seconds)
 
-    def tamper(self, link: Link, script: str) -> Link:
+    def tamper(self, link: ChainLink, script: str) -> ChainLink:
         """Run a script as root on a volume from the link; returns it with a new snapshot."""
         number = f"{next(_numbers):017x}"
         instance_id, volume_id, snapshot_id = f"i-{number}", f"vol-{number}", f"snap-{number}"
@@ -191,7 +191,7 @@ class Workshop:
         )
         return ended, time.monotonic() - begun
 
-    def check(self, link: Link) -> Findings:
+    def check(self, link: ChainLink) -> Findings:
         """Compare a node from the link's snapshot with the pushed images."""
         with boot_node(self.host, link.snapshot_id) as node:
             wanted = inventory_for(link.names, self.source)
@@ -200,7 +200,7 @@ class Workshop:
             commands = len({file.parts[-4] for file in node.root.glob(AGENT_FILES)})
         return Findings(report.files_checked, report.examples, beyond, commands)
 
-    def forget(self, link: Link) -> None:
+    def forget(self, link: ChainLink) -> None:
         """Delete the link's snapshot."""
         self.host.delete_snapshot(link.snapshot_id)
 
@@ -214,7 +214,7 @@ def edited(given: BuilderCommand, find: str, replacement: str) -> BuilderCommand
 
 
 def build_document(
-    build_id: str, apps: Iterable[PushedApp], ancestor: Link | None
+    build_id: str, apps: Iterable[PushedApp], ancestor: ChainLink | None
 ) -> dict[str, Any]:
     """The build document for these apps, as Plan makes it."""
     document = json.loads(BUILD_DOCUMENT.read_text())

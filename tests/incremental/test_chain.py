@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import random
 
-from .changes import Life
-from .lineage import Link, Workshop
+from .changes import ChangeGenerator
+from .lineage import ChainLink, Workshop
 
 LINKS = int(os.environ.get("CHAIN_LINKS", "20"))
 SEED = int(os.environ.get("CHAIN_SEED", "0")) or random.randrange(1, 1 << 31)
@@ -14,9 +14,9 @@ SEED = int(os.environ.get("CHAIN_SEED", "0")) or random.randrange(1, 1 << 31)
 
 def test_every_link_of_a_chain_has_exactly_its_images(workshop: Workshop) -> None:
     print(f"CHAIN_SEED={SEED}")
-    life = Life(SEED)
-    apps, change = life.begin(), "begin"
-    link: Link | None = None
+    changes = ChangeGenerator(SEED)
+    apps, change = changes.begin(), "begin"
+    link: ChainLink | None = None
     for number in range(LINKS):
         pushed = [workshop.push(app) for app in apps]
         before, link = link, workshop.build(pushed, link)
@@ -26,7 +26,7 @@ def test_every_link_of_a_chain_has_exactly_its_images(workshop: Workshop) -> Non
         require_whole(workshop, link, where)
         if before:
             workshop.forget(before)
-        change, apps = life.change(apps)
+        change, apps = changes.change(apps)
     assert link
     full = workshop.build(link.apps)
     require_whole(workshop, full, f"CHAIN_SEED={SEED} full build")
@@ -34,7 +34,7 @@ def test_every_link_of_a_chain_has_exactly_its_images(workshop: Workshop) -> Non
         workshop.forget(one)
 
 
-def require_whole(workshop: Workshop, link: Link, where: str) -> None:
+def require_whole(workshop: Workshop, link: ChainLink, where: str) -> None:
     """Fail unless the link's snapshot contains its images, byte by byte, and nothing else."""
     found = workshop.check(link)
     assert (found.wrong, found.beyond) == ([], []), where

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from .changes import Life
-from .lineage import Link, PushedApp, Workshop
+from .changes import ChangeGenerator
+from .lineage import ChainLink, PushedApp, Workshop
 
 CONTENT = "/var/lib/containerd/io.containerd.content.v1.content"
 BLOB = f"$(ls -S {CONTENT}/blobs/sha256/* | head -n 1)"
@@ -21,18 +21,18 @@ NO_FLUSH = [("on_host sync -f", "true sync -f")]
 @pytest.fixture(scope="module")
 def apps(workshop: Workshop) -> list[PushedApp]:
     """Three images, two of them on one base."""
-    return [workshop.push(app) for app in Life(1).begin()[:3]]
+    return [workshop.push(app) for app in ChangeGenerator(1).begin()[:3]]
 
 
 @pytest.fixture(scope="module")
-def good(workshop: Workshop, apps: list[PushedApp]) -> Iterator[Link]:
+def good(workshop: Workshop, apps: list[PushedApp]) -> Iterator[ChainLink]:
     """An undamaged link."""
     link = workshop.build(apps)
     yield link
     workshop.forget(link)
 
 
-def built_upon(workshop: Workshop, ancestor: Link) -> str:
+def built_upon(workshop: Workshop, ancestor: ChainLink) -> str:
     """Build the same images on the ancestor and check them; returns `ancestor` of the report."""
     link = workshop.build(ancestor.apps, ancestor)
     found = workshop.check(link)
@@ -41,7 +41,7 @@ def built_upon(workshop: Workshop, ancestor: Link) -> str:
     return link.report["ancestor"]
 
 
-def test_an_undamaged_ancestor_is_built_upon(workshop: Workshop, good: Link) -> None:
+def test_an_undamaged_ancestor_is_built_upon(workshop: Workshop, good: ChainLink) -> None:
     assert built_upon(workshop, good) == "kept"
 
 
@@ -81,7 +81,7 @@ def test_a_snapshot_that_was_never_flushed_is_not_built_upon(
         "everything missing",
     ],
 )
-def test_damaged_files_are_not_built_upon(workshop: Workshop, good: Link, damage: str) -> None:
+def test_damaged_files_are_not_built_upon(workshop: Workshop, good: ChainLink, damage: str) -> None:
     damaged = workshop.tamper(good, damage)
     assert built_upon(workshop, damaged) == "damaged"
     workshop.forget(damaged)
@@ -104,7 +104,7 @@ def test_damaged_files_are_not_built_upon(workshop: Workshop, good: Link, damage
     ],
 )
 def test_missing_or_extra_content_in_containerd_is_repaired(
-    workshop: Workshop, good: Link, damage: str
+    workshop: Workshop, good: ChainLink, damage: str
 ) -> None:
     tampered = workshop.tamper(good, damage)
     assert built_upon(workshop, tampered) in ("kept", "damaged")
@@ -119,7 +119,9 @@ def test_missing_or_extra_content_in_containerd_is_repaired(
     ],
     ids=["images", "layers"],
 )
-def test_an_emptied_database_is_not_built_upon(workshop: Workshop, good: Link, damage: str) -> None:
+def test_an_emptied_database_is_not_built_upon(
+    workshop: Workshop, good: ChainLink, damage: str
+) -> None:
     stop = 'rm /run/units/containerd.active; kill "$(cat /run/units/containerd.pid)"; sleep 1'
     emptied = workshop.tamper(good, f"{stop}; truncate --size=0 /var/lib/containerd/{damage}")
     assert built_upon(workshop, emptied) in ("kept", "damaged")

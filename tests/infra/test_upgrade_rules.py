@@ -16,7 +16,7 @@ RULES: list[Rule] = [
     rules.replaces_nothing_that_is_kept,
     rules.takes_the_parameters_that_were_given,
     rules.renames_what_it_replaces,
-    rules.tells_what_it_told,
+    rules.keeps_its_outputs,
 ]
 
 
@@ -126,8 +126,8 @@ def tag_by_the_region(new: Template) -> None:
         (rules.takes_the_parameters_that_were_given, refuse_an_architecture),
         (rules.takes_the_parameters_that_were_given, demand_something_new),
         (rules.renames_what_it_replaces, move_the_sources_to_another_bus),
-        (rules.tells_what_it_told, lose_an_output),
-        (rules.tells_what_it_told, let_an_output_mean_another),
+        (rules.keeps_its_outputs, lose_an_output),
+        (rules.keeps_its_outputs, let_an_output_mean_another),
         (rules.keeps_its_tags_and_keys, tag_by_the_region),
     ],
     ids=lambda one: one.__name__ if callable(one) else None,

@@ -98,7 +98,7 @@ def takes_the_parameters_that_were_given(old: Template, new: Template) -> list[s
     return complaints
 
 
-def tells_what_it_told(old: Template, new: Template) -> list[str]:
+def keeps_its_outputs(old: Template, new: Template) -> list[str]:
     """Each output still exists and refers to the same resource."""
     kept = {n: one for n, one in old["Outputs"].items() if n not in GONE_OUTPUTS}
     return [

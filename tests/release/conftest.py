@@ -58,7 +58,7 @@ def start(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Start:
 
 
 @pytest.fixture(scope="session")
-def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
+def report_line(pytestconfig: pytest.Config) -> Callable[[str], None]:
     """A function that adds a line to the report at the end: what ran on what."""
     return pytestconfig.stash.setdefault(REPORT, []).append
 

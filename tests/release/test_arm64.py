@@ -168,7 +168,7 @@ def answers(
     cloud: LocalCloud,
     start: Start,
     tmp_path_factory: pytest.TempPathFactory,
-    tell: Callable[[str], None],
+    report_line: Callable[[str], None],
 ) -> Answers:
     """The answers of every function to every case, on both architectures."""
     directory = tmp_path_factory.mktemp("emulators")
@@ -185,7 +185,9 @@ def answers(
 
     said = ask_everything(pair)
     for runner in programs:
-        tell(f"{len(said)} cases of {len(FUNCTIONS)} functions: {runner.how}, runtime emulator")
+        report_line(
+            f"{len(said)} cases of {len(FUNCTIONS)} functions: {runner.how}, runtime emulator"
+        )
     return said
 
 

@@ -30,7 +30,7 @@ WAIT_SCALE = 0.05
 
 
 @dataclass(frozen=True)
-class Deployed:
+class DeployedRelease:
     """A release that runs in a local cloud of its own."""
 
     cloud: LocalCloud
@@ -55,7 +55,7 @@ def deployed(
     dist: Path,
     start: Start,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Deployed]:
+) -> Iterator[DeployedRelease]:
     """A release that is deployed with neither the sources nor a compiler."""
     architecture, runner = request.param, start(request.param)
     directory = tmp_path_factory.mktemp("release") / architecture
@@ -65,11 +65,11 @@ def deployed(
         cloud.deploy(directory, overrides, STACK, template=f"template-{architecture}.yaml")
         layout = Layout(cloud.state_dir / "layout")
         layout.add_image("app", [Layer("mixed", "app")])
-        yield Deployed(cloud, Frontload(cloud, layout), runner)
+        yield DeployedRelease(cloud, Frontload(cloud, layout), runner)
 
 
 def test_a_push_is_published_by_the_packaged_functions(
-    deployed: Deployed, tell: Callable[[str], None]
+    deployed: DeployedRelease, report_line: Callable[[str], None]
 ) -> None:
     cache = Cache(deployed.frontload, "released")
     cache.put()
@@ -79,19 +79,19 @@ def test_a_push_is_published_by_the_packaged_functions(
     answer = deployed.cloud.client("ssm").get_parameter(Name=manifest_parameter)
     manifest = json.loads(answer["Parameter"]["Value"])
     assert manifest["frontload"] == workspace_version()
-    tell(
+    report_line(
         f"a push was published by the packaged functions: {deployed.runner.how}; Runtime API and"
         " state machines of MiniStack, scripted builder host"
     )
 
 
-def test_the_stack_shows_its_version(deployed: Deployed) -> None:
+def test_the_stack_shows_its_version(deployed: DeployedRelease) -> None:
     (stack,) = deployed.cloud.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
     outputs = {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
     assert outputs["Version"] == workspace_version()
 
 
-def test_every_function_has_the_packages_architecture(deployed: Deployed) -> None:
+def test_every_function_has_the_packages_architecture(deployed: DeployedRelease) -> None:
     functions = deployed.cloud.client("lambda").list_functions()["Functions"]
     shown = {re.sub(r"-[^-]*$", "", one["FunctionName"]): one["Architectures"] for one in functions}
     assert len(shown) == 13

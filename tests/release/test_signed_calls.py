@@ -97,7 +97,7 @@ def test_a_call_uses_tls_and_has_botocores_signature(
     endpoint: Endpoint,
     tmp_path: Path,
     architecture: str,
-    tell: Callable[[str], None],
+    report_line: Callable[[str], None],
 ) -> None:
     runner = start(architecture)
     aws = {"AWS_ENDPOINT_URL": endpoint.url, "SSL_CERT_FILE": str(endpoint.ca_file)}
@@ -106,7 +106,7 @@ def test_a_call_uses_tls_and_has_botocores_signature(
     theirs, ours = signature_by_botocore(endpoint.calls[0])
     assert theirs == ours
     assert endpoint.versions[0] == "TLSv1.3"
-    tell(f"TLS and signatures of calls to a stand-in for Systems Manager: {runner.how}")
+    report_line(f"TLS and signatures of calls to a stand-in for Systems Manager: {runner.how}")
 
 
 def test_a_server_with_an_untrusted_certificate_gets_no_call(

@@ -27,7 +27,7 @@ from local_cloud.ministack import LAYER_SERVICES
 
 from .base_image import Base, find_base, remove_stand_in
 from .docker_engine import Docker, Network, find_docker, own_network
-from .forwarding import Deployed, deployed_functions, forward
+from .forwarding import DeployedFunction, deployed_functions, forward
 from .relay import relayed
 from .report import Report
 from .service import SamLocal, Setting, describe_emulator, native_architecture, sam_local
@@ -53,11 +53,11 @@ def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
     """A function that prints what takes long, although pytest captures output."""
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
 
-    def tell(line: str) -> None:
+    def print_line(line: str) -> None:
         with capture.global_and_fixture_disabled():
             print(f"\n[{time.monotonic() - BEGUN:5.1f} s] {line}", end="", flush=True)
 
-    return tell
+    return print_line
 
 
 @pytest.fixture(scope="session")
@@ -123,7 +123,7 @@ def cloud(say: Callable[[str], None], report: Report) -> Iterator[LocalCloud]:
 
 
 @pytest.fixture(scope="session")
-def deployed(cloud: LocalCloud) -> dict[str, Deployed]:
+def deployed(cloud: LocalCloud) -> dict[str, DeployedFunction]:
     """The stack's functions as CloudFormation made them."""
     return deployed_functions(cloud)
 
@@ -131,7 +131,7 @@ def deployed(cloud: LocalCloud) -> dict[str, Deployed]:
 @pytest.fixture(scope="session")
 def sam(
     cloud: LocalCloud,
-    deployed: dict[str, Deployed],
+    deployed: dict[str, DeployedFunction],
     docker: Docker,
     base: Base,
     network: Network,
@@ -175,7 +175,7 @@ def layout(cloud: LocalCloud) -> Layout:
 
 @pytest.fixture(scope="session")
 def frontload(
-    cloud: LocalCloud, deployed: dict[str, Deployed], sam: SamLocal, layout: Layout
+    cloud: LocalCloud, deployed: dict[str, DeployedFunction], sam: SamLocal, layout: Layout
 ) -> Frontload:
     """The state machines; `sam local` answers their Lambda tasks."""
     forward(cloud, deployed, sam.url)

@@ -21,14 +21,14 @@ URL_VARIABLE = "FRONTLOAD_SAM_LOCAL"
 
 
 @dataclass(frozen=True)
-class Deployed:
+class DeployedFunction:
     """A function as CloudFormation made it."""
 
     name: str
     variables: dict[str, str]
 
 
-def deployed_functions(cloud: LocalCloud) -> dict[str, Deployed]:
+def deployed_functions(cloud: LocalCloud) -> dict[str, DeployedFunction]:
     """The stack's functions by logical id."""
     resources = cloud.client("cloudformation").describe_stack_resources(StackName=STACK)
     found = {}
@@ -36,7 +36,9 @@ def deployed_functions(cloud: LocalCloud) -> dict[str, Deployed]:
         if one["ResourceType"] == "AWS::Lambda::Function":
             name = one["PhysicalResourceId"]
             shown = cloud.client("lambda").get_function_configuration(FunctionName=name)
-            found[one["LogicalResourceId"]] = Deployed(name, shown["Environment"]["Variables"])
+            found[one["LogicalResourceId"]] = DeployedFunction(
+                name, shown["Environment"]["Variables"]
+            )
     return found
 
 
@@ -50,7 +52,7 @@ def package(program: str) -> bytes:
     return packed.getvalue()
 
 
-def forward(cloud: LocalCloud, functions: dict[str, Deployed], sam_local: str) -> None:
+def forward(cloud: LocalCloud, functions: dict[str, DeployedFunction], sam_local: str) -> None:
     """Make every function in MiniStack forward its events to `sam local` at this URL."""
     client = cloud.client("lambda")
     code = package(PROGRAM.read_text())
@@ -66,7 +68,7 @@ def forward(cloud: LocalCloud, functions: dict[str, Deployed], sam_local: str) -
     _await_updates(client, functions)
 
 
-def _await_updates(client: Any, functions: dict[str, Deployed]) -> None:
+def _await_updates(client: Any, functions: dict[str, DeployedFunction]) -> None:
     def updated() -> bool:
         shown = [client.get_function_configuration(FunctionName=f.name) for f in functions.values()]
         return all(one["LastUpdateStatus"] == "Successful" for one in shown)

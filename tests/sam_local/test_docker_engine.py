@@ -31,7 +31,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "docker.log"
 
 
-def told(log: Path) -> list[str]:
+def docker_calls(log: Path) -> list[str]:
     return log.read_text().splitlines()
 
 
@@ -81,4 +81,4 @@ def test_a_network_is_removed_together_with_its_containers(log: Path) -> None:
         assert network.gateway == "172.30.0.1"
         assert containers_on(Docker(), network.name) == ["aaa", "bbb"]
         raise KeyError
-    assert told(log)[-2:] == ["rm --force aaa bbb", f"network rm {network.name}"]
+    assert docker_calls(log)[-2:] == ["rm --force aaa bbb", f"network rm {network.name}"]

@@ -18,7 +18,7 @@ from .forwarding_function import UNAVAILABLE, ask_sam_local, serve_one
 Recorded = list[tuple[str, bytes, str | None]]
 
 
-class Emulated(BaseHTTPRequestHandler):
+class FakeEndpoints(BaseHTTPRequestHandler):
     """`sam local` and the Runtime API: the first part of the path selects the answer."""
 
     posted: Recorded = []
@@ -30,7 +30,7 @@ class Emulated(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path.startswith("/runtime/"):
             name = self.headers.get("Lambda-Runtime-Function-Error-Type")
-            Emulated.posted.append((self.path, body, name))
+            FakeEndpoints.posted.append((self.path, body, name))
             self.answer(202, b"", {})
         elif self.path == "/fails":
             told = {"errorType": "LaunchRefused", "errorMessage": "there is none left"}
@@ -53,8 +53,8 @@ class Emulated(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    Emulated.posted = []
-    with HTTPServer(("127.0.0.1", 0), Emulated) as server:
+    FakeEndpoints.posted = []
+    with HTTPServer(("127.0.0.1", 0), FakeEndpoints) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
@@ -84,7 +84,7 @@ def test_the_runtime_api_gets_the_result_or_the_error(url: str) -> None:
     api = f"{url}/runtime/invocation"
     serve_one(api, f"{url}/echo")
     serve_one(api, f"{url}/fails")
-    (result, body, no_name), (failed, _, name) = Emulated.posted
+    (result, body, no_name), (failed, _, name) = FakeEndpoints.posted
     assert (result, body, no_name) == ("/runtime/invocation/r-1/response", b'{"asked": 1}', None)
     assert (failed, name) == ("/runtime/invocation/r-1/error", "LaunchRefused")
 

@@ -46,7 +46,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Kept:
+class SurvivingState:
     """What must survive an upgrade. All but the leases must survive the stack's deletion, too."""
 
     configuration: dict[str, str]
@@ -148,7 +148,7 @@ class Deployment:
         """A cache of this stack as it is deployed now."""
         return Cache(self.frontload(), name)
 
-    def kept(self) -> Kept:
+    def kept(self) -> SurvivingState:
         """The current state of all that must survive an upgrade."""
         inspector = Inspector(self._cloud)
         ssm = self._cloud.client("ssm")
@@ -156,7 +156,7 @@ class Deployment:
         listed = pages.paginate(Path=self.prefix, Recursive=True)
         values = {one["Name"]: one["Value"] for page in listed for one in page["Parameters"]}
         caches = f"{self.prefix}/caches/"
-        return Kept(
+        return SurvivingState(
             {name: value for name, value in values.items() if name.startswith(caches)},
             {name: inspector.versions(name) for name in values if not name.startswith(caches)},
             self.snapshots(),

@@ -23,7 +23,7 @@ ROLE = "arn:aws:iam::123456789012:role/state-machine"
 
 
 @dataclass
-class Ended:
+class ExecutionResult:
     """How one execution ended."""
 
     status: str
@@ -72,7 +72,7 @@ class Machines:
         started = self._states.start_execution(stateMachineArn=arn, input=json.dumps(document))
         return started["executionArn"]
 
-    def wait(self, execution: str) -> Ended:
+    def wait(self, execution: str) -> ExecutionResult:
         """Waits until the execution has ended, at most EXECUTION_LIMIT_SECONDS."""
         deadline = time.monotonic() + EXECUTION_LIMIT_SECONDS
         while time.monotonic() < deadline:
@@ -80,11 +80,13 @@ class Machines:
             if told["status"] != "RUNNING":
                 succeeded = told["status"] == "SUCCEEDED"
                 output = json.loads(told["output"]) if succeeded else None
-                return Ended(told["status"], output, told.get("error", ""), told.get("cause", ""))
+                return ExecutionResult(
+                    told["status"], output, told.get("error", ""), told.get("cause", "")
+                )
             time.sleep(0.05)
         raise TimeoutError(f"{execution} still runs after {EXECUTION_LIMIT_SECONDS} s")
 
-    def run(self, machine: str, document: Any, failure: str = "") -> Ended:
+    def run(self, machine: str, document: Any, failure: str = "") -> ExecutionResult:
         return self.wait(self.start(machine, document, failure))
 
     def _create_stand_ins(self) -> dict[str, str]:

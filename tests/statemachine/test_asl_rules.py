@@ -307,7 +307,7 @@ def count_on_after_a_map(build: Definition) -> None:
     del states(build)["IsSnapshotComplete"]["Choices"][0]["Assign"]
 
 
-def wait_without_telling(build: Definition) -> None:
+def call_without_waited_seconds(build: Definition) -> None:
     del states(build)["PullImages"]["Arguments"]["Payload"]["waitedSeconds"]
 
 
@@ -467,7 +467,7 @@ MISTAKES: list[tuple[Rule, Callable[[Definition], None]]] = [
     (tabulates_undo_and_errors, tabulate_askew),
     (tabulates_undo_and_errors, tabulate_nothing),
     (rules.bounds_every_loop, wait_without_counting),
-    (rules.bounds_every_loop, wait_without_telling),
+    (rules.bounds_every_loop, call_without_waited_seconds),
     (rules.bounds_every_loop, ask_again_without_waiting),
     (rules.waits_a_second_at_least, wait_for_what_was_reported),
     (rules.waits_a_second_at_least, wait_no_time),

@@ -13,9 +13,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from .account import Account, Options, aws_clients, region_of
 from .cost import estimate
-from .made import Made
+from .created import CreatedResources
 from .progress import Progress
-from .run import Ran, run
+from .run import CheckResult, run
 from .rust import ROOT, why_stale
 from .table import CheckError
 
@@ -112,7 +112,7 @@ def refuse(reason: str) -> int:
 def check(account: Account, options: Options, given: argparse.Namespace) -> int:
     """Ask AWS, once the user agrees."""
     print(f"{whom(account, options)}\n{estimate(options)}", file=sys.stderr)
-    left = Made(account, options.template_bucket).find()
+    left = CreatedResources(account, options.template_bucket).find()
     if left:
         print(f"Left by earlier runs, for --clean-up: {', '.join(map(str, left))}", file=sys.stderr)
     if not agrees(account):
@@ -148,8 +148,8 @@ def agrees(account: Account) -> bool:
 
 def clean_up(account: Account, options: Options) -> int:
     """Remove what earlier runs left."""
-    made = Made(account, options.template_bucket)
-    left = made.find()
+    created = CreatedResources(account, options.template_bucket)
+    left = created.find()
     print(whom(account, options), file=sys.stderr)
     if not left:
         print("Nothing is left of earlier runs.", file=sys.stderr)
@@ -158,7 +158,7 @@ def clean_up(account: Account, options: Options) -> int:
     if not agrees(account):
         return 2
     try:
-        answer = made.remove(None, account.limits.removal, account.limits.pause)
+        answer = created.remove(None, account.limits.removal, account.limits.pause)
     except CheckError as error:
         print(f"{error}\n{error.details}", file=sys.stderr)
         return 1
@@ -166,7 +166,7 @@ def clean_up(account: Account, options: Options) -> int:
     return 0
 
 
-def report(account: Account, options: Options, ran: Ran, output: str) -> None:
+def report(account: Account, options: Options, ran: CheckResult, output: str) -> None:
     """Print the table on standard output."""
     if output == "json":
         document = {

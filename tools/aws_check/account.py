@@ -14,7 +14,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from .progress import Late, Progress
+from .progress import Progress, WaitTimedOut
 from .table import CheckError, Question
 
 THROTTLED = {
@@ -146,7 +146,7 @@ class Account:
             return said, f"{question.bad} Or only you may not: see docs/aws-check.md."
         if isinstance(error, ClientError):
             return f"{code}: {error.response['Error'].get('Message', '')}", question.bad
-        if isinstance(error, CheckError | Late):
+        if isinstance(error, CheckError | WaitTimedOut):
             return str(error), question.bad
         if isinstance(error, BotoCoreError):
             return f"AWS was not asked: {error}", f"Nothing is known, the call failed here. {HERE}"

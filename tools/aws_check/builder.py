@@ -11,10 +11,10 @@ from tools import pull_script
 
 from .account import Account, Options
 from .commands import HERE, PROBE, for_admin, require_success, run_command
+from .created import CreatedResources, tags
 from .dry_runs import KEEP, SNAPSHOT, DryRuns, kept
 from .launches import DATA_DEVICE, Launch
-from .made import Made, tags
-from .rust import PULL_SECONDS, Given
+from .rust import PULL_SECONDS, BuilderInput
 from .scripts import PATHS, host_programs, identity, programs
 from .table import Answer, CheckError, Question, Table
 
@@ -87,7 +87,7 @@ QUESTIONS = (
 
 
 @dataclass(frozen=True)
-class Snapshotted:
+class BuilderResult:
     """The results of the builder, as far as it came."""
 
     snapshot: str | None = None
@@ -102,29 +102,29 @@ class Builder:
     account: Account
     options: Options
     table: Table
-    made: Made
+    created: CreatedResources
 
-    def build(self, launch: Launch, given: Given, dry_runs: DryRuns) -> Snapshotted:
+    def build(self, launch: Launch, given: BuilderInput, dry_runs: DryRuns) -> BuilderResult:
         """Ask all rows; each may need the one before it."""
         ask = self.table.ask
         instance = ask(LAUNCHED, lambda: self.launch(launch, "builder"))
         if instance is None or ask(ONLINE, lambda: self.wait_online(instance)) is None:
             self._skip_rest("the builder did not come online")
-            return Snapshotted()
+            return BuilderResult()
         digest = self._use(instance, given)
         dry_runs.keep(instance)
         volume = ask(STAYS, lambda: self._keep_volume(instance))
         if volume is None or ask(ENDS, lambda: self._end(instance, volume)) is None:
             self._skip_rest("the builder did not end with its volume kept")
-            return Snapshotted(digest=digest)
+            return BuilderResult(digest=digest)
         dry_runs.create_snapshot(volume)
-        return Snapshotted(ask(SNAPSHOTTED, lambda: self._snapshot(volume)), digest)
+        return BuilderResult(ask(SNAPSHOTTED, lambda: self._snapshot(volume)), digest)
 
     def _skip_rest(self, reason: str) -> None:
         answered = {row.name for row in self.table.rows}
         self.table.skip_all([one for one in QUESTIONS if one.name not in answered], reason)
 
-    def _use(self, instance: str, given: Given) -> str | None:
+    def _use(self, instance: str, given: BuilderInput) -> str | None:
         """Ask the rows about what runs on it; returns the digest that was pulled."""
         ask = self.table.ask
         if ask(ANSWERS, lambda: self.wait_answering(instance)) is None:
@@ -140,13 +140,13 @@ class Builder:
         asked = launch.request(name, self.options.subnet, snapshot)
         answer = self.account.ec2.run_instances(**asked)
         instance = answer["Instances"][0]["InstanceId"]
-        self.made.note("instance", instance)
+        self.created.note("instance", instance)
         return Answer(f"{instance}, {self.options.machine}", instance)
 
     def wait_online(self, instance: str) -> Answer:
         """Wait until SSM's agent is online.
 
-        Raises Late at the limit, and CheckError when the instance ends before.
+        Raises WaitTimedOut at the limit, and CheckError when the instance ends before.
         """
         limits, begun = self.account.limits, self.account.progress.seconds
 
@@ -165,14 +165,16 @@ class Builder:
         return Answer(f"Online {seconds:.0f} s after the launch", True)
 
     def wait_answering(self, instance: str) -> Answer:
-        """Wait until the admin container takes commands. Raises Late at the limit."""
+        """Wait until the admin container takes commands. Raises WaitTimedOut at the limit."""
         probes = 0
 
         def look() -> tuple[Any, str]:
             nonlocal probes
             probes += 1
             ended = run_command(self.account, instance, "probe", PROBE, PROBE_SECONDS)
-            return (True if ended.status == "Success" else None), ended.told[-200:] or ended.details
+            return (True if ended.status == "Success" else None), ended.output[
+                -200:
+            ] or ended.details
 
         limit = self.account.limits.answering
         self._wait(f"the admin container of {instance}", look, limit)
@@ -217,26 +219,26 @@ class Builder:
             said += f"; of the places that are emptied there is no {absent}"
         return Answer(said, True, ended.stdout)
 
-    def _pull(self, instance: str, given: Given) -> Answer:
+    def _pull(self, instance: str, given: BuilderInput) -> Answer:
         what = f"pull of {self.options.image}"
         ended = run_command(self.account, instance, what, given.command, PULL_SECONDS)
         try:
             report = json.loads(ended.stdout)
         except ValueError as error:
-            said = f"SSM says {ended.details}, and the output is no report: {ended.told[-300:]}"
-            raise CheckError(said, ended.told) from error
+            said = f"SSM says {ended.details}, and the output is no report: {ended.output[-300:]}"
+            raise CheckError(said, ended.output) from error
         if report.get("outcome") != "pulled":
             said = f"{report.get('step')}: {report.get('image')} {report.get('reason')}"
-            raise CheckError(said, ended.told)
+            raise CheckError(said, ended.output)
         require_success(ended)
         digests = report.get("digests", [])
         if len(digests) != 1 or report.get("flushed") is not True:
-            raise CheckError("the report is not that of one flushed image", ended.told)
+            raise CheckError("the report is not that of one flushed image", ended.output)
         return Answer(
             f"pulled {digests[0]} in {ended.seconds:.0f} s, {report.get('usedBytes', 0):,} bytes "
             f"used; containerd {report.get('containerd')}, kernel {report.get('kernel')}",
             digests[0],
-            ended.told,
+            ended.output,
         )
 
     # End, as functions/src/steps/end.rs does it
@@ -251,7 +253,7 @@ class Builder:
                 raise CheckError(f"EC2 shows no {DATA_DEVICE} of {instance}")
             data = volumes[DATA_DEVICE]
             if data["DeleteOnTermination"] is False:
-                self.made.note("volume", data["VolumeId"])
+                self.created.note("volume", data["VolumeId"])
                 return data["VolumeId"], ""
             self.account.ec2.modify_instance_attribute(
                 InstanceId=instance, BlockDeviceMappings=[kept()]
@@ -287,11 +289,11 @@ class Builder:
 
     def _snapshot(self, volume: str) -> Answer:
         begun = self.account.progress.seconds
-        made = self.account.ec2.create_snapshot(
+        created = self.account.ec2.create_snapshot(
             VolumeId=volume, TagSpecifications=tags(self.account, "snapshot", "snapshot")
         )
-        snapshot = made["SnapshotId"]
-        self.made.note("snapshot", snapshot)
+        snapshot = created["SnapshotId"]
+        self.created.note("snapshot", snapshot)
 
         def look() -> tuple[Any, str]:
             (shown,) = self.account.ec2.describe_snapshots(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from .account import Account, Options
-from .made import PARAMETERS, TAG, Made
+from .created import PARAMETERS, TAG, CreatedResources
 from .rust import Os
 from .table import Answer, CheckError, Question, Table
 
@@ -36,18 +36,20 @@ AGENTS = Question(
 )
 
 
-def ask_calls(account: Account, options: Options, table: Table, made: Made) -> Os | None:
+def ask_calls(
+    account: Account, options: Options, table: Table, created: CreatedResources
+) -> Os | None:
     """Ask the rows of these calls; returns the newest Bottlerocket, or None."""
-    table.ask(LABELLED, lambda: _labelled(account, made))
+    table.ask(LABELLED, lambda: _labelled(account, created))
     os = table.ask(RELEASE, lambda: _release(account, options))
     table.ask(EVENT, lambda: _event(account))
     table.ask(AGENTS, lambda: _agents(account))
     return os
 
 
-def _labelled(account: Account, made: Made) -> Answer:
+def _labelled(account: Account, created: CreatedResources) -> Answer:
     name = f"{PARAMETERS}/{account.run}/parameter"
-    made.note("parameter", name)
+    created.note("parameter", name)
     ssm = account.ssm
     ssm.put_parameter(
         Name=name, Value=VALUE, Type="String", Tags=[{"Key": TAG, "Value": account.run}]

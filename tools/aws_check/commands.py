@@ -19,7 +19,7 @@ END = "frontload-end"
 FINAL = {"Success", "Failed", "TimedOut", "Cancelled"}
 
 
-class Ended(NamedTuple):
+class CommandResult(NamedTuple):
     """How a command ended."""
 
     status: str
@@ -29,7 +29,7 @@ class Ended(NamedTuple):
     seconds: float
 
     @property
-    def told(self) -> str:
+    def output(self) -> str:
         """Everything that it printed."""
         return f"{self.stdout}\n{self.stderr}".strip()
 
@@ -48,8 +48,10 @@ def for_admin(script: str, **assignments: str) -> str:
     return f"apiclient exec admin bash -c '{READER}' frontload \"$0\" <<'{END}'\n{text}\n`\n{END}\n"
 
 
-def run_command(account: Account, instance: str, what: str, text: str, seconds: int) -> Ended:
-    """Run a command to its end. Raises Late when SSM does not report its end in time."""
+def run_command(
+    account: Account, instance: str, what: str, text: str, seconds: int
+) -> CommandResult:
+    """Run a command to its end. Raises WaitTimedOut when SSM does not report its end in time."""
     ssm = account.ssm
     limits = account.limits
     sent = ssm.send_command(
@@ -70,7 +72,7 @@ def run_command(account: Account, instance: str, what: str, text: str, seconds: 
         return (shown if shown["Status"] in FINAL else None), shown["Status"]
 
     shown = account.progress.wait_for(f"the end of: {what}", look, limits.command, limits.pause)
-    return Ended(
+    return CommandResult(
         shown["Status"],
         shown["StatusDetails"],
         shown["StandardOutputContent"],
@@ -79,8 +81,8 @@ def run_command(account: Account, instance: str, what: str, text: str, seconds: 
     )
 
 
-def require_success(ended: Ended) -> Ended:
+def require_success(ended: CommandResult) -> CommandResult:
     """Return `ended`. Raises CheckError unless the command ended with exit code 0."""
     if ended.status != "Success":
-        raise CheckError(f"SSM says {ended.details}: {ended.told[-300:]}", ended.told)
+        raise CheckError(f"SSM says {ended.details}: {ended.output[-300:]}", ended.output)
     return ended

@@ -12,8 +12,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from .account import Account, Options, code_of
+from .created import tags
 from .launches import DATA_DEVICE, Launch
-from .made import tags
 from .table import Answer, CheckError, Question, Skipped, Table
 from .template import Stack
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from .account import Account
 from .calls import put_event
-from .made import STACKS, TAG, Made
+from .created import STACKS, TAG, CreatedResources
 from .table import Answer, CheckError, Question, Table
 
 TEMPLATE = Path(__file__).with_name("forwarding.yaml")
@@ -21,15 +21,15 @@ FORWARDED = Question(
 )
 
 
-def ask_forwarding(account: Account, table: Table, made: Made) -> None:
+def ask_forwarding(account: Account, table: Table, created: CreatedResources) -> None:
     """Ask the row of the forwarded event."""
-    table.ask(FORWARDED, lambda: _forwarded(account, made))
+    table.ask(FORWARDED, lambda: _forwarded(account, created))
 
 
-def _forwarded(account: Account, made: Made) -> Answer:
+def _forwarded(account: Account, created: CreatedResources) -> Answer:
     name = f"{STACKS}{account.run}"
     limits = account.limits
-    made.note("stack", name)
+    created.note("stack", name)
     account.client("cloudformation").create_stack(
         StackName=name,
         TemplateBody=TEMPLATE.read_text(),

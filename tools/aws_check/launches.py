@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .account import Account, Options
-from .made import tags
+from .created import tags
 from .rust import Os
 
 DATA_DEVICE, ROOT_DEVICE = "/dev/xvdb", "/dev/xvda"

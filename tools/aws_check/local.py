@@ -21,7 +21,7 @@ from .builder import LISTED
 from .progress import Progress
 from .restored import QUESTIONS as OF_RESTORED
 from .roles import Decisions, Simulator
-from .run import Ran, run
+from .run import CheckResult, run
 from .uses import Use
 
 QUICK = {
@@ -48,7 +48,7 @@ NOTHING_RUNS = "the local cloud has no builder host that runs commands (needs ro
 
 
 @contextmanager
-def run_locally(options: Options, progress: Progress) -> Iterator[tuple[Account, Ran]]:
+def run_locally(options: Options, progress: Progress) -> Iterator[tuple[Account, CheckResult]]:
     """A run on its own local cloud, with the stack deployed."""
     with LocalCloud("auto", settings=QUICK, say=progress.say) as cloud:
         cloud.keeps_grants = False
@@ -105,7 +105,7 @@ def plant_snapshot(cloud: LocalCloud, stack: str) -> None:
     ec2.delete_volume(VolumeId=volume["VolumeId"])
 
 
-def ask_locally(cloud: LocalCloud, account: Account, options: Options) -> Ran:
+def ask_locally(cloud: LocalCloud, account: Account, options: Options) -> CheckResult:
     """Ask a local cloud everything that it can answer."""
     cannot = {}
     if cloud.host.kind == "scripted":

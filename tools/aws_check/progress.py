@@ -14,7 +14,7 @@ QUIET_SECONDS = 2.0
 REPEAT_SECONDS = 15.0
 
 
-class Late(Exception):
+class WaitTimedOut(Exception):
     """A wait reached its limit."""
 
 
@@ -32,7 +32,7 @@ class Progress:
         print(f"{clear}{self.seconds:7.1f} s  {text}", file=self._stream, flush=True)
         self._shown_at = time.monotonic()
 
-    def tell(self, row: Row) -> None:
+    def show_row(self, row: Row) -> None:
         """Print a row that was answered."""
         outcome = f"{row.outcome:8}"
         if self._live:
@@ -60,7 +60,7 @@ class Progress:
     ) -> Any:
         """Call `look` until it returns a value, and return that value.
 
-        Each look also returns the state as text. Raises Late with the last state at the limit.
+        Each look also returns the state as text. Raises WaitTimedOut with the last state.
         """
         begun, told = time.monotonic(), False
         while True:
@@ -69,7 +69,9 @@ class Progress:
                 return found
             waited = time.monotonic() - begun
             if waited > limit:
-                raise Late(f"{what} did not come within {limit:.0f} s; the last look: {state}")
+                raise WaitTimedOut(
+                    f"{what} did not come within {limit:.0f} s; the last look: {state}"
+                )
             if told:
                 self.show(f"waiting for {what}: {state}")
             elif waited + pause > QUIET_SECONDS:

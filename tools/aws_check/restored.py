@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tools import pull_script
 
-from .builder import EXPIRY_SECONDS, LIST_SECONDS, Builder, Snapshotted
+from .builder import EXPIRY_SECONDS, LIST_SECONDS, Builder, BuilderResult
 from .commands import for_admin, require_success, run_command
 from .launches import Launch
 from .scripts import HOST_CONTAINERS, OF_SCRIPTS, identity
@@ -39,7 +39,7 @@ STARTS = Question(
 QUESTIONS = (LAUNCHED, HELD, IMAGE, STARTS)
 
 
-def ask_restored(builder: Builder, launch: Launch, came_to: Snapshotted) -> None:
+def ask_restored(builder: Builder, launch: Launch, came_to: BuilderResult) -> None:
     """Ask the rows of the second builder."""
     table = builder.table
     if came_to.snapshot is None:
@@ -63,7 +63,7 @@ def ask_restored(builder: Builder, launch: Launch, came_to: Snapshotted) -> None
 class _Restored:
     """The second builder; `lines` is what it listed."""
 
-    def __init__(self, builder: Builder, came_to: Snapshotted) -> None:
+    def __init__(self, builder: Builder, came_to: BuilderResult) -> None:
         self._builder = builder
         self._came_to = came_to
         self._instance = ""
@@ -95,13 +95,13 @@ class _Restored:
         self.lines = ended.stdout.splitlines()
         counts = {kind: int(count) for kind, count in self._rows("count")}
         if set(counts) != {"identity", "other", "directory"}:
-            raise CheckError(f"the list is not whole: {ended.told[-300:]}", ended.told)
+            raise CheckError(f"the list is not whole: {ended.output[-300:]}", ended.output)
         files = [
             " ".join(line.split(" ")[2:]) for line in self.lines if line.startswith("identity")
         ]
         if counts["identity"]:
             shown = ", ".join(files[:5])
-            raise CheckError(f"{counts['identity']} files of the builder: {shown}", ended.told)
+            raise CheckError(f"{counts['identity']} files of the builder: {shown}", ended.output)
         said = f"{counts['other']} other files, {counts['directory']} directories, none of identity"
         return Answer(said, True, ended.stdout)
 

@@ -12,10 +12,10 @@ from .account import Account, Options
 from .builder import QUESTIONS as OF_BUILDER
 from .builder import Builder
 from .calls import ask_calls
+from .created import NOTHING_LEFT, CreatedResources
 from .dry_runs import LAUNCHES, OF_SNAPSHOTS, DryRuns
 from .forwarding import ask_forwarding
 from .launches import Launch
-from .made import NOTHING_LEFT, Made
 from .names import Names
 from .restored import QUESTIONS as OF_RESTORED
 from .restored import ask_restored
@@ -43,7 +43,7 @@ SOME_ACCOUNT = "210987654321"
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Ran(NamedTuple):
+class CheckResult(NamedTuple):
     """The result of a run."""
 
     table: Table
@@ -60,14 +60,14 @@ def run(
     options: Options,
     simulator: Simulator | None = None,
     cannot: dict[str, str] | None = None,
-) -> Ran:
+) -> CheckResult:
     """Ask everything. `simulator` replaces IAM's, `cannot` are rows that cannot be asked."""
-    table = Table(account.progress.tell, account.explain, cannot or {})
-    made = Made(account, options.template_bucket)
+    table = Table(account.progress.show_row, account.explain, cannot or {})
+    created = CreatedResources(account, options.template_bucket)
     interrupted = False
     with _signals_interrupt():
         try:
-            _ask_all(account, options, table, made, simulator or iam_simulator(account))
+            _ask_all(account, options, table, created, simulator or iam_simulator(account))
         except KeyboardInterrupt:
             interrupted = True
             account.progress.say("interrupted: what was made is removed first")
@@ -75,8 +75,8 @@ def run(
             _note_mistake(table, error)
         finally:
             with _signals_wait(account):
-                _remove(account, table, made)
-    return Ran(table, interrupted)
+                _remove(account, table, created)
+    return CheckResult(table, interrupted)
 
 
 def _note_mistake(table: Table, error: Exception) -> None:
@@ -88,18 +88,22 @@ def _note_mistake(table: Table, error: Exception) -> None:
     table.ask(MISTAKE, again)
 
 
-def _remove(account: Account, table: Table, made: Made) -> None:
+def _remove(account: Account, table: Table, created: CreatedResources) -> None:
     limits = account.limits
-    table.ask(NOTHING_LEFT, lambda: made.remove(account.run, limits.removal, limits.pause))
+    table.ask(NOTHING_LEFT, lambda: created.remove(account.run, limits.removal, limits.pause))
 
 
 def _ask_all(
-    account: Account, options: Options, table: Table, made: Made, simulator: Simulator
+    account: Account,
+    options: Options,
+    table: Table,
+    created: CreatedResources,
+    simulator: Simulator,
 ) -> None:
-    ask_template(account, options, table, made)
+    ask_template(account, options, table, created)
     stack = ask_stack(account, options, table)
-    os = ask_calls(account, options, table, made)
-    ask_forwarding(account, table, made)
+    os = ask_calls(account, options, table, created)
+    ask_forwarding(account, table, created)
     if stack is None or os is None:
         reason = "there is no deployed stack" if stack is None else "no Bottlerocket was found"
         table.skip_all([*ROLES.values(), RENDERED, *LAUNCHES, *OF_BUILDERS, *OF_SNAPSHOTS], reason)
@@ -116,7 +120,7 @@ def _ask_all(
         table.skip_all(OF_BUILDERS, reason)
         dry_runs.of_snapshots(None)
         return
-    builder = Builder(account, options, table, made)
+    builder = Builder(account, options, table, created)
     came_to = builder.build(launch, given, dry_runs)
     ask_restored(builder, launch, came_to)
     dry_runs.of_snapshots(came_to.snapshot)

@@ -32,7 +32,7 @@ class Os(NamedTuple):
     version: str
 
 
-class Given(NamedTuple):
+class BuilderInput(NamedTuple):
     """What SSM and EC2 pass to the builder."""
 
     command: str
@@ -48,7 +48,7 @@ def why_stale() -> str:
     return f"{PROGRAM.relative_to(ROOT)} is missing or older than its sources: {COMPILE}"
 
 
-def render(account: Account, options: Options, os: Os) -> Given:
+def render(account: Account, options: Options, os: Os) -> BuilderInput:
     """The command and user data of a build of the one small image.
 
     Raises CheckError when Frontload's own code refuses the build.
@@ -64,7 +64,7 @@ def render(account: Account, options: Options, os: Os) -> Given:
     if done.returncode != 0:
         raise CheckError(f"Frontload's own code refuses the build: {done.stderr.strip()}")
     given = json.loads(done.stdout)
-    return Given(given["command"], base64.b64decode(given["userData"]).decode())
+    return BuilderInput(given["command"], base64.b64decode(given["userData"]).decode())
 
 
 def build_document(account: Account, options: Options, os: Os) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from .account import Account, Options
-from .made import OBJECTS, Made
+from .created import OBJECTS, CreatedResources
 from .table import Answer, CheckError, Question, Skipped, Table
 
 LARGEST_BODY = 51_200
@@ -75,12 +75,14 @@ def _find_stack(account: Account, name: str) -> Answer:
     return Answer(f"{status}, version {version}, {len(ids)} resources", stack)
 
 
-def ask_template(account: Account, options: Options, table: Table, made: Made) -> None:
+def ask_template(
+    account: Account, options: Options, table: Table, created: CreatedResources
+) -> None:
     """Ask the row of the template."""
-    table.ask(TEMPLATE, lambda: _validate(account, options, made))
+    table.ask(TEMPLATE, lambda: _validate(account, options, created))
 
 
-def _validate(account: Account, options: Options, made: Made) -> Answer:
+def _validate(account: Account, options: Options, created: CreatedResources) -> Answer:
     if not options.template.exists():
         raise Skipped(f"{options.template} does not exist", "Build it with `make build`.")
     body = options.template.read_bytes()
@@ -95,17 +97,17 @@ def _validate(account: Account, options: Options, made: Made) -> Answer:
             f"{OBJECTS}/ and deleted again.",
         )
     else:
-        url = _put_template(account, options.template_bucket, body, made)
+        url = _put_template(account, options.template_bucket, body, created)
         answer = formation.validate_template(TemplateURL=url)
     needs = ", ".join(answer.get("Capabilities", [])) or "no capabilities"
     count = len(answer.get("Parameters", []))
     return Answer(f"valid: {len(body):,} bytes, {count} parameters, needs {needs}")
 
 
-def _put_template(account: Account, bucket: str, body: bytes, made: Made) -> str:
+def _put_template(account: Account, bucket: str, body: bytes, created: CreatedResources) -> str:
     key = f"{OBJECTS}/{account.run}/template.yaml"
     s3 = account.client("s3")
-    made.note("object", key)
+    created.note("object", key)
     try:
         s3.put_object(Bucket=bucket, Key=key, Body=body)
     except ClientError as error:

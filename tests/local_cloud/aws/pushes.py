@@ -69,7 +69,7 @@ class PushReceiver:
                 cloud.account, cloud.region, repository, tag, digest, manifest
             )
         image = Image(repository, tag, digest, parsed)
-        self._tell(arrived(image, cloud.account, cloud.region))
+        self._send_event(arrived(image, cloud.account, cloud.region))
 
     def _read_manifest(self, repository: str, digest: str) -> str:
         request = urllib.request.Request(
@@ -82,6 +82,6 @@ class PushReceiver:
         with self._opener.open(request, timeout=10) as answer:
             return answer.read().decode()
 
-    def _tell(self, event: Event) -> None:
+    def _send_event(self, event: Event) -> None:
         order = {"account": self.cloud.account, "region": self.cloud.region, "event": event}
         ask(self.registry.bus_url, "events", order)

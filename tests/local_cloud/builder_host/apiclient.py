@@ -172,7 +172,7 @@ def connect(path: str) -> socket.socket:
     return server
 
 
-class Lost(Exception):
+class ConnectionLost(Exception):
     """The connection ended without an exit code."""
 
 
@@ -188,7 +188,7 @@ class Conversation:
     def exit_code(self) -> int:
         """Exchange messages until the server sends the command's exit code; return it.
 
-        Raises Lost when the connection ends before that, or when output cannot be written.
+        Raises ConnectionLost when the connection ends before that, or output cannot be written.
         """
         while True:
             poll = select.poll()
@@ -233,9 +233,11 @@ class Conversation:
         except BlockingIOError:
             return None
         except ConnectionResetError as error:
-            raise Lost(f"Failed to read from WebSocket: IO error: {described(error)}") from None
+            raise ConnectionLost(
+                f"Failed to read from WebSocket: IO error: {described(error)}"
+            ) from None
         if not content:
-            raise Lost(
+            raise ConnectionLost(
                 "Failed to read from WebSocket: WebSocket protocol error: "
                 "Connection reset without closing handshake"
             )
@@ -262,12 +264,12 @@ class Conversation:
 
 
 def write_output(content: bytes) -> None:
-    """Write all of it to standard output. Raises Lost when that fails."""
+    """Write all of it to standard output. Raises ConnectionLost when that fails."""
     try:
         while content:
             content = content[os.write(1, content) :]
     except OSError as error:
-        raise Lost(f"Failed to write output: {described(error)}") from None
+        raise ConnectionLost(f"Failed to write output: {described(error)}") from None
 
 
 def described(error: OSError) -> str:
@@ -292,7 +294,7 @@ def main() -> int:
     conversation = Conversation(connect(path), frame(b"T", initialization(target, command)))
     try:
         return conversation.exit_code()
-    except Lost as error:
+    except ConnectionLost as error:
         log("error", str(error))
         log("warn", "Didn't receive a return code or signal; unsure what happened")
         return 1

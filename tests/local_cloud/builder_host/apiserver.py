@@ -51,7 +51,7 @@ class Refused(Exception):
     """`ctr` did not run the command; the message says why."""
 
 
-class Gone(Exception):
+class ClientGone(Exception):
     """The client has disconnected."""
 
 
@@ -66,8 +66,8 @@ class Client:
         """Return the message that says what to run, or None when it is too large.
 
         A message that is too large is ignored, and the connection then ends silently
-        [sources/api/apiserver/src/server/exec.rs: handle, `Err(e)`]. Raises Gone when the client
-        disconnects.
+        [sources/api/apiserver/src/server/exec.rs: handle, `Err(e)`]. Raises ClientGone when the
+        client disconnects.
         """
         while True:
             for _, content in self.messages():
@@ -75,13 +75,13 @@ class Client:
             self.receive()
 
     def receive(self) -> None:
-        """Read what has arrived. Raises Gone when the client has disconnected."""
+        """Read what has arrived. Raises ClientGone when the client has disconnected."""
         try:
             content = self.connection.recv(LARGEST_MESSAGE)
         except ConnectionResetError:
             content = b""
         if not content:
-            raise Gone
+            raise ClientGone
         self._incoming += content
 
     def messages(self):
@@ -96,11 +96,11 @@ class Client:
             yield kind, content
 
     def send(self, kind: bytes, content: bytes) -> None:
-        """Send a message. Raises Gone when the client has disconnected."""
+        """Send a message. Raises ClientGone when the client has disconnected."""
         try:
             self.connection.sendall(HEADER.pack(kind, len(content)) + content)
         except (BrokenPipeError, ConnectionResetError):
-            raise Gone from None
+            raise ClientGone from None
 
 
 class Child:
@@ -289,7 +289,7 @@ class Execution:
     def run(self) -> None:
         """Pass on input and output until the command has ended and no process has its output open.
 
-        Background processes count too. Raises Gone when the client disconnects.
+        Background processes count too. Raises ClientGone when the client disconnects.
 
         [measured: containerd 2.1 waits as long as that takes, 1.7 closes the pipe after 2 seconds]
         """
@@ -317,7 +317,7 @@ class Execution:
     def _handle(self, fd: int, events: int) -> None:
         if fd == self._client.connection.fileno():
             if events & select.POLLHUP:
-                raise Gone
+                raise ClientGone
             self._client.receive()
             self._take_messages()
         elif fd == self._child.stdin:
@@ -380,12 +380,12 @@ def serve(connection: socket.socket, were_running: set[str], luck: random.Random
         return
     try:
         execution.run()
-    except Gone:
+    except ClientGone:
         connection.close()
         execution.abandon()
 
 
-class Luck:
+class RandomGenerators:
     """Makes a random generator for each command in turn."""
 
     def __init__(self) -> None:
@@ -423,7 +423,7 @@ def listen() -> list[socket.socket]:
 def accept_for_ever(sockets: list[socket.socket]) -> None:
     """Start a process for each client. Never returns."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    luck, were_running = Luck(), set()
+    luck, were_running = RandomGenerators(), set()
     while True:
         for one in select.select(sockets, [], [])[0]:
             connection = one.accept()[0]
@@ -438,7 +438,7 @@ def serve_and_exit(*what: Any) -> None:
     """Serve one client in a process of its own. Its copy of the listening sockets does no harm."""
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        with contextlib.suppress(Gone):
+        with contextlib.suppress(ClientGone):
             serve(*what)
     except BaseException:
         sys.excepthook(*sys.exc_info())

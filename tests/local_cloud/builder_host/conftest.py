@@ -61,10 +61,10 @@ def host(
 
 
 _numbers = itertools.count(1)
-Start = Callable[..., "Started"]
+Start = Callable[..., "StartedInstance"]
 
 
-class Started:
+class StartedInstance:
     """An instance of a test, with a volume of its own."""
 
     def __init__(
@@ -140,10 +140,10 @@ class Started:
 
 @pytest.fixture
 def start(host: ContainerdHost) -> Iterator[Start]:
-    made: list[Started] = []
+    made: list[StartedInstance] = []
 
-    def start_one(**how: Any) -> Started:
-        made.append(Started(host, **how))
+    def start_one(**how: Any) -> StartedInstance:
+        made.append(StartedInstance(host, **how))
         return made[-1]
 
     yield start_one
@@ -152,7 +152,7 @@ def start(host: ContainerdHost) -> Iterator[Start]:
 
 
 @pytest.fixture
-def builder(start: Start) -> Started:
+def builder(start: Start) -> StartedInstance:
     """An instance that only this test uses."""
     started = start()
     started.wait_for_admin()
@@ -160,9 +160,9 @@ def builder(start: Start) -> Started:
 
 
 @pytest.fixture(scope="module")
-def shared_builder(host: ContainerdHost) -> Iterator[Started]:
+def shared_builder(host: ContainerdHost) -> Iterator[StartedInstance]:
     """An instance for tests whose changes no other test sees."""
-    started = Started(host)
+    started = StartedInstance(host)
     started.wait_for_admin()
     yield started
     started.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 _libc = ctypes.CDLL(None, use_errno=True)
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 def enter(namespace: str) -> None:
@@ -25,7 +25,7 @@ def enter(namespace: str) -> None:
         os.close(fd)
 
 
-def in_network_of(pid: int, make: Callable[[], Made]) -> Made:
+def in_network_of(pid: int, make: Callable[[], Result]) -> Result:
     """Run `make` in the network namespace of the process and return what it made.
 
     A separate thread enters the namespace and ends there, so no other thread changes its namespace.

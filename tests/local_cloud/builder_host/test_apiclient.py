@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from .conftest import Started
+from .conftest import StartedInstance
 
 # A server that ends with part of a message unread resets the connection; else it closes it.
 ENDS_WITHOUT_A_CODE = (
@@ -15,7 +15,7 @@ ENDS_WITHOUT_A_CODE = (
 )
 
 
-def seed(builder: Started, number: int) -> None:
+def seed(builder: StartedInstance, number: int) -> None:
     """Make outcomes that are chance in reality the same each time."""
     assert builder.on_host(f"echo {number} >/run/apiclient.seed").exit_code == 0
 
@@ -128,7 +128,7 @@ def test_both_streams_come_back_as_standard_output(shared_builder):
     assert (sorted(result.stdout.split()), result.stderr) == (["err", "out"], "")
 
 
-def in_parallel(builder: Started, command: str, count: int) -> list[str]:
+def in_parallel(builder: StartedInstance, command: str, count: int) -> list[str]:
     """Run `count` copies of the command in the admin container at once; return each output."""
     result = builder.run(
         f"for i in $(seq {count}); do\n"
@@ -148,7 +148,7 @@ def test_a_line_of_standard_error_may_come_before_or_after_a_later_one_of_output
     assert {*zip(words[::2], words[1::2], strict=True)} == {("err", "out"), ("out", "err")}
 
 
-def one_after_the_other(builder: Started, count: int) -> list[str]:
+def one_after_the_other(builder: StartedInstance, count: int) -> list[str]:
     """Run `count` short commands in turn; return their output, split before each exit code."""
     result = builder.run(
         f"for i in $(seq {count}); do\n"

@@ -12,7 +12,7 @@ from local_cloud.builder_host.containerd_host import ContainerdHost
 from local_cloud.builder_host.content_check import check_content
 from local_cloud.builder_host.pause_image import PAUSE_IMAGE
 
-from .conftest import ADMIN, Started
+from .conftest import ADMIN, StartedInstance
 
 TOOLS = Path(__file__).parents[3] / "target" / "tools"
 DOWNLOADS = "[settings.container-runtime]\nmax-concurrent-downloads = 7\n"
@@ -25,7 +25,7 @@ def other(request, registry, tmp_path_factory):
     if not directory.exists():
         pytest.skip(f"{directory} is missing: make containerd-versions")
     host = ContainerdHost(tmp_path_factory.mktemp("other"), registry.endpoints, directory)
-    started = Started(host, ADMIN + DOWNLOADS)
+    started = StartedInstance(host, ADMIN + DOWNLOADS)
     started.wait_for_admin()
     yield request.param, started
     started.close()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from .account import DENIED, Account, code_of
-from .progress import Late
+from .progress import WaitTimedOut
 from .table import Answer, CheckError, Question
 
 TAG = "frontload:check"
@@ -27,7 +27,7 @@ NOTHING_LEFT = Question(
 )
 
 
-class Thing(NamedTuple):
+class CreatedResource(NamedTuple):
     """Something that a run made."""
 
     kind: str
@@ -44,19 +44,19 @@ def tags(account: Account, name: str, *kinds: str) -> list[dict[str, Any]]:
     return [{"ResourceType": kind, "Tags": own} for kind in kinds]
 
 
-class Made:
+class CreatedResources:
     """What this run made so far; `bucket` is where a template may have been put."""
 
     def __init__(self, account: Account, bucket: str | None = None) -> None:
         self._account = account
         self._bucket = bucket
-        self._noted: set[Thing] = set()
+        self._noted: set[CreatedResource] = set()
 
     def note(self, kind: str, id: str) -> None:
         """Remember what was made, because EC2 may not find it by its tag yet."""
-        self._noted.add(Thing(kind, id, self._account.run))
+        self._noted.add(CreatedResource(kind, id, self._account.run))
 
-    def find(self, run: str | None = None) -> list[Thing]:
+    def find(self, run: str | None = None) -> list[CreatedResource]:
         """What a run left, or what all runs left, as AWS finds it."""
         account = self._account
         found = [*_tagged(account, run), *_parameters(account), *_stacks(account)]
@@ -72,13 +72,13 @@ class Made:
         def look() -> tuple[Any, str]:
             left = removal.step(noted, lambda: self.find(run))
             if removal.hopeless_looks >= HOPELESS_LOOKS:
-                raise CheckError(f"what is left may not be removed: {left}", removal.errors_told())
+                raise CheckError(f"what is left may not be removed: {left}", removal.errors())
             return (True if removal.clean_looks >= CLEAN_LOOKS else None), left
 
         try:
             self._account.progress.wait_for("the removal", look, limit, pause)
-        except Late as late:
-            raise CheckError(str(late), removal.errors_told()) from late
+        except WaitTimedOut as late:
+            raise CheckError(str(late), removal.errors()) from late
         count = len(removal.gone)
         return Answer(f"{count} removed" if count else "nothing was made")
 
@@ -89,15 +89,15 @@ class _Removal:
     def __init__(self, account: Account, bucket: str | None) -> None:
         self._account = account
         self._bucket = bucket
-        self.gone: set[Thing] = set()
+        self.gone: set[CreatedResource] = set()
         self.clean_looks = 0
         self.hopeless_looks = 0
         self._errors: dict[str, Exception] = {}
 
-    def step(self, noted: set[Thing], find: Callable[[], list[Thing]]) -> str:
+    def step(self, noted: set[CreatedResource], find: Callable[[], list[CreatedResource]]) -> str:
         """Remove what is there; returns what is left as text."""
         self._errors = {}
-        found: set[Thing] = set()
+        found: set[CreatedResource] = set()
         try:
             found = set(find())
         except (BotoCoreError, ClientError) as error:
@@ -110,7 +110,7 @@ class _Removal:
         self.hopeless_looks = self.hopeless_looks + 1 if denied else 0
         return ", ".join([*map(str, sorted(left)), *sorted(self._errors)]) or "nothing"
 
-    def _remove(self, thing: Thing) -> None:
+    def _remove(self, thing: CreatedResource) -> None:
         try:
             done = REMOVERS[thing.kind](self._account, thing, self._bucket)
         except (BotoCoreError, ClientError) as error:
@@ -120,7 +120,7 @@ class _Removal:
         if done:
             self.gone.add(thing)
 
-    def errors_told(self) -> str:
+    def errors(self) -> str:
         """Why the last step did not remove everything."""
         return "\n".join(f"{what}: {why}" for what, why in sorted(self._errors.items()))
 
@@ -131,7 +131,7 @@ HOPELESS_LOOKS = 5
 """After so many looks with only denials left, it is of no use to wait longer."""
 
 
-def _tagged(account: Account, run: str | None) -> Iterator[Thing]:
+def _tagged(account: Account, run: str | None) -> Iterator[CreatedResource]:
     mine = {"Name": "tag-key", "Values": [TAG]}
     if run:
         mine = {"Name": f"tag:{TAG}", "Values": [run]}
@@ -147,37 +147,37 @@ def _tagged(account: Account, run: str | None) -> Iterator[Thing]:
                 if state not in ("terminated", "deleting", "deleted"):
                     told = {tag["Key"]: tag["Value"] for tag in one.get("Tags", [])}
                     id_field = f"{kind.capitalize()}Id"
-                    yield Thing(kind, one[id_field], told.get(TAG, "?"))
+                    yield CreatedResource(kind, one[id_field], told.get(TAG, "?"))
 
 
 def _instances(page: dict[str, Any]) -> list[dict[str, Any]]:
     return [one for reservation in page["Reservations"] for one in reservation["Instances"]]
 
 
-def _parameters(account: Account) -> Iterator[Thing]:
+def _parameters(account: Account) -> Iterator[CreatedResource]:
     pages = account.ssm.get_paginator("get_parameters_by_path")
     for page in pages.paginate(Path=PARAMETERS, Recursive=True):
         for one in page["Parameters"]:
-            yield Thing("parameter", one["Name"], one["Name"].split("/")[2])
+            yield CreatedResource("parameter", one["Name"], one["Name"].split("/")[2])
 
 
-def _stacks(account: Account) -> Iterator[Thing]:
+def _stacks(account: Account) -> Iterator[CreatedResource]:
     pages = account.client("cloudformation").get_paginator("describe_stacks")
     for page in pages.paginate():
         for one in page["Stacks"]:
             name = one["StackName"]
             if name.startswith(STACKS) and one["StackStatus"] != "DELETE_COMPLETE":
-                yield Thing("stack", name, name.removeprefix(STACKS))
+                yield CreatedResource("stack", name, name.removeprefix(STACKS))
 
 
-def _objects(account: Account, bucket: str) -> Iterator[Thing]:
+def _objects(account: Account, bucket: str) -> Iterator[CreatedResource]:
     pages = account.client("s3").get_paginator("list_objects_v2")
     for page in pages.paginate(Bucket=bucket, Prefix=f"{OBJECTS}/"):
         for one in page.get("Contents", []):
-            yield Thing("object", one["Key"], one["Key"].split("/")[1])
+            yield CreatedResource("object", one["Key"], one["Key"].split("/")[1])
 
 
-def _remove_instance(account: Account, thing: Thing, _: str | None) -> bool:
+def _remove_instance(account: Account, thing: CreatedResource, _: str | None) -> bool:
     found = account.ec2.describe_instances(InstanceIds=[thing.id])
     states = [one["State"]["Name"] for one in _instances(found)]
     if all(state == "terminated" for state in states):
@@ -187,7 +187,7 @@ def _remove_instance(account: Account, thing: Thing, _: str | None) -> bool:
     return False
 
 
-def _remove_volume(account: Account, thing: Thing, _: str | None) -> bool:
+def _remove_volume(account: Account, thing: CreatedResource, _: str | None) -> bool:
     found = account.ec2.describe_volumes(VolumeIds=[thing.id])["Volumes"]
     # An attached volume goes with its instance, or is free when the instance has ended.
     if found and found[0]["State"] != "in-use":
@@ -196,17 +196,17 @@ def _remove_volume(account: Account, thing: Thing, _: str | None) -> bool:
     return not found
 
 
-def _remove_snapshot(account: Account, thing: Thing, _: str | None) -> bool:
+def _remove_snapshot(account: Account, thing: CreatedResource, _: str | None) -> bool:
     account.ec2.delete_snapshot(SnapshotId=thing.id)
     return True
 
 
-def _remove_parameter(account: Account, thing: Thing, _: str | None) -> bool:
+def _remove_parameter(account: Account, thing: CreatedResource, _: str | None) -> bool:
     account.ssm.delete_parameters(Names=[thing.id])
     return True
 
 
-def _remove_stack(account: Account, thing: Thing, _: str | None) -> bool:
+def _remove_stack(account: Account, thing: CreatedResource, _: str | None) -> bool:
     formation = account.client("cloudformation")
     try:
         (stack,) = formation.describe_stacks(StackName=thing.id)["Stacks"]
@@ -221,12 +221,12 @@ def _remove_stack(account: Account, thing: Thing, _: str | None) -> bool:
     return False
 
 
-def _remove_object(account: Account, thing: Thing, bucket: str | None) -> bool:
+def _remove_object(account: Account, thing: CreatedResource, bucket: str | None) -> bool:
     account.client("s3").delete_object(Bucket=bucket, Key=thing.id)
     return True
 
 
-REMOVERS: dict[str, Callable[[Account, Thing, str | None], bool]] = {
+REMOVERS: dict[str, Callable[[Account, CreatedResource, str | None], bool]] = {
     "instance": _remove_instance,
     "volume": _remove_volume,
     "snapshot": _remove_snapshot,
