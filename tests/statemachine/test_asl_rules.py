@@ -79,7 +79,7 @@ def test_a_definition_keeps(rule: Rule, machine: str) -> None:
 def test_the_operations_page_has_a_section_for_every_error() -> None:
     sections = re.findall(r"^### (\w+)$", OPERATIONS.read_text(), re.MULTILINE)
     names = rust_error_names(ERROR_NAMES_SOURCE.read_text())
-    assert sections == sorted(names, key=str.lower)
+    assert sections == sorted(names, key=str.lower), "one section each, in alphabetical order"
 
 
 def test_the_operations_page_lists_every_error_that_can_end_a_build_under_its_class() -> None:
@@ -91,7 +91,7 @@ def test_the_operations_page_lists_every_error_that_can_end_a_build_under_its_cl
         for one, names in rows
         for name in re.findall(r"`(\w+)`", names)
     }
-    assert listed == classes
+    assert listed == classes, f"correct the first table of {OPERATIONS.name}"
 
 
 def test_a_failed_build_is_cleaned_up() -> None:
@@ -216,7 +216,7 @@ def replace_a_builder_that_is_not_needed(build: Definition) -> None:
 
 def change_the_table(build: Definition, pattern: str, by: str) -> None:
     build["Comment"], changes = re.subn(pattern, by, build["Comment"], flags=re.MULTILINE)
-    assert changes == 1
+    assert changes == 1, f"make the mistake in one row: {pattern!r} is in {changes}"
 
 
 def leave_open_what_undoes_a_step(build: Definition) -> None:
