@@ -149,7 +149,9 @@ def claim(names: Names) -> list[Use]:
 
 
 def preflight(names: Names) -> list[Use]:
-    looks = "AvailabilityZones FastSnapshotRestores Regions Snapshots"
+    looks = (
+        "AvailabilityZones FastSnapshotRestores Regions RouteTables Snapshots Subnets VpcEndpoints"
+    )
     return [
         *log(names, "Preflight"),
         use(" ".join(f"ec2:Describe{one}" for one in looks.split())),
